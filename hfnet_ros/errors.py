@@ -1,0 +1,48 @@
+"""Errors a user can act on: each message says what was found, what was expected, what to do.
+
+An expected failure of localization is not an error but an `Outcome` (see `types.py`).
+"""
+
+
+class HfnetRosError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(HfnetRosError):
+    """A parameter is unknown, of the wrong type or out of its bounds."""
+
+
+class CalibrationError(HfnetRosError):
+    """A camera calibration is missing, unreadable or not usable."""
+
+
+class ImageError(HfnetRosError):
+    """An image cannot be read, or is not of the size or type that was announced."""
+
+
+class DatasetError(HfnetRosError):
+    """Images, poses and calibration given together do not fit each other."""
+
+
+class MapFormatError(HfnetRosError):
+    """A map on disk is damaged, incomplete or of a version this program cannot read."""
+
+
+class ExtractorMismatchError(MapFormatError):
+    """A map was built with another extractor than the one asked to localize in it."""
+
+
+class MappingError(HfnetRosError):
+    """A map cannot be built from what was given."""
+
+
+class EngineError(HfnetRosError):
+    """A network cannot be loaded or run."""
+
+
+class WeightsError(EngineError):
+    """Network weights are missing, damaged or not the published ones."""
+
+
+class BagError(HfnetRosError):
+    """A bag is missing, damaged or lacks a topic."""

@@ -1,0 +1,75 @@
+"""Move 6x6 pose covariances between frames.
+
+Convention: order x y z rx ry rz; the error of `parent_from_child` is a translation error of the
+child's origin, in the parent's axes, and a rotation error about the parent's axes:
+`R = exp(phi) R_true`, `t = t_true + tau`. This is what geometry_msgs/PoseWithCovariance means.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.rigid3 import Rigid3, skew
+
+FloatArray = NDArray[np.float64]
+
+
+def rotate_covariance(covariance: FloatArray, new_from_parent: Rigid3) -> FloatArray:
+    """Express a pose covariance [6, 6] in another, perfectly known, parent frame.
+
+    Both error vectors turn with the axes; the origin of the new parent does not matter
+    because the error is one of the child's origin.
+    """
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = new_from_parent.rotation
+    return symmetrize(turn @ covariance @ turn.T)
+
+
+def change_child_covariance(covariance: FloatArray, parent_from_child: Rigid3, new_child_in_child: FloatArray) -> FloatArray:
+    """Move a pose covariance [6, 6] to another child frame on the same rigid body.
+
+    A rotation error swings the new origin around the old one: with the lever arm
+    l = R_parent_child @ new_child_in_child, tau_new = tau + phi x l = tau - [l]x phi.
+
+    Args:
+        covariance: of `parent_from_child`.
+        parent_from_child: pose at which the lever arm is taken.
+        new_child_in_child: [3] origin of the new child frame in the old one, m.
+    """
+    lever = parent_from_child.rotation @ np.asarray(new_child_in_child, dtype=np.float64)
+    move = np.eye(6)
+    move[:3, 3:] = -skew(lever)
+    return symmetrize(move @ covariance @ move.T)
+
+
+def invert_covariance_frame(covariance: FloatArray, b_from_a: Rigid3) -> FloatArray:
+    """Return the covariance of `a_from_b` given that of `b_from_a`.
+
+    From R' = R^T exp(-phi) and t' = -R^T exp(-phi) (t + tau), to first order:
+    tau' = -R^T (tau - phi x t) and phi' = -R^T phi.
+    """
+    back = np.zeros((6, 6))
+    back[:3, :3] = back[3:, 3:] = -b_from_a.rotation.T
+    back[:3, 3:] = -b_from_a.rotation.T @ skew(b_from_a.translation)
+    return symmetrize(back @ covariance @ back.T)
+
+
+def swap_covariance_blocks(covariance: FloatArray) -> FloatArray:
+    """Reorder [6, 6] between (translation, rotation) and (rotation, translation)."""
+    order = [3, 4, 5, 0, 1, 2]
+    return np.asarray(covariance)[np.ix_(order, order)]
+
+
+def is_valid_covariance(covariance: FloatArray) -> bool:
+    """Tell whether [6, 6] is finite, symmetric and positive definite."""
+    if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
+        return False
+    if not np.allclose(covariance, covariance.T, rtol=1e-9, atol=0.0):
+        return False
+    return bool(np.linalg.eigvalsh(covariance)[0] > 0.0)
+
+
+def symmetrize(covariance: FloatArray) -> FloatArray:
+    """Return the symmetric part, which rounding may have disturbed."""
+    return 0.5 * (covariance + covariance.T)

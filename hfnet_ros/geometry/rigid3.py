@@ -1,0 +1,121 @@
+"""Rigid motion in three dimensions, named so that adjacent frames cancel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rigid3:
+    """Map coordinates of frame `a` to frame `b`: `x_b = b_from_a @ x_a`.
+
+    Attributes:
+        rotation: [3, 3] float64, proper orthogonal.
+        translation: [3] float64, origin of `a` expressed in `b`, metres.
+
+    Convention: an instance is named `b_from_a`, so `c_from_b @ b_from_a` is `c_from_a`.
+    """
+
+    rotation: FloatArray
+    translation: FloatArray
+
+    @classmethod
+    def identity(cls) -> Rigid3:
+        """Return the motion that moves nothing (a frame relative to itself)."""
+        return cls(np.eye(3), np.zeros(3))
+
+    @classmethod
+    def from_quat(cls, quat_xyzw: ArrayLike, translation: ArrayLike) -> Rigid3:
+        """Build from a quaternion (x, y, z, w), normalised here, and a translation in metres.
+
+        Raises:
+            ValueError: the quaternion has no length or a number is not finite.
+        """
+        quat = np.asarray(quat_xyzw, dtype=np.float64)
+        offset = np.asarray(translation, dtype=np.float64)
+        if not (np.isfinite(quat).all() and np.isfinite(offset).all()):
+            raise ValueError(f"not finite: quaternion {quat.tolist()}, translation {offset.tolist()}")
+        if np.linalg.norm(quat) < 1e-6:
+            raise ValueError(f"quaternion {quat.tolist()} has no length")
+        return cls(Rotation.from_quat(quat).as_matrix(), offset.copy())
+
+    @classmethod
+    def from_rotvec(cls, rotvec: ArrayLike, translation: ArrayLike) -> Rigid3:
+        """Build from a rotation vector (axis times angle, rad) and a translation in metres."""
+        rotation = Rotation.from_rotvec(np.asarray(rotvec, dtype=np.float64)).as_matrix()
+        return cls(rotation, np.array(translation, dtype=np.float64))
+
+    @property
+    def quat_xyzw(self) -> FloatArray:
+        """Return the unit quaternion (x, y, z, w) with w >= 0."""
+        quat: FloatArray = Rotation.from_matrix(self.rotation).as_quat(canonical=True)
+        return quat
+
+    @property
+    def rotvec(self) -> FloatArray:
+        """Return the rotation vector (axis times angle, rad)."""
+        rotvec: FloatArray = Rotation.from_matrix(self.rotation).as_rotvec()
+        return rotvec
+
+    @property
+    def matrix(self) -> FloatArray:
+        """Return the homogeneous [4, 4] matrix."""
+        homogeneous = np.eye(4)
+        homogeneous[:3, :3] = self.rotation
+        homogeneous[:3, 3] = self.translation
+        return homogeneous
+
+    def inverse(self) -> Rigid3:
+        """Return `a_from_b`."""
+        return Rigid3(self.rotation.T, -self.rotation.T @ self.translation)
+
+    @overload
+    def __matmul__(self, other: Rigid3) -> Rigid3: ...
+
+    @overload
+    def __matmul__(self, other: FloatArray) -> FloatArray: ...
+
+    def __matmul__(self, other: Rigid3 | FloatArray) -> Rigid3 | FloatArray:
+        """Compose with another motion, or move points of shape [3] or [N, 3]."""
+        if isinstance(other, Rigid3):
+            return Rigid3(
+                self.rotation @ other.rotation,
+                self.rotation @ other.translation + self.translation,
+            )
+        return np.asarray(other) @ self.rotation.T + self.translation
+
+    def translation_to(self, other: Rigid3) -> float:
+        """Return the distance in metres between the two origins."""
+        return float(np.linalg.norm(self.translation - other.translation))
+
+    def rotation_to(self, other: Rigid3) -> float:
+        """Return the angle in radians between the two orientations."""
+        return rotation_angle(self.rotation.T @ other.rotation)
+
+
+def rotation_angle(rotation: FloatArray) -> float:
+    """Return the angle in radians of a [3, 3] rotation, exact near 0 and near pi.
+
+    The arc cosine of the trace alone loses half the digits for small angles.
+    """
+    sine = np.linalg.norm(
+        [
+            rotation[2, 1] - rotation[1, 2],
+            rotation[0, 2] - rotation[2, 0],
+            rotation[1, 0] - rotation[0, 1],
+        ]
+    )
+    return float(np.arctan2(sine, np.trace(rotation) - 1.0))
+
+
+def skew(vector: ArrayLike) -> FloatArray:
+    """Return the [3, 3] matrix S with `S @ w = vector x w`."""
+    x, y, z = np.asarray(vector, dtype=np.float64)
+    return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])

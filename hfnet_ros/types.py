@@ -1,0 +1,188 @@
+"""The frozen records that flow through the pipeline.
+
+Arrays inside records are never modified; lengths are written as letters that stay the same
+within one record (N keypoints, D descriptor size, M matches, L landmarks, F keyframes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ImageArray = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One camera image with its calibration.
+
+    Attributes:
+        stamp_ns: time of exposure, nanoseconds.
+        image: [H, W] gray or [H, W, 3] BGR, uint8.
+        camera: calibration of exactly this image size.
+        camera_frame_id: name of the optical frame (REP-103: z forward, x right, y down).
+    """
+
+    stamp_ns: int
+    image: ImageArray
+    camera: Camera
+    camera_frame_id: str = "camera"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalFeatures:
+    """Keypoints of one image, best first.
+
+    Attributes:
+        keypoints: [N, 2] float32, px of the original image, top-left pixel centre is (0, 0).
+        scores: [N] float32, descending.
+        descriptors: [N, D] float32, unit norm.
+    """
+
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Return the number of keypoints."""
+        return len(self.keypoints)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFeatures:
+    """Everything the networks say about one image.
+
+    Attributes:
+        local: keypoints and descriptors.
+        global_descriptor: [G] float32 unit norm, or the input of the map's aggregation (see
+            `features.aggregation`) when the extractor has no global head of its own.
+        extractor_id: network and digest of its weights.
+    """
+
+    local: LocalFeatures
+    global_descriptor: NDArray[np.float32]
+    extractor_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalHit:
+    """A keyframe that looks like the query; `similarity` is a cosine in [-1, 1]."""
+
+    keyframe_idx: int
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Prior frames that see common landmarks, most similar first; `score` sums similarities."""
+
+    keyframe_idxs: tuple[int, ...]
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correspondences:
+    """2D-3D matches of one query against the landmarks of one place.
+
+    Attributes:
+        points2d: [M, 2] float64, px.
+        points3d: [M, 3] float64, m, map frame.
+        keypoint_idxs: [M] int64, row in the query's features.
+        landmark_idxs: [M] int64, row in the map's landmarks.
+        similarity: [M] float32, cosine of the two descriptors.
+    """
+
+    points2d: NDArray[np.float64]
+    points3d: NDArray[np.float64]
+    keypoint_idxs: NDArray[np.int64]
+    landmark_idxs: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Return the number of matches."""
+        return len(self.points2d)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseEstimate:
+    """A camera pose and how sure it is.
+
+    Attributes:
+        map_from_camera: pose of the optical frame in the map.
+        covariance: [6, 6] float64 in the order x y z rx ry rz; translation error in the map,
+            then rotation error about the axes of the map; m², m rad, rad². Positive definite.
+        inlier_mask: [M] bool over the correspondences.
+        reprojection_rmse_px: root mean square distance of the inliers, px.
+    """
+
+    map_from_camera: Rigid3
+    covariance: NDArray[np.float64]
+    inlier_mask: NDArray[np.bool_]
+    reprojection_rmse_px: float
+
+    @property
+    def num_inliers(self) -> int:
+        """Return the number of matches the pose explains."""
+        return int(np.count_nonzero(self.inlier_mask))
+
+
+class Outcome(str, Enum):
+    """What became of one image. Only LOCALIZED carries a pose."""
+
+    LOCALIZED = "LOCALIZED"
+    NO_FEATURES = "NO_FEATURES"
+    NO_CANDIDATES = "NO_CANDIDATES"
+    TOO_FEW_MATCHES = "TOO_FEW_MATCHES"
+    NO_CONSENSUS = "NO_CONSENSUS"
+    TOO_FEW_INLIERS = "TOO_FEW_INLIERS"
+    ILL_CONDITIONED = "ILL_CONDITIONED"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The numbers behind an Outcome, for the place that came furthest.
+
+    Attributes:
+        num_keypoints: keypoints found in the image.
+        num_matches: tentative 2D-3D matches.
+        num_inliers: matches that the best pose explains.
+        reason: one sentence: what was found and what was needed.
+    """
+
+    num_keypoints: int = 0
+    num_matches: int = 0
+    num_inliers: int = 0
+    reason: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Localization:
+    """The answer for one image; `estimate` is present if and only if LOCALIZED.
+
+    Attributes:
+        timings_s: seconds per stage: extract, retrieve, match, pose, total.
+    """
+
+    stamp_ns: int
+    outcome: Outcome
+    estimate: PoseEstimate | None
+    place: Place | None
+    evidence: Evidence
+    timings_s: Mapping[str, float]
+    correspondences: Correspondences | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a pose without success and a success without a pose."""
+        if (self.estimate is not None) != (self.outcome is Outcome.LOCALIZED):
+            raise ValueError(f"outcome {self.outcome.value} contradicts estimate {self.estimate!r}")
