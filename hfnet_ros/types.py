@@ -64,13 +64,13 @@ class ImageFeatures:
 
     Attributes:
         local: keypoints and descriptors.
-        global_descriptor: [G] float32 unit norm, or the input of the map's aggregation (see
-            `features.aggregation`) when the extractor has no global head of its own.
+        global_descriptor: [G] float32 unit norm; None from an extractor without a global head,
+            whose local descriptors are then aggregated (see `features.aggregation`).
         extractor_id: network and digest of its weights.
     """
 
     local: LocalFeatures
-    global_descriptor: NDArray[np.float32]
+    global_descriptor: NDArray[np.float32] | None
     extractor_id: str
 
 
@@ -157,6 +157,7 @@ class Evidence:
         num_matches: tentative 2D-3D matches.
         num_inliers: matches that the best pose explains.
         reason: one sentence: what was found and what was needed.
+        scores: the numbers verification looked at, by name.
     """
 
     num_keypoints: int = 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import CalibrationError
@@ -16,6 +17,7 @@ FloatArray = NDArray[np.float64]
 _MAX_NEWTON_ITERATIONS = 50
 _NEWTON_TOLERANCE = 1e-11
 _MIN_DEPTH = 1e-9
+_FOLD_MARGIN = 1.02
 
 
 class DistortionModel(str, Enum):
@@ -80,12 +82,15 @@ class Camera:
     def __post_init__(self) -> None:
         """Check what was given and fill trailing coefficients, which CameraInfo may leave out."""
         focal, center = _as_floats(self.focal, "focal"), _as_floats(self.center, "center")
-        distortion = _as_floats(self.distortion, "distortion")
+        # OpenCV hands out coefficients as a row or a column matrix.
+        distortion = _as_floats(self.distortion, "distortion").reshape(-1)
         width, height = self.size_wh
         if width <= 0 or height <= 0:
             raise CalibrationError(f"image size is {width}x{height}, expected both positive")
         if focal.shape != (2,) or center.shape != (2,):
-            raise CalibrationError(f"focal and center have shapes {focal.shape}, {center.shape}, expected (2,)")
+            raise CalibrationError(
+                f"focal and center have shapes {focal.shape}, {center.shape}, expected (2,)"
+            )
         if (focal <= 0).any():
             raise CalibrationError(
                 f"focal length is ({focal[0]:g}, {focal[1]:g}) px, expected both positive; "
@@ -143,20 +148,23 @@ class Camera:
         """Return unit rays [N, 3] through pixels [N, 2]; NaN where no ray leads there."""
         normalized = self.undistort(pixels)
         rays = np.concatenate([normalized, np.ones((len(normalized), 1))], axis=1)
-        return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        return rays
 
     def undistort(self, pixels: FloatArray) -> FloatArray:
         """Return normalised image coordinates [N, 2] (x/z, y/z) of pixels [N, 2].
 
-        Newton's method; where it does not converge the distortion polynomial has no inverse
-        at that pixel, and NaN says so.
+        Newton's method; where it does not converge, or ends beyond the fold of the distortion
+        polynomial, no ray leads to that pixel, and NaN says so.
         """
         target = (np.asarray(pixels, dtype=np.float64).reshape(-1, 2) - self.center) / self.focal
         if not self.has_distortion:
             return target
-        if self.model is DistortionModel.EQUIDISTANT:
-            return self._undistort_equidistant(target)
-        return self._undistort_newton(target)
+        # A diverging iteration meets inf and nan on its way; the checks at its end catch them.
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            if self.model is DistortionModel.EQUIDISTANT:
+                return self._undistort_equidistant(target)
+            return self._undistort_newton(target)
 
     def resized(self, size_wh: tuple[int, int]) -> Camera:
         """Return the calibration of the same image resized to another size."""
@@ -171,9 +179,13 @@ class Camera:
             radius = np.linalg.norm(normalized, axis=1, keepdims=True)
             angle = np.arctan(radius)
             ratio = np.divide(
-                _polynomial_angle(angle, self.distortion), radius, out=np.ones_like(radius), where=radius > 1e-12
+                _polynomial_angle(angle, self.distortion),
+                radius,
+                out=np.ones_like(radius),
+                where=radius > 1e-12,
             )
-            return normalized * ratio
+            bent: FloatArray = normalized * ratio
+            return bent
         return _distort_brown(normalized, self.distortion)
 
     def _distortion_jacobian(self, normalized: FloatArray, step: float = 1e-5) -> FloatArray:
@@ -186,7 +198,8 @@ class Camera:
         return jacobian
 
     def _undistort_newton(self, target: FloatArray) -> FloatArray:
-        estimate = target.copy()
+        fold = _brown_fold_radius(self.distortion)
+        estimate = target * _radial_start(target, self.distortion, fold)
         for _ in range(_MAX_NEWTON_ITERATIONS):
             residual = self._distort(estimate) - target
             if np.nanmax(np.abs(residual), initial=0.0) < _NEWTON_TOLERANCE:
@@ -203,12 +216,18 @@ class Camera:
         unreached = np.abs(self._distort(estimate) - target).max(axis=1, initial=0.0) > 1e-8
         # Past the fold of the polynomial two points share a pixel; only the inner one is seen.
         folded = np.linalg.det(self._distortion_jacobian(estimate)) <= 0.0
-        estimate[unreached | folded] = np.nan
+        # Further out the determinant may turn positive again (mirrored through the axis, or
+        # behind a pole); tangential terms bend the fold a little, hence the margin.
+        radius = np.linalg.norm(estimate, axis=1)
+        folded |= radius > _FOLD_MARGIN * fold
+        estimate[unreached | folded | ~np.isfinite(radius)] = np.nan
         return estimate
 
     def _undistort_equidistant(self, target: FloatArray) -> FloatArray:
         distorted = np.linalg.norm(target, axis=1, keepdims=True)
-        angle = distorted.copy()
+        fold = min(np.pi / 2, _equidistant_fold_angle(self.distortion))
+        angles = np.linspace(0.0, fold, 256)
+        angle = np.interp(distorted, _polynomial_angle(angles, self.distortion), angles)
         for _ in range(_MAX_NEWTON_ITERATIONS):
             residual = _polynomial_angle(angle, self.distortion) - distorted
             if np.max(np.abs(residual), initial=0.0) < _NEWTON_TOLERANCE:
@@ -216,10 +235,11 @@ class Camera:
             slope = _polynomial_angle_slope(angle, self.distortion)
             angle -= residual / np.where(np.abs(slope) > 1e-6, slope, 1.0)
         unreached = np.abs(_polynomial_angle(angle, self.distortion) - distorted) > 1e-8
-        behind = (angle < 0.0) | (angle >= np.pi / 2)
-        angle = np.where(unreached | behind, np.nan, angle)
-        scale = np.divide(np.tan(angle), distorted, out=np.ones_like(angle), where=distorted > 1e-12)
-        return target * scale
+        beyond = (angle < 0.0) | (angle >= np.pi / 2) | (angle > fold)
+        angle = np.where(unreached | beyond, np.nan, angle)
+        on_axis = distorted <= 1e-12
+        scale = np.divide(np.tan(angle), distorted, out=np.ones_like(angle), where=~on_axis)
+        return np.where(np.isfinite(scale), target * scale, np.nan)
 
 
 def _distort_brown(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
@@ -235,20 +255,64 @@ def _distort_brown(normalized: FloatArray, coefficients: FloatArray) -> FloatArr
     return distorted
 
 
+def _radial_start(target: FloatArray, coefficients: FloatArray, fold: float) -> FloatArray:
+    """Return factors [N, 1] that undo the radial part alone, good to the spacing of a table.
+
+    Newton's method started at the distorted point itself jumps over the fold where the
+    image is stretched (k1 > 0).
+    """
+    radii = np.minimum(np.tan(np.linspace(0.0, 1.55, 512)), 0.999 * fold)
+    ahead = np.stack([radii, np.zeros_like(radii)], axis=1)
+    radial_only = coefficients.copy()
+    radial_only[2:4] = 0.0
+    distorted = np.linalg.norm(target, axis=1, keepdims=True)
+    start = np.interp(distorted, _distort_brown(ahead, radial_only)[:, 0], radii)
+    factors: FloatArray = np.divide(start, distorted, out=np.ones_like(start), where=distorted > 1e-12)
+    return factors
+
+
+def _brown_fold_radius(coefficients: FloatArray) -> float:
+    """Return the radius x/z where the radial part d(r) = r N(r²) / D(r²) stops growing, or inf."""
+    k1, k2, _, _, k3, k4, k5, k6 = np.concatenate([coefficients, np.zeros(8 - len(coefficients))])
+    numerator, denominator = Polynomial([1.0, k1, k2, k3]), Polynomial([1.0, k4, k5, k6])
+    doubled = Polynomial([0.0, 2.0])
+    growth = (numerator + doubled * numerator.deriv()) * denominator - (
+        doubled * numerator * denominator.deriv()
+    )
+    return float(np.sqrt(min(_first_positive_root(growth), _first_positive_root(denominator))))
+
+
+def _equidistant_fold_angle(coefficients: FloatArray) -> float:
+    """Return the angle, rad, where the distorted angle stops growing, or inf."""
+    slope = Polynomial([1.0, *(coefficients * (3.0, 5.0, 7.0, 9.0))])
+    return float(np.sqrt(_first_positive_root(slope)))
+
+
+def _first_positive_root(polynomial: Polynomial) -> float:
+    roots = np.asarray(polynomial.roots())
+    real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0.0)]
+    return float(real.min(initial=np.inf))
+
+
 def _polynomial_angle(angle: FloatArray, coefficients: FloatArray) -> FloatArray:
     k1, k2, k3, k4 = coefficients
     squared = angle * angle
-    return angle * (1.0 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))
+    distorted: FloatArray = angle * (1.0 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))
+    return distorted
 
 
 def _polynomial_angle_slope(angle: FloatArray, coefficients: FloatArray) -> FloatArray:
     k1, k2, k3, k4 = coefficients
     squared = angle * angle
-    return 1.0 + squared * (3 * k1 + squared * (5 * k2 + squared * (7 * k3 + squared * 9 * k4)))
+    slope: FloatArray = 1.0 + squared * (3 * k1 + squared * (5 * k2 + squared * (7 * k3 + squared * 9 * k4)))
+    return slope
 
 
 def _as_floats(values: object, name: str) -> FloatArray:
-    array = np.array(values, dtype=np.float64)
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise CalibrationError(f"camera {name} is not made of numbers: {values!r}") from None
     if not np.isfinite(array).all():
         raise CalibrationError(f"camera {name} is not finite: {array.tolist()}")
     return array

@@ -26,7 +26,9 @@ def rotate_covariance(covariance: FloatArray, new_from_parent: Rigid3) -> FloatA
     return symmetrize(turn @ covariance @ turn.T)
 
 
-def change_child_covariance(covariance: FloatArray, parent_from_child: Rigid3, new_child_in_child: FloatArray) -> FloatArray:
+def change_child_covariance(
+    covariance: FloatArray, parent_from_child: Rigid3, new_child_in_child: FloatArray
+) -> FloatArray:
     """Move a pose covariance [6, 6] to another child frame on the same rigid body.
 
     A rotation error swings the new origin around the old one: with the lever arm
@@ -72,4 +74,5 @@ def is_valid_covariance(covariance: FloatArray) -> bool:
 
 def symmetrize(covariance: FloatArray) -> FloatArray:
     """Return the symmetric part, which rounding may have disturbed."""
-    return 0.5 * (covariance + covariance.T)
+    symmetric: FloatArray = 0.5 * (covariance + covariance.T)
+    return symmetric

@@ -55,8 +55,8 @@ class Rigid3:
     @property
     def quat_xyzw(self) -> FloatArray:
         """Return the unit quaternion (x, y, z, w) with w >= 0."""
-        quat: FloatArray = Rotation.from_matrix(self.rotation).as_quat(canonical=True)
-        return quat
+        quat: FloatArray = Rotation.from_matrix(self.rotation).as_quat()
+        return -quat if quat[3] < 0.0 else quat
 
     @property
     def rotvec(self) -> FloatArray:
@@ -89,7 +89,8 @@ class Rigid3:
                 self.rotation @ other.rotation,
                 self.rotation @ other.translation + self.translation,
             )
-        return np.asarray(other) @ self.rotation.T + self.translation
+        moved: FloatArray = np.asarray(other) @ self.rotation.T + self.translation
+        return moved
 
     def translation_to(self, other: Rigid3) -> float:
         """Return the distance in metres between the two origins."""

@@ -1,0 +1,29 @@
+"""Score localization runs on posed images and report them; no ROS and no network runtime.
+
+`summarize` turns query results into the dictionary of results.json, `write_run` puts the files
+a machine reads beside it, `write_report` the page a person reads.
+"""
+
+from hfnet_ros.evaluation.metrics import (
+    FALSE_FIX,
+    RECALL_THRESHOLDS,
+    PoseError,
+    PoseThreshold,
+    QueryScore,
+    score_queries,
+    summarize,
+)
+from hfnet_ros.evaluation.records import QueryResult, RunIdentity, describe_machine
+
+__all__ = [
+    "FALSE_FIX",
+    "RECALL_THRESHOLDS",
+    "PoseError",
+    "PoseThreshold",
+    "QueryResult",
+    "QueryScore",
+    "RunIdentity",
+    "describe_machine",
+    "score_queries",
+    "summarize",
+]

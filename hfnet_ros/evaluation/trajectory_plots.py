@@ -1,0 +1,113 @@
+"""Draw where the queries were, over the map's points, from above and from the side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.evaluation.drawn_queries import DrawnQueries, DrawnQuery
+from hfnet_ros.evaluation.map_points import break_jumps, thin, view_box
+from hfnet_ros.evaluation.svg import Axis, Chart, inner_size_px
+
+FloatArray = NDArray[np.float64]
+
+_WIDTH = 1120.0
+_FRAME_WIDTH = inner_size_px((_WIDTH, 0.0))[0]
+_FRAME_HEIGHT_EXTRA = -inner_size_px((0.0, 0.0))[1]
+_ABOVE_HEIGHT, _SIDE_HEIGHT = (240.0, 560.0), (120.0, 340.0)
+_MAX_DUST = 6000
+_ERROR_LINE_M = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """A look along one axis of the map; `up` and `across` are 0, 1, 2 for x, y, z."""
+
+    across: int
+    up: int
+    is_up_flipped: bool = False
+
+
+def draw_trajectory(
+    drawn: DrawnQueries, landmark_xyz: FloatArray, keyframe_centers: FloatArray
+) -> tuple[str, str]:
+    """Return the SVGs of the map from above and from the side.
+
+    Both have the same scale and share the horizontal axis, as the two views of an engineering
+    drawing: the longer of x and y. Far points of the map may lie outside; poses outside are
+    put on the frame.
+
+    Args:
+        drawn: the queries.
+        landmark_xyz: [L, 3] m, map frame.
+        keyframe_centers: [F, 3] m, map frame.
+    """
+    low, high = view_box(landmark_xyz, keyframe_centers, _true_centers(drawn.queries))
+    extent = high - low
+    across = 0 if extent[0] >= extent[1] else 1
+    up = 1 - across
+    # With y to the right, x must point down: otherwise the map would be seen from below.
+    above, side = _View(across, up, is_up_flipped=up == 0), _View(across, 2)
+    px_per_m = min(_FRAME_WIDTH / extent[across], _ABOVE_HEIGHT[1] / extent[up], _SIDE_HEIGHT[1] / extent[2])
+    dust = thin(landmark_xyz, _MAX_DUST)
+    charts = []
+    for view, heights, name in ((above, _ABOVE_HEIGHT, "above"), (side, _SIDE_HEIGHT, "the side")):
+        chart = _empty_chart(view, low, high, px_per_m, heights, f"Map and camera positions from {name}")
+        _draw_map(chart, view, dust, keyframe_centers)
+        _draw_queries(chart, view, drawn.queries)
+        charts.append(chart.render())
+    return charts[0], charts[1]
+
+
+def _true_centers(queries: Sequence[DrawnQuery]) -> FloatArray:
+    truths = [query.score.query.groundtruth for query in queries]
+    centers = [truth.translation for truth in truths if truth is not None]
+    return np.stack(centers) if centers else np.zeros((0, 3))
+
+
+def _empty_chart(
+    view: _View,
+    low: FloatArray,
+    high: FloatArray,
+    px_per_m: float,
+    heights: tuple[float, float],
+    description: str,
+) -> Chart:
+    # The frame keeps its width; the shorter side of the view is widened to keep the scale.
+    height = float(np.clip((high - low)[view.up] * px_per_m, *heights))
+    size_m = np.array([_FRAME_WIDTH, height]) / px_per_m
+    center = 0.5 * (low + high)
+    x0, y0 = center[view.across] - size_m[0] / 2, center[view.up] - size_m[1] / 2
+    x = Axis(x0, x0 + size_m[0], f"{'xyz'[view.across]}, m")
+    y = Axis(y0, y0 + size_m[1], f"{'xyz'[view.up]}, m", is_flipped=view.is_up_flipped)
+    return Chart(x, y, (_WIDTH, height + _FRAME_HEIGHT_EXTRA), description)
+
+
+def _draw_map(chart: Chart, view: _View, dust: FloatArray, keyframe_centers: FloatArray) -> None:
+    chart.add_dust(dust[:, view.across], dust[:, view.up], "dust")
+    chart.add_dust(keyframe_centers[:, view.across], keyframe_centers[:, view.up], "keyframe")
+
+
+def _draw_queries(chart: Chart, view: _View, queries: Sequence[DrawnQuery]) -> None:
+    path = break_jumps(_true_centers(queries))
+    chart.add_line(path[:, view.across], path[:, view.up], "truth")
+    # What went wrong is drawn last: it must not hide under what went right.
+    for query in sorted(queries, key=lambda query: query.css):
+        _draw_query(chart, [view.across, view.up], query)
+
+
+def _draw_query(chart: Chart, axes: list[int], query: DrawnQuery) -> None:
+    estimate, truth = query.score.query.localization.estimate, query.score.query.groundtruth
+    if estimate is None:
+        if truth is not None:
+            true_x, true_y = truth.translation[axes]
+            chart.add_cross(true_x, true_y, "lost", query=query.index)
+        return
+    x, y = estimate.map_from_camera.translation[axes]
+    if truth is not None and truth.translation_to(estimate.map_from_camera) > _ERROR_LINE_M:
+        true_x, true_y = truth.translation[axes]
+        chart.add_line([x, true_x], [y, true_y], f"astray {query.css}")
+    chart.add_dot(x, y, f"dot {query.css}", query=query.index)

@@ -1,0 +1,152 @@
+"""Find and read image files; refuse what is damaged instead of passing on half a picture."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from hfnet_ros.errors import DatasetError, ImageError
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from hfnet_ros.types import ImageArray
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8"
+_JPEG_END = 0xD9
+# In the coded data of a scan ff 00 is a plain byte and ff d0..d7 are restart marks.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_NUMBER_AT_END = re.compile(r"(?P<prefix>.*?)(?P<number>[0-9]+(\.[0-9]+)?)", re.DOTALL)
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """List the image files of a folder (not of its subfolders) in the order they were taken.
+
+    Names that are a number, or one common prefix and a number, are sorted by that number
+    (2.png before 10.png); any others by plain comparison. Hidden files are left out.
+
+    Raises:
+        DatasetError: the folder is missing or holds no image.
+    """
+    directory = Path(folder)
+    if not directory.is_dir():
+        raise DatasetError(f"{directory}: no such folder; expected a folder of images")
+    files = [entry for entry in directory.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        known = " ".join(IMAGE_SUFFIXES)
+        raise DatasetError(f"{directory}: found {len(files)} files but no image; expected {known}")
+    images.sort(key=lambda image: image.name)
+    matches = [_NUMBER_AT_END.fullmatch(image.stem) for image in images]
+    numbered = [match for match in matches if match is not None]
+    if len(numbered) == len(images) and len({match["prefix"] for match in numbered}) == 1:
+        numbers = {image: Decimal(match["number"]) for image, match in zip(images, numbered, strict=True)}
+        images.sort(key=numbers.__getitem__)
+    return images
+
+
+def read_image(path: str | os.PathLike[str]) -> ImageArray:
+    """Read an image file as [H, W] gray or [H, W, 3] BGR, uint8.
+
+    Transparency is dropped and palettes are looked up. Of 16-bit samples the upper 8 bits are
+    kept: a fixed factor, so equal light stays equal from image to image (a camera that
+    fills only 12 of the 16 bits comes out dark; convert its files first). The EXIF
+    orientation is ignored, because a calibration belongs to the pixels as they are stored.
+
+    Raises:
+        ImageError: the file is missing, empty, cut off, damaged, not an image, or has
+            samples other than 8- and 16-bit integers.
+    """
+    file = Path(path)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{file}: cannot be read: {error.strerror}; expected an image file") from error
+    defect = _find_defect(data)
+    if defect:
+        raise ImageError(_describe(file, data, defect))
+    try:
+        decoded = cv2.imdecode(
+            np.frombuffer(data, dtype=np.uint8),
+            cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION,
+        )
+    except cv2.error as error:
+        raise ImageError(_describe(file, data, f"cannot be decoded ({error.err})")) from error
+    if decoded is None:
+        raise ImageError(_describe(file, data, "cannot be decoded: damaged or not an image"))
+    image: NDArray[Any] = np.asarray(decoded)
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise ImageError(f"{file}: found {image.dtype} samples, expected 8- or 16-bit integers; convert it")
+    return image
+
+
+def to_gray(image: ImageArray) -> ImageArray:
+    """Return [H, W] uint8 of a [H, W] gray or [H, W, 3] BGR image; gray comes back as it is.
+
+    Raises:
+        ImageError: the shape or the type is another one.
+    """
+    if image.dtype == np.uint8 and image.ndim == 2:
+        return image
+    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+        gray: NDArray[Any] = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+        return gray
+    raise ImageError(
+        f"image has shape {image.shape} and type {image.dtype}, expected [H, W] or [H, W, 3] uint8"
+    )
+
+
+def _describe(file: Path, data: bytes, defect: str) -> str:
+    start = data[:8].hex(" ") if data else "none"
+    return f"{file}: {defect}; found {len(data)} bytes, the first {start}; copy or export the file again"
+
+
+def _find_defect(data: bytes) -> str:
+    """Return what is wrong with the frame of the file, or "".
+
+    Decoders fill the missing rest of a cut-off file with gray and merely print a warning.
+    """
+    if not data:
+        return "is empty"
+    if data.startswith(_JPEG_SIGNATURE) and not _jpeg_reaches_end(data):
+        return "JPEG is cut off (no end-of-image mark)"
+    if data.startswith(_PNG_SIGNATURE) and not _png_reaches_end(data):
+        return "PNG is cut off (no IEND chunk)"
+    return ""
+
+
+def _jpeg_reaches_end(data: bytes) -> bool:
+    # Looking for ff d9 anywhere would find the end of the thumbnail in the EXIF segment.
+    position = len(_JPEG_SIGNATURE)
+    while True:
+        marker = _JPEG_MARKER.search(data, position)
+        if marker is None:
+            return False
+        code = data[marker.start() + 1]
+        if code == _JPEG_END:
+            return True
+        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        # The scan header is skipped like any segment; the search then runs over its coded data.
+        position = marker.end() + max(length, 2)
+
+
+def _png_reaches_end(data: bytes) -> bool:
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        position += 12 + length
+        if data[position - 8 - length : position - 4 - length] == b"IEND":
+            return position <= len(data)
+    return False

@@ -1,0 +1,83 @@
+"""The seam between this package and whatever runs a network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tensor = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, static shape and numpy dtype of one network input or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """A network as ONNX bytes, the one exchange format of every backend.
+
+    Attributes:
+        name: short name for messages and caches, e.g. `xfeat-640x480`.
+        onnx: serialised ModelProto with static shapes, opset 17 or 18.
+    """
+
+    name: str
+    onnx: bytes
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 of the ONNX bytes, hexadecimal."""
+        return hashlib.sha256(self.onnx).hexdigest()
+
+
+class Engine(Protocol):
+    """A loaded network: named tensors in, named tensors out.
+
+    An engine belongs to the thread that made it: a CUDA context is per thread, so `run` and
+    `close` are called there and nowhere else.
+    """
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend and its device, e.g. `onnxruntime-cpu`."""
+        ...
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Input tensors by name."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """Output tensors by name."""
+        ...
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run the network once.
+
+        Args:
+            inputs: one array per input, of the announced shape and dtype.
+
+        Returns:
+            One array per output. The arrays are buffers of the engine, overwritten by the
+            next `run` and gone after `close`: copy what must live longer.
+
+        Raises:
+            EngineError: a tensor is missing or of another shape, or the backend failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the network and its buffers; calling it again does nothing."""
+        ...

@@ -1,0 +1,117 @@
+"""ONNX Runtime on the CPU: the backend of every machine without an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hfnet_ros.config import InferenceConfig
+from hfnet_ros.errors import EngineError
+from hfnet_ros.inference.engine import NetworkModel, Tensor, TensorSpec
+
+_NUMPY_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+}
+
+
+class OnnxRuntimeEngine:
+    """Run an ONNX model with static shapes through ONNX Runtime's CPU provider.
+
+    Outputs are bound to arrays allocated once, so a running localizer does not allocate
+    network buffers per image.
+    """
+
+    def __init__(self, model: NetworkModel, config: InferenceConfig) -> None:
+        """Load the model.
+
+        Raises:
+            EngineError: ONNX Runtime refuses the model, or a shape is not static.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = config.num_threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Spinning threads burn the cores that the rest of a robot's software needs.
+        spinning = "1" if config.allow_spinning else "0"
+        options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.onnx, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's exception classes are not exported
+            raise EngineError(f"ONNX Runtime cannot load network '{model.name}': {error}") from error
+        self._name = model.name
+        self._inputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_inputs()}
+        self._outputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_outputs()}
+        self._binding = self._session.io_binding()
+        self._buffers = {spec.name: np.empty(spec.shape, spec.dtype) for spec in self._outputs.values()}
+        for name, buffer in self._buffers.items():
+            self._binding.bind_output(
+                name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data
+            )
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend and its device."""
+        return "onnxruntime-cpu"
+
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]:
+        """Input tensors by name."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]:
+        """Output tensors by name."""
+        return self._outputs
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run the network once; see `Engine.run` for the life of the result."""
+        if self._session is None:
+            raise EngineError(f"network '{self._name}' was closed before this call")
+        held = []
+        for name, spec in self._inputs.items():
+            array = _checked_input(inputs, spec, self._name)
+            held.append(array)
+            self._binding.bind_input(name, "cpu", 0, spec.dtype.type, spec.shape, array.ctypes.data)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # the runtime's exception classes are not exported
+            raise EngineError(f"network '{self._name}' failed: {error}") from error
+        return self._buffers
+
+    def close(self) -> None:
+        """Free the session; calling it again does nothing."""
+        self._binding = None
+        self._session = None
+
+
+def _spec(arg: Any, network: str) -> TensorSpec:
+    if not all(isinstance(length, int) for length in arg.shape):
+        raise EngineError(
+            f"network '{network}': tensor '{arg.name}' has shape {arg.shape}, expected fixed "
+            "numbers; export the network for one image size"
+        )
+    if arg.type not in _NUMPY_TYPES:
+        raise EngineError(f"network '{network}': tensor '{arg.name}' has unsupported type {arg.type}")
+    return TensorSpec(arg.name, tuple(arg.shape), np.dtype(_NUMPY_TYPES[arg.type]))
+
+
+def _checked_input(inputs: Mapping[str, Tensor], spec: TensorSpec, network: str) -> Tensor:
+    if spec.name not in inputs:
+        raise EngineError(f"network '{network}': input '{spec.name}' is missing, got {sorted(inputs)}")
+    array = np.ascontiguousarray(inputs[spec.name])
+    if array.shape != spec.shape or array.dtype != spec.dtype:
+        raise EngineError(
+            f"network '{network}': input '{spec.name}' is {array.dtype}{list(array.shape)}, "
+            f"expected {spec.dtype}{list(spec.shape)}"
+        )
+    return array

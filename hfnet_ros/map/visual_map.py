@@ -1,0 +1,127 @@
+"""The map as data: keyframes, landmarks and who saw what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+
+
+@dataclass(frozen=True)
+class MapConsistency:
+    """How well the map agrees with itself, measured by localizing its keyframes without their own views.
+
+    Attributes:
+        residual_px: robust standard deviation of the reprojection error, per axis, at the given
+            poses and a focal length of 525 px.
+        translation_m: robust standard deviation of the position difference, per axis.
+        rotation_rad: robust standard deviation of the orientation difference, per axis.
+        num_keyframes: keyframes that could be localized that way; 0 means never measured.
+    """
+
+    residual_px: float
+    translation_m: float
+    rotation_rad: float
+    num_keyframes: int
+
+
+@dataclass(frozen=True, eq=False)
+class MapCamera:
+    """A camera of the mapping run.
+
+    Attributes:
+        given: as calibrated by the user; None when the calibration was estimated.
+        refined: as used to build the map. A query taken with the `given` calibration is
+            taken with the same physical camera, so it is localized with `refined`.
+    """
+
+    given: Camera | None
+    refined: Camera
+
+
+@dataclass(frozen=True, eq=False)
+class VisualMap:
+    """A prebuilt map. F keyframes, L landmarks, O observations, D descriptor size.
+
+    Attributes:
+        frame_id: name of the map's frame.
+        extractor_id: network and weights digest whose descriptors are inside.
+        cameras: calibrations, indexed by `keyframe_camera_idx`.
+        keyframe_names: [F] file names of the keyframes.
+        keyframe_stamps_ns: [F] int64.
+        keyframe_camera_idx: [F] int32.
+        keyframe_poses: [F, 7] float64, map_from_camera as x y z (m), qx qy qz qw.
+        observation_offsets: [F + 1] int64; keyframe f owns observations offsets[f]:offsets[f + 1].
+        observation_landmark_idx: [O] int32, row of the landmark seen.
+        observation_xy: [O, 2] float32 px.
+        landmark_xyz: [L, 3] float64 m, map frame.
+        landmark_descriptors: [L, D] float32 unit norm.
+        landmark_view_directions: [L, 3] float32 unit vector, mean direction from observer to landmark.
+        landmark_distance_ranges: [L, 2] float32 m, nearest and farthest observer.
+        landmark_colors: [L, 3] uint8 RGB.
+        global_descriptors: [F, G] float32 unit norm.
+        aggregation: arrays of the global descriptor's aggregation (`vocabulary`, `projection`);
+            empty when the extractor has a global head.
+        consistency: how well the map agrees with itself.
+        build_info: what a reader wants to know of the map's making; JSON values only.
+    """
+
+    frame_id: str
+    extractor_id: str
+    cameras: tuple[MapCamera, ...]
+    keyframe_names: tuple[str, ...]
+    keyframe_stamps_ns: NDArray[np.int64]
+    keyframe_camera_idx: NDArray[np.int32]
+    keyframe_poses: NDArray[np.float64]
+    observation_offsets: NDArray[np.int64]
+    observation_landmark_idx: NDArray[np.int32]
+    observation_xy: NDArray[np.float32]
+    landmark_xyz: NDArray[np.float64]
+    landmark_descriptors: NDArray[np.float32]
+    landmark_view_directions: NDArray[np.float32]
+    landmark_distance_ranges: NDArray[np.float32]
+    landmark_colors: NDArray[np.uint8]
+    global_descriptors: NDArray[np.float32]
+    consistency: MapConsistency
+    aggregation: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    build_info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_keyframes(self) -> int:
+        """Number of keyframes, F."""
+        return len(self.keyframe_names)
+
+    @property
+    def num_landmarks(self) -> int:
+        """Number of landmarks, L."""
+        return len(self.landmark_xyz)
+
+    @property
+    def num_observations(self) -> int:
+        """Number of observations, O."""
+        return len(self.observation_landmark_idx)
+
+    @cached_property
+    def visibility(self) -> csr_matrix:
+        """Sparse [F, L] matrix, 1 where a keyframe sees a landmark."""
+        seen = np.ones(self.num_observations, np.int32)
+        shape = (self.num_keyframes, self.num_landmarks)
+        return csr_matrix((seen, self.observation_landmark_idx, self.observation_offsets), shape=shape)
+
+    def map_from_camera(self, keyframe_idx: int) -> Rigid3:
+        """Return the pose of a keyframe."""
+        pose = self.keyframe_poses[keyframe_idx]
+        return Rigid3.from_quat(pose[3:], pose[:3])
+
+    def landmarks_seen_by(self, keyframe_idx: int) -> NDArray[np.int32]:
+        """Return the rows of the landmarks a keyframe sees."""
+        start, stop = self.observation_offsets[keyframe_idx], self.observation_offsets[keyframe_idx + 1]
+        return self.observation_landmark_idx[start:stop]
