@@ -56,7 +56,7 @@ class InferenceConfig:
     backend: str = parameter(
         "auto", "Runtime of the networks; auto takes the best one present.", choices=("auto", "onnxruntime")
     )
-    num_threads: int = parameter(2, "CPU threads of the network and of matching.", low=1, high=64)
+    num_threads: int = parameter(2, "CPU threads of the network.", low=1, high=64)
     allow_spinning: bool = parameter(
         False, "Let network threads wait busily: a millisecond faster, at the cost of idle cores."
     )
@@ -67,7 +67,7 @@ class RetrievalConfig:
     """How prior frames are found and grouped."""
 
     num_prior_frames: int = parameter(
-        20, "Keyframes retrieved per image; 10 lost strongly turned views, 30 gained little.", low=1, high=500
+        30, "Keyframes retrieved per image: with 10 nearly all strongly turned views are lost, with 20 a few.", low=1, high=500
     )
     max_places: int = parameter(3, "Places tried per image before giving up.", low=1, high=50)
     vocabulary_size: int = parameter(
@@ -75,6 +75,14 @@ class RetrievalConfig:
     )
     global_size: int = parameter(
         1024, "Largest number of dimensions kept of an aggregated descriptor.", low=16, high=8192
+    )
+    exact_limit: int = parameter(
+        20000, "Keyframes above which faiss's approximate search is used, where installed.", low=100, high=10000000
+    )
+    twin_similarity: float = parameter(
+        0.9,
+        "Another place is examined even after a valid pose when its similarity is this part of the best one's.",
+        low=0.0, high=1.0,
     )
     min_shared_landmarks: int = parameter(
         20, "Landmarks two prior frames must share to belong to one place.", low=1, high=1000
@@ -89,6 +97,9 @@ class MatchingConfig:
     max_landmarks: int = parameter(
         20000, "Landmarks of a place that are matched, those seen by most prior frames first.",
         low=100, high=1000000,
+    )
+    words_per_keypoint: int = parameter(
+        8, "Visual words in which a keypoint is compared with landmarks; all of them is exhaustive.", low=1, high=512
     )
     min_similarity: float = parameter(
         0.6, "Cosine below which a match is dropped.", low=-1.0, high=1.0
@@ -105,17 +116,22 @@ class MatchingConfig:
 class PoseConfig:
     """How a pose is estimated from matches. Pixels are meant at a focal length of 525 px."""
 
-    ransac_threshold_px: float = parameter(
-        12.0, "Reprojection error of a RANSAC inlier, scaled with the focal length.", unit="px", low=0.5, high=50.0
+    assumed_residual_px: float = parameter(
+        4.0,
+        "Reprojection noise per axis where the map has no self-test; where it has one, that is used, "
+        "between 1 px and this value.",
+        unit="px", low=0.5, high=20.0,
+    )
+    ransac_sigmas: float = parameter(
+        3.0, "RANSAC's inlier threshold in standard deviations of the map's reprojection noise.", low=1.0, high=10.0
+    )
+    robust_sigmas: float = parameter(
+        4.0, "Scale of the robust cost, and radius of the final inliers, in the same unit.", low=1.0, high=20.0
     )
     num_hypotheses: int = parameter(
-        2, "Independent RANSAC runs on all matches; their answers compete.", low=1, high=20
+        1, "Independent RANSAC runs on all matches; their answers compete.", low=1, high=20
     )
     max_iterations: int = parameter(1000, "Samples per RANSAC run at the most.", low=50, high=100000)
-    robust_scale_px: float = parameter(
-        16.0, "Scale of the robust cost in refinement and ranking, scaled with the focal length.",
-        unit="px", low=0.5, high=100.0,
-    )
     seed: int = parameter(0, "Seed of every random choice.", low=0, high=2**31 - 1)
 
 
@@ -124,7 +140,7 @@ class VerificationConfig:
     """What a pose must show before it is believed."""
 
     min_evidence: float = parameter(
-        22.0,
+        16.0,
         "Decades by which chance is less likely to explain the inliers than the number of poses tried "
         "(a-contrario, on image cells).",
         low=0.0, high=1000.0,
@@ -132,6 +148,17 @@ class VerificationConfig:
     min_inliers: int = parameter(12, "Inliers on distinct keypoints at the least.", low=4, high=1000)
     max_rival_ratio: float = parameter(
         0.97, "Score of the best clearly different pose over the score of the best one.", low=0.1, high=1.0
+    )
+    max_twin_ratio: float = parameter(
+        0.6,
+        "Score of another pose on matches that the best one leaves over, over the best one's: two places alike.",
+        low=0.1, high=1.0,
+    )
+    max_view_change_deg: float = parameter(
+        75.0, "A landmark is not recognised from further around than this.", unit="deg", low=10.0, high=180.0
+    )
+    max_scale_change: float = parameter(
+        4.0, "A landmark is not recognised from this many times nearer or farther.", low=1.2, high=20.0
     )
     max_translation_sigma_m: float = parameter(
         0.5, "Largest standard deviation of position in its worst direction.", unit="m", low=0.001, high=100.0

@@ -84,9 +84,16 @@ class RetrievalHit:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Prior frames that see common landmarks, most similar first; `score` sums similarities."""
+    """Prior frames that see common landmarks.
+
+    Attributes:
+        keyframe_idxs: most similar first.
+        similarity: of the most similar one, cosine.
+        score: sum of the similarities.
+    """
 
     keyframe_idxs: tuple[int, ...]
+    similarity: float
     score: float
 
 

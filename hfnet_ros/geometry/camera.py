@@ -119,6 +119,16 @@ class Camera:
         (fx, fy), (cx, cy) = self.focal, self.center
         return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
+    def is_same_as(self, other: Camera) -> bool:
+        """Tell whether both calibrations describe the same projection (no distortion equals zeros)."""
+        if self.size_wh != other.size_wh or self.has_distortion != other.has_distortion:
+            return False
+        if self.has_distortion and self.model is not other.model:
+            return False
+        mine = np.concatenate([self.focal, self.center, self.distortion if self.has_distortion else []])
+        theirs = np.concatenate([other.focal, other.center, other.distortion if other.has_distortion else []])
+        return bool(np.allclose(mine, theirs, rtol=1e-9, atol=1e-9))
+
     def project(self, points_camera: FloatArray) -> FloatArray:
         """Project points [N, 3] (m, optical frame) to pixels [N, 2]; NaN behind the camera."""
         points = np.asarray(points_camera, dtype=np.float64).reshape(-1, 3)

@@ -1,0 +1,43 @@
+"""Localize a folder of images and keep everything that is needed to score it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from hfnet_ros.errors import ImageError
+from hfnet_ros.evaluation.records import QueryResult
+from hfnet_ros.files.images import read_image
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.types import Frame
+
+
+def localize_images(
+    localizer: Localizer,
+    images: Sequence[tuple[Path, int, Rigid3 | None]],
+    camera: Camera,
+    on_error: Callable[[Path, ImageError], None] | None = None,
+) -> Iterator[QueryResult]:
+    """Localize images one after the other.
+
+    Args:
+        localizer: over the map.
+        images: path, stamp_ns and ground truth (or None) of each.
+        camera: calibration of all of them.
+        on_error: called with an unreadable image, which is then skipped; without it the error
+            ends the run.
+
+    Raises:
+        ImageError: an image cannot be read or has another size, and `on_error` is not given.
+    """
+    for path, stamp_ns, groundtruth in images:
+        try:
+            localization = localizer.localize(Frame(stamp_ns, read_image(path), camera))
+        except ImageError as error:
+            if on_error is None:
+                raise ImageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+            on_error(path, error)
+            continue
+        yield QueryResult(path.name, path, stamp_ns, localization, groundtruth)

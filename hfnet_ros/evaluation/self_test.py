@@ -1,0 +1,88 @@
+"""How far can a map be trusted? Ask it about its own keyframes.
+
+Poses given for mapping carry errors (a few centimetres and degrees are usual), and so does the
+lens model. Both show when a map of every second keyframe localizes the keyframes between: the
+differences to their given poses are what a query will suffer too. They set the pixel noise that
+pose estimation assumes, and are added to every covariance, which otherwise would count the
+noise of keypoints only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.map.visual_map import MapConsistency
+from hfnet_ros.pose.problem import REFERENCE_FOCAL_PX
+from hfnet_ros.types import ImageFeatures, Localization
+
+FloatArray = NDArray[np.float64]
+
+MIN_KEYFRAMES = 10
+_RAYLEIGH_MEDIAN = 1.17741  # median length of a 2D normal vector over its deviation per axis
+_NORMAL_MEDIAN = 0.67449  # median absolute value of a normal variable over its deviation
+_CLIP_SIGMAS = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutKeyframe:
+    """A keyframe that the map under test does not contain."""
+
+    features: ImageFeatures
+    camera: Camera
+    map_from_camera: Rigid3
+
+
+def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe]) -> MapConsistency:
+    """Localize held-out keyframes and describe how far they are from their given poses.
+
+    Args:
+        localizer: over a map of the other keyframes.
+        held_out: keyframes in between.
+
+    Returns:
+        Robust figures; `num_keyframes` is 0, and all else means nothing, when fewer than ten
+        keyframes could be localized.
+    """
+    errors, residuals = [], []
+    for stamp_ns, keyframe in enumerate(held_out):
+        answer = localizer.localize_features(keyframe.features, keyframe.camera, stamp_ns)
+        if answer.estimate is not None:
+            errors.append(_error_in_camera(answer.estimate.map_from_camera, keyframe.map_from_camera))
+            residuals.append(_median_residual(answer, keyframe))
+    if len(errors) < MIN_KEYFRAMES:
+        return MapConsistency(0.0, 0.0, 0.0, 0)
+    differences = np.stack(errors)
+    sigmas = np.maximum(np.median(np.abs(differences), axis=0) / _NORMAL_MEDIAN, 1e-6)
+    clipped = np.clip(differences, -_CLIP_SIGMAS * sigmas, _CLIP_SIGMAS * sigmas)
+    covariance = clipped.T @ clipped / len(clipped)
+    return MapConsistency(
+        residual_px=float(np.median(residuals)) / _RAYLEIGH_MEDIAN,
+        translation_m=float(np.sqrt(np.mean(sigmas[:3] ** 2))),
+        rotation_rad=float(np.sqrt(np.mean(sigmas[3:] ** 2))),
+        num_keyframes=len(errors),
+        pose_covariance=tuple(float(value) for value in covariance.ravel()),
+    )
+
+
+def _error_in_camera(estimate: Rigid3, given: Rigid3) -> FloatArray:
+    """Return (translation, rotation) error [6] in camera axes, as covariances mean it."""
+    translation = estimate.rotation.T @ (estimate.translation - given.translation)
+    turn = Rigid3(given.rotation.T @ estimate.rotation, np.zeros(3))
+    return np.concatenate([translation, turn.rotvec])
+
+
+def _median_residual(answer: Localization, keyframe: HeldOutKeyframe) -> float:
+    """Return the median distance of the matched landmarks at the *given* pose, at the reference focal."""
+    assert answer.estimate is not None and answer.correspondences is not None
+    inlier = answer.estimate.inlier_mask
+    points = keyframe.map_from_camera.inverse() @ answer.correspondences.points3d[inlier]
+    difference = keyframe.camera.project(points) - answer.correspondences.points2d[inlier]
+    distance = np.hypot(difference[:, 0], difference[:, 1])
+    return float(np.nanmedian(distance)) * REFERENCE_FOCAL_PX / float(keyframe.camera.focal.mean())

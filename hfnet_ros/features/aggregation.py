@@ -1,0 +1,101 @@
+"""A global descriptor from local ones, for extractors without a global head.
+
+VLAD with a vocabulary learned from the map's own keyframes, over the local descriptors of the
+keypoints. Measured on RedKitchen against the dense descriptors of XFeat: equal on ordinary
+views, and far better under strong changes of view (docs/evaluation.md).
+
+Reference: Jegou et al., "Aggregating local descriptors into a compact image representation",
+CVPR 2010; Arandjelovic and Zisserman, "All about VLAD", CVPR 2013 (intra-normalisation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import RetrievalConfig
+from hfnet_ros.features.keypoints import unit_rows
+from hfnet_ros.types import ImageFeatures
+
+Float32Array = NDArray[np.float32]
+
+_MAX_TRAINING_DESCRIPTORS = 50000
+_NUM_CLUSTERING_STEPS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class VladAggregation:
+    """VLAD followed by a projection.
+
+    Attributes:
+        vocabulary: [K, D] float32 unit norm.
+        projection: [G, K * D] float32, orthonormal rows.
+    """
+
+    vocabulary: Float32Array
+    projection: Float32Array
+
+    def describe(self, features: ImageFeatures) -> Float32Array:
+        """Return the global descriptor [G] float32, unit norm (zero for an image without keypoints)."""
+        projected = self.projection @ aggregate_vlad(features.local.descriptors, self.vocabulary)
+        return unit_rows(projected[None])[0]
+
+    def arrays(self) -> dict[str, Float32Array]:
+        """Return what a map has to keep."""
+        return {"vocabulary": self.vocabulary, "projection": self.projection}
+
+
+def aggregate_vlad(descriptors: Float32Array, vocabulary: Float32Array) -> Float32Array:
+    """Sum residuals to the nearest centre, normalise per centre, then over all: [K * D] float32."""
+    nearest = np.argmax(descriptors @ vocabulary.T, axis=1)
+    order = np.argsort(nearest, kind="stable")
+    counts = np.bincount(nearest, minlength=len(vocabulary))
+    used = np.flatnonzero(counts)
+    starts = np.concatenate([[0], np.cumsum(counts[used])[:-1]]).astype(np.intp)
+    summed = np.zeros_like(vocabulary)
+    if len(used):
+        totals = np.add.reduceat(descriptors[order], starts, axis=0)
+        summed[used] = totals - counts[used, None] * vocabulary[used]
+    flat = unit_rows(summed).reshape(1, -1)
+    return unit_rows(flat)[0]
+
+
+def fit_aggregation(
+    images: Sequence[ImageFeatures], config: RetrievalConfig, seed: int
+) -> VladAggregation:
+    """Learn vocabulary and projection from the features of a map's keyframes.
+
+    The projection keeps the subspace that the keyframes span (at most `global_size`
+    dimensions): with fewer keyframes than that it changes no ranking at all. Centring and
+    whitening were measured and left out: fitted on a hundred keyframes, whitening lost a
+    quarter of the first ranks.
+
+    Args:
+        images: features of the F keyframes, at least one with keypoints.
+        config: vocabulary size and largest number of dimensions.
+        seed: of the clustering.
+    """
+    rng = np.random.default_rng(seed)
+    descriptors = np.concatenate([image.local.descriptors for image in images])
+    if len(descriptors) > _MAX_TRAINING_DESCRIPTORS:
+        descriptors = descriptors[rng.choice(len(descriptors), _MAX_TRAINING_DESCRIPTORS, replace=False)]
+    vocabulary = _spherical_k_means(descriptors, min(config.vocabulary_size, len(descriptors)), rng)
+    vlads = np.stack([aggregate_vlad(image.local.descriptors, vocabulary) for image in images])
+    _, scales, directions = np.linalg.svd(vlads, full_matrices=False)
+    rank = min(config.global_size, max(1, int(np.count_nonzero(scales > 1e-5 * scales[0]))))
+    return VladAggregation(vocabulary, np.ascontiguousarray(directions[:rank]))
+
+
+def _spherical_k_means(descriptors: Float32Array, count: int, rng: np.random.Generator) -> Float32Array:
+    centers = descriptors[rng.choice(len(descriptors), count, replace=False)].copy()
+    for _ in range(_NUM_CLUSTERING_STEPS):
+        nearest = np.argmax(descriptors @ centers.T, axis=1)
+        for index in range(count):
+            members = descriptors[nearest == index]
+            # An empty centre starts again at a descriptor rather than staying unused.
+            total = members.sum(axis=0) if len(members) else descriptors[rng.integers(len(descriptors))]
+            centers[index] = total / max(float(np.linalg.norm(total)), 1e-12)
+    return centers

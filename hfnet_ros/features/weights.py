@@ -1,0 +1,102 @@
+"""Find published weights on this machine, check what they are, fetch them on request."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from hfnet_ros.errors import WeightsError
+from hfnet_ros.files.atomic import atomic_file
+
+_logger = logging.getLogger(__name__)
+
+_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Weights that somebody else published; this package never ships them."""
+
+    file_name: str
+    url: str
+    licence: str
+    publisher: str
+    known_sha256: tuple[str, ...]
+
+
+XFEAT = PublishedWeights(
+    file_name="xfeat.pt",
+    url="https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt",
+    licence="Apache-2.0",
+    publisher="verlab/accelerated_features (Potje et al., CVPR 2024)",
+    known_sha256=("5f40d46f1269d30d669b5c6bd0849043e1d75a79dede7bbe70456ae8b2d0ab2c",),
+)
+
+
+def weights_folders() -> list[Path]:
+    """Return the folders searched for weights, first match wins.
+
+    `$HFNET_ROS_WEIGHTS`, the user's cache, and `../shared/weights` beside a source checkout.
+    """
+    folders = []
+    if os.environ.get("HFNET_ROS_WEIGHTS"):
+        folders.append(Path(os.environ["HFNET_ROS_WEIGHTS"]))
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folders.append(Path(cache) / "hfnet_ros" / "weights")
+    folders.append(Path(__file__).resolve().parents[3] / "shared" / "weights")
+    return folders
+
+
+def find_weights(file_name: str, given: str = "") -> Path:
+    """Return the path of a weights file.
+
+    Args:
+        file_name: as published, e.g. `xfeat.pt`.
+        given: path named by the user; searched nowhere else when not empty.
+
+    Raises:
+        WeightsError: it is nowhere; the message says where was looked and what to do.
+    """
+    if given:
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"{path}: no such weights file (named by extractor.weights)")
+        return path
+    for folder in weights_folders():
+        if (folder / file_name).is_file():
+            return folder / file_name
+    searched = ", ".join(str(folder) for folder in weights_folders())
+    raise WeightsError(
+        f"weights '{file_name}' not found in {searched}; download {XFEAT.url} ({XFEAT.licence}) into one of "
+        "them or name the file with --weights; '--extractor sift' needs no weights"
+    )
+
+
+def fetch_weights(weights: PublishedWeights) -> Path:
+    """Download published weights into the user's cache, keeping them only if the digest is known.
+
+    Raises:
+        WeightsError: no network, or the file is not one of the known ones.
+    """
+    folder = weights_folders()[-2]
+    target = folder / weights.file_name
+    try:
+        with urllib.request.urlopen(weights.url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (fixed https address)
+            content = answer.read()
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise WeightsError(f"{weights.url}: cannot be downloaded: {error}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest not in weights.known_sha256:
+        raise WeightsError(
+            f"{weights.url}: SHA-256 is {digest}, expected {' or '.join(weights.known_sha256)}; not kept"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(content)
+    _logger.info("fetched %s (%s, %s)", target, weights.publisher, weights.licence)
+    return target

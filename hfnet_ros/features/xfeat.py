@@ -1,0 +1,116 @@
+"""XFeat, sparse: keypoints and descriptors from the dense outputs of its network.
+
+Reference: Potje et al., "XFeat: Accelerated Features for Lightweight Image Matching",
+CVPR 2024, sections 3.2 and 3.3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import ExtractorConfig, InferenceConfig
+from hfnet_ros.features.keypoints import (
+    detect_peaks,
+    map_coordinates,
+    sample_bicubic,
+    sample_bilinear,
+    select_top,
+    unit_rows,
+)
+from hfnet_ros.features.preprocess import check_image, mean_gray, network_size, resize_to
+from hfnet_ros.features.xfeat_network import CELL, SIZE_MULTIPLE, Weights, build_xfeat, expected_shapes
+from hfnet_ros.geometry.pixels import rescale_pixels
+from hfnet_ros.inference.backend import create_engine
+from hfnet_ros.inference.engine import Engine, Tensor
+from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
+
+_MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
+
+
+class XFeatExtractor:
+    """Sparse XFeat with one engine per image size."""
+
+    def __init__(self, weights: Weights, config: ExtractorConfig, inference: InferenceConfig) -> None:
+        """Keep the weights; the network of an image size is loaded when its first image comes."""
+        self._weights = weights
+        self._config = config
+        self._inference = inference
+        self._engines: OrderedDict[tuple[int, int], Engine] = OrderedDict()
+        self._id = f"xfeat-{_weights_digest(weights)}"
+
+    @property
+    def extractor_id(self) -> str:
+        """Name of the method and digest of its weights."""
+        return self._id
+
+    @property
+    def backend(self) -> str:
+        """What runs the network; before the first image, what is asked for."""
+        engine = next(iter(self._engines.values()), None)
+        return self._inference.backend if engine is None else engine.backend
+
+    def extract(self, image: ImageArray) -> ImageFeatures:
+        """Describe an image; see `FeatureExtractor.extract`."""
+        check_image(image)
+        image_wh = (image.shape[1], image.shape[0])
+        input_wh = network_size(image_wh, SIZE_MULTIPLE)
+        gray = resize_to(mean_gray(image), input_wh)
+        outputs = self._engine(input_wh).run({"image": gray[None, None]})
+        local = select_keypoints(outputs, self._config)
+        scale = np.array(image_wh) / np.array(input_wh)
+        keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
+        return ImageFeatures(LocalFeatures(keypoints, local.scores, local.descriptors), None, self._id)
+
+    def close(self) -> None:
+        """Free the engines; calling it again does nothing."""
+        while self._engines:
+            self._engines.popitem()[1].close()
+
+    def _engine(self, input_wh: tuple[int, int]) -> Engine:
+        if input_wh not in self._engines:
+            if len(self._engines) >= _MAX_ENGINES:
+                self._engines.popitem(last=False)[1].close()
+            self._engines[input_wh] = create_engine(build_xfeat(self._weights, input_wh), self._inference)
+        self._engines.move_to_end(input_wh)
+        return self._engines[input_wh]
+
+
+def select_keypoints(outputs: Mapping[str, Tensor], config: ExtractorConfig) -> LocalFeatures:
+    """Choose and describe keypoints, in pixels of the network's input.
+
+    Args:
+        outputs: of the network `build_xfeat`, batch of one.
+        config: threshold, radius and number of keypoints.
+
+    Convention: equal to the published sparse inference, whose score is the heat map (nearest)
+        times the reliability (bilinear). Its nearest-neighbour sampler reads outside the map in
+        the last row and column, where the score is therefore zero and no keypoint remains.
+    """
+    heatmap = outputs["heatmap"][0, 0]
+    height, width = heatmap.shape
+    peaks = detect_peaks(heatmap, config.nms_radius_px, config.detection_threshold)
+    rows, columns = np.divmod(peaks, width)
+    inside = (columns < width - 1) & (rows < height - 1)
+    peaks = peaks[inside]
+    points = np.stack([columns[inside], rows[inside]], axis=1).astype(np.float32)
+    coordinates = map_coordinates(points, (width // CELL, height // CELL), (width, height))
+    reliability = sample_bilinear(outputs["reliability"][0], coordinates)[:, 0]
+    scores = heatmap.ravel()[peaks] * reliability
+    best = select_top(scores, config.max_keypoints)
+    best = best[scores[best] > 0.0]
+    descriptors = unit_rows(sample_bicubic(outputs["descriptors"][0], coordinates[best]))
+    return LocalFeatures(points[best], scores[best], descriptors)
+
+
+def _weights_digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """Digest the tensors rather than the file: the same weights in another container are the same."""
+    digest = hashlib.sha256()
+    for name in sorted(expected_shapes()):
+        digest.update(name.encode())
+        digest.update(weights[name].tobytes())
+    return digest.hexdigest()[:12]

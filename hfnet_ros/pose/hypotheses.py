@@ -1,0 +1,186 @@
+"""Competing camera poses for one set of matches, best first.
+
+RANSAC with local optimisation stops at the first good minimum. A scene that is nearly a plane
+has two, and one place in the map may look like another. So several answers are gathered,
+refined with a robust cost, and ranked by it on all matches.
+
+Reference: Persson and Nordberg, "Lambda Twist: an accurate fast robust P3P solver", ECCV 2018;
+Collins and Bartoli, "Infinitesimal plane-based pose estimation", IJCV 2014 (the two poses of a
+plane). Both through libraries: PoseLib and OpenCV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import PoseConfig
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.problem import PoseProblem
+from hfnet_ros.pose.refinement import refine_robustly
+
+FloatArray = NDArray[np.float64]
+
+MIN_MATCHES = 6
+_MIN_ITERATIONS = 100
+_ORBIT_ANGLES_RAD = tuple(np.deg2rad([-24.0, -12.0, 12.0, 24.0]))
+_MAX_RIVAL_MATCHES = 256  # enough to slide into a minimum; the winners are refined on all
+_CONTENDER_RATIO = 0.8
+_MAX_CONTENDERS = 4
+_COPY_RADIUS_PX = 20.0
+_COPY_DIFFERENCE_PX = 0.5
+_MAX_PLANE_INLIERS = 400  # enough to fix the two poses of a plane, few enough to be quick
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """A candidate pose.
+
+    Attributes:
+        map_from_camera: the pose, refined robustly on all matches.
+        residuals: [M] px; very large where the landmark could not be recognised from there.
+        score: sum over the matches of 1 / (1 + e^2 / c^2)^2, comparable within one problem.
+    """
+
+    map_from_camera: Rigid3
+    residuals: FloatArray
+    score: float
+
+    def differs_from(self, other: Hypothesis, distance_m: float, angle_rad: float) -> bool:
+        """Tell whether it is another pose, not the same one estimated a little differently."""
+        first, second = self.map_from_camera, other.map_from_camera
+        return first.translation_to(second) > distance_m or first.rotation_to(second) > angle_rad
+
+
+def gather_hypotheses(
+    problem: PoseProblem, config: PoseConfig, threshold_px: float, scale_px: float
+) -> list[Hypothesis]:
+    """Return candidate poses, best score first; empty when there are too few matches.
+
+    Args:
+        problem: matches of one place.
+        config: number of runs, iterations, seed.
+        threshold_px: RANSAC's inlier threshold.
+        scale_px: scale of the robust cost.
+    """
+    if len(problem.correspondences) < MIN_MATCHES:
+        return []
+    found: list[Rigid3] = []
+    everything = np.ones(len(problem.correspondences), np.bool_)
+    for run in range(config.num_hypotheses):
+        found += _ransac(problem, everything, threshold_px, config.max_iterations, config.seed + run)
+    if not found:
+        return []
+    candidates = score_hypotheses(problem, found, scale_px)
+    best = max(candidates, key=lambda hypothesis: hypothesis.score)
+    rivals = list(_rival_starts(problem, best, config, threshold_px))
+    candidates += score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
+    return _polish_winners(problem, candidates, scale_px)
+
+
+def score_hypotheses(
+    problem: PoseProblem, starts: Sequence[Rigid3], scale_px: float, max_matches: int | None = None
+) -> list[Hypothesis]:
+    """Refine poses robustly, on a part of the matches if asked, and score them on all matches."""
+    hypotheses = []
+    for refined in refine_robustly(problem, starts, scale_px, max_matches=max_matches):
+        residuals = np.where(problem.recognizable(refined), problem.residuals(refined), np.inf)
+        score = float(np.sum(1.0 / (1.0 + (residuals / scale_px) ** 2) ** 2))
+        hypotheses.append(Hypothesis(refined, residuals, score))
+    return hypotheses
+
+
+def _polish_winners(problem: PoseProblem, candidates: list[Hypothesis], scale_px: float) -> list[Hypothesis]:
+    """Refine the best few different ones on all matches, so that chance does not decide a close race."""
+    ranked = sorted(candidates, key=lambda hypothesis: -hypothesis.score)
+    contenders: list[Hypothesis] = []
+    for candidate in ranked:
+        if candidate.score < _CONTENDER_RATIO * ranked[0].score or len(contenders) == _MAX_CONTENDERS:
+            break
+        if not any(_is_copy(candidate, contender) for contender in contenders):
+            contenders.append(candidate)
+    polished = score_hypotheses(problem, [contender.map_from_camera for contender in contenders], scale_px)
+    return sorted(polished + ranked, key=lambda hypothesis: -hypothesis.score)
+
+
+def _is_copy(candidate: Hypothesis, other: Hypothesis) -> bool:
+    """Tell whether two hypotheses slid into one minimum: their residuals say the same."""
+    both = np.isfinite(candidate.residuals) & np.isfinite(other.residuals)
+    close = both & (np.minimum(candidate.residuals, other.residuals) < _COPY_RADIUS_PX)
+    difference = np.abs(candidate.residuals[close] - other.residuals[close])
+    return bool(close.any()) and float(np.median(difference)) < _COPY_DIFFERENCE_PX
+
+
+def _rival_starts(
+    problem: PoseProblem, best: Hypothesis, config: PoseConfig, threshold_px: float
+) -> Iterator[Rigid3]:
+    """Yield starts where another pose might hide: the plane's other pose, and the other matches."""
+    inlier = best.residuals < threshold_px
+    yield from _plane_poses(problem, inlier)
+    yield from _orbit_poses(problem, best.map_from_camera, inlier)
+    others = ~inlier
+    if np.count_nonzero(others) >= MIN_MATCHES:
+        yield from _ransac(problem, others, threshold_px, config.max_iterations // 4, config.seed)
+
+
+def _ransac(
+    problem: PoseProblem, subset: NDArray[np.bool_], threshold_px: float, max_iterations: int, seed: int
+) -> list[Rigid3]:
+    import poselib
+
+    pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
+    options = {
+        "max_reproj_error": threshold_px,
+        "max_iterations": max_iterations,
+        "min_iterations": min(_MIN_ITERATIONS, max_iterations),
+        "seed": seed,
+    }
+    pose, info = poselib.estimate_absolute_pose(
+        problem.pinhole[subset], problem.points3d[subset], pinhole, options, {}
+    )
+    if info["num_inliers"] < 4 or not np.isfinite(pose.R).all():
+        return []
+    return [Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()]
+
+
+def _plane_poses(problem: PoseProblem, inlier: NDArray[np.bool_]) -> list[Rigid3]:
+    """Return both poses of the plane through the inliers' landmarks."""
+    rows = np.flatnonzero(inlier)[:_MAX_PLANE_INLIERS]
+    if len(rows) < MIN_MATCHES:
+        return []
+    points = problem.points3d[rows]
+    center = points.mean(axis=0)
+    _, _, axes = np.linalg.svd(points - center, full_matrices=False)
+    axes = axes * np.sign(np.linalg.det(axes))  # rows: in the plane, in the plane, normal
+    on_plane = (points - center) @ axes.T
+    on_plane[:, 2] = 0.0
+    count, rotvecs, translations, _ = cv2.solvePnPGeneric(
+        on_plane, problem.pinhole[rows] / problem.focal, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE
+    )
+    poses = []
+    for index in range(count):
+        camera_from_plane = Rigid3.from_rotvec(rotvecs[index].ravel(), translations[index].ravel())
+        plane_from_map = Rigid3(axes, -axes @ center)
+        poses.append((camera_from_plane @ plane_from_map).inverse())
+    return [pose for pose in poses if np.isfinite(pose.matrix).all()]
+
+
+def _orbit_poses(problem: PoseProblem, pose: Rigid3, inlier: NDArray[np.bool_]) -> list[Rigid3]:
+    """Swing a camera around the middle of what it sees.
+
+    Under a narrow view turning the camera and moving it sideways look nearly the same, so the
+    cost has its other minima along such an arc.
+    """
+    if not inlier.any():
+        return []
+    pivot = np.median(problem.points3d[inlier], axis=0)
+    poses = []
+    for axis in (pose.rotation[:, 0], pose.rotation[:, 1]):
+        for angle in _ORBIT_ANGLES_RAD:
+            swing = Rigid3.from_rotvec(axis * angle, np.zeros(3))
+            poses.append(Rigid3(swing.rotation @ pose.rotation, pivot + swing @ (pose.translation - pivot)))
+    return poses

@@ -1,0 +1,194 @@
+"""Non-linear refinement of a camera pose and its covariance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.problem import PoseProblem
+
+FloatArray = NDArray[np.float64]
+
+_STEP_TOLERANCE = 1e-6
+_MIN_DEPTH = 1e-6
+_ACTIVE_SCALES = 6.0
+
+
+def refine_robustly(
+    problem: PoseProblem,
+    starts: Sequence[Rigid3],
+    scale_px: float,
+    iterations: int = 10,
+    max_matches: int | None = None,
+) -> list[Rigid3]:
+    """Minimise the Geman-McClure cost of all matches from several starts (iteratively reweighted).
+
+    The cost rho = e^2 / (1 + e^2 / c^2) flattens beyond the scale c, so that matches which
+    disagree with the pose stop pulling on it. The starts advance side by side in one batch.
+
+    Args:
+        problem: matches; pinhole pixels are used.
+        starts: map_from_camera of each start.
+        scale_px: c, px.
+        iterations: at the most.
+        max_matches: matches used at the most, spread evenly over their similarity.
+
+    Reference: Zhang, "Parameter estimation techniques: a tutorial with application to conic
+        fitting", IVC 1997, section 9.
+    """
+    if not starts:
+        return []
+    # Matches far beyond the scale weigh nothing and will not come back within a few steps.
+    near = [problem.residuals(start) < _ACTIVE_SCALES * scale_px for start in starts]
+    active = np.flatnonzero(np.any(near, axis=0))
+    if max_matches is not None:
+        active = active[:: -(-max(len(active), 1) // max_matches)]
+    points3d, observed = problem.points3d[active], problem.pinhole[active]
+    rotations = np.stack([start.rotation for start in starts])
+    translations = np.stack([start.translation for start in starts])
+    for _ in range(iterations):
+        points = (points3d - translations[:, None]) @ rotations
+        residual, jacobian, valid = _pinhole_jacobian(points, observed, problem.focal)
+        squared = np.einsum("smi,smi->sm", residual, residual)
+        weight = np.where(valid, 1.0 / (1.0 + squared / scale_px**2) ** 2, 0.0)
+        step = _solve_steps(jacobian, residual, weight)
+        rotations, translations = _apply_steps(rotations, translations, step)
+        if np.abs(step).max() < _STEP_TOLERANCE:
+            break
+    return [Rigid3(rotation, translation) for rotation, translation in zip(rotations, translations, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class LeastSquaresPose:
+    """Least squares over inliers, in the pixels of the real, distorted image.
+
+    Attributes:
+        map_from_camera: the estimate.
+        camera_covariance: [6, 6] of (translation, rotation) error in camera axes.
+        inlier_mask: [M] bool.
+        rmse_px: root mean square distance of the inliers.
+    """
+
+    map_from_camera: Rigid3
+    camera_covariance: FloatArray
+    inlier_mask: NDArray[np.bool_]
+    rmse_px: float
+
+
+def refine_on_inliers(
+    problem: PoseProblem, start: Rigid3, usable: NDArray[np.bool_], radius_px: float, iterations: int = 8
+) -> LeastSquaresPose | None:
+    """Minimise the squared reprojection error of the matches within a radius, chosen anew each step.
+
+    Args:
+        problem: matches.
+        start: map_from_camera.
+        usable: [M] bool, matches that may become inliers.
+        radius_px: largest error of an inlier.
+        iterations: at the most.
+
+    Returns:
+        None when fewer than four inliers remain or they do not determine a pose.
+    """
+    estimate = start
+    for _ in range(iterations):
+        residual, jacobian, inlier = _distorted_jacobian(problem, estimate, usable, radius_px)
+        if np.count_nonzero(inlier) < 4:
+            return None
+        step = _solve_steps(jacobian[None], residual[None], inlier[None].astype(np.float64))
+        rotations, translations = _apply_steps(estimate.rotation[None], estimate.translation[None], step)
+        estimate = Rigid3(rotations[0], translations[0])
+        if np.abs(step).max() < _STEP_TOLERANCE:
+            break
+    residual, jacobian, inlier = _distorted_jacobian(problem, estimate, usable, radius_px)
+    count = int(np.count_nonzero(inlier))
+    if count < 4:
+        return None
+    squared = float(np.einsum("ij,ij->", residual[inlier], residual[inlier]))
+    rows = jacobian[inlier].reshape(-1, 6)
+    try:
+        unit_covariance = np.linalg.inv(rows.T @ rows)
+    except np.linalg.LinAlgError:
+        return None
+    variance = squared / (2 * count - 6)
+    return LeastSquaresPose(estimate, unit_covariance * variance, inlier, float(np.sqrt(squared / count)))
+
+
+def _pinhole_jacobian(
+    points: FloatArray, observed: FloatArray, focal: float
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Residual [S, M, 2] and its derivative [S, M, 2, 6] for x' = x + delta + omega x x in the camera."""
+    valid = points[..., 2] > _MIN_DEPTH
+    inverse = 1.0 / np.where(valid, points[..., 2], 1.0)
+    x, y = points[..., 0] * inverse, points[..., 1] * inverse
+    residual = focal * np.stack([x, y], axis=-1) - observed
+    jacobian = np.zeros((*points.shape[:2], 2, 6))
+    jacobian[..., 0, 0] = jacobian[..., 1, 1] = inverse
+    jacobian[..., 0, 2], jacobian[..., 1, 2] = -x * inverse, -y * inverse
+    jacobian[..., 0, 3], jacobian[..., 0, 4], jacobian[..., 0, 5] = -x * y, 1.0 + x * x, -y
+    jacobian[..., 1, 3], jacobian[..., 1, 4], jacobian[..., 1, 5] = -1.0 - y * y, x * y, x
+    jacobian *= focal
+    return residual, jacobian, valid
+
+
+def _distorted_jacobian(
+    problem: PoseProblem, estimate: Rigid3, usable: NDArray[np.bool_], radius_px: float
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    points = (problem.points3d - estimate.translation) @ estimate.rotation
+    pixels, by_point = problem.camera.project_with_jacobian(points)
+    residual = pixels - problem.correspondences.points2d
+    with np.errstate(invalid="ignore"):
+        near = np.hypot(residual[:, 0], residual[:, 1]) < radius_px
+    # The radius in the undistorted image too: outside the lens's valid range a polynomial may
+    # fold a point that is far away back into the picture.
+    inlier = usable & near & (problem.residuals(estimate) < 4.0 * radius_px)
+    jacobian = np.zeros((len(points), 2, 6))
+    moved = by_point[inlier]
+    jacobian[inlier, :, :3] = moved
+    jacobian[inlier, :, 3:] = np.cross(points[inlier, None, :], moved, axis=2)
+    residual = np.where(inlier[:, None], residual, 0.0)
+    return residual, jacobian, inlier
+
+
+def _solve_steps(jacobian: FloatArray, residual: FloatArray, weight: FloatArray) -> FloatArray:
+    """Return the Gauss-Newton steps [S, 6] of S problems; zero where a problem determines none."""
+    starts, count = weight.shape
+    rows = jacobian.reshape(starts, 2 * count, 6)
+    weighted = (rows * np.repeat(weight, 2, axis=1)[:, :, None]).transpose(0, 2, 1)
+    hessian = weighted @ rows
+    gradient = weighted @ residual.reshape(starts, 2 * count, 1)
+    diagonal = np.einsum("sii->si", hessian)
+    diagonal += 1e-6 * diagonal + 1e-9
+    try:
+        step: FloatArray = -np.linalg.solve(hessian, gradient)[:, :, 0]
+    except np.linalg.LinAlgError:
+        return np.zeros((starts, 6))
+    return np.where(np.isfinite(step).all(axis=1, keepdims=True), step, 0.0)
+
+
+def _apply_steps(
+    rotations: FloatArray, translations: FloatArray, steps: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Move poses map_from_camera by steps of camera_from_map: x' = exp(omega) x + delta."""
+    turns: FloatArray = Rotation.from_rotvec(steps[:, 3:]).as_matrix()
+    turned = rotations @ turns.transpose(0, 2, 1)
+    return turned, translations - np.einsum("sij,sj->si", turned, steps[:, :3])
+
+
+def rotate_to_map(camera_covariance: FloatArray, map_from_camera: Rigid3) -> FloatArray:
+    """Express a covariance [6, 6] given in camera axes in the axes of the map.
+
+    With R_est = R exp(-omega) and c_est = c - R delta (first order) the errors in the map are
+    tau = -R delta and phi = -R omega: both signs cancel.
+    """
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = map_from_camera.rotation
+    rotated = turn @ camera_covariance @ turn.T
+    return 0.5 * (rotated + rotated.T)
+
+
