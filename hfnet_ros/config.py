@@ -33,19 +33,23 @@ def parameter(
 class ExtractorConfig:
     """Which features describe an image."""
 
-    name: str = parameter(
-        "xfeat", "Feature extractor; sift needs no weights.", choices=("xfeat", "sift")
-    )
+    name: str = parameter("xfeat", "Feature extractor; sift needs no weights.", choices=("xfeat", "sift"))
     weights: str = parameter(
         "", "File with the published weights; empty searches the places that `hfnet-ros doctor` lists."
     )
     max_keypoints: int = parameter(2048, "Keypoints kept per image, best first.", low=64, high=8192)
     detection_threshold: float = parameter(
-        0.05, "Heat-map probability above which a peak is a keypoint (XFeat, as published).", low=0.0, high=1.0
+        0.05,
+        "Heat-map probability above which a peak is a keypoint (XFeat, as published).",
+        low=0.0,
+        high=1.0,
     )
     nms_radius_px: int = parameter(
-        2, "Half size of the square in which a keypoint must be the highest (XFeat, as published).",
-        unit="px", low=1, high=16,
+        2,
+        "Half size of the square in which a keypoint must be the highest (XFeat, as published).",
+        unit="px",
+        low=1,
+        high=16,
     )
 
 
@@ -67,7 +71,10 @@ class RetrievalConfig:
     """How prior frames are found and grouped."""
 
     num_prior_frames: int = parameter(
-        30, "Keyframes retrieved per image: with 10 nearly all strongly turned views are lost, with 20 a few.", low=1, high=500
+        30,
+        "Keyframes retrieved per image: with 10 nearly all strongly turned views are lost, with 20 a few.",
+        low=1,
+        high=500,
     )
     max_places: int = parameter(3, "Places tried per image before giving up.", low=1, high=50)
     vocabulary_size: int = parameter(
@@ -77,12 +84,16 @@ class RetrievalConfig:
         1024, "Largest number of dimensions kept of an aggregated descriptor.", low=16, high=8192
     )
     exact_limit: int = parameter(
-        20000, "Keyframes above which faiss's approximate search is used, where installed.", low=100, high=10000000
+        20000,
+        "Keyframes above which faiss's approximate search is used, where installed.",
+        low=100,
+        high=10000000,
     )
     twin_similarity: float = parameter(
         0.9,
         "Another place is examined even after a valid pose when its similarity is this part of the best one's.",
-        low=0.0, high=1.0,
+        low=0.0,
+        high=1.0,
     )
     min_shared_landmarks: int = parameter(
         20, "Landmarks two prior frames must share to belong to one place.", low=1, high=1000
@@ -95,20 +106,24 @@ class MatchingConfig:
 
     max_query_keypoints: int = parameter(1024, "Best query keypoints that are matched.", low=64, high=8192)
     max_landmarks: int = parameter(
-        20000, "Landmarks of a place that are matched, those seen by most prior frames first.",
-        low=100, high=1000000,
+        20000,
+        "Landmarks of a place that are matched, those seen by most prior frames first.",
+        low=100,
+        high=1000000,
     )
     words_per_keypoint: int = parameter(
-        8, "Visual words in which a keypoint is compared with landmarks; all of them is exhaustive.", low=1, high=512
+        8,
+        "Visual words in which a keypoint is compared with landmarks; all of them is exhaustive.",
+        low=1,
+        high=512,
     )
-    min_similarity: float = parameter(
-        0.6, "Cosine below which a match is dropped.", low=-1.0, high=1.0
-    )
+    min_similarity: float = parameter(0.6, "Cosine below which a match is dropped.", low=-1.0, high=1.0)
     ratio: float = parameter(
         1.0,
         "Largest ratio of best to second-best descriptor distance, another landmark's; 1 is off: with XFeat "
         "0.95 took a quarter of the hard queries.",
-        low=0.1, high=1.0,
+        low=0.1,
+        high=1.0,
     )
 
 
@@ -120,13 +135,21 @@ class PoseConfig:
         4.0,
         "Reprojection noise per axis where the map has no self-test; where it has one, that is used, "
         "between 1 px and this value.",
-        unit="px", low=0.5, high=20.0,
+        unit="px",
+        low=0.5,
+        high=20.0,
     )
     ransac_sigmas: float = parameter(
-        3.0, "RANSAC's inlier threshold in standard deviations of the map's reprojection noise.", low=1.0, high=10.0
+        3.0,
+        "RANSAC's inlier threshold in standard deviations of the map's reprojection noise.",
+        low=1.0,
+        high=10.0,
     )
     robust_sigmas: float = parameter(
-        4.0, "Scale of the robust cost, and radius of the final inliers, in the same unit.", low=1.0, high=20.0
+        4.0,
+        "Scale of the robust cost, and radius of the final inliers, in the same unit.",
+        low=1.0,
+        high=20.0,
     )
     num_hypotheses: int = parameter(
         1, "Independent RANSAC runs on all matches; their answers compete.", low=1, high=20
@@ -143,7 +166,8 @@ class VerificationConfig:
         16.0,
         "Decades by which chance is less likely to explain the inliers than the number of poses tried "
         "(a-contrario, on image cells).",
-        low=0.0, high=1000.0,
+        low=0.0,
+        high=1000.0,
     )
     min_inliers: int = parameter(12, "Inliers on distinct keypoints at the least.", low=4, high=1000)
     max_rival_ratio: float = parameter(
@@ -152,7 +176,8 @@ class VerificationConfig:
     max_twin_ratio: float = parameter(
         0.6,
         "Score of another pose on matches that the best one leaves over, over the best one's: two places alike.",
-        low=0.1, high=1.0,
+        low=0.1,
+        high=1.0,
     )
     max_view_change_deg: float = parameter(
         75.0, "A landmark is not recognised from further around than this.", unit="deg", low=10.0, high=180.0
@@ -164,11 +189,18 @@ class VerificationConfig:
         0.5, "Largest standard deviation of position in its worst direction.", unit="m", low=0.001, high=100.0
     )
     max_rotation_sigma_deg: float = parameter(
-        10.0, "Largest standard deviation of orientation about its worst axis.", unit="deg", low=0.01, high=90.0
+        10.0,
+        "Largest standard deviation of orientation about its worst axis.",
+        unit="deg",
+        low=0.01,
+        high=90.0,
     )
     cell_size_px: float = parameter(
-        40.0, "Side of the image cells in which inliers count once, at an image width of 640.",
-        unit="px", low=4.0, high=320.0,
+        40.0,
+        "Side of the image cells in which inliers count once, at an image width of 640.",
+        unit="px",
+        low=4.0,
+        high=320.0,
     )
 
 
@@ -179,15 +211,25 @@ class MappingConfig:
     max_keypoints: int = parameter(2048, "Keypoints per keyframe that are matched.", low=64, high=8192)
     num_neighbors: int = parameter(12, "Keyframes each keyframe is matched with.", low=1, high=200)
     max_view_angle_deg: float = parameter(
-        60.0, "Keyframes that look in directions further apart are not matched.", unit="deg", low=5.0, high=180.0
+        60.0,
+        "Keyframes that look in directions further apart are not matched.",
+        unit="deg",
+        low=5.0,
+        high=180.0,
     )
     max_epipolar_error_px: float = parameter(
-        4.0, "Distance to the epipolar line of the given poses; at a focal length of 525 px.",
-        unit="px", low=0.1, high=50.0,
+        4.0,
+        "Distance to the epipolar line of the given poses; at a focal length of 525 px.",
+        unit="px",
+        low=0.1,
+        high=50.0,
     )
     max_reprojection_error_px: float = parameter(
-        4.0, "Largest error of an observation that stays in a landmark's track; at a focal length of 525 px.",
-        unit="px", low=0.1, high=50.0,
+        4.0,
+        "Largest error of an observation that stays in a landmark's track; at a focal length of 525 px.",
+        unit="px",
+        low=0.1,
+        high=50.0,
     )
     min_triangulation_angle_deg: float = parameter(
         1.5, "Landmarks seen under a smaller angle have no trustworthy depth.", unit="deg", low=0.1, high=45.0
@@ -196,7 +238,8 @@ class MappingConfig:
     min_intrinsics_gain: float = parameter(
         0.02,
         "Part by which refined intrinsics must lower the held-out reprojection error to be kept.",
-        low=0.0, high=1.0,
+        low=0.0,
+        high=1.0,
     )
 
 
@@ -280,7 +323,9 @@ def _checked(name: str, entry: dataclasses.Field[Any], value: Any) -> Any:
         below = meta["low"] is not None and not value >= meta["low"]
         above = meta["high"] is not None and not value <= meta["high"]
         if below or above:
-            raise ConfigError(f"{name} is {value}, expected {meta['low']} to {meta['high']} {meta['unit']}".rstrip())
+            raise ConfigError(
+                f"{name} is {value}, expected {meta['low']} to {meta['high']} {meta['unit']}".rstrip()
+            )
     return value
 
 

@@ -1,0 +1,1 @@
+"""The program `hfnet-ros`: thin argparse over the package."""

@@ -1,0 +1,1 @@
+"""Describe images: keypoints, descriptors, global descriptors."""

@@ -63,9 +63,7 @@ def aggregate_vlad(descriptors: Float32Array, vocabulary: Float32Array) -> Float
     return unit_rows(flat)[0]
 
 
-def fit_aggregation(
-    images: Sequence[ImageFeatures], config: RetrievalConfig, seed: int
-) -> VladAggregation:
+def fit_aggregation(images: Sequence[ImageFeatures], config: RetrievalConfig, seed: int) -> VladAggregation:
     """Learn vocabulary and projection from the features of a map's keyframes.
 
     The projection keeps the subspace that the keyframes span (at most `global_size`

@@ -42,7 +42,9 @@ def select_top(scores: Float32Array, count: int) -> NDArray[np.intp]:
     return candidates[np.argsort(-scores[candidates], kind="stable")[:count]]
 
 
-def map_coordinates(points: Float32Array, map_wh: tuple[int, int], input_wh: tuple[int, int]) -> NDArray[np.float64]:
+def map_coordinates(
+    points: Float32Array, map_wh: tuple[int, int], input_wh: tuple[int, int]
+) -> NDArray[np.float64]:
     """Return where XFeat's reference sampler reads a dense map for input pixels [N, 2].
 
     The published sampler scales pixels by (W - 1) but reads with the convention that edges,

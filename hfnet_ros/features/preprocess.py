@@ -35,8 +35,8 @@ def mean_gray(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the mean of the channels [H, W] float32, which is XFeat's gray (not luminance)."""
     if image.ndim == 2:
         return image.astype(np.float32)
-    gray: NDArray[np.float32] = cv2.transform(image.astype(np.float32), np.full((1, 3), 1.0 / 3.0, np.float32))
-    return gray
+    weights = np.full((1, 3), 1.0 / 3.0, np.float32)
+    return np.asarray(cv2.transform(image.astype(np.float32), weights), np.float32)
 
 
 def network_size(size_wh: tuple[int, int], multiple: int) -> tuple[int, int]:
@@ -48,5 +48,4 @@ def resize_to(image: NDArray[np.float32], size_wh: tuple[int, int]) -> NDArray[n
     """Resize bilinearly with pixel areas aligned; an image of that size is returned as it is."""
     if (image.shape[1], image.shape[0]) == size_wh:
         return image
-    resized: NDArray[np.float32] = cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR)
-    return resized
+    return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR), np.float32)

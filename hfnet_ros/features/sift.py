@@ -24,7 +24,7 @@ class SiftExtractor:
     def __init__(self, config: ExtractorConfig) -> None:
         """Make the detector."""
         self._max_keypoints = config.max_keypoints
-        self._sift = cv2.SIFT_create(contrastThreshold=_CONTRAST_THRESHOLD)
+        self._sift = cv2.SIFT.create(contrastThreshold=_CONTRAST_THRESHOLD)
 
     @property
     def extractor_id(self) -> str:
@@ -60,4 +60,6 @@ class SiftExtractor:
 
 
 def _no_features() -> LocalFeatures:
-    return LocalFeatures(np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty((0, 128), np.float32))
+    return LocalFeatures(
+        np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty((0, 128), np.float32)
+    )

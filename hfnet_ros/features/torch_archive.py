@@ -43,12 +43,16 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
         with zipfile.ZipFile(path) as archive:
             structure = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(structure) != 1:
-                raise WeightsError(f"{path}: expected a PyTorch archive with one data.pkl, found {len(structure)}")
+                raise WeightsError(
+                    f"{path}: expected a PyTorch archive with one data.pkl, found {len(structure)}"
+                )
             root = structure[0].removesuffix("data.pkl")
             loaded = _StateDictReader(archive, root).load()
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such weights file") from None
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # a damaged stream makes the unpickler fail with nearly any class
         raise WeightsError(f"{path}: not a readable PyTorch state dict: {error}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, np.ndarray) for value in loaded.values()):
         raise WeightsError(f"{path}: expected a dictionary of tensors, found {type(loaded).__name__}")
@@ -85,6 +89,7 @@ def _rebuild_tensor(
     """Lay a tensor over its storage; only contiguous tensors occur in state dicts."""
     contiguous = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
     count = math.prod(shape)
-    if (count > 1 and tuple(stride) != contiguous) or offset < 0 or offset + count > len(storage):
+    outside = offset < 0 or min(shape, default=0) < 0 or offset + count > len(storage)
+    if outside or (count > 1 and tuple(stride) != contiguous):
         raise pickle.UnpicklingError(f"tensor of shape {shape} does not fit its storage")
     return storage[offset : offset + count].reshape(shape)

@@ -86,7 +86,7 @@ def fetch_weights(weights: PublishedWeights) -> Path:
     folder = weights_folders()[-2]
     target = folder / weights.file_name
     try:
-        with urllib.request.urlopen(weights.url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (fixed https address)
+        with urllib.request.urlopen(weights.url, timeout=_TIMEOUT_S) as answer:
             content = answer.read()
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise WeightsError(f"{weights.url}: cannot be downloaded: {error}") from error

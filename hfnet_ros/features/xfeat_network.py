@@ -67,7 +67,12 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for block in (BLOCK1, BLOCK2, BLOCK3, BLOCK4, BLOCK5, FUSION, RELIABILITY, KEYPOINT):
         for layer in block:
-            shapes[f"{layer.name}.0.weight"] = (layer.channels_out, layer.channels_in, layer.kernel, layer.kernel)
+            shapes[f"{layer.name}.0.weight"] = (
+                layer.channels_out,
+                layer.channels_in,
+                layer.kernel,
+                layer.kernel,
+            )
             shapes[f"{layer.name}.1.running_mean"] = (layer.channels_out,)
             shapes[f"{layer.name}.1.running_var"] = (layer.channels_out,)
     for name, shape in _PLAIN_CONVOLUTIONS.items():
@@ -126,14 +131,18 @@ def build_xfeat(weights: Weights, size_wh: tuple[int, int]) -> NetworkModel:
         raise ValueError(f"input size {width}x{height} is not a multiple of {SIZE_MULTIPLE}")
     graph = _GraphBuilder(weights)
     image = graph.instance_norm("image", "normalized")
-    skip = graph.convolution(graph.node("AveragePool", [image], kernel_shape=[4, 4], strides=[4, 4]), "skip1.1")
+    skip = graph.convolution(
+        graph.node("AveragePool", [image], kernel_shape=[4, 4], strides=[4, 4]), "skip1.1"
+    )
     x1 = graph.layers(image, BLOCK1)
     x2 = graph.layers(graph.node("Add", [x1, skip]), BLOCK2)
     x3 = graph.layers(x2, BLOCK3)
     x4 = graph.layers(x3, BLOCK4)
     x5 = graph.layers(x4, BLOCK5)
     cells_hw = (height // CELL, width // CELL)
-    summed = graph.node("Add", [x3, graph.node("Add", [graph.resize(x4, cells_hw, 64), graph.resize(x5, cells_hw, 64)])])
+    summed = graph.node(
+        "Add", [x3, graph.node("Add", [graph.resize(x4, cells_hw, 64), graph.resize(x5, cells_hw, 64)])]
+    )
     features = graph.convolution(graph.layers(summed, FUSION), "block_fusion.2")
     reliability = graph.convolution(graph.layers(features, RELIABILITY), "heatmap_head.2")
     graph.node("Sigmoid", [reliability], output="reliability")

@@ -154,14 +154,14 @@ class Camera:
             pinhole = self._distortion_jacobian(normalized) @ pinhole
         return pixels, pinhole * self.focal[:, None]
 
-    def unproject(self, pixels: FloatArray) -> FloatArray:
+    def unproject(self, pixels: NDArray[np.floating]) -> FloatArray:
         """Return unit rays [N, 3] through pixels [N, 2]; NaN where no ray leads there."""
         normalized = self.undistort(pixels)
         rays = np.concatenate([normalized, np.ones((len(normalized), 1))], axis=1)
         rays /= np.linalg.norm(rays, axis=1, keepdims=True)
         return rays
 
-    def undistort(self, pixels: FloatArray) -> FloatArray:
+    def undistort(self, pixels: NDArray[np.floating]) -> FloatArray:
         """Return normalised image coordinates [N, 2] (x/z, y/z) of pixels [N, 2].
 
         Newton's method; where it does not converge, or ends beyond the fold of the distortion

@@ -1,0 +1,1 @@
+"""Run networks; the only package that imports a network runtime."""

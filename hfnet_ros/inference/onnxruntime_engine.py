@@ -54,9 +54,7 @@ class OnnxRuntimeEngine:
         self._binding = self._session.io_binding()
         self._buffers = {spec.name: np.empty(spec.shape, spec.dtype) for spec in self._outputs.values()}
         for name, buffer in self._buffers.items():
-            self._binding.bind_output(
-                name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data
-            )
+            self._binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data)
 
     @property
     def backend(self) -> str:

@@ -25,7 +25,6 @@ from hfnet_ros.retrieval.places import group_into_places
 from hfnet_ros.types import Evidence, Frame, ImageFeatures, Localization, Outcome, Place
 
 
-
 @dataclass(frozen=True, eq=False)
 class _Attempted:
     place: Place
@@ -149,7 +148,9 @@ class Localizer:
     def _has_twin(self, best: _Attempted, attempts: list[_Attempted]) -> bool:
         limit = self._config.verification.max_twin_ratio * best.attempt.score
         return any(
-            other is not best and other.attempt.outcome is Outcome.LOCALIZED and other.attempt.score > limit
+            other is not best
+            and other.attempt.outcome is Outcome.LOCALIZED
+            and other.attempt.score > limit
             and other.attempt.is_elsewhere(best.attempt)
             for other in attempts
         )

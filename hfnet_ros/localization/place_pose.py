@@ -65,7 +65,9 @@ class PlacePoseEstimator:
         self._config = config
         vocabulary = visual_map.aggregation.get("vocabulary")
         self._matcher = matcher or MutualNearestMatcher(config.matching, vocabulary)
-        self._words = None if vocabulary is None else assign_words(visual_map.landmark_descriptors, vocabulary)
+        self._words = (
+            None if vocabulary is None else assign_words(visual_map.landmark_descriptors, vocabulary)
+        )
         consistency = visual_map.consistency
         assumed = config.pose.assumed_residual_px
         measured = consistency.residual_px if consistency.num_keyframes else assumed
@@ -139,5 +141,3 @@ class PlacePoseEstimator:
             float(np.deg2rad(self._config.verification.max_view_change_deg)),
             self._config.verification.max_scale_change,
         )
-
-

@@ -25,12 +25,15 @@ class MapConsistency:
         translation_m: robust standard deviation of the position difference, per axis.
         rotation_rad: robust standard deviation of the orientation difference, per axis.
         num_keyframes: keyframes that could be localized that way; 0 means never measured.
+        pose_covariance: 36 numbers, row by row: second moment [6, 6] of (translation, rotation)
+            difference in camera axes, outliers clipped; empty when never measured.
     """
 
     residual_px: float
     translation_m: float
     rotation_rad: float
     num_keyframes: int
+    pose_covariance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Match query keypoints to landmarks."""

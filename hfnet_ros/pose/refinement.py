@@ -60,7 +60,9 @@ def refine_robustly(
         rotations, translations = _apply_steps(rotations, translations, step)
         if np.abs(step).max() < _STEP_TOLERANCE:
             break
-    return [Rigid3(rotation, translation) for rotation, translation in zip(rotations, translations, strict=True)]
+    return [
+        Rigid3(rotation, translation) for rotation, translation in zip(rotations, translations, strict=True)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,5 +192,3 @@ def rotate_to_map(camera_covariance: FloatArray, map_from_camera: Rigid3) -> Flo
     turn[:3, :3] = turn[3:, 3:] = map_from_camera.rotation
     rotated = turn @ camera_covariance @ turn.T
     return 0.5 * (rotated + rotated.T)
-
-

@@ -138,7 +138,9 @@ def _compare_rivals(
     close = best.residuals < scale_px
     if best.score <= 0.0 or not close.any():
         return 1.0, 1.0
-    depth = float(np.median(np.linalg.norm(problem.points3d[close] - best.map_from_camera.translation, axis=1)))
+    depth = float(
+        np.median(np.linalg.norm(problem.points3d[close] - best.map_from_camera.translation, axis=1))
+    )
     rivals = [
         hypothesis
         for hypothesis in hypotheses[1:]
@@ -156,7 +158,10 @@ def _largest_sigmas(covariance: FloatArray) -> tuple[float, float]:
     """Return the standard deviations along the worst directions of position (m) and rotation (rad)."""
     if not np.isfinite(covariance).all():
         return np.inf, np.inf
-    position, rotation = np.linalg.eigvalsh(covariance[:3, :3])[-1], np.linalg.eigvalsh(covariance[3:, 3:])[-1]
+    position, rotation = (
+        np.linalg.eigvalsh(covariance[:3, :3])[-1],
+        np.linalg.eigvalsh(covariance[3:, 3:])[-1],
+    )
     return float(np.sqrt(max(position, 0.0))), float(np.sqrt(max(rotation, 0.0)))
 
 

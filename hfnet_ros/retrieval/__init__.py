@@ -1,0 +1,1 @@
+"""Find the places of a map that look like the query."""

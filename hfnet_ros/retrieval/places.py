@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -35,7 +34,7 @@ def group_into_places(
     _, labels = connected_components(shared >= min_shared_landmarks, directed=False)
     places = []
     for label in range(labels.max() + 1):
-        members = [hits[row] for row in np.flatnonzero(labels == label)]
+        members = [hit for hit, of_place in zip(hits, labels == label, strict=True) if of_place]
         score = sum(max(hit.similarity, 0.0) for hit in members)
         places.append(Place(tuple(hit.keyframe_idx for hit in members), members[0].similarity, score))
     return sorted(places, key=lambda place: -place.score)

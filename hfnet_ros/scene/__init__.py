@@ -9,9 +9,10 @@ from hfnet_ros.scene.model import Box, Rectangle, Scene, look_at
 from hfnet_ros.scene.places import build_apartment, build_corridor, build_plane_wall
 from hfnet_ros.scene.render import render, render_depth
 from hfnet_ros.scene.sensor import SensorModel
-from hfnet_ros.scene.trajectory import Gait, StampedPose, mapping_walk, query_walk, walk
+from hfnet_ros.scene.trajectory import QUERY_GAIT, Gait, StampedPose, mapping_walk, query_walk, walk
 
 __all__ = [
+    "QUERY_GAIT",
     "Box",
     "Gait",
     "Rectangle",

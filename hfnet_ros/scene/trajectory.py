@@ -85,6 +85,9 @@ def walk(
     ]
 
 
+QUERY_GAIT = Gait(height_m=1.27, look_offset_rad=0.26, speed_m_s=0.6, pitch_rad=-0.03)
+
+
 def mapping_walk(scene: Scene, gait: Gait | None = None) -> list[StampedPose]:
     """Walk once around every room and on through its door: the images a map is built from.
 
@@ -104,8 +107,7 @@ def query_walk(
     Raises:
         ValueError: the path touches something.
     """
-    gait = gait or Gait(height_m=1.27, look_offset_rad=0.26, speed_m_s=0.6, pitch_rad=-0.03)
-    return walk(scene, _tour(scene, 0.32, -0.2), gait, seed=2, start_ns=start_ns)
+    return walk(scene, _tour(scene, 0.32, -0.2), gait or QUERY_GAIT, seed=2, start_ns=start_ns)
 
 
 def _tour(scene: Scene, wider_m: float, door_shift_m: float) -> FloatArray:

@@ -1,0 +1,67 @@
+"""Entry of the program `hfnet-ros`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import hfnet_ros
+from hfnet_ros.errors import HfnetRosError
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every verb."""
+    from hfnet_ros.cli import demo, engine, localize, maps, parameters
+
+    parser = argparse.ArgumentParser(
+        prog="hfnet-ros",
+        description="Visual relocalization: build a map from images, find out where new images were taken.",
+        epilog="Example: hfnet-ros demo",
+    )
+    parser.add_argument("--version", action="version", version=f"hfnet-ros {hfnet_ros.__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for module in (maps, localize, engine, demo, parameters):
+        module.add_verbs(verbs)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 done, 1 failed with a line on stderr, 2 wrong usage."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    level = logging.INFO if options.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # A terminated run cleans up behind itself just as an interrupted one does.
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except HfnetRosError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output has gone (a pager was closed): nothing is left to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _fail(f"{error.filename or 'system'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was left half written")
+        return _INTERRUPTED
+    return status
+
+
+def _fail(message: str) -> int:
+    one_line = " ".join(message.split())
+    print(f"hfnet-ros: error: {one_line}", file=sys.stderr)
+    return FAILED
+
+
+def _raise_interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,97 @@
+"""Options and console habits that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from hfnet_ros.config import Config, load_config
+
+Item = TypeVar("Item")
+Progress = Callable[[str, int, int], None]
+
+
+def new_verb(
+    verbs: Any, name: str, summary: str, example: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add a verb with an example in its help, `-v`, and the function that does its work."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"Example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what is done")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_config_options(parser: argparse.ArgumentParser, *, extractor: bool) -> None:
+    """Add the options that change parameters."""
+    parser.add_argument(
+        "--params", type=Path, metavar="FILE", help="YAML with parameters (docs/parameters.md)"
+    )
+    if extractor:
+        parser.add_argument(
+            "--extractor", choices=("xfeat", "sift"), help="feature extractor (default: xfeat)"
+        )
+    parser.add_argument("--weights", metavar="FILE", help="weights of the extractor (default: searched)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the network (default: 2)")
+
+
+def read_config(options: argparse.Namespace) -> Config:
+    """Return the parameters: defaults, then the file, then the command line."""
+    config = load_config(options.params) if options.params else Config()
+    values = config.to_dict()
+    if getattr(options, "extractor", None):
+        values["extractor"]["name"] = options.extractor
+    if options.weights:
+        values["extractor"]["weights"] = options.weights
+    if options.threads is not None:
+        values["inference"]["num_threads"] = options.threads
+    return Config.from_dict(values)
+
+
+def with_extractor_of(config: Config, extractor_id: str) -> Config:
+    """Return the parameters with the extractor that made a map, named by its identity."""
+    name = "sift" if extractor_id.startswith("rootsift") else extractor_id.split("-")[0]
+    known = Config.from_dict({"extractor": {"name": name}}).extractor.name
+    return dataclasses.replace(config, extractor=dataclasses.replace(config.extractor, name=known))
+
+
+class ProgressBars:
+    """Progress on a terminal, silence in a pipe; one bar per stage."""
+
+    def __init__(self) -> None:
+        """Start without a bar."""
+        self._bar: tqdm[Any] | None = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is."""
+        if stage != self._stage:
+            self.close()
+            self._bar = tqdm(total=total, desc=stage, leave=False, disable=not sys.stderr.isatty())
+            self._stage = stage
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._stage = None, ""
+
+
+def tracked(items: Iterable[Item], stage: str, total: int) -> Iterable[Item]:
+    """Yield items under a progress bar."""
+    bar: Iterable[Item] = tqdm(items, desc=stage, total=total, leave=False, disable=not sys.stderr.isatty())
+    return bar

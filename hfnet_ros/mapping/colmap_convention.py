@@ -1,0 +1,106 @@
+"""Between this package and COLMAP: cameras, poses, and its talkative log.
+
+Convention: COLMAP's `cam_from_world` is `map_from_camera.inverse()`; its pixels differ by the
+half pixel that only `geometry.pixels` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pycolmap
+
+from hfnet_ros.errors import MappingError
+from hfnet_ros.geometry.camera import Camera, DistortionModel
+from hfnet_ros.geometry.pixels import colmap_from_pixels, pixels_from_colmap
+from hfnet_ros.geometry.rigid3 import Rigid3
+
+# COLMAP drops every point of a camera whose coefficients it finds implausible (|k| > 1, as
+# k3 = 1.16 of TUM fr1) without a word; a given calibration is not its business.
+MAX_EXTRA_PARAM = 1e6
+_LOG_ERRORS_ONLY = 2
+
+# Per COLMAP model: number of focal lengths, our model, and the places of its coefficients in ours.
+_MODELS: dict[str, tuple[int, DistortionModel, tuple[int, ...]]] = {
+    "SIMPLE_PINHOLE": (1, DistortionModel.NONE, ()),
+    "PINHOLE": (2, DistortionModel.NONE, ()),
+    "SIMPLE_RADIAL": (1, DistortionModel.PLUMB_BOB, (0,)),
+    "RADIAL": (1, DistortionModel.PLUMB_BOB, (0, 1)),
+    "OPENCV": (2, DistortionModel.PLUMB_BOB, (0, 1, 2, 3)),
+    "FULL_OPENCV": (2, DistortionModel.RATIONAL_POLYNOMIAL, tuple(range(8))),
+    "SIMPLE_RADIAL_FISHEYE": (1, DistortionModel.EQUIDISTANT, (0,)),
+    "RADIAL_FISHEYE": (1, DistortionModel.EQUIDISTANT, (0, 1)),
+    "OPENCV_FISHEYE": (2, DistortionModel.EQUIDISTANT, (0, 1, 2, 3)),
+}
+
+
+def colmap_camera_from(camera: Camera, camera_id: int) -> pycolmap.Camera:
+    """Return COLMAP's camera with the same projection."""
+    name, coefficients = "PINHOLE", camera.distortion[:0]
+    if camera.model is DistortionModel.EQUIDISTANT:
+        name, coefficients = "OPENCV_FISHEYE", camera.distortion
+    elif camera.has_distortion and not camera.distortion[4:].any():
+        name, coefficients = "OPENCV", camera.distortion[:4]
+    elif camera.has_distortion:
+        padding = np.zeros(8 - len(camera.distortion))
+        name, coefficients = "FULL_OPENCV", np.concatenate([camera.distortion, padding])
+    params = np.concatenate([camera.focal, colmap_from_pixels(camera.center), coefficients])
+    width, height = camera.size_wh
+    return pycolmap.Camera(model=name, width=width, height=height, params=params, camera_id=camera_id)
+
+
+def camera_from_colmap(camera: pycolmap.Camera) -> Camera:
+    """Return our camera with the same projection as COLMAP's.
+
+    Raises:
+        MappingError: the camera model has no equal in ROS CameraInfo.
+    """
+    name = camera.model.name
+    if name not in _MODELS:
+        raise MappingError(
+            f"camera {camera.camera_id} has COLMAP's model {name}, which ROS cannot express; known are "
+            f"{', '.join(_MODELS)}: run COLMAP again with --ImageReader.camera_model OPENCV"
+        )
+    num_focals, model, places = _MODELS[name]
+    params = np.array(camera.params, np.float64)
+    distortion = np.zeros(max(places, default=-1) + 1)
+    distortion[list(places)] = params[num_focals + 2 :]
+    return Camera(
+        model,
+        (int(camera.width), int(camera.height)),
+        np.broadcast_to(params[:num_focals], 2).copy(),
+        pixels_from_colmap(params[num_focals : num_focals + 2]),
+        distortion,
+    )
+
+
+def colmap_pose_from(map_from_camera: Rigid3) -> pycolmap.Rigid3d:
+    """Return COLMAP's `cam_from_world` of a pose."""
+    camera_from_map = map_from_camera.inverse()
+    rotation = pycolmap.Rotation3d(camera_from_map.quat_xyzw)
+    return pycolmap.Rigid3d(rotation, camera_from_map.translation)
+
+
+def pose_from_colmap(image: pycolmap.Image) -> Rigid3:
+    """Return map_from_camera of a registered COLMAP image."""
+    camera_from_map = image.cam_from_world()
+    rotation = np.array(camera_from_map.rotation.matrix(), np.float64)
+    return Rigid3(rotation, np.array(camera_from_map.translation, np.float64)).inverse()
+
+
+def largest_focal(cameras: Sequence[Camera]) -> float:
+    """Return the largest mean focal length, px."""
+    return max(float(camera.focal.mean()) for camera in cameras)
+
+
+@contextmanager
+def quiet_colmap() -> Iterator[None]:
+    """Keep COLMAP's progress messages off the console for a while; errors still show."""
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = max(before, _LOG_ERRORS_ONLY)
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before

@@ -1,0 +1,80 @@
+"""Matches between keyframes, and what the known poses say about them.
+
+Reference: Hartley and Zisserman, Multiple View Geometry, section 11.4.3 (Sampson error).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3, skew
+from hfnet_ros.mapping.views import REFERENCE_FOCAL_PX, PairMatches, Progress, View, ignore_progress
+from hfnet_ros.matching.mutual_nearest import mutual_nearest
+
+FloatArray = NDArray[np.float64]
+
+MIN_PAIR_MATCHES = 15  # fewer say more about chance than about a shared view
+
+
+def match_descriptors(
+    descriptors: Sequence[NDArray[np.float32]],
+    pairs: Sequence[tuple[int, int]],
+    min_similarity: float,
+    progress: Progress = ignore_progress,
+) -> PairMatches:
+    """Match the images of each pair: keypoint rows [M, 2] by pair, pairs without any left out."""
+    matches: PairMatches = {}
+    for done, (first, second) in enumerate(pairs):
+        progress("match", done, len(pairs))
+        rows_a, rows_b, _ = mutual_nearest(descriptors[first], descriptors[second], min_similarity)
+        if len(rows_a):
+            matches[first, second] = np.stack([rows_a, rows_b], axis=1)
+    progress("match", len(pairs), len(pairs))
+    return matches
+
+
+def filter_by_known_poses(
+    matches: PairMatches, views: Sequence[View], cameras: Sequence[Camera], max_error_px: float
+) -> PairMatches:
+    """Keep the matches that agree with the poses, of pairs with enough of them.
+
+    Args:
+        matches: keypoint rows [M, 2] by pair.
+        views: keypoints and poses.
+        cameras: calibrations, by the views' `camera_idx`.
+        max_error_px: Sampson distance to the epipolar lines, at the reference focal length.
+    """
+    normalized = [cameras[view.camera_idx].undistort(view.keypoints) for view in views]
+    kept: PairMatches = {}
+    for (first, second), rows in matches.items():
+        second_from_first = views[second].map_from_camera.inverse() @ views[first].map_from_camera
+        error = sampson_errors(normalized[first][rows[:, 0]], normalized[second][rows[:, 1]], second_from_first)
+        # Keypoints that no ray reaches have NaN here and fail the comparison.
+        agreeing = rows[error <= max_error_px / REFERENCE_FOCAL_PX]
+        if len(agreeing) >= MIN_PAIR_MATCHES:
+            kept[first, second] = agreeing
+    return kept
+
+
+def sampson_errors(points_a: FloatArray, points_b: FloatArray, b_from_a: Rigid3) -> FloatArray:
+    """Return first-order distances [M] to the epipolar constraint, in normalised image units.
+
+    Two cameras at one place have no epipolar lines: then the distance is to the point where a
+    pure rotation moves it.
+    """
+    homogeneous_a = np.concatenate([points_a, np.ones((len(points_a), 1))], axis=1)
+    if np.linalg.norm(b_from_a.translation) < 1e-9:
+        rotated = homogeneous_a @ b_from_a.rotation.T
+        distances: FloatArray = np.linalg.norm(rotated[:, :2] / rotated[:, 2:] - points_b, axis=1)
+        return distances
+    homogeneous_b = np.concatenate([points_b, np.ones((len(points_b), 1))], axis=1)
+    essential = skew(b_from_a.translation / np.linalg.norm(b_from_a.translation)) @ b_from_a.rotation
+    lines_b, lines_a = homogeneous_a @ essential.T, homogeneous_b @ essential
+    algebraic = np.abs(np.sum(homogeneous_b * lines_b, axis=1))
+    gradient = np.sqrt(np.sum(lines_b[:, :2] ** 2, axis=1) + np.sum(lines_a[:, :2] ** 2, axis=1))
+    errors: FloatArray = algebraic / np.maximum(gradient, 1e-12)
+    return errors

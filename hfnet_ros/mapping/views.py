@@ -1,0 +1,130 @@
+"""What mapping knows of its images, from the file to the structure seen in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.files.images import read_image
+from hfnet_ros.files.posed_images import PosedImage
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.types import ImageArray, ImageFeatures
+
+Progress = Callable[[str, int, int], None]
+PairMatches = dict[tuple[int, int], NDArray[np.int64]]
+
+REFERENCE_FOCAL_PX = 525.0  # at which the pixel thresholds of the configuration are meant
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappingImage:
+    """An image to build a map from; read when it is needed, because all at once are too many.
+
+    Attributes:
+        name: file name, or another name that says where it comes from.
+        stamp_ns: time of exposure, nanoseconds.
+        camera_idx: position of its camera in the list given beside the images.
+        read: returns the image, [H, W] gray or [H, W, 3] BGR, uint8.
+    """
+
+    name: str
+    stamp_ns: int
+    camera_idx: int
+    read: Callable[[], ImageArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keyframe:
+    """A described image.
+
+    Attributes:
+        image: where it comes from.
+        features: keypoints and descriptors, at most as many as the configuration allows.
+        colors: [N, 3] uint8 RGB at the keypoints.
+    """
+
+    image: MappingImage
+    features: ImageFeatures
+    colors: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A keyframe as geometry sees it.
+
+    Attributes:
+        keypoints: [N, 2] float32 px.
+        descriptors: [N, D] float32 unit norm.
+        camera_idx: position of its camera in the list given beside the views.
+        map_from_camera: pose.
+    """
+
+    keypoints: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+    camera_idx: int
+    map_from_camera: Rigid3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structure:
+    """Landmarks and who sees them: L landmarks, O observations sorted by landmark, then view.
+
+    Attributes:
+        xyz: [L, 3] float64, map frame, m.
+        landmark_idx: [O] int64.
+        view_idx: [O] int64.
+        keypoint_idx: [O] int64, row in the view's keypoints.
+    """
+
+    xyz: NDArray[np.float64]
+    landmark_idx: NDArray[np.int64]
+    view_idx: NDArray[np.int64]
+    keypoint_idx: NDArray[np.int64]
+
+    @property
+    def num_landmarks(self) -> int:
+        """Number of landmarks, L."""
+        return len(self.xyz)
+
+    @property
+    def track_lengths(self) -> NDArray[np.int64]:
+        """Number of observations of each landmark, [L]."""
+        return np.bincount(self.landmark_idx, minlength=len(self.xyz)).astype(np.int64)
+
+    def keep_observations(self, kept: NDArray[np.bool_], min_track_length: int) -> Structure:
+        """Return the structure of the kept observations [O] and the landmarks that still have enough."""
+        lengths = np.bincount(self.landmark_idx[kept], minlength=len(self.xyz))
+        long_enough = lengths >= min_track_length
+        kept = kept & long_enough[self.landmark_idx]
+        renumbered = np.cumsum(long_enough) - 1
+        return Structure(
+            self.xyz[long_enough],
+            renumbered[self.landmark_idx[kept]],
+            self.view_idx[kept],
+            self.keypoint_idx[kept],
+        )
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:  # noqa: ARG001
+    """Take note of nothing: the progress of a caller who does not ask."""
+
+
+def focal_scale(camera: Camera) -> float:
+    """Return the factor from pixels at the reference focal length to pixels of this camera."""
+    return float(camera.focal.mean()) / REFERENCE_FOCAL_PX
+
+
+def from_posed_images(
+    posed: Sequence[PosedImage], camera_idx: int = 0
+) -> tuple[list[MappingImage], list[Rigid3]]:
+    """Return the images of one camera to build from, and their map_from_camera."""
+    images = [
+        MappingImage(entry.path.name, entry.stamp_ns, camera_idx, partial(read_image, entry.path))
+        for entry in posed
+    ]
+    return images, [entry.map_from_camera for entry in posed]
