@@ -262,10 +262,14 @@ class Config:
         Raises:
             ConfigError: a name is unknown, a type wrong or a value out of bounds.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"parameters are {values!r}, expected sections of names and values")
         _refuse_unknown(values, [section.name for section in dataclasses.fields(cls)], "section")
         sections = {}
         for section in dataclasses.fields(cls):
-            given = values.get(section.name) or {}
+            given = values.get(section.name)
+            if given is None:  # a section whose lines are all commented out
+                given = {}
             if not isinstance(given, Mapping):
                 raise ConfigError(f"section '{section.name}' is {given!r}, expected names and values")
             sections[section.name] = _read_section(section.name, type(getattr(cls(), section.name)), given)
@@ -296,7 +300,7 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: holds {type(document).__name__}, expected sections of parameters")
     for node in document.values():
         if isinstance(node, Mapping) and "ros__parameters" in node:
-            document = node["ros__parameters"] or {}
+            document = {} if node["ros__parameters"] is None else node["ros__parameters"]
             break
     try:
         return Config.from_dict(document)

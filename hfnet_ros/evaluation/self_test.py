@@ -9,20 +9,29 @@ noise of keypoints only.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.config import Config
+from hfnet_ros.errors import MappingError
+from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.localizer import Localizer
-from hfnet_ros.map.visual_map import MapConsistency
+from hfnet_ros.map.visual_map import MapConsistency, VisualMap
+from hfnet_ros.mapping.map_builder import BuildOptions, build_map_from_poses
+from hfnet_ros.mapping.views import MappingImage, Progress, ignore_progress
 from hfnet_ros.pose.problem import REFERENCE_FOCAL_PX
 from hfnet_ros.types import ImageFeatures, Localization
 
 FloatArray = NDArray[np.float64]
+
+_logger = logging.getLogger(__name__)
 
 MIN_KEYFRAMES = 10
 _RAYLEIGH_MEDIAN = 1.17741  # median length of a 2D normal vector over its deviation per axis
@@ -37,6 +46,60 @@ class HeldOutKeyframe:
     features: ImageFeatures
     camera: Camera
     map_from_camera: Rigid3
+
+
+def with_self_test(
+    visual_map: VisualMap,
+    images: Sequence[MappingImage],
+    extractor: FeatureExtractor,
+    config: Config,
+    progress: Progress = ignore_progress,
+) -> VisualMap:
+    """Return the map with its consistency measured; unchanged when it is too small to be halved.
+
+    Args:
+        visual_map: as built from the images.
+        images: what it was built from, found again by name.
+        extractor: the map's extractor.
+        config: parameters of mapping and localization.
+        progress: called with stage "self-test".
+
+    Raises:
+        ImageError: an image can no longer be read.
+    """
+    by_name = {image.name: image for image in images}
+    cameras = [camera.refined for camera in visual_map.cameras]
+    keyframes = [
+        (
+            dataclasses.replace(by_name[name], camera_idx=int(visual_map.keyframe_camera_idx[row])),
+            visual_map.map_from_camera(row),
+        )
+        for row, name in enumerate(visual_map.keyframe_names)
+    ]
+    if len(keyframes) < 2 * MIN_KEYFRAMES:
+        return visual_map
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress(f"self-test, {stage}", done, total)
+
+    try:
+        half = build_map_from_poses(
+            [image for image, _ in keyframes[::2]],
+            [pose for _, pose in keyframes[::2]],
+            cameras,
+            extractor,
+            config,
+            BuildOptions(intrinsics="off", progress=report),
+        )
+    except MappingError as error:
+        _logger.warning("no self-test: every second keyframe makes no map: %s", error)
+        return visual_map
+    held_out = []
+    for image, pose in keyframes[1::2]:
+        report("extract", len(held_out), len(keyframes) // 2)
+        held_out.append(HeldOutKeyframe(extractor.extract(image.read()), cameras[image.camera_idx], pose))
+    consistency = measure_consistency(Localizer(half, extractor, config), held_out)
+    return dataclasses.replace(visual_map, consistency=consistency)
 
 
 def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe]) -> MapConsistency:

@@ -97,7 +97,7 @@ class Localizer:
             assert self._aggregation is not None, "a map of this extractor carries its aggregation"
             descriptor = self._aggregation.describe(features)
         hits = self._index.search(descriptor, self._config.retrieval.num_prior_frames)
-        return group_into_places(hits, self._map.visibility, self._config.retrieval.min_shared_landmarks)
+        return group_into_places(hits, self._map.covisibility, self._config.retrieval.min_shared_landmarks)
 
     def _estimate_in_places(
         self, features: ImageFeatures, camera: Camera, places: list[Place], clock: StageClock

@@ -175,33 +175,34 @@ def check_map_target(path: _PathLike) -> None:
     Raises:
         MapFormatError: says what is there instead.
     """
-    target = Path(os.path.realpath(path))
-    if not target.exists():
-        _check_parent(Path(path), target.parent)
-        return
-    if not target.is_dir():
-        raise MapFormatError(f"{path}: is a file, expected a free name for the map's folder; choose another")
-    if target.is_mount():
-        raise MapFormatError(f"{path}: is a mount point and cannot be replaced; name a folder in it")
-    _check_parent(Path(path), target.parent)
     try:
-        foreign = _foreign_entry(target)
+        problem = _target_problem(Path(os.path.realpath(path)))
     except OSError as error:
-        raise MapFormatError(f"{path}: cannot be read: {error.strerror}; choose another folder") from error
-    if foreign:
-        raise MapFormatError(
-            f"{path}: holds '{foreign}', expected a free name, an empty folder or a map to replace; "
-            "writing would delete it: choose another folder"
-        )
+        problem = f"cannot be examined: {error.strerror}"
+    if problem:
+        raise MapFormatError(f"{path}: {problem}; choose another folder for the map")
 
 
-def _check_parent(path: Path, parent: Path) -> None:
+def _target_problem(target: Path) -> str:
+    if target.exists():
+        if not target.is_dir():
+            return "is a file, expected a free name"
+        if target.is_mount():
+            return "is a mount point and cannot be replaced, a folder in it can"
+        foreign = _foreign_entry(target)
+        if foreign:
+            return (
+                f"holds '{foreign}', expected a free name, an empty folder or a map to replace: "
+                "writing would delete it"
+            )
+    parent = target.parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir():
-        raise MapFormatError(f"{path}: '{parent}' is a file, expected a folder to write the map in")
+        return f"'{parent}' is a file, expected a folder to write the map in"
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise MapFormatError(f"{path}: no permission to write in '{parent}'; choose another folder")
+        return f"no permission to write in '{parent}'"
+    return ""
 
 
 def _foreign_entry(folder: Path) -> str:
@@ -317,12 +318,12 @@ def _read_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def _manifest_bytes(folder: Path) -> bytes:
-    if not folder.exists():
-        raise MapFormatError(f"{folder}: no such map; build one with `hfnet-ros map build`")
-    if not folder.is_dir():
-        raise MapFormatError(f"{folder}: is a file, expected the folder of a map; name the folder")
     file = folder / MANIFEST_NAME
     try:
+        if not folder.exists():
+            raise MapFormatError(f"{folder}: no such map; build one with `hfnet-ros map build`")
+        if not folder.is_dir():
+            raise MapFormatError(f"{folder}: is a file, expected the folder of a map; name the folder")
         if file.is_file():
             return file.read_bytes()
         found = sorted(entry.name for entry in folder.iterdir())

@@ -119,6 +119,11 @@ class VisualMap:
         shape = (self.num_keyframes, self.num_landmarks)
         return csr_matrix((seen, self.observation_landmark_idx, self.observation_offsets), shape=shape)
 
+    @cached_property
+    def covisibility(self) -> csr_matrix:
+        """Sparse [F, F], number of landmarks two keyframes have in common."""
+        return (self.visibility @ self.visibility.T).tocsr()
+
     def map_from_camera(self, keyframe_idx: int) -> Rigid3:
         """Return the pose of a keyframe."""
         pose = self.keyframe_poses[keyframe_idx]

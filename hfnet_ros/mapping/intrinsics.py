@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +21,9 @@ from numpy.typing import NDArray
 from hfnet_ros.config import MappingConfig
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics
+from hfnet_ros.mapping.options import IntrinsicsMode
 from hfnet_ros.mapping.triangulation import reprojection_errors
 from hfnet_ros.mapping.views import Structure, View, focal_scale
-
-IntrinsicsMode = Literal["auto", "on", "off"]
 
 # Observations this many times worse than a finished map allows take part: dropping what the
 # given calibration cannot explain would prove it right.
@@ -35,8 +33,7 @@ _logger = logging.getLogger(__name__)
 
 _MIN_OBSERVATIONS = 500
 _MIN_HELD_OUT = 400
-_NUM_FOLDS = 4
-_MIN_BLOCK_VIEWS = 3
+_BLOCK_VIEWS = 3
 _MAX_LANDMARKS = 5000
 
 
@@ -118,7 +115,7 @@ def _cross_validate(
     """
     folds = _folds(len(views))
     given, refined, owner = [np.empty(0)], [np.empty(0)], [np.empty(0, np.int64)]
-    for fold in range(folds.max() + 1) if folds.max() > 0 else ():
+    for fold in (0, 1):
         trained, tested = (_seen_from(structure, chosen) for chosen in (folds != fold, folds == fold))
         if trained.num_landmarks and tested.num_landmarks:
             fitted = adjust_intrinsics(trained, views, cameras, free, _robust_scale(config)).cameras
@@ -167,9 +164,13 @@ def _held_out_errors(
 
 
 def _folds(count: int) -> NDArray[np.int64]:
-    """Return a fold for each keyframe: blocks of neighbours, so that tracks stay whole in a fold."""
-    block = max(_MIN_BLOCK_VIEWS, -(-count // (2 * _NUM_FOLDS)))
-    return np.arange(count) // block % _NUM_FOLDS
+    """Return fold 0 or 1 for each keyframe, in turns by short blocks of neighbours.
+
+    Neighbours share tracks, so that a fold alone still has a structure; long blocks would be
+    judged by the drift of their own poses.
+    """
+    folds: NDArray[np.int64] = np.arange(count) // _BLOCK_VIEWS % 2
+    return folds
 
 
 def _seen_from(structure: Structure, allowed: NDArray[np.bool_]) -> Structure:

@@ -128,3 +128,17 @@ def from_posed_images(
         for entry in posed
     ]
     return images, [entry.map_from_camera for entry in posed]
+
+
+def views_of(
+    keyframes: Sequence[Keyframe],
+    map_from_camera: Sequence[Rigid3],
+    camera_idxs: Sequence[int] | None = None,
+) -> list[View]:
+    """Return the keyframes with their poses; cameras are the images' own unless given."""
+    if camera_idxs is None:
+        camera_idxs = [keyframe.image.camera_idx for keyframe in keyframes]
+    return [
+        View(keyframe.features.local.keypoints, keyframe.features.local.descriptors, camera_idx, pose)
+        for keyframe, camera_idx, pose in zip(keyframes, camera_idxs, map_from_camera, strict=True)
+    ]

@@ -14,6 +14,7 @@ from hfnet_ros.matching.visual_words import mutual_nearest_in_words
 from hfnet_ros.types import Correspondences, LocalFeatures
 
 _SAME_PLACE_FRACTION = 0.01  # of a landmark's distance: triangulated twice, not two places
+_NUM_RIVALS = 8  # most similar landmarks among which a second place is looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +97,9 @@ class MutualNearestMatcher:
         all_similarity = descriptors @ landmarks.descriptors.T
         extent = float(np.ptp(landmarks.xyz, axis=0).max())
         clear = np.ones(len(rows), np.bool_)
+        count = min(_NUM_RIVALS, len(landmarks.idxs))
         for match, row in enumerate(rows):
-            second = np.argpartition(-all_similarity[match], 1)[:8]
+            second = np.argpartition(-all_similarity[match], count - 1)[:count]
             distance = np.linalg.norm(landmarks.xyz[second] - landmarks.xyz[row], axis=1)
             others = second[distance > _SAME_PLACE_FRACTION * extent]
             if len(others):

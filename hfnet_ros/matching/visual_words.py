@@ -42,6 +42,8 @@ def mutual_nearest_in_words(
     Returns:
         Rows of query, ascending, rows of landmarks, [P] int64 each, and their cosine [P].
     """
+    if len(query) == 0 or len(landmarks) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     members, starts = _queries_by_word(query, vocabulary, words_per_query)
     bounds = np.searchsorted(landmark_words, np.arange(len(vocabulary) + 1))
     row_best = np.full(len(query), -2.0, np.float32)

@@ -15,13 +15,13 @@ from hfnet_ros.types import Place, RetrievalHit
 
 
 def group_into_places(
-    hits: Sequence[RetrievalHit], visibility: csr_matrix, min_shared_landmarks: int
+    hits: Sequence[RetrievalHit], covisibility: csr_matrix, min_shared_landmarks: int
 ) -> list[Place]:
     """Group prior frames into connected components of the covisibility graph.
 
     Args:
         hits: prior frames, most similar first.
-        visibility: sparse [F, L], 1 where a keyframe sees a landmark.
+        covisibility: sparse [F, F], number of landmarks two keyframes have in common.
         min_shared_landmarks: landmarks two frames must share to be joined.
 
     Returns:
@@ -29,8 +29,8 @@ def group_into_places(
     """
     if not hits:
         return []
-    seen = visibility[[hit.keyframe_idx for hit in hits]]
-    shared = (seen @ seen.T).toarray()
+    rows = [hit.keyframe_idx for hit in hits]
+    shared = covisibility[rows][:, rows].toarray()
     _, labels = connected_components(shared >= min_shared_landmarks, directed=False)
     places = []
     for label in range(labels.max() + 1):

@@ -164,7 +164,8 @@ def test_the_bicubic_kernel_has_the_sharpness_of_pytorch():
     impulse[0, 0, 4] = 1.0
     xy = np.array([[4.0, 0.0], [4.5, 0.0], [5.0, 0.0], [5.5, 0.0], [6.0, 0.0]])
     # A = -0.75: w(0.5) = 1.25 / 8 - 2.25 / 4 + 1, w(1.5) = A / 8
-    np.testing.assert_allclose(sample_bicubic(impulse, xy)[:, 0], [1.0, 0.59375, 0.0, -0.09375, 0.0], atol=1e-6)
+    expected = [1.0, 0.59375, 0.0, -0.09375, 0.0]
+    np.testing.assert_allclose(sample_bicubic(impulse, xy)[:, 0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("sampler", "reach"), [(sample_bilinear, 1.0), (sample_bicubic, 2.0)])

@@ -6,7 +6,9 @@ are written tap by tap, blocks are cut out one by one.
 
 import itertools
 
+import cv2
 import numpy as np
+import onnx
 import pytest
 
 from hfnet_ros.config import ExtractorConfig, InferenceConfig
@@ -86,7 +88,8 @@ def reference_network(weights, gray):
     x5 = run_block(x4, weights, "block5")
     summed = x3 + upsample(x4, x3.shape[1:]) + upsample(x5, x3.shape[1:])
     features = run_pointwise(run_block(summed, weights, "block_fusion"), weights, "block_fusion.2")
-    reliability = sigmoid(run_pointwise(run_block(features, weights, "heatmap_head"), weights, "heatmap_head.2"))
+    hidden = run_block(features, weights, "heatmap_head")
+    reliability = sigmoid(run_pointwise(hidden, weights, "heatmap_head.2"))
     cells = np.empty((64, height // 8, width // 8))
     for row, column in np.ndindex(height // 8, width // 8):
         cells[:, row, column] = x[0, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8].ravel()
@@ -171,15 +174,15 @@ def assert_equal_features(local, found, undecided):
 
 
 def test_the_definition_here_uses_every_tensor(random_weights):
-    class Counting(dict):
-        used: set[str] = set()
+    used = set()
 
+    class Counting(dict):
         def __getitem__(self, name):
-            self.used.add(name)
+            used.add(name)
             return super().__getitem__(name)
 
     reference_network(Counting(random_weights), np.arange(32.0 * 32.0).reshape(32, 32) % 7)
-    assert Counting.used == set(expected_shapes())
+    assert used == set(expected_shapes())
 
 
 def test_dense_outputs_equal_the_definition(weights, make_image, run_network):
@@ -272,8 +275,6 @@ def test_records_have_the_promised_types(random_weights, make_image):
 
 def test_keypoints_of_a_resized_image_are_in_its_own_pixels(random_weights, make_image):
     """100 x 70 px go through the network as 96 x 64; pixel areas scale, not centres."""
-    import cv2
-
     image = make_image((100, 70), seed=4)
     config = ExtractorConfig(max_keypoints=8192)
     extractor = XFeatExtractor(random_weights, config, InferenceConfig())
@@ -323,8 +324,6 @@ def test_a_few_image_sizes_stay_loaded_and_no_more(random_weights, make_image):
 
 
 def test_the_network_is_small_static_onnx_of_opset_17(random_weights):
-    import onnx
-
     model = onnx.load_from_string(build_xfeat(random_weights, (640, 480)).onnx)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]

@@ -13,8 +13,8 @@ if importlib.util.find_spec("torch") is None:
     pytest.skip("needs PyTorch (install it beside this package to run)", allow_module_level=True)
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 pytestmark = pytest.mark.torch
 
@@ -31,6 +31,10 @@ class Layer(nn.Module):
         return self.layer(x)
 
 
+def enlarge(coarse, fine):
+    return functional.interpolate(coarse, fine.shape[-2:], mode="bilinear", align_corners=False)
+
+
 class XFeat(nn.Module):
     """Modules are named as in the published file, so that it loads by name."""
 
@@ -44,7 +48,8 @@ class XFeat(nn.Module):
         self.block4 = nn.Sequential(Layer(64, 64, 3, 2), Layer(64, 64), Layer(64, 64))
         self.block5 = nn.Sequential(Layer(64, 128, 3, 2), Layer(128, 128), Layer(128, 128), Layer(128, 64, 1))
         self.block_fusion = nn.Sequential(Layer(64, 64), Layer(64, 64), nn.Conv2d(64, 64, 1))
-        self.heatmap_head = nn.Sequential(Layer(64, 64, 1), Layer(64, 64, 1), nn.Conv2d(64, 1, 1), nn.Sigmoid())
+        reliability_layers = [Layer(64, 64, 1) for _ in range(2)]
+        self.heatmap_head = nn.Sequential(*reliability_layers, nn.Conv2d(64, 1, 1), nn.Sigmoid())
         keypoint_layers = [Layer(64, 64, 1) for _ in range(3)]
         self.keypoint_head = nn.Sequential(*keypoint_layers, nn.Conv2d(64, 65, 1))
 
@@ -53,10 +58,9 @@ class XFeat(nn.Module):
         x3 = self.block3(self.block2(self.block1(x) + self.skip1(x)))
         x4 = self.block4(x3)
         x5 = self.block5(x4)
-        coarse = [F.interpolate(level, x3.shape[-2:], mode="bilinear", align_corners=False) for level in (x4, x5)]
-        features = self.block_fusion(x3 + coarse[0] + coarse[1])
-        logits = self.keypoint_head(F.pixel_unshuffle(x, 8))
-        heatmap = F.pixel_shuffle(F.softmax(logits, dim=1)[:, :64], 8)
+        features = self.block_fusion(x3 + enlarge(x4, x3) + enlarge(x5, x3))
+        logits = self.keypoint_head(functional.pixel_unshuffle(x, 8))
+        heatmap = functional.pixel_shuffle(functional.softmax(logits, dim=1)[:, :64], 8)
         return heatmap, self.heatmap_head(features), features
 
 
@@ -73,7 +77,7 @@ def sample(dense, points, mode):
     """Sample [1, C, h, w] at pixels [N, 2] as the published code does. Returns [N, C]."""
     width, height = SIZE_WH
     grid = 2.0 * points / torch.tensor([width - 1.0, height - 1.0]) - 1.0
-    sampled = F.grid_sample(dense, grid[None, :, None], mode=mode, align_corners=False)
+    sampled = functional.grid_sample(dense, grid[None, :, None], mode=mode, align_corners=False)
     return sampled[0, :, :, 0].T
 
 
@@ -81,14 +85,14 @@ def sample(dense, points, mode):
 def reference_sparse(network, image, count):
     gray = torch.from_numpy(image.astype(np.float32).mean(axis=2))[None, None]
     heatmap, reliability, features = network(gray)
-    features = F.normalize(features, dim=1)
-    highest = F.max_pool2d(heatmap, kernel_size=5, stride=1, padding=2)
+    features = functional.normalize(features, dim=1)
+    highest = functional.max_pool2d(heatmap, kernel_size=5, stride=1, padding=2)
     peaks = (heatmap == highest) & (heatmap > 0.05)
     points = peaks[0, 0].nonzero()[:, [1, 0]].float()
     scores = (sample(heatmap, points, "nearest") * sample(reliability, points, "bilinear"))[:, 0]
     best = torch.argsort(-scores, stable=True)[:count]
     best = best[scores[best] > 0]
-    descriptors = F.normalize(sample(features, points[best], "bicubic"), dim=1)
+    descriptors = functional.normalize(sample(features, points[best], "bicubic"), dim=1)
     return heatmap, reliability, features, points[best].numpy(), scores[best].numpy(), descriptors.numpy()
 
 
@@ -133,7 +137,8 @@ def test_the_order_equals_the_published_inference(weights, make_image):
 
 def test_state_dicts_that_pytorch_writes_are_read(random_weights, tmp_path):
     state = {name: torch.from_numpy(np.array(tensor)) for name, tensor in random_weights.items()}
-    state |= {"block1.0.layer.1.num_batches_tracked": torch.tensor(7), "fine_matcher.0.weight": torch.ones(2, 3)}
+    state["block1.0.layer.1.num_batches_tracked"] = torch.tensor(7)
+    state["fine_matcher.0.weight"] = torch.ones(2, 3)
     torch.save(state, tmp_path / "xfeat.pt")
     loaded = load_xfeat_weights(tmp_path / "xfeat.pt")
     assert loaded.keys() == random_weights.keys()

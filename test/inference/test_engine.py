@@ -212,7 +212,7 @@ def test_a_failure_inside_the_network_is_an_engine_error_and_the_engine_lives_on
 
 
 def test_an_unknown_backend_is_refused(add_and_scale):
-    with pytest.raises(ConfigError, match="'abacus'.*use 'onnxruntime'"):
+    with pytest.raises(ConfigError, match=r"'abacus'.*use 'onnxruntime'"):
         create_engine(add_and_scale, InferenceConfig(backend="abacus"))
 
 
@@ -238,4 +238,4 @@ def test_the_digest_of_a_network_is_that_of_its_bytes():
     one, other = NetworkModel("a", b"abc"), NetworkModel("b", b"abc")
     assert one.digest == other.digest
     assert one.digest == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert NetworkModel("a", b"abd").digest != one.digest
+    assert NetworkModel("a", b"abx").digest != one.digest

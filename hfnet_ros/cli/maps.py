@@ -1,0 +1,178 @@
+"""Verbs `map build`, `map info`, `map verify` and `map view`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
+from hfnet_ros.config import Config
+from hfnet_ros.errors import ConfigError
+from hfnet_ros.features.extractor import FeatureExtractor
+from hfnet_ros.map.visual_map import VisualMap
+
+_BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
+  hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
+  hfnet-ros map build --colmap sparse/0 --images photos --out fountain.map"""
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs of `map`."""
+    maps = verbs.add_parser("map", help="build, check and look at maps").add_subparsers(
+        dest="map_verb", required=True, metavar="VERB"
+    )
+    _add_build(new_verb(maps, "build", "build a map from images", _BUILD, _build))
+    info = new_verb(maps, "info", "print what is in a map", "hfnet-ros map info kitchen.map", _info)
+    info.add_argument("--json", action="store_true", help="print JSON")
+    verify = new_verb(
+        maps, "verify", "check a map for damage", "hfnet-ros map verify kitchen.map && echo sound", _verify
+    )
+    view = new_verb(maps, "view", "draw a map", "hfnet-ros map view kitchen.map --out map.html", _view)
+    view.add_argument("--out", type=Path, metavar="FILE", help=".html to turn about, .png to print (default: MAP.html)")
+    for parser in (info, verify, view):
+        parser.add_argument("map", type=Path, metavar="MAP")
+
+
+def _add_build(build: argparse.ArgumentParser) -> None:
+    build.add_argument("--images", type=Path, required=True, metavar="DIR", help="images to map from")
+    build.add_argument("--poses", type=Path, metavar="FILE", help="their poses T_map_camera, TUM format")
+    build.add_argument("--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML")
+    build.add_argument("--colmap", type=Path, metavar="DIR", help="COLMAP model with poses and cameras")
+    build.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
+    build.add_argument("--every", type=int, metavar="N", help="take every N-th image as keyframe")
+    build.add_argument("--min-distance", type=float, metavar="M", help="or one after moving this far, m")
+    build.add_argument("--min-angle", type=float, metavar="DEG", help="or after turning this far, deg")
+    build.add_argument(
+        "--refine-intrinsics",
+        nargs="?",
+        const="on",
+        default="auto",
+        choices=("auto", "on", "off"),
+        help="estimate focal length and distortion anew from the map's images; auto keeps them only if they "
+        "lower the error on held-out images (default: auto)",
+    )
+    build.add_argument("--no-self-test", action="store_true", help="do not measure how far the map can be trusted")
+    build.add_argument("--frame-id", default="map", metavar="NAME", help="name of the map's frame (default: map)")
+    add_config_options(build, extractor=True)
+
+
+def _build(options: argparse.Namespace) -> int:
+    from hfnet_ros.features.extractor import create_extractor
+    from hfnet_ros.map.map_io import check_map_target, save_map
+
+    started = time.perf_counter()
+    check_map_target(options.out)
+    config = read_config(options)
+    extractor = create_extractor(config)
+    bars = ProgressBars()
+    try:
+        visual_map = _build_by_input(options, extractor, config, bars)
+    finally:
+        bars.close()
+        extractor.close()
+    save_map(visual_map, options.out)
+    _print_built(visual_map, options.out, time.perf_counter() - started)
+    return 0
+
+
+def _build_by_input(
+    options: argparse.Namespace, extractor: FeatureExtractor, config: Config, bars: ProgressBars
+) -> VisualMap:
+    raise NotImplementedError
+
+
+def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
+    print(
+        f"{path}: {visual_map.num_keyframes} keyframes, {visual_map.num_landmarks} landmarks, "
+        f"{visual_map.num_observations} observations, built in {seconds:.0f} s"
+    )
+    intrinsics = visual_map.build_info.get("intrinsics")
+    for line in _intrinsics_lines(intrinsics):
+        print(line)
+    consistency = visual_map.consistency
+    if consistency.num_keyframes:
+        print(
+            f"self-test: {consistency.num_keyframes} held-out keyframes localized; against their given poses "
+            f"{consistency.translation_m:.3f} m and {np.rad2deg(consistency.rotation_rad):.2f} deg per axis, "
+            f"{consistency.residual_px:.1f} px; this is added to every covariance"
+        )
+
+
+def _intrinsics_lines(_report: object) -> list[str]:
+    return []
+
+
+def _info(options: argparse.Namespace) -> int:
+    from hfnet_ros.map.map_io import load_map
+
+    facts = _facts(load_map(options.map), options.map)
+    if options.json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    for name, value in facts.items():
+        shown = json.dumps(value) if isinstance(value, (dict, list)) else value
+        print(f"{name:22s} {shown}")
+    return 0
+
+
+def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
+    import dataclasses
+
+    lengths = np.bincount(visual_map.observation_landmark_idx, minlength=visual_map.num_landmarks)
+    extent = np.ptp(visual_map.landmark_xyz, axis=0)
+    consistency = dataclasses.asdict(visual_map.consistency)
+    del consistency["pose_covariance"]
+    return {
+        "map": str(path),
+        "frame_id": visual_map.frame_id,
+        "extractor": visual_map.extractor_id,
+        "keyframes": visual_map.num_keyframes,
+        "landmarks": visual_map.num_landmarks,
+        "observations": visual_map.num_observations,
+        "cameras": len(visual_map.cameras),
+        "extent_m": [round(float(side), 3) for side in extent],
+        "track_length_mean": round(float(lengths.mean()), 2),
+        "track_length_p95": int(np.percentile(lengths, 95)),
+        "bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        "self_test": consistency,
+        "build": dict(visual_map.build_info),
+    }
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from hfnet_ros.errors import MapFormatError
+    from hfnet_ros.map.map_io import verify_map
+
+    problems = verify_map(options.map)
+    if problems:
+        raise MapFormatError("; ".join(problems))
+    print(f"{options.map}: sound")
+    return 0
+
+
+def _view(options: argparse.Namespace) -> int:
+    from hfnet_ros.evaluation.map_view import map_view_html, map_view_png
+    from hfnet_ros.map.map_io import load_map
+
+    target = options.out or options.map.with_name(options.map.name + ".html")
+    draw = {".html": map_view_html, ".png": map_view_png}.get(target.suffix.lower())
+    if draw is None:
+        raise ConfigError(f"--out is '{target}', expected a file ending in .html or .png")
+    visual_map = load_map(options.map)
+    facts = _facts(visual_map, options.map)
+    shown = {name: facts[name] for name in ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")}
+    draw(
+        target,
+        visual_map.landmark_xyz,
+        visual_map.landmark_colors,
+        visual_map.keyframe_poses[:, :3],
+        options.map.name,
+        shown,
+    )
+    print(f"{target}")
+    return 0

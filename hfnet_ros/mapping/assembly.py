@@ -1,0 +1,97 @@
+"""Put a map together from its keyframes and their structure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import MappingError
+from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
+from hfnet_ros.mapping.describe import describe_globally
+from hfnet_ros.mapping.landmarks import summarize_landmarks, track_length_counts
+from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.structure import SolvedStructure
+from hfnet_ros.mapping.triangulation import reprojection_errors
+from hfnet_ros.mapping.views import Keyframe, Structure, View
+
+_logger = logging.getLogger(__name__)
+
+_NAMES_SHOWN = 5
+
+
+def assemble_map(
+    keyframes: Sequence[Keyframe],
+    views: Sequence[View],
+    solved: SolvedStructure,
+    cameras: Sequence[MapCamera],
+    config: Config,
+    options: BuildOptions,
+    build_info: Mapping[str, Any],
+) -> VisualMap:
+    """Return the map of the keyframes that see a landmark; the others are named in a warning.
+
+    Raises:
+        MappingError: fewer than two keyframes are left.
+    """
+    structure, seeing = _without_blind_views(solved.structure, len(views))
+    blind = sorted(set(range(len(views))) - set(seeing))
+    _warn_of([keyframes[idx].image.name for idx in blind], len(views))
+    keyframes, views = [keyframes[idx] for idx in seeing], [views[idx] for idx in seeing]
+    landmarks = summarize_landmarks(structure, views, keyframes)
+    descriptors, aggregation = describe_globally(keyframes, config.retrieval, config.pose.seed)
+    info = dict(build_info)
+    info |= _describe_structure(structure, views, solved)
+    info["left_out"] = len(blind)
+    return VisualMap(
+        frame_id=options.frame_id,
+        extractor_id=keyframes[0].features.extractor_id,
+        cameras=tuple(cameras),
+        keyframe_names=tuple(keyframe.image.name for keyframe in keyframes),
+        keyframe_stamps_ns=np.array([keyframe.image.stamp_ns for keyframe in keyframes], np.int64),
+        keyframe_camera_idx=np.array([view.camera_idx for view in views], np.int32),
+        keyframe_poses=np.array(
+            [[*view.map_from_camera.translation, *view.map_from_camera.quat_xyzw] for view in views]
+        ),
+        observation_offsets=landmarks.observation_offsets,
+        observation_landmark_idx=landmarks.observation_landmark_idx,
+        observation_xy=landmarks.observation_xy,
+        landmark_xyz=landmarks.landmark_xyz,
+        landmark_descriptors=landmarks.landmark_descriptors,
+        landmark_view_directions=landmarks.landmark_view_directions,
+        landmark_distance_ranges=landmarks.landmark_distance_ranges,
+        landmark_colors=landmarks.landmark_colors,
+        global_descriptors=descriptors,
+        consistency=MapConsistency(0.0, 0.0, 0.0, 0),
+        aggregation=aggregation,
+        build_info=info,
+    )
+
+
+def _without_blind_views(structure: Structure, num_views: int) -> tuple[Structure, list[int]]:
+    """Return the structure with views renumbered, and the positions of the views that are left."""
+    seeing = np.unique(structure.view_idx)
+    if len(seeing) < 2:
+        raise MappingError(f"only {len(seeing)} of {num_views} keyframes see a landmark, expected at least 2")
+    view_idx = np.searchsorted(seeing, structure.view_idx)
+    renumbered = Structure(structure.xyz, structure.landmark_idx, view_idx, structure.keypoint_idx)
+    return renumbered, seeing.tolist()
+
+
+def _warn_of(blind: Sequence[str], num_keyframes: int) -> None:
+    if blind:
+        shown = ", ".join(blind[:_NAMES_SHOWN]) + (", ..." if len(blind) > _NAMES_SHOWN else "")
+        _logger.warning("%d of %d keyframes see no landmark and are left out: %s", len(blind), num_keyframes, shown)
+
+
+def _describe_structure(structure: Structure, views: Sequence[View], solved: SolvedStructure) -> dict[str, Any]:
+    errors = reprojection_errors(structure, views, solved.cameras)
+    return {
+        "num_matches": solved.num_matches,
+        "median_reprojection_error_px": round(float(np.median(errors)), 3),
+        "mean_track_length": round(float(structure.track_lengths.mean()), 2),
+        "track_lengths": track_length_counts(structure),
+    }

@@ -1,0 +1,118 @@
+"""Images to keyframes: check them all, then extract features and colours one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import RetrievalConfig
+from hfnet_ros.errors import ImageError, MappingError
+from hfnet_ros.features.extractor import FeatureExtractor
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.mapping.views import Keyframe, MappingImage, Progress
+from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
+
+Float32Array = NDArray[np.float32]
+
+
+def check_images(
+    images: Sequence[MappingImage], cameras: Sequence[Camera | None], progress: Progress
+) -> list[tuple[int, int]]:
+    """Read every image once, because a damaged one should not be found after an hour of work.
+
+    Args:
+        images: what to read.
+        cameras: calibrations by the images' `camera_idx`; None where there is none to compare with.
+        progress: called with stage "check".
+
+    Returns:
+        Width and height of each image, px.
+
+    Raises:
+        ImageError: an image cannot be read or has another size than its calibration.
+    """
+    sizes = []
+    for done, image in enumerate(images):
+        progress("check", done, len(images))
+        height, width = _read(image).shape[:2]
+        camera = cameras[image.camera_idx]
+        if camera is not None and (width, height) != tuple(camera.size_wh):
+            raise ImageError(
+                f"{image.name}: found {width}x{height} px, expected the calibration's {camera.size_wh[0]}x"
+                f"{camera.size_wh[1]} px; give the calibration of this camera at this size, or leave the image out"
+            )
+        sizes.append((width, height))
+    progress("check", len(images), len(images))
+    return sizes
+
+
+def describe_images(
+    images: Sequence[MappingImage], extractor: FeatureExtractor, max_keypoints: int, progress: Progress
+) -> list[Keyframe]:
+    """Extract the features of every image, at most `max_keypoints`, and the colours at them.
+
+    Raises:
+        ImageError: an image cannot be read.
+        EngineError: the network failed.
+    """
+    keyframes = []
+    for done, image in enumerate(images):
+        progress("extract", done, len(images))
+        pixels = _read(image)
+        features = _strongest(extractor.extract(pixels), max_keypoints)
+        keyframes.append(Keyframe(image, features, _sample_colors(pixels, features.local.keypoints)))
+    progress("extract", len(images), len(images))
+    return keyframes
+
+
+def describe_globally(
+    keyframes: Sequence[Keyframe], config: RetrievalConfig, seed: int
+) -> tuple[Float32Array, dict[str, Float32Array]]:
+    """Return the global descriptors [F, G] and the arrays of their aggregation.
+
+    Features of a network with a global head carry their descriptor; the aggregation is then empty.
+    Otherwise it is learned from these keyframes.
+
+    Raises:
+        MappingError: no keyframe has a keypoint.
+    """
+    features = [keyframe.features for keyframe in keyframes]
+    ready = [entry.global_descriptor for entry in features if entry.global_descriptor is not None]
+    if len(ready) == len(features):
+        return np.stack(ready).astype(np.float32), {}
+    if not any(len(entry.local) for entry in features):
+        raise MappingError(
+            f"no keypoint in any of {len(features)} images; check exposure, or lower extractor.detection_threshold"
+        )
+    from hfnet_ros.features.aggregation import fit_aggregation
+
+    aggregation = fit_aggregation(features, config, seed)
+    return np.stack([aggregation.describe(entry) for entry in features]), aggregation.arrays()
+
+
+def _read(image: MappingImage) -> ImageArray:
+    try:
+        return image.read()
+    except ImageError as error:
+        raise error if image.name in str(error) else ImageError(f"{image.name}: {error}") from error
+
+
+def _strongest(features: ImageFeatures, count: int) -> ImageFeatures:
+    local = features.local
+    if len(local) <= count:
+        return features
+    strongest = LocalFeatures(local.keypoints[:count], local.scores[:count], local.descriptors[:count])
+    return ImageFeatures(strongest, features.global_descriptor, features.extractor_id)
+
+
+def _sample_colors(image: ImageArray, keypoints: Float32Array) -> NDArray[np.uint8]:
+    """Return RGB [N, 3] of the pixels nearest to the keypoints."""
+    height, width = image.shape[:2]
+    column = np.clip(np.rint(keypoints[:, 0]).astype(int), 0, width - 1)
+    row = np.clip(np.rint(keypoints[:, 1]).astype(int), 0, height - 1)
+    sampled = image[row, column]
+    if sampled.ndim == 1:
+        return np.repeat(sampled[:, None], 3, axis=1)
+    return np.ascontiguousarray(sampled[:, ::-1])

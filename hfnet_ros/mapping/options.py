@@ -1,0 +1,27 @@
+"""What a caller may ask for when a map is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hfnet_ros.mapping.views import Progress, ignore_progress
+
+IntrinsicsMode = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Wishes beside the configuration.
+
+    Attributes:
+        frame_id: name of the map's frame.
+        intrinsics: "auto" refines calibrations and keeps what helps held-out keyframes, "on"
+            keeps it always, "off" never.
+        progress: called with stage, steps done and steps in total; stages are check, extract,
+            match, triangulate, calibrate and, without poses, verify and register.
+    """
+
+    frame_id: str = "map"
+    intrinsics: IntrinsicsMode = "auto"
+    progress: Progress = field(default=ignore_progress, compare=False)

@@ -1,0 +1,164 @@
+"""From query keypoints and a place's landmarks to 2D-3D matches."""
+
+import numpy as np
+import pytest
+
+from hfnet_ros.config import MatchingConfig
+from hfnet_ros.matching.landmark_matcher import LandmarkSet, MutualNearestMatcher
+from hfnet_ros.matching.visual_words import assign_words
+from hfnet_ros.types import LocalFeatures
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def features(descriptors):
+    count = len(descriptors)
+    keypoints = np.stack([np.arange(count), 2 * np.arange(count) + 0.25], axis=1).astype(np.float32)
+    return LocalFeatures(keypoints, np.linspace(1, 0.5, count, dtype=np.float32), descriptors)
+
+
+@pytest.fixture
+def world():
+    """300 landmarks with far-off map rows, and a query that sees 120 of them noisily."""
+    rng = np.random.default_rng(0)
+    descriptors = unit(rng.normal(size=(300, 32)))
+    landmarks = LandmarkSet(np.arange(300) * 7 + 1000, rng.normal(size=(300, 3)), descriptors)
+    seen = rng.permutation(300)[:120]
+    query = features(unit(descriptors[seen] + rng.uniform(0.02, 0.12, (120, 1)) * rng.normal(size=(120, 32))))
+    return query, landmarks, seen
+
+
+def with_words(landmarks, vocabulary):
+    words = assign_words(landmarks.descriptors, vocabulary)
+    order = np.argsort(words, kind="stable")
+    return LandmarkSet(
+        landmarks.idxs[order], landmarks.xyz[order], landmarks.descriptors[order], words[order]
+    )
+
+
+def test_matches_carry_the_right_rows_pixels_and_points(world):
+    query, landmarks, seen = world
+    found = MutualNearestMatcher(MatchingConfig()).match(query, landmarks)
+    assert len(found) > 100
+    right = found.landmark_idxs == landmarks.idxs[seen[found.keypoint_idxs]]
+    assert right.mean() > 0.98
+    np.testing.assert_array_equal(found.points2d, query.keypoints[found.keypoint_idxs].astype(np.float64))
+    np.testing.assert_array_equal(found.points3d, landmarks.xyz[(found.landmark_idxs - 1000) // 7])
+    cosines = np.einsum(
+        "ij,ij->i",
+        query.descriptors[found.keypoint_idxs],
+        landmarks.descriptors[(found.landmark_idxs - 1000) // 7],
+    )
+    np.testing.assert_allclose(found.similarity, cosines, atol=1e-6)
+    assert [found.points2d.dtype, found.points3d.dtype] == [np.float64, np.float64]
+
+
+def test_matches_are_ordered_and_unique(world):
+    query, landmarks, _ = world
+    found = MutualNearestMatcher(MatchingConfig(min_similarity=-1.0)).match(query, landmarks)
+    assert (np.diff(found.similarity) <= 0).all()
+    assert len(set(found.keypoint_idxs.tolist())) == len(set(found.landmark_idxs.tolist())) == len(found)
+
+
+def test_only_the_best_query_keypoints_are_matched(world):
+    query, landmarks, _ = world
+    found = MutualNearestMatcher(MatchingConfig(max_query_keypoints=64)).match(query, landmarks)
+    assert 50 < len(found) <= 64
+    assert found.keypoint_idxs.max() < 64
+
+
+def test_all_words_give_the_same_matches_as_no_vocabulary(world):
+    query, landmarks, _ = world
+    vocabulary = unit(np.random.default_rng(1).normal(size=(8, 32)))
+    config = MatchingConfig(words_per_keypoint=8)
+    plain = MutualNearestMatcher(config).match(query, landmarks)
+    in_words = MutualNearestMatcher(config, vocabulary).match(query, with_words(landmarks, vocabulary))
+    assert in_words.keypoint_idxs.tolist() == plain.keypoint_idxs.tolist()
+    assert in_words.landmark_idxs.tolist() == plain.landmark_idxs.tolist()
+    np.testing.assert_array_equal(in_words.points3d, plain.points3d)
+
+
+def test_landmarks_without_words_are_matched_exhaustively(world):
+    query, landmarks, _ = world
+    vocabulary = unit(np.random.default_rng(1).normal(size=(8, 32)))
+    config = MatchingConfig(words_per_keypoint=1)
+    found = MutualNearestMatcher(config, vocabulary).match(query, landmarks)
+    assert found.keypoint_idxs.tolist() == MutualNearestMatcher(config).match(query, landmarks).keypoint_idxs.tolist()
+
+
+@pytest.mark.parametrize("use_words", [False, True])
+@pytest.mark.parametrize(("num_query", "num_landmarks"), [(0, 4), (4, 0), (0, 0)])
+@pytest.mark.parametrize("ratio", [1.0, 0.9])
+def test_nothing_to_match(num_query, num_landmarks, use_words, ratio):
+    descriptors = np.eye(8, dtype=np.float32)
+    words = np.zeros(num_landmarks, np.int32) if use_words else None
+    landmarks = LandmarkSet(
+        np.arange(num_landmarks), np.zeros((num_landmarks, 3)), descriptors[:num_landmarks], words
+    )
+    matcher = MutualNearestMatcher(MatchingConfig(ratio=ratio), descriptors[:2] if use_words else None)
+    found = matcher.match(features(descriptors[:num_query]), landmarks)
+    assert len(found) == 0
+    assert found.points2d.shape == (0, 2)
+    assert found.points3d.shape == (0, 3)
+
+
+def leaning(first, second, angle_deg, size=16):
+    """Unit vector [size] along axis `first`, turned towards axis `second`."""
+    vector = np.zeros(size, np.float32)
+    vector[first], vector[second] = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+    return vector
+
+
+def ratio_match(second_best_xyz, ratio=0.9, extra_duplicates=0, seed=2):
+    """Query 10 deg from landmark 0, 10.5 deg from landmark 1, duplicates of 0 between; 200 others far off."""
+    rng = np.random.default_rng(seed)
+    others = rng.normal(size=(200, 16))
+    others[:, [0, 1, 12]] = 0.0
+    duplicates = [leaning(0, 12, -0.2 * (n + 1)) for n in range(extra_duplicates)]
+    descriptors = np.stack([leaning(0, 1, 0.0), leaning(0, 1, 20.5), *duplicates, *unit(others)])
+    xyz = np.concatenate(
+        [
+            [[0.0, 0.0, 0.0], second_best_xyz],
+            np.full((extra_duplicates, 3), 0.001),
+            rng.uniform(10.0, 30.0, (200, 3)),
+        ]
+    )
+    idxs = rng.permutation(len(descriptors))
+    landmarks = LandmarkSet(idxs, xyz[idxs], descriptors[idxs].astype(np.float32))
+    query = features(leaning(0, 1, 10.0)[None])
+    return MutualNearestMatcher(MatchingConfig(ratio=ratio)).match(query, landmarks)
+
+
+def test_a_second_best_elsewhere_is_ambiguous():
+    assert len(ratio_match([4.0, 0.0, 0.0])) == 0
+
+
+def test_a_second_best_at_the_same_point_is_not_ambiguous():
+    assert ratio_match([0.003, 0.0, 0.0]).landmark_idxs.tolist() == [0]
+
+
+def test_the_ratio_is_one_of_distances():
+    # d ~ sin(angle / 2): 10 / 10.5 = 0.952.
+    assert len(ratio_match([4.0, 0.0, 0.0], ratio=0.94)) == 0
+    assert len(ratio_match([4.0, 0.0, 0.0], ratio=0.96)) == 1
+
+
+def test_ratio_one_is_off():
+    assert len(ratio_match([4.0, 0.0, 0.0], ratio=1.0)) == 1
+
+
+@pytest.mark.parametrize("extra_duplicates", [1, 3, 5])
+def test_copies_of_the_best_landmark_do_not_hide_a_rival_elsewhere(extra_duplicates):
+    # The rival is only the third, fifth or seventh most similar landmark.
+    for seed in range(20):
+        assert len(ratio_match([4.0, 0.0, 0.0], extra_duplicates=extra_duplicates, seed=seed)) == 0
+
+
+def test_a_single_landmark_has_no_rival():
+    landmarks = LandmarkSet(np.array([5]), np.ones((1, 3)), np.eye(1, 8, dtype=np.float32))
+    found = MutualNearestMatcher(MatchingConfig(ratio=0.9)).match(
+        features(np.eye(1, 8, dtype=np.float32)), landmarks
+    )
+    assert found.landmark_idxs.tolist() == [5]

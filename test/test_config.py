@@ -1,0 +1,191 @@
+import dataclasses
+import re
+
+import pytest
+
+from hfnet_ros.config import Config, ExtractorConfig, load_config
+from hfnet_ros.errors import ConfigError
+
+SECTIONS = {section.name: section for section in dataclasses.fields(Config)}
+PARAMETERS = [
+    pytest.param(section, entry, id=f"{section}.{entry.name}")
+    for section in SECTIONS
+    for entry in dataclasses.fields(getattr(Config(), section))
+]
+
+
+def write(tmp_path, content):
+    path = tmp_path / "relocalizer.yaml"
+    path.write_text(content)
+    return path
+
+
+# The declarations
+
+
+@pytest.mark.parametrize(("section", "entry"), PARAMETERS)
+def test_every_parameter_says_what_it_is(section, entry):
+    meta = entry.metadata
+    assert set(meta) == {"sentence", "unit", "low", "high", "choices"}
+    assert re.fullmatch(r"[A-Z].{15,}\.", meta["sentence"]), "one sentence, from a capital to a full stop"
+    assert type(entry.default) in (bool, int, float, str), "a type that a ROS parameter can have"
+    suffix = re.search(r"_(px|deg|m|s|hz)$", entry.name)
+    assert meta["unit"] == (suffix[1] if suffix else "")
+
+
+@pytest.mark.parametrize(("section", "entry"), PARAMETERS)
+def test_every_default_is_within_its_bounds(section, entry):
+    meta, default = entry.metadata, entry.default
+    if type(default) in (int, float):
+        assert meta["low"] <= default <= meta["high"]
+        assert not meta["choices"]
+    else:
+        assert meta["low"] is None
+        assert meta["high"] is None
+    if meta["choices"]:
+        assert default in meta["choices"]
+    assert Config.from_dict({section: {entry.name: default}}) == Config()
+
+
+@pytest.mark.parametrize(("section", "entry"), PARAMETERS)
+def test_bounds_belong_to_the_range_and_beyond_is_an_error(section, entry):
+    kind, meta = type(entry.default), entry.metadata
+    if kind not in (int, float):
+        return
+    low, high = kind(meta["low"]), kind(meta["high"])
+    for value in (low, high):
+        config = Config.from_dict({section: {entry.name: value}})
+        assert getattr(getattr(config, section), entry.name) == value
+    for value in (low - 1, high + 1):
+        with pytest.raises(ConfigError, match=rf"^{section}\.{entry.name} is .*expected {meta['low']} to"):
+            Config.from_dict({section: {entry.name: value}})
+
+
+def test_sections_have_a_sentence_too():
+    for name in SECTIONS:
+        assert getattr(Config(), name).__doc__.strip().endswith(".")
+
+
+def test_the_config_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().pose.seed = 1
+
+
+# From dictionaries
+
+
+def test_nothing_given_is_all_defaults():
+    assert Config.from_dict({}) == Config()
+    assert Config.from_dict({"pose": None, "mapping": {}}) == Config()
+
+
+def test_what_is_given_is_taken_and_the_rest_stays():
+    config = Config.from_dict({"extractor": {"name": "sift"}, "inference": {"allow_spinning": True}})
+    assert config.extractor == ExtractorConfig(name="sift")
+    assert config.inference.allow_spinning is True
+    assert config.pose == Config().pose
+
+
+def test_a_dictionary_comes_back():
+    config = Config.from_dict({"pose": {"seed": 7}, "matching": {"ratio": 0.9}})
+    assert Config.from_dict(config.to_dict()) == config
+    assert config.to_dict()["pose"]["seed"] == 7
+
+
+def test_an_integer_may_stand_for_a_float():
+    ratio = Config.from_dict({"matching": {"ratio": 1}}).matching.ratio
+    assert ratio == 1.0
+    assert type(ratio) is float
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"poes": {}}, ("'poes' is no section", "known are", "pose")),
+        ({"pose": {"sed": 1}}, ("'sed' is no parameter of section 'pose'", "known are", "seed")),
+        ({"pose": 3}, ("section 'pose' is 3", "expected names and values")),
+        ({"pose": ["seed"]}, ("section 'pose'",)),
+        ({"pose": {"seed": 1.0}}, ("pose.seed is 1.0 (float), expected int",)),
+        ({"pose": {"seed": "1"}}, ("pose.seed is '1' (str), expected int",)),
+        ({"pose": {"seed": True}}, ("pose.seed is True (bool), expected int",)),
+        ({"pose": {"seed": None}}, ("pose.seed is None",)),
+        ({"pose": {"seed": [1]}}, ("pose.seed is [1] (list), expected int",)),
+        ({"matching": {"ratio": True}}, ("matching.ratio is True (bool), expected float",)),
+        ({"matching": {"ratio": "high"}}, ("matching.ratio is 'high' (str), expected float",)),
+        ({"matching": {"ratio": float("nan")}}, ("matching.ratio is nan, expected 0.1 to 1.0",)),
+        ({"matching": {"ratio": float("inf")}}, ("matching.ratio is inf",)),
+        ({"inference": {"allow_spinning": 1}}, ("inference.allow_spinning is 1 (int), expected bool",)),
+        ({"extractor": {"name": "orb"}}, ("extractor.name is 'orb', expected one of", "xfeat", "sift")),
+        ({"extractor": {"max_keypoints": 10}}, ("extractor.max_keypoints is 10, expected 64 to 8192",)),
+        ({"extractor": {"nms_radius_px": 99}}, ("expected 1 to 16 px",)),
+    ],
+)
+def test_what_does_not_fit_is_named(values, words):
+    with pytest.raises(ConfigError) as caught:
+        Config.from_dict(values)
+    for word in words:
+        assert word in str(caught.value)
+
+
+# From files
+
+
+def test_plain_yaml(tmp_path):
+    path = write(tmp_path, "pose:\n  seed: 5  # a comment\nmatching:\n  ratio: 1\n")
+    assert load_config(path) == Config.from_dict({"pose": {"seed": 5}, "matching": {"ratio": 1.0}})
+
+
+@pytest.mark.parametrize("node", ["/**", "relocalizer", "/robot/relocalizer"])
+def test_ros_yaml(tmp_path, node):
+    path = write(tmp_path, f"{node}:\n  ros__parameters:\n    pose:\n      seed: 5\n")
+    assert load_config(path).pose.seed == 5
+
+
+@pytest.mark.parametrize(
+    "content", ["", "# nothing\n", "---\n", "{}", "/**:\n  ros__parameters:\n", "pose:\n"]
+)
+def test_empty_files_are_all_defaults(tmp_path, content):
+    assert load_config(write(tmp_path, content)) == Config()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("pose: {seed: -1}", ("pose.seed is -1",)),
+        ("pose:\n  sed: 1\n", ("'sed' is no parameter",)),
+        ("- pose\n", ("holds list", "expected sections")),
+        ("42", ("holds int",)),
+        ("pose: [", ("not YAML",)),
+        ("pose: !!python/object/apply:os.getcwd []", ("not YAML",)),
+        ("/**:\n  ros__parameters:\n    poes: {}\n", ("'poes' is no section",)),
+        ("/**:\n  parameters:\n    pose: {}\n", ("'/**' is no section",)),
+    ],
+)
+def test_bad_files_are_named_with_what_is_wrong(tmp_path, content, words):
+    path = write(tmp_path, content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x80")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize("body", ["5", "[1, 2]", "text"])
+def test_ros_parameters_that_are_no_sections(tmp_path, body):
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path, f"/**:\n  ros__parameters: {body}\n"))
+
+
+@pytest.mark.parametrize("value", ["0", "false", "''", "[]"])
+def test_a_section_that_is_empty_in_another_way_is_an_error(tmp_path, value):
+    with pytest.raises(ConfigError, match="section 'pose'"):
+        load_config(write(tmp_path, f"pose: {value}\n"))

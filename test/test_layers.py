@@ -1,0 +1,226 @@
+"""The layers of docs/architecture.md, checked on the imports of every module."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hfnet_ros
+
+PACKAGE = Path(hfnet_ros.__file__).parent
+
+# Imports go from higher to lower numbers.
+LAYERS = {
+    "errors": 1, "geometry": 1,
+    "types": 2, "config": 2,
+    "files": 3,
+    "inference": 4, "map": 4, "scene": 4,
+    "features": 5, "retrieval": 5, "matching": 5, "pose": 5,
+    "localization": 6, "mapping": 6,
+    "cli": 7, "__main__": 7, "ros": 7, "dds": 7, "evaluation": 7, "training": 7,
+}  # fmt: skip
+OUTERMOST = 7
+COMMAND_LINE = ("cli", "__main__")
+
+# Within a layer nothing imports a neighbour, but for these.
+NEIGHBOURS = {("geometry", "errors"), ("types", "config")}
+
+# What is generated beside the package by a ROS build.
+GENERATED = ("msg", "srv")
+
+# Top-level names of other projects, and the only packages (or modules) that may import them.
+RESERVED = {
+    "onnxruntime": ("inference",),
+    "tensorrt": ("inference",),
+    "pycuda": ("inference",),
+    "cuda": ("inference",),
+    "torch": ("training",),
+    "torchvision": ("training",),
+    "rclpy": ("ros",),
+    "tf2_ros": ("ros",),
+    "tf2_py": ("ros",),
+    "builtin_interfaces": ("ros",),
+    "cyclonedds": ("dds",),
+    "pickle": ("features.torch_archive",),
+    "_pickle": (),
+    "cPickle": (),
+    "cloudpickle": (),
+    "dill": (),
+    "joblib": (),
+    "marshal": (),
+    "shelve": (),
+}
+
+
+def imported_names(source, package):
+    """Return the dotted names that a module of `package` (dotted) imports, wherever it does so."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            start = ".".join(parts[: len(parts) - node.level + 1]) + "." if node.level else ""
+            module = (start + (node.module or "")).rstrip(".")
+            names += [f"{module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__"):
+                names.append(str(node.args[0].value))
+    return names
+
+
+def violations(module, source, is_package=False):
+    """Return what a module (dotted, without `hfnet_ros.`) may not import."""
+    own = module.split(".")[0]
+    full = f"hfnet_ros.{module}"
+    found = []
+    for name in imported_names(source, full if is_package else full.rpartition(".")[0]):
+        parts = name.split(".")
+        if parts[0] == "hfnet_ros":
+            other = parts[1] if len(parts) > 1 else ""
+            if (other in LAYERS and not may_import(own, other)) or (other in GENERATED and own != "ros"):
+                found.append(f"{module} imports {name}")
+        elif not may_import_foreign(module, parts[0]):
+            found.append(f"{module} imports {name}")
+    return found
+
+
+def may_import(own, other):
+    if own == other or own in COMMAND_LINE:
+        return True
+    if other in COMMAND_LINE:
+        return False
+    if other == "inference" and own != "features":
+        return False
+    if LAYERS[own] == LAYERS[other]:
+        return LAYERS[own] == OUTERMOST or (own, other) in NEIGHBOURS
+    return LAYERS[own] > LAYERS[other]
+
+
+def may_import_foreign(module, name):
+    if name.endswith("_msgs") or name.startswith("tf2_"):
+        return module.split(".")[0] == "ros"
+    allowed = RESERVED.get(name)
+    return allowed is None or any(f"{module}.".startswith(f"{owner}.") for owner in allowed)
+
+
+def modules():
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        name = ".".join(parts[:-1] if is_package else parts)
+        if name:
+            yield name, file, is_package
+
+
+MODULES = list(modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "is_package"), [pytest.param(*module, id=module[0]) for module in MODULES]
+)
+def test_imports_go_downward_only(name, file, is_package):
+    assert name.split(".")[0] in LAYERS, f"'{name}' belongs to no layer: give it one here and in the docs"
+    assert violations(name, file.read_text(encoding="utf-8"), is_package) == []
+
+
+def test_nothing_unpickles_arrays():
+    for name, file, _ in MODULES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant), name
+                assert node.value.value is False, name
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("geometry.camera", "from hfnet_ros.types import Frame"),
+        ("geometry.camera", "import hfnet_ros.config"),
+        ("config", "from hfnet_ros.types import Frame"),
+        ("files.tum", "from hfnet_ros.map.visual_map import VisualMap"),
+        ("map.map_io", "from hfnet_ros.scene import model"),
+        ("map.map_io", "from hfnet_ros.inference.engine import Engine"),
+        ("features.xfeat", "from hfnet_ros.pose import ransac"),
+        ("matching.ratio", "def f():\n    from hfnet_ros.features.xfeat import XFeatExtractor"),
+        ("pose.ransac", "from hfnet_ros.inference.engine import Engine"),
+        ("localization.localizer", "from hfnet_ros.mapping import views"),
+        ("localization.localizer", "from ..inference import engine"),
+        ("mapping.views", "from hfnet_ros import evaluation"),
+        ("mapping.views", "from .. import localization"),
+        ("evaluation.report", "from hfnet_ros.cli.main import main"),
+        ("dds.node", "from hfnet_ros.inference.engine import Engine"),
+        ("dds.node", "from hfnet_ros.msg import Status"),
+        ("features.xfeat", "import onnxruntime as ort"),
+        ("cli.engine", "import tensorrt"),
+        ("cli.engine", "import onnxruntime"),
+        ("features.weights", "import torch.nn"),
+        ("evaluation.bags", "from sensor_msgs.msg import Image"),
+        ("dds.node", "import tf2_ros"),
+        ("features.weights", "import pickle"),
+        ("map.map_io", "from pickle import loads"),
+        ("features.torch_archive_more", "import pickle"),
+        ("pose.ransac", "import importlib\nimportlib.import_module('torch')"),
+        ("pose.ransac", "if TYPE_CHECKING:\n    from hfnet_ros.mapping import views"),
+    ],
+)
+def test_the_check_finds_what_is_forbidden(module, source):
+    assert len(violations(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("geometry.camera", "from hfnet_ros.errors import CalibrationError"),
+        ("geometry.camera", "from .pixels import rescale_pixels"),
+        ("features.xfeat", "from hfnet_ros.inference.engine import Engine"),
+        ("features.torch_archive", "import pickle"),
+        ("localization.localizer", "from hfnet_ros.features.extractor import FeatureExtractor"),
+        ("evaluation.replay", "from hfnet_ros.localization.localizer import Localizer"),
+        ("cli.engine", "from hfnet_ros.inference.backend import create_engine"),
+        ("cli.main", "from hfnet_ros.evaluation.report import write_report"),
+        ("cli.main", "from hfnet_ros import __version__"),
+        ("ros.node", "import rclpy\nfrom nav_msgs.msg import Odometry\nfrom hfnet_ros.msg import Status"),
+        ("training.train", "import torch"),
+        ("inference.tensorrt_engine", "import tensorrt"),
+    ],
+)
+def test_the_check_lets_through_what_is_allowed(module, source):
+    assert violations(module, source) == []
+
+
+def test_relative_imports_are_resolved():
+    assert imported_names("from . import a", "hfnet_ros.map") == ["hfnet_ros.map.a"]
+    assert imported_names("from ..pose.b import c", "hfnet_ros.map") == ["hfnet_ros.pose.b.c"]
+
+
+HEAVY = (
+    "cv2",
+    "faiss",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "pycolmap",
+    "rclpy",
+    "scipy",
+    "tensorrt",
+    "torch",
+)
+
+
+def loaded_by(statement):
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in result.stdout.split()}
+
+
+def test_importing_the_package_is_cheap():
+    assert loaded_by("import hfnet_ros") & {*HEAVY, "numpy"} == set()
+
+
+def test_importing_the_inner_layers_loads_no_runtime():
+    statement = "import hfnet_ros.types, hfnet_ros.config, hfnet_ros.map.map_io, hfnet_ros.inference.backend"
+    assert loaded_by(statement) & (set(HEAVY) - {"scipy"}) <= {"cv2"}
