@@ -34,9 +34,7 @@ class ExtractorConfig:
     """Which features describe an image."""
 
     name: str = parameter("xfeat", "Feature extractor; sift needs no weights.", choices=("xfeat", "sift"))
-    weights: str = parameter(
-        "", "File with the published weights; empty searches the places that `hfnet-ros doctor` lists."
-    )
+    weights: str = parameter("", "File with the published weights; empty searches the usual places.")
     max_keypoints: int = parameter(2048, "Keypoints kept per image, best first.", low=64, high=8192)
     detection_threshold: float = parameter(
         0.05,
@@ -132,7 +130,7 @@ class PoseConfig:
     """How a pose is estimated from matches. Pixels are meant at a focal length of 525 px."""
 
     assumed_residual_px: float = parameter(
-        4.0,
+        2.7,
         "Reprojection noise per axis where the map has no self-test; where it has one, that is used, "
         "between 1 px and this value.",
         unit="px",
@@ -140,13 +138,13 @@ class PoseConfig:
         high=20.0,
     )
     ransac_sigmas: float = parameter(
-        3.0,
+        4.5,
         "RANSAC's inlier threshold in standard deviations of the map's reprojection noise.",
         low=1.0,
         high=10.0,
     )
     robust_sigmas: float = parameter(
-        4.0,
+        6.0,
         "Scale of the robust cost, and radius of the final inliers, in the same unit.",
         low=1.0,
         high=20.0,
@@ -163,7 +161,7 @@ class VerificationConfig:
     """What a pose must show before it is believed."""
 
     min_evidence: float = parameter(
-        16.0,
+        22.0,
         "Decades by which chance is less likely to explain the inliers than the number of poses tried "
         "(a-contrario, on image cells).",
         low=0.0,

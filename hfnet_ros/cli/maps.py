@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, re
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.features.extractor import FeatureExtractor
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.visual_map import VisualMap
+
+if TYPE_CHECKING:
+    from hfnet_ros.mapping.views import MappingImage
 
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
@@ -33,7 +37,9 @@ def add_verbs(verbs: Any) -> None:
         maps, "verify", "check a map for damage", "hfnet-ros map verify kitchen.map && echo sound", _verify
     )
     view = new_verb(maps, "view", "draw a map", "hfnet-ros map view kitchen.map --out map.html", _view)
-    view.add_argument("--out", type=Path, metavar="FILE", help=".html to turn about, .png to print (default: MAP.html)")
+    view.add_argument(
+        "--out", type=Path, metavar="FILE", help=".html to turn about, .png to print (default: MAP.html)"
+    )
     for parser in (info, verify, view):
         parser.add_argument("map", type=Path, metavar="MAP")
 
@@ -56,8 +62,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         help="estimate focal length and distortion anew from the map's images; auto keeps them only if they "
         "lower the error on held-out images (default: auto)",
     )
-    build.add_argument("--no-self-test", action="store_true", help="do not measure how far the map can be trusted")
-    build.add_argument("--frame-id", default="map", metavar="NAME", help="name of the map's frame (default: map)")
+    build.add_argument(
+        "--no-self-test", action="store_true", help="do not measure how far the map can be trusted"
+    )
+    build.add_argument(
+        "--frame-id", default="map", metavar="NAME", help="name of the map's frame (default: map)"
+    )
     add_config_options(build, extractor=True)
 
 
@@ -83,7 +93,69 @@ def _build(options: argparse.Namespace) -> int:
 def _build_by_input(
     options: argparse.Namespace, extractor: FeatureExtractor, config: Config, bars: ProgressBars
 ) -> VisualMap:
-    raise NotImplementedError
+    """Build from poses, from a COLMAP model or from images alone, and test the map."""
+    from hfnet_ros.evaluation.self_test import with_self_test
+    from hfnet_ros.files.camera_yaml import read_camera_yaml
+    from hfnet_ros.mapping.colmap_model import read_colmap_model
+    from hfnet_ros.mapping.map_builder import (
+        build_map_from_colmap,
+        build_map_from_poses,
+        build_map_without_poses,
+    )
+    from hfnet_ros.mapping.options import BuildOptions
+
+    build = BuildOptions(options.frame_id, options.refine_intrinsics, bars)
+    if options.colmap:
+        images = list(read_colmap_model(options.colmap, options.images).images)
+        visual_map = build_map_from_colmap(options.colmap, options.images, extractor, config, build)
+    elif options.poses:
+        if not options.camera:
+            raise ConfigError("--poses needs --camera: the calibration the images were taken with")
+        images, poses = _posed_keyframes(options)
+        cameras = [read_camera_yaml(options.camera)]
+        visual_map = build_map_from_poses(images, poses, cameras, extractor, config, build)
+    else:
+        images = _unposed_keyframes(options)
+        known = [read_camera_yaml(options.camera)] if options.camera else None
+        visual_map = build_map_without_poses(images, known, extractor, config, build)
+    if options.no_self_test:
+        return visual_map
+    return with_self_test(visual_map, images, extractor, config, bars)
+
+
+def _posed_keyframes(options: argparse.Namespace) -> tuple[list[MappingImage], list[Rigid3]]:
+    from hfnet_ros.files.posed_images import pair_images_with_poses
+    from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
+    from hfnet_ros.mapping.views import from_posed_images
+
+    posed = pair_images_with_poses(options.images, options.poses)
+    by_motion = options.min_distance is not None or options.min_angle is not None
+    if by_motion and options.every is not None:
+        raise ConfigError("--every and --min-distance/--min-angle select keyframes in two ways; give one")
+    if by_motion:
+        poses = [image.map_from_camera for image in posed]
+        chosen = select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
+    else:
+        chosen = select_every(len(posed), 1 if options.every is None else options.every)
+    return from_posed_images([posed[index] for index in chosen])
+
+
+def _unposed_keyframes(options: argparse.Namespace) -> list[MappingImage]:
+    from functools import partial
+
+    from hfnet_ros.files.images import list_images, read_image
+    from hfnet_ros.mapping.keyframe_selection import select_every
+    from hfnet_ros.mapping.views import MappingImage
+
+    if options.min_distance is not None or options.min_angle is not None:
+        raise ConfigError("--min-distance and --min-angle need --poses; without poses use --every")
+    paths = list_images(options.images)
+    chosen = select_every(len(paths), 1 if options.every is None else options.every)
+    # Images without poses have no stamps either; their order stands in, one a second.
+    return [
+        MappingImage(paths[index].name, index * 1_000_000_000, 0, partial(read_image, paths[index]))
+        for index in chosen
+    ]
 
 
 def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
@@ -165,7 +237,9 @@ def _view(options: argparse.Namespace) -> int:
         raise ConfigError(f"--out is '{target}', expected a file ending in .html or .png")
     visual_map = load_map(options.map)
     facts = _facts(visual_map, options.map)
-    shown = {name: facts[name] for name in ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")}
+    shown = {
+        name: facts[name] for name in ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
+    }
     draw(
         target,
         visual_map.landmark_xyz,

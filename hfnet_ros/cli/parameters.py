@@ -27,7 +27,10 @@ def _print(options: argparse.Namespace) -> int:
 
 def parameters_yaml() -> str:
     """Return all parameters at their defaults as YAML, each below its explanation."""
-    lines = ["# Parameters of hfnet_ros; what is left out keeps its default.", "# Written by: hfnet-ros params"]
+    lines = [
+        "# Parameters of hfnet_ros; what is left out keeps its default.",
+        "# Written by: hfnet-ros params",
+    ]
     for section, kind, entries in _sections():
         lines += ["", f"# {kind.__doc__.splitlines()[0]}", f"{section}:"]
         for entry in entries:

@@ -84,10 +84,14 @@ def _without_blind_views(structure: Structure, num_views: int) -> tuple[Structur
 def _warn_of(blind: Sequence[str], num_keyframes: int) -> None:
     if blind:
         shown = ", ".join(blind[:_NAMES_SHOWN]) + (", ..." if len(blind) > _NAMES_SHOWN else "")
-        _logger.warning("%d of %d keyframes see no landmark and are left out: %s", len(blind), num_keyframes, shown)
+        _logger.warning(
+            "%d of %d keyframes see no landmark and are left out: %s", len(blind), num_keyframes, shown
+        )
 
 
-def _describe_structure(structure: Structure, views: Sequence[View], solved: SolvedStructure) -> dict[str, Any]:
+def _describe_structure(
+    structure: Structure, views: Sequence[View], solved: SolvedStructure
+) -> dict[str, Any]:
     errors = reprojection_errors(structure, views, solved.cameras)
     return {
         "num_matches": solved.num_matches,

@@ -124,7 +124,9 @@ class _Problem:
         free: list[int],
         robust_scale_px: float,
     ) -> None:
-        self._cameras = [_with_free_distortion(camera) if idx in free else camera for idx, camera in enumerate(cameras)]
+        self._cameras = [
+            _with_free_distortion(camera) if idx in free else camera for idx, camera in enumerate(cameras)
+        ]
         self._free = free
         self._landmark_idx = structure.landmark_idx
         self._num_landmarks = structure.num_landmarks
@@ -203,13 +205,15 @@ class _Problem:
         if num_params:
             columns = np.repeat(offsets, 2)[:, None] + np.arange(_FREE_PARAMS)
             wide = csr_matrix(
-                (by_params.reshape(-1), columns.reshape(-1), row_starts * _FREE_PARAMS), shape=(2 * count, num_params)
+                (by_params.reshape(-1), columns.reshape(-1), row_starts * _FREE_PARAMS),
+                shape=(2 * count, num_params),
             )
         else:
             wide = csr_matrix((2 * count, 0))
         columns = np.repeat(self._landmark_idx * 3, 2)[:, None] + np.arange(3)
         tall = csr_matrix(
-            (by_point.reshape(-1), columns.reshape(-1), row_starts * 3), shape=(2 * count, 3 * self._num_landmarks)
+            (by_point.reshape(-1), columns.reshape(-1), row_starts * 3),
+            shape=(2 * count, 3 * self._num_landmarks),
         )
         starts = np.searchsorted(self._landmark_idx, np.arange(self._num_landmarks))
         blocks = np.add.reduceat(np.einsum("nij,nik->njk", by_point, by_point), starts, axis=0)
@@ -229,7 +233,9 @@ class _Problem:
 
     def _prior_weights(self) -> FloatArray:
         sigmas = [
-            np.concatenate([_PRIOR_FOCAL_PART * self._cameras[idx].focal, [_PRIOR_COEFFICIENT] * _FREE_COEFFICIENTS])
+            np.concatenate(
+                [_PRIOR_FOCAL_PART * self._cameras[idx].focal, [_PRIOR_COEFFICIENT] * _FREE_COEFFICIENTS]
+            )
             for idx in self._free
         ]
         return 1.0 / np.concatenate(sigmas) ** 2 if sigmas else np.zeros(0)

@@ -122,9 +122,9 @@ def _cross_validate(
             given.append(_held_out_errors(tested, views, list(cameras), config))
             refined.append(_held_out_errors(tested, views, fitted, config))
             owner.append(_camera_idxs(tested, views))
-    owners, errors = np.concatenate(owner), (np.concatenate(given), np.concatenate(refined))
+    owners, before, after = np.concatenate(owner), np.concatenate(given), np.concatenate(refined)
     return [
-        _judge(idx in free, *(error[owners == idx] for error in errors), mode, config)
+        _judge(idx in free, before[owners == idx], after[owners == idx], mode, config)
         for idx in range(len(cameras))
     ]
 
@@ -140,7 +140,9 @@ def _judge(
         return IntrinsicsReport(False, f"fewer than {_MIN_OBSERVATIONS} observations")
     if len(given) < _MIN_HELD_OUT:
         kept = mode == "on"
-        return IntrinsicsReport(kept, "refined as asked, not tested" if kept else "too few keyframes to test it")
+        return IntrinsicsReport(
+            kept, "refined as asked, not tested" if kept else "too few keyframes to test it"
+        )
     before, after = float(np.mean(given)), float(np.mean(refined))
     enough = 1.0 - after / before >= config.min_intrinsics_gain
     reason = (
@@ -202,7 +204,9 @@ def _covers_image(refined: Camera, given: Camera) -> bool:
     width, height = refined.size_wh
     x, y = np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 9)
     border = [(u, v) for u in x for v in y if u in (x[0], x[-1]) or v in (y[0], y[-1])]
-    before, after = (np.isfinite(camera.undistort(np.array(border))).all(axis=1) for camera in (given, refined))
+    before, after = (
+        np.isfinite(camera.undistort(np.array(border))).all(axis=1) for camera in (given, refined)
+    )
     return bool((after | ~before).all())
 
 

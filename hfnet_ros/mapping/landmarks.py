@@ -102,9 +102,7 @@ def _observations_by_keyframe(
     counts = np.bincount(structure.view_idx, minlength=len(views))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     keypoint_idx = structure.keypoint_idx[order]
-    pieces = [
-        view.keypoints[keypoint_idx[offsets[idx] : offsets[idx + 1]]] for idx, view in enumerate(views)
-    ]
+    pieces = [view.keypoints[keypoint_idx[offsets[idx] : offsets[idx + 1]]] for idx, view in enumerate(views)]
     return offsets, structure.landmark_idx[order].astype(np.int32), np.concatenate(pieces).astype(np.float32)
 
 

@@ -55,18 +55,20 @@ def build_map_from_poses(
     """
     options = options or BuildOptions()
     started = time.perf_counter()
+    threads = config.inference.num_threads
     _check_input(images, len(map_from_camera), len(cameras))
-    with threadpool_limits(config.inference.num_threads):
+    with threadpool_limits(threads):
         check_images(images, cameras, options.progress)
         keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
         views = views_of(keyframes, map_from_camera)
-        pairs = choose_pairs_by_pose(views, cameras, config.mapping)
+        pairs = choose_pairs_by_pose(views, cameras, config.mapping, threads)
         if not pairs:
             raise MappingError(
                 f"none of {len(views)} keyframes looks the same way as another within "
                 f"{config.mapping.max_view_angle_deg:g} deg; take more images or raise mapping.max_view_angle_deg"
             )
-        matches = match_descriptors([view.descriptors for view in views], pairs, 0.0, options.progress)
+        descriptors = [view.descriptors for view in views]
+        matches = match_descriptors(descriptors, pairs, 0.0, threads, options.progress)
         solved = solve_structure(views, cameras, matches, config, options)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
         info = {
@@ -132,7 +134,9 @@ def build_map_without_poses(
     started = time.perf_counter()
     _check_input(images, len(images), len(cameras) if cameras is not None else None)
     with threadpool_limits(config.inference.num_threads):
-        expected = cameras if cameras is not None else [None] * (1 + max(image.camera_idx for image in images))
+        expected = (
+            cameras if cameras is not None else [None] * (1 + max(image.camera_idx for image in images))
+        )
         sizes = check_images(images, expected, options.progress)
         keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
         descriptors, _ = describe_globally(keyframes, config.retrieval, config.pose.seed)

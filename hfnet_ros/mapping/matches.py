@@ -6,9 +6,11 @@ Reference: Hartley and Zisserman, Multiple View Geometry, section 11.4.3 (Sampso
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
@@ -24,15 +26,29 @@ def match_descriptors(
     descriptors: Sequence[NDArray[np.float32]],
     pairs: Sequence[tuple[int, int]],
     min_similarity: float,
+    num_threads: int,
     progress: Progress = ignore_progress,
 ) -> PairMatches:
-    """Match the images of each pair: keypoint rows [M, 2] by pair, pairs without any left out."""
+    """Match the images of each pair: keypoint rows [M, 2] by pair, pairs without any left out.
+
+    One thread works on one pair. Threads inside a matrix product would wait for each other
+    several times per pair, which on a busy machine took ten times as long.
+    """
     matches: PairMatches = {}
-    for done, (first, second) in enumerate(pairs):
-        progress("match", done, len(pairs))
-        rows_a, rows_b, _ = mutual_nearest(descriptors[first], descriptors[second], min_similarity)
-        if len(rows_a):
-            matches[first, second] = np.stack([rows_a, rows_b], axis=1)
+
+    def match(pair: tuple[int, int]) -> NDArray[np.int64]:
+        rows_a, rows_b, _ = mutual_nearest(descriptors[pair[0]], descriptors[pair[1]], min_similarity)
+        return np.stack([rows_a, rows_b], axis=1)
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for done, (pair, rows) in enumerate(zip(pairs, pool.map(match, pairs), strict=True)):
+                progress("match", done, len(pairs))
+                if len(rows):
+                    matches[pair] = rows
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
     progress("match", len(pairs), len(pairs))
     return matches
 
@@ -52,7 +68,9 @@ def filter_by_known_poses(
     kept: PairMatches = {}
     for (first, second), rows in matches.items():
         second_from_first = views[second].map_from_camera.inverse() @ views[first].map_from_camera
-        error = sampson_errors(normalized[first][rows[:, 0]], normalized[second][rows[:, 1]], second_from_first)
+        error = sampson_errors(
+            normalized[first][rows[:, 0]], normalized[second][rows[:, 1]], second_from_first
+        )
         # Keypoints that no ray reaches have NaN here and fail the comparison.
         agreeing = rows[error <= max_error_px / REFERENCE_FOCAL_PX]
         if len(agreeing) >= MIN_PAIR_MATCHES:

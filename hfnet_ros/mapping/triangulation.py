@@ -19,13 +19,8 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import MappingConfig
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.geometry.pixels import colmap_from_pixels
-from hfnet_ros.mapping.colmap_convention import (
-    MAX_EXTRA_PARAM,
-    colmap_camera_from,
-    colmap_pose_from,
-    quiet_colmap,
-)
+from hfnet_ros.mapping.colmap_convention import MAX_EXTRA_PARAM, quiet_colmap
+from hfnet_ros.mapping.colmap_database import image_id_of, write_posed_database
 from hfnet_ros.mapping.matches import MIN_PAIR_MATCHES
 from hfnet_ros.mapping.views import PairMatches, Structure, View, focal_scale
 
@@ -56,7 +51,7 @@ def triangulate(
     """
     with tempfile.TemporaryDirectory(prefix="hfnet_ros_map_") as folder, quiet_colmap():
         database = Path(folder) / "database.db"
-        reconstruction = _write_database(database, views, cameras, matches)
+        reconstruction = write_posed_database(database, views, cameras, matches)
         reconstruction = pycolmap.triangulate_points(
             reconstruction,
             database,
@@ -65,7 +60,9 @@ def triangulate(
             clear_points=True,
             options=_pipeline_options(cameras, config, num_threads, seed, tolerance),
         )
-        structure = structure_from_colmap(reconstruction, {idx + 1: idx for idx in range(len(views))})
+        structure = structure_from_colmap(
+            reconstruction, {image_id_of(idx): idx for idx in range(len(views))}
+        )
     return filter_structure(structure, views, cameras, config, tolerance)
 
 
@@ -91,9 +88,7 @@ def filter_structure(
     return structure.keep_observations(wide[structure.landmark_idx], config.min_track_length)
 
 
-def reprojection_errors(
-    structure: Structure, views: Sequence[View], cameras: Sequence[Camera]
-) -> FloatArray:
+def reprojection_errors(structure: Structure, views: Sequence[View], cameras: Sequence[Camera]) -> FloatArray:
     """Return the distance [O] of each observation to its landmark's projection, px; inf if none."""
     errors = np.full(len(structure.view_idx), np.inf)
     for view_idx, rows in _rows_by_view(structure, len(views)):
@@ -138,59 +133,6 @@ def structure_from_colmap(
     observations = observations[np.lexsort(observations.T[::-1])]
     xyz = np.array([point.xyz for point in points], np.float64).reshape(-1, 3)
     return Structure(xyz, observations[:, 0], observations[:, 1], observations[:, 2])
-
-
-def _write_database(
-    path: Path, views: Sequence[View], cameras: Sequence[Camera], matches: PairMatches
-) -> pycolmap.Reconstruction:
-    """Write what COLMAP triangulates from; return the reconstruction that holds the poses.
-
-    Camera, image and frame ids are positions plus one: COLMAP reserves no id 0 for images.
-    """
-    reconstruction = pycolmap.Reconstruction()
-    for camera_idx, camera in enumerate(cameras):
-        reconstruction.add_camera_with_trivial_rig(colmap_camera_from(camera, camera_idx + 1))
-    for view_idx, view in enumerate(views):
-        image = pycolmap.Image(
-            name=f"{view_idx:08d}",
-            keypoints=colmap_from_pixels(view.keypoints),
-            camera_id=view.camera_idx + 1,
-            image_id=view_idx + 1,
-        )
-        reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
-    database = pycolmap.Database.open(path)
-    try:
-        with pycolmap.DatabaseTransaction(database):
-            _write_images(database, reconstruction, views)
-            for (first, second), rows in matches.items():
-                geometry = _known_geometry(views[first], views[second], rows)
-                database.write_two_view_geometry(first + 1, second + 1, geometry)
-    finally:
-        database.close()
-    return reconstruction
-
-
-def _write_images(
-    database: pycolmap.Database, reconstruction: pycolmap.Reconstruction, views: Sequence[View]
-) -> None:
-    for camera_id in sorted(reconstruction.cameras):
-        database.write_camera(reconstruction.cameras[camera_id], use_camera_id=True)
-        database.write_rig(reconstruction.rigs[camera_id], use_rig_id=True)
-    for view_idx, view in enumerate(views):
-        image = reconstruction.images[view_idx + 1]
-        database.write_frame(reconstruction.frames[image.frame_id], use_frame_id=True)
-        database.write_image(image, use_image_id=True)
-        database.write_keypoints(image.image_id, colmap_from_pixels(view.keypoints).astype(np.float32))
-
-
-def _known_geometry(first: View, second: View, rows: NDArray[np.int64]) -> pycolmap.TwoViewGeometry:
-    """Describe a pair whose relative pose is known; left UNDEFINED, COLMAP would skip it in silence."""
-    geometry = pycolmap.TwoViewGeometry()
-    geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
-    geometry.inlier_matches = rows.astype(np.uint32)
-    second_from_first = second.map_from_camera.inverse() @ first.map_from_camera
-    geometry.cam2_from_cam1 = pycolmap.Rigid3d(second_from_first.matrix[:3])
-    return geometry
 
 
 def _pipeline_options(

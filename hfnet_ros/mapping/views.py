@@ -110,7 +110,7 @@ class Structure:
         )
 
 
-def ignore_progress(stage: str, done: int, total: int) -> None:  # noqa: ARG001
+def ignore_progress(stage: str, done: int, total: int) -> None:
     """Take note of nothing: the progress of a caller who does not ask."""
 
 

@@ -85,7 +85,10 @@ def test_landmarks_without_words_are_matched_exhaustively(world):
     vocabulary = unit(np.random.default_rng(1).normal(size=(8, 32)))
     config = MatchingConfig(words_per_keypoint=1)
     found = MutualNearestMatcher(config, vocabulary).match(query, landmarks)
-    assert found.keypoint_idxs.tolist() == MutualNearestMatcher(config).match(query, landmarks).keypoint_idxs.tolist()
+    assert (
+        found.keypoint_idxs.tolist()
+        == MutualNearestMatcher(config).match(query, landmarks).keypoint_idxs.tolist()
+    )
 
 
 @pytest.mark.parametrize("use_words", [False, True])

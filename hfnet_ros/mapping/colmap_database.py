@@ -1,0 +1,103 @@
+"""Keypoints and matches in the database file that COLMAP works from.
+
+Ids are positions plus one, because COLMAP has no image 0; a camera's rig has the camera's id
+and an image's frame the image's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.pixels import colmap_from_pixels
+from hfnet_ros.mapping.colmap_convention import colmap_camera_from, colmap_pose_from
+from hfnet_ros.mapping.views import PairMatches, View
+
+
+def image_id_of(view_idx: int) -> int:
+    """Return the COLMAP id of an image or a camera by its position."""
+    return view_idx + 1
+
+
+def write_posed_database(
+    path: Path, views: Sequence[View], cameras: Sequence[Camera], matches: PairMatches
+) -> pycolmap.Reconstruction:
+    """Write matches that are known to be right; return the reconstruction that holds the poses."""
+    reconstruction = pycolmap.Reconstruction()
+    for camera_idx, camera in enumerate(cameras):
+        reconstruction.add_camera_with_trivial_rig(colmap_camera_from(camera, image_id_of(camera_idx)))
+    for view_idx, view in enumerate(views):
+        image = _image(view_idx, view.keypoints, view.camera_idx)
+        reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
+    database = pycolmap.Database.open(path)
+    try:
+        with pycolmap.DatabaseTransaction(database):
+            _write_images(database, reconstruction, [view.keypoints for view in views])
+            for (first, second), rows in matches.items():
+                geometry = _known_geometry(views[first], views[second], rows)
+                database.write_two_view_geometry(image_id_of(first), image_id_of(second), geometry)
+    finally:
+        database.close()
+    return reconstruction
+
+
+def write_unposed_database(
+    path: Path,
+    keypoints: Sequence[NDArray[np.float32]],
+    camera_idxs: Sequence[int],
+    cameras: Sequence[pycolmap.Camera],
+    matches: PairMatches,
+) -> None:
+    """Write tentative matches between images without poses, to be verified by COLMAP."""
+    reconstruction = pycolmap.Reconstruction()
+    for camera in cameras:
+        reconstruction.add_camera_with_trivial_rig(camera)
+    for idx, (points, camera_idx) in enumerate(zip(keypoints, camera_idxs, strict=True)):
+        reconstruction.add_image_with_trivial_frame(_image(idx, points, camera_idx))
+    database = pycolmap.Database.open(path)
+    try:
+        with pycolmap.DatabaseTransaction(database):
+            _write_images(database, reconstruction, keypoints)
+            for (first, second), rows in matches.items():
+                database.write_matches(image_id_of(first), image_id_of(second), rows.astype(np.uint32))
+    finally:
+        database.close()
+
+
+def _image(view_idx: int, keypoints: NDArray[np.float32], camera_idx: int) -> pycolmap.Image:
+    return pycolmap.Image(
+        name=f"{view_idx:08d}",
+        keypoints=colmap_from_pixels(keypoints),
+        camera_id=image_id_of(camera_idx),
+        image_id=image_id_of(view_idx),
+    )
+
+
+def _write_images(
+    database: pycolmap.Database,
+    reconstruction: pycolmap.Reconstruction,
+    keypoints: Sequence[NDArray[np.float32]],
+) -> None:
+    for camera_id in sorted(reconstruction.cameras):
+        database.write_camera(reconstruction.cameras[camera_id], use_camera_id=True)
+        database.write_rig(reconstruction.rigs[camera_id], use_rig_id=True)
+    for view_idx, points in enumerate(keypoints):
+        image = reconstruction.images[image_id_of(view_idx)]
+        database.write_frame(reconstruction.frames[image.frame_id], use_frame_id=True)
+        database.write_image(image, use_image_id=True)
+        database.write_keypoints(image.image_id, colmap_from_pixels(points).astype(np.float32))
+
+
+def _known_geometry(first: View, second: View, rows: NDArray[np.int64]) -> pycolmap.TwoViewGeometry:
+    """Describe a pair whose relative pose is known; left UNDEFINED, COLMAP would skip it in silence."""
+    geometry = pycolmap.TwoViewGeometry()
+    geometry.config = pycolmap.TwoViewGeometryConfiguration.CALIBRATED
+    geometry.inlier_matches = rows.astype(np.uint32)
+    second_from_first = second.map_from_camera.inverse() @ first.map_from_camera
+    geometry.cam2_from_cam1 = pycolmap.Rigid3d(second_from_first.matrix[:3])
+    return geometry

@@ -1,0 +1,86 @@
+"""Poses and cameras from a COLMAP model; its features are not used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pycolmap
+
+from hfnet_ros.errors import DatasetError
+from hfnet_ros.files.images import read_image
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
+from hfnet_ros.mapping.views import MappingImage
+
+_NS_PER_S = 1_000_000_000
+_FILES = ("cameras", "images", "points3D")
+
+
+@dataclass(frozen=True, eq=False)
+class RegisteredImages:
+    """The registered images of a model, sorted by name.
+
+    Attributes:
+        images: named as in the model, with the folders between; models know no time, so the
+            stamp is the position in seconds.
+        map_from_camera: their poses.
+        cameras: by the images' `camera_idx`.
+    """
+
+    images: list[MappingImage]
+    map_from_camera: list[Rigid3]
+    cameras: list[Camera]
+
+
+def read_colmap_model(model: Path, image_folder: Path) -> RegisteredImages:
+    """Read the registered images of a COLMAP model.
+
+    Raises:
+        DatasetError: the model is missing, damaged or empty, or images of it are missing.
+        MappingError: a camera model has no equal in ROS.
+    """
+    reconstruction = _load(model)
+    registered = [reconstruction.images[image_id] for image_id in reconstruction.reg_image_ids()]
+    registered.sort(key=lambda image: image.name)
+    if not registered:
+        raise DatasetError(f"{model}: holds no registered image, expected a finished reconstruction")
+    _check_present([image.name for image in registered], image_folder, model)
+    used = sorted({image.camera_id for image in registered})
+    images = [
+        MappingImage(
+            image.name,
+            position * _NS_PER_S,
+            used.index(image.camera_id),
+            partial(read_image, image_folder / image.name),
+        )
+        for position, image in enumerate(registered)
+    ]
+    cameras = [camera_from_colmap(reconstruction.cameras[camera_id]) for camera_id in used]
+    return RegisteredImages(images, [pose_from_colmap(image) for image in registered], cameras)
+
+
+def _load(model: Path) -> pycolmap.Reconstruction:
+    if not model.is_dir():
+        raise DatasetError(f"{model}: no such folder; expected a COLMAP model ({', '.join(_FILES)})")
+    complete = any(all((model / f"{name}{end}").is_file() for name in _FILES) for end in (".bin", ".txt"))
+    if not complete:
+        nested = sorted(entry.parent.name for entry in model.glob("*/cameras.*"))
+        hint = f"; did you mean its subfolder {nested[0]}?" if nested else ""
+        raise DatasetError(f"{model}: expected {', '.join(_FILES)}, all .bin or all .txt{hint}")
+    try:
+        with quiet_colmap():
+            return pycolmap.Reconstruction(model)
+    except (ValueError, RuntimeError, IndexError) as error:
+        raise DatasetError(f"{model}: cannot be read as a COLMAP model: {error}") from error
+
+
+def _check_present(names: list[str], image_folder: Path, model: Path) -> None:
+    missing = [name for name in names if not (image_folder / name).is_file()]
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of {len(names)} images of {model} are not in {image_folder}, first {missing[0]}; "
+            "give the folder that COLMAP was run on"
+        )

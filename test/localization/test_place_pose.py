@@ -1,0 +1,55 @@
+"""One image in one place."""
+
+import numpy as np
+import pytest
+
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.place_pose import PoseAttempt
+from hfnet_ros.localization.timing import StageClock
+from hfnet_ros.types import Correspondences, Outcome, PoseEstimate
+
+NO_MATCHES = Correspondences(
+    np.empty((0, 2)), np.empty((0, 3)), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+)
+
+
+def attempt(outcome=Outcome.LOCALIZED, position=(0.0, 0.0, 0.0), turn_rad=0.0, sigma=0.01, score=1.0):
+    pose = Rigid3.from_rotvec([0.0, 0.0, turn_rad], position)
+    estimate = PoseEstimate(pose, sigma**2 * np.eye(6), np.ones(0, np.bool_), 0.5)
+    return PoseAttempt(outcome, "", NO_MATCHES, estimate, score)
+
+
+def test_a_verified_attempt_ranks_before_a_higher_score():
+    refused, verified = attempt(Outcome.ILL_CONDITIONED, score=9.0), attempt(score=2.0)
+    assert max([refused, verified], key=lambda found: found.rank) is verified
+    better = attempt(score=3.0)
+    assert max([verified, better, refused], key=lambda found: found.rank) is better
+
+
+@pytest.mark.parametrize(
+    ("distance_m", "turn_rad", "elsewhere"),
+    [(0.0, 0.0, False), (0.1, 0.0, False), (0.2, 0.0, True), (0.0, 0.1, False), (0.0, 0.2, True)],
+)
+def test_elsewhere_means_beyond_five_standard_deviations(distance_m, turn_rad, elsewhere):
+    # Both sigmas are 0.01 per axis: 5 sqrt(6) 0.01 = 0.122.
+    other = attempt(position=(distance_m, 0.0, 0.0), turn_rad=turn_rad)
+    assert bool(attempt().is_elsewhere(other)) == elsewhere
+
+
+def test_without_a_pose_nothing_is_elsewhere():
+    nothing = PoseAttempt(Outcome.TOO_FEW_MATCHES, "", NO_MATCHES)
+    assert not nothing.is_elsewhere(attempt())
+    assert not attempt().is_elsewhere(nothing)
+
+
+def test_the_clock_adds_up_stages_even_when_they_fail(monkeypatch):
+    ticks = iter([0.0, 1.0, 3.0, 10.0, 14.0, 20.0, 21.0, 50.0])
+    monkeypatch.setattr("hfnet_ros.localization.timing.time.perf_counter", lambda: next(ticks))
+    clock = StageClock()
+    with clock.stage("match"):
+        pass
+    with clock.stage("match"):
+        pass
+    with pytest.raises(RuntimeError), clock.stage("pose"):
+        raise RuntimeError
+    assert clock.seconds() == {"extract": 0.0, "retrieve": 0.0, "match": 6.0, "pose": 1.0, "total": 50.0}
