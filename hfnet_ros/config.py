@@ -88,7 +88,7 @@ class RetrievalConfig:
         high=10000000,
     )
     twin_similarity: float = parameter(
-        0.9,
+        0.7,
         "Another place is examined even after a valid pose when its similarity is this part of the best one's.",
         low=0.0,
         high=1.0,
@@ -175,6 +175,18 @@ class VerificationConfig:
         0.6,
         "Score of another pose on matches that the best one leaves over, over the best one's: two places alike.",
         low=0.1,
+        high=1.0,
+    )
+    max_rematch_ratio: float = parameter(
+        0.35,
+        "Score of the inliers matched to what the pose does not see, over their own: two places alike.",
+        low=0.05,
+        high=1.0,
+    )
+    max_place_ratio: float = parameter(
+        0.3,
+        "Score of a pose that is valid in another place, over the best one's: two places alike.",
+        low=0.0,
         high=1.0,
     )
     max_view_change_deg: float = parameter(

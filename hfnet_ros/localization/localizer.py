@@ -146,7 +146,7 @@ class Localizer:
         )
 
     def _has_twin(self, best: _Attempted, attempts: list[_Attempted]) -> bool:
-        limit = self._config.verification.max_twin_ratio * best.attempt.score
+        limit = self._config.verification.max_place_ratio * best.attempt.score
         return any(
             other is not best
             and other.attempt.outcome is Outcome.LOCALIZED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,16 +11,18 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher, LandmarkSet, MutualNearestMatcher
 from hfnet_ros.matching.visual_words import assign_words
-from hfnet_ros.pose.hypotheses import MIN_MATCHES, gather_hypotheses
+from hfnet_ros.pose.hypotheses import MIN_MATCHES, gather_hypotheses, quick_hypothesis
 from hfnet_ros.pose.problem import PoseProblem, make_problem
 from hfnet_ros.pose.refinement import refine_on_inliers, rotate_to_map
-from hfnet_ros.pose.verification import verify_pose
+from hfnet_ros.pose.verification import SAME_POSE_ANGLE_RAD, SAME_POSE_DEPTH_FRACTION, verify_pose
 from hfnet_ros.types import Correspondences, LocalFeatures, Outcome, Place, PoseEstimate
 
+_MAX_TWIN_KEYPOINTS = 200
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
 
 
@@ -46,14 +49,16 @@ class PoseAttempt:
         return self.outcome is Outcome.LOCALIZED, self.score, len(self.correspondences)
 
     def is_elsewhere(self, other: PoseAttempt) -> bool:
-        """Tell whether both poses exist and are not one: several standard deviations apart."""
+        """Tell whether both poses exist and are not one: too far apart for a robot to mean the same."""
         if self.estimate is None or other.estimate is None:
             return False
-        mine, theirs = self.estimate, other.estimate
-        spread = np.sqrt(np.trace(mine.covariance[:3, :3]) + np.trace(theirs.covariance[:3, :3]))
-        turn = np.sqrt(np.trace(mine.covariance[3:, 3:]) + np.trace(theirs.covariance[3:, 3:]))
-        first, second = mine.map_from_camera, theirs.map_from_camera
-        return first.translation_to(second) > 5.0 * spread or first.rotation_to(second) > 5.0 * turn
+        first, second = self.estimate.map_from_camera, other.estimate.map_from_camera
+        seen = self.correspondences.points3d[self.estimate.inlier_mask]
+        depth = float(np.median(np.linalg.norm(seen - first.translation, axis=1)))
+        return (
+            first.translation_to(second) > SAME_POSE_DEPTH_FRACTION * depth
+            or first.rotation_to(second) > SAME_POSE_ANGLE_RAD
+        )
 
 
 class PlacePoseEstimator:
@@ -88,7 +93,9 @@ class PlacePoseEstimator:
             reason = f"{len(correspondences)} matches, {needed} needed"
             return PoseAttempt(Outcome.TOO_FEW_MATCHES, reason, correspondences)
         with clock.stage("pose"):
-            return self._estimate_and_verify(self._problem(correspondences, camera))
+            problem = self._problem(correspondences, camera)
+            attempt = self._estimate_and_verify(problem)
+            return self._refuse_twin(attempt, problem, query, landmarks)
 
     def _estimate_and_verify(self, problem: PoseProblem) -> PoseAttempt:
         scale_px = problem.pixels(self._scale_px)
@@ -118,6 +125,35 @@ class PlacePoseEstimator:
             verification.scores,
         )
 
+    def _refuse_twin(
+        self, attempt: PoseAttempt, problem: PoseProblem, query: LocalFeatures, landmarks: LandmarkSet
+    ) -> PoseAttempt:
+        """Ask whether the same keypoints fit as well with everything in view of the pose taken away.
+
+        Where two places look the same, mutual matches go to the one that was mapped better, and
+        hide the other.
+        """
+        if attempt.outcome is not Outcome.LOCALIZED or attempt.estimate is None:
+            return attempt
+        pose, mask = attempt.estimate.map_from_camera, attempt.estimate.inlier_mask
+        keypoints = problem.correspondences.keypoint_idxs[mask][:_MAX_TWIN_KEYPOINTS]
+        asked = LocalFeatures(
+            query.keypoints[keypoints], query.scores[keypoints], query.descriptors[keypoints]
+        )
+        correspondences = self._matcher.match(asked, _out_of_view(landmarks, pose, problem.camera))
+        elsewhere = self._problem(correspondences, problem.camera)
+        scale_px = problem.pixels(self._scale_px)
+        twin = quick_hypothesis(elsewhere, self._config.pose, problem.pixels(self._threshold_px), scale_px)
+        residuals = problem.residuals(pose)[mask][:_MAX_TWIN_KEYPOINTS]
+        own_score = float(np.sum(1.0 / (1.0 + (residuals / scale_px) ** 2) ** 2))
+        ratio = 0.0 if twin is None else twin.score / max(own_score, 1e-9)
+        scores = {**attempt.scores, "rematch_ratio": ratio}
+        limit = self._config.verification.max_rematch_ratio
+        if ratio <= limit:
+            return dataclasses.replace(attempt, scores=scores)
+        reason = f"the inliers fit another place {ratio:.2f} times as well, {limit:.2f} allowed"
+        return dataclasses.replace(attempt, outcome=Outcome.ILL_CONDITIONED, reason=reason, scores=scores)
+
     def _landmarks_of(self, place: Place) -> LandmarkSet:
         """Return the landmarks the place's frames see; those seen most when there are too many."""
         counts = np.asarray(self._map.visibility[list(place.keyframe_idxs)].sum(axis=0)).ravel()
@@ -141,3 +177,18 @@ class PlacePoseEstimator:
             float(np.deg2rad(self._config.verification.max_view_change_deg)),
             self._config.verification.max_scale_change,
         )
+
+
+def _out_of_view(landmarks: LandmarkSet, map_from_camera: Rigid3, camera: Camera) -> LandmarkSet:
+    """Return the landmarks that a camera there does not look at, walls or not."""
+    points = (landmarks.xyz - map_from_camera.translation) @ map_from_camera.rotation
+    depth = np.maximum(points[:, 2], 1e-9)
+    slopes = points[:, :2] / depth[:, None]
+    # The lens is left out: a frustum around the image is all that is needed.
+    corner = np.array(camera.size_wh) / camera.focal
+    in_view = (points[:, 2] > 0.0) & (
+        np.abs(slopes - (0.5 - camera.center / camera.size_wh) * corner) < 0.6 * corner
+    ).all(axis=1)
+    kept = ~in_view
+    words = None if landmarks.words is None else landmarks.words[kept]
+    return LandmarkSet(landmarks.idxs[kept], landmarks.xyz[kept], landmarks.descriptors[kept], words)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,14 @@ from hfnet_ros.mapping.options import IntrinsicsMode
 from hfnet_ros.mapping.triangulation import reprojection_errors
 from hfnet_ros.mapping.views import Structure, View, focal_scale
 
+# Noise in the poses shortens every focal length it helps to estimate, as noise in the abscissa
+# flattens a line, and held-out keyframes agree, because their poses are as noisy.
+_MAX_FOCAL_CHANGE = 0.05
 # Observations this many times worse than a finished map allows take part: dropping what the
 # given calibration cannot explain would prove it right.
 CALIBRATION_TOLERANCE = 3.0
+
+FloatArray = NDArray[np.float64]
 
 _logger = logging.getLogger(__name__)
 
@@ -72,23 +77,30 @@ def refine_intrinsics(
     `structure` is best triangulated with `CALIBRATION_TOLERANCE`.
 
     In mode "auto" a camera's refined calibration is kept only if it lowers the error of
-    held-out keyframes by `min_intrinsics_gain`; in mode "on" whenever it is a usable camera;
-    in mode "off" never.
+    held-out keyframes by `min_intrinsics_gain` and stays near the given one; in mode "on"
+    whenever it is a usable camera; in mode "off" never.
     """
     if mode == "off":
         return list(cameras), [IntrinsicsReport(False, "refinement is off") for _ in cameras]
     structure = _longest_tracks(structure)
     counts = _observation_counts(structure, views, len(cameras))
     free = [idx for idx in range(len(cameras)) if counts[idx] >= _MIN_OBSERVATIONS]
-    reports = _cross_validate(structure, views, cameras, free, mode, config)
+    held_out = _cross_validate(structure, views, cameras, free, config)
+    reports = [
+        _judge(held_out[idx], mode, config)
+        if idx in held_out
+        else IntrinsicsReport(False, f"fewer than {_MIN_OBSERVATIONS} observations")
+        for idx in range(len(cameras))
+    ]
     accepted = [idx for idx in free if reports[idx].kept]
     refined = list(cameras)
     if accepted:
         refined = adjust_intrinsics(structure, views, cameras, accepted, _robust_scale(config)).cameras
     for idx in accepted:
-        if not _covers_image(refined[idx], cameras[idx]):
+        objection = _object_to(refined[idx], cameras[idx], mode)
+        if objection:
             refined[idx] = cameras[idx]
-            reports[idx] = IntrinsicsReport(False, "the refined distortion folds inside the image")
+            reports[idx] = replace(reports[idx], kept=False, reason=f"{reports[idx].reason}, but {objection}")
     for idx, report in enumerate(reports):
         _logger.info("camera %d: %s", idx, describe_change(cameras[idx], refined[idx], report))
     return refined, reports
@@ -104,57 +116,62 @@ def _cross_validate(
     structure: Structure,
     views: Sequence[View],
     cameras: Sequence[Camera],
-    free: list[int],
-    mode: IntrinsicsMode,
+    free: Sequence[int],
     config: MappingConfig,
-) -> list[IntrinsicsReport]:
-    """Decide for each camera whether refinement helps keyframes it was not fitted to.
+) -> dict[int, FloatArray]:
+    """Return for each free camera its errors, px, on keyframes that took no part: [n, 2], given and refined.
 
     Keyframes, not landmarks, are held out: errors of the given poses are common to all
-    landmarks of a keyframe, and calibrations that merely absorb them would pass.
+    landmarks of a keyframe, and calibrations that merely absorb them would pass. A camera is
+    given back its old calibration while the others keep their new one, because cameras share
+    landmarks and a right one would profit from the correction of a wrong one.
     """
     folds = _folds(len(views))
-    given, refined, owner = [np.empty(0)], [np.empty(0)], [np.empty(0, np.int64)]
+    errors = {idx: [np.empty((0, 2))] for idx in free}
     for fold in (0, 1):
         trained, tested = (_seen_from(structure, chosen) for chosen in (folds != fold, folds == fold))
-        if trained.num_landmarks and tested.num_landmarks:
-            fitted = adjust_intrinsics(trained, views, cameras, free, _robust_scale(config)).cameras
-            given.append(_held_out_errors(tested, views, list(cameras), config))
-            refined.append(_held_out_errors(tested, views, fitted, config))
-            owner.append(_camera_idxs(tested, views))
-    owners, before, after = np.concatenate(owner), np.concatenate(given), np.concatenate(refined)
-    return [
-        _judge(idx in free, before[owners == idx], after[owners == idx], mode, config)
-        for idx in range(len(cameras))
-    ]
+        if trained.num_landmarks == 0:
+            continue
+        fitted = adjust_intrinsics(trained, views, cameras, free, _robust_scale(config)).cameras
+        for idx in free:
+            concerned = _landmarks_of(tested, views, idx)
+            own = _camera_idxs(concerned, views) == idx
+            if not own.any():
+                continue
+            without = [cameras[idx] if other == idx else fitted[other] for other in range(len(cameras))]
+            pair = [_held_out_errors(concerned, views, used, config)[own] for used in (without, fitted)]
+            errors[idx].append(np.column_stack(pair))
+    return {idx: np.concatenate(parts) for idx, parts in errors.items()}
 
 
-def _judge(
-    is_free: bool,
-    given: NDArray[np.float64],
-    refined: NDArray[np.float64],
-    mode: IntrinsicsMode,
-    config: MappingConfig,
-) -> IntrinsicsReport:
-    if not is_free:
-        return IntrinsicsReport(False, f"fewer than {_MIN_OBSERVATIONS} observations")
-    if len(given) < _MIN_HELD_OUT:
+def _judge(held_out: FloatArray, mode: IntrinsicsMode, config: MappingConfig) -> IntrinsicsReport:
+    if len(held_out) < _MIN_HELD_OUT:
         kept = mode == "on"
         return IntrinsicsReport(
             kept, "refined as asked, not tested" if kept else "too few keyframes to test it"
         )
-    before, after = float(np.mean(given)), float(np.mean(refined))
-    enough = 1.0 - after / before >= config.min_intrinsics_gain
+    before, after = held_out.mean(axis=0).tolist()
+    gain = 1.0 - after / before
     reason = (
-        f"held-out error {before:.2f} -> {after:.2f} px, gain {100 * (1 - after / before):.1f} %, "
+        f"held-out error {before:.2f} -> {after:.2f} px, gain {100 * gain:.1f} %, "
         f"needed {100 * config.min_intrinsics_gain:.1f} %"
     )
-    return IntrinsicsReport(enough or mode == "on", reason, before, after)
+    return IntrinsicsReport(gain >= config.min_intrinsics_gain or mode == "on", reason, before, after)
+
+
+def _object_to(refined: Camera, given: Camera, mode: IntrinsicsMode) -> str:
+    """Return what speaks against a refined calibration, or ""."""
+    if not _covers_image(refined, given):
+        return "the refined distortion folds inside the image"
+    change = float(np.abs(refined.focal / given.focal - 1.0).max())
+    if mode == "auto" and change > _MAX_FOCAL_CHANGE:
+        return f"the focal length would change by {100 * change:.0f} %: rather the poses are inaccurate"
+    return ""
 
 
 def _held_out_errors(
     structure: Structure, views: Sequence[View], cameras: list[Camera], config: MappingConfig
-) -> NDArray[np.float64]:
+) -> FloatArray:
     """Return the error of each observation, px, with landmarks at their best for these cameras.
 
     Clipped where triangulation stops looking, so that wrong matches count but do not decide.
@@ -185,6 +202,13 @@ def _longest_tracks(structure: Structure) -> Structure:
     chosen = np.zeros(structure.num_landmarks, np.bool_)
     chosen[order] = True
     return structure.keep_observations(chosen[structure.landmark_idx], min_track_length=2)
+
+
+def _landmarks_of(structure: Structure, views: Sequence[View], camera_idx: int) -> Structure:
+    """Return the landmarks that a camera sees, with all their observers."""
+    seen = np.zeros(structure.num_landmarks, np.bool_)
+    seen[structure.landmark_idx[_camera_idxs(structure, views) == camera_idx]] = True
+    return structure.keep_observations(seen[structure.landmark_idx], min_track_length=2)
 
 
 def _camera_idxs(structure: Structure, views: Sequence[View]) -> NDArray[np.int64]:

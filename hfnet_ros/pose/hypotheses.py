@@ -82,6 +82,17 @@ def gather_hypotheses(
     return _polish_winners(problem, candidates, scale_px)
 
 
+def quick_hypothesis(
+    problem: PoseProblem, config: PoseConfig, threshold_px: float, scale_px: float
+) -> Hypothesis | None:
+    """Return one candidate pose by a short search; None when there are too few matches or none agree."""
+    if len(problem.correspondences) < MIN_MATCHES:
+        return None
+    everything = np.ones(len(problem.correspondences), np.bool_)
+    found = _ransac(problem, everything, threshold_px, config.max_iterations // 4, config.seed)
+    return max(score_hypotheses(problem, found, scale_px), key=lambda best: best.score, default=None)
+
+
 def score_hypotheses(
     problem: PoseProblem, starts: Sequence[Rigid3], scale_px: float, max_matches: int | None = None
 ) -> list[Hypothesis]:

@@ -54,10 +54,6 @@ def test_the_corridor_itself_is_localized(corridor):
     assert result.estimate.map_from_camera.translation_to(truth) < 0.1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a twin place must score 0.6 of the best one to count (max_twin_ratio), however sure it is by itself",
-)
 def test_a_niche_mapped_badly_is_never_taken_for_its_well_mapped_twin(lopsided_corridor):
     for index, offset in enumerate(OFFSETS):
         truth = near(lopsided_corridor.scene.viewpoints["twin_a"], *offset)

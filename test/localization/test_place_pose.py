@@ -13,10 +13,19 @@ NO_MATCHES = Correspondences(
 )
 
 
+ONE_MATCH = Correspondences(
+    np.zeros((1, 2)),
+    np.array([[0.0, 0.0, 4.0]]),
+    np.zeros(1, np.int64),
+    np.zeros(1, np.int64),
+    np.ones(1, np.float32),
+)
+
+
 def attempt(outcome=Outcome.LOCALIZED, position=(0.0, 0.0, 0.0), turn_rad=0.0, sigma=0.01, score=1.0):
     pose = Rigid3.from_rotvec([0.0, 0.0, turn_rad], position)
-    estimate = PoseEstimate(pose, sigma**2 * np.eye(6), np.ones(0, np.bool_), 0.5)
-    return PoseAttempt(outcome, "", NO_MATCHES, estimate, score)
+    estimate = PoseEstimate(pose, sigma**2 * np.eye(6), np.ones(1, np.bool_), 0.5)
+    return PoseAttempt(outcome, "", ONE_MATCH, estimate, score)
 
 
 def test_a_verified_attempt_ranks_before_a_higher_score():
@@ -28,10 +37,10 @@ def test_a_verified_attempt_ranks_before_a_higher_score():
 
 @pytest.mark.parametrize(
     ("distance_m", "turn_rad", "elsewhere"),
-    [(0.0, 0.0, False), (0.1, 0.0, False), (0.2, 0.0, True), (0.0, 0.1, False), (0.0, 0.2, True)],
+    [(0.0, 0.0, False), (0.3, 0.0, False), (0.5, 0.0, True), (0.0, 0.08, False), (0.0, 0.1, True)],
 )
-def test_elsewhere_means_beyond_five_standard_deviations(distance_m, turn_rad, elsewhere):
-    # Both sigmas are 0.01 per axis: 5 sqrt(6) 0.01 = 0.122.
+def test_elsewhere_means_a_tenth_of_the_depth_or_five_degrees(distance_m, turn_rad, elsewhere):
+    # The landmark is 4 m away: 0.4 m, and 5 deg are 0.087 rad.
     other = attempt(position=(distance_m, 0.0, 0.0), turn_rad=turn_rad)
     assert bool(attempt().is_elsewhere(other)) == elsewhere
 

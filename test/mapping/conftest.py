@@ -17,7 +17,9 @@ SIZE_WH = (320, 240)
 
 
 def make_camera(
-    model: DistortionModel = DistortionModel.PLUMB_BOB, distortion: tuple[float, ...] = (), focal: float = 260.0
+    model: DistortionModel = DistortionModel.PLUMB_BOB,
+    distortion: tuple[float, ...] = (),
+    focal: float = 260.0,
 ) -> Camera:
     return Camera(model, SIZE_WH, np.array([focal, focal]), np.array([159.5, 119.5]), np.array(distortion))
 
@@ -113,15 +115,14 @@ def config() -> Config:
     return replace(Config(), inference=InferenceConfig(num_threads=2))
 
 
-@dataclass
 class Kit:
     """What tests need of the helpers above: test modules cannot import each other."""
 
-    make_world: Callable[..., World] = staticmethod(make_world)
-    make_camera: Callable[..., Camera] = staticmethod(make_camera)
-    make_images: Callable[[World], list[MappingImage]] = staticmethod(make_images)
-    make_extractor: type[SyntheticExtractor] = SyntheticExtractor
-    poses_of: Callable[[World], list[Rigid3]] = staticmethod(poses_of)
+    make_world = staticmethod(make_world)
+    make_camera = staticmethod(make_camera)
+    make_images = staticmethod(make_images)
+    make_extractor = SyntheticExtractor
+    poses_of = staticmethod(poses_of)
 
 
 @pytest.fixture

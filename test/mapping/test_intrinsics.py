@@ -1,12 +1,14 @@
 """Refinement finds what is wrong with a calibration, and leaves a right one alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics
-from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.matches import match_descriptors
+from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.triangulation import reprojection_errors
@@ -39,7 +41,7 @@ def test_a_wrong_calibration_is_put_right(kit, config, model, distortion):
     world = kit.make_world([truth], num_views=18, num_points=600)
     solved = _solve(world, [given], config, "auto")
     assert solved.reports[0].kept
-    assert solved.reports[0].gain > 0.2
+    assert solved.reports[0].gain > 0.08
     assert _corner_error(given, truth) > 3.0
     assert _corner_error(solved.cameras[0], truth) < 0.5
     np.testing.assert_allclose(solved.cameras[0].focal, truth.focal, rtol=0.003)
@@ -58,9 +60,11 @@ def test_refinement_brings_landmarks_in(kit, config):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
     world = kit.make_world([truth], num_views=18, num_points=600)
     given = [kit.make_camera(focal=255.0)]
-    with_it = _solve(world, given, config, "auto").structure
-    without = _solve(world, given, config, "off").structure
-    assert len(with_it.view_idx) > 1.1 * len(without.view_idx)
+    strict = replace(config, mapping=replace(config.mapping, max_reprojection_error_px=2.0))
+    with_it = _solve(world, given, strict, "auto").structure
+    without = _solve(world, given, strict, "off").structure
+    # Longer tracks: the same points seen by more keyframes.
+    assert with_it.track_lengths.mean() > 1.1 * without.track_lengths.mean()
 
 
 def test_a_right_calibration_stays(kit, config):
@@ -87,6 +91,7 @@ def test_noisy_poses_do_not_talk_a_right_calibration_out(kit, config):
     ]
     solved = _solve(world, [truth], config, "auto")
     assert solved.cameras[0] is truth
+    assert "poses are inaccurate" in solved.reports[0].reason
 
 
 def test_only_the_wrong_one_of_two_cameras_changes(kit, config):
@@ -153,10 +158,13 @@ def test_adjustment_with_all_cameras_held_moves_only_landmarks(kit):
     exact = _exact_structure(world)
     rng = np.random.default_rng(1)
     shaken = Structure(
-        exact.xyz + 0.05 * rng.normal(size=exact.xyz.shape), exact.landmark_idx, exact.view_idx, exact.keypoint_idx
+        exact.xyz + 0.05 * rng.normal(size=exact.xyz.shape),
+        exact.landmark_idx,
+        exact.view_idx,
+        exact.keypoint_idx,
     )
     before = shaken.xyz.copy()
     adjusted = adjust_intrinsics(shaken, world.views, world.cameras, [], 2.0)
     assert adjusted.cameras[0] is world.cameras[0]
-    assert np.median(np.linalg.norm(adjusted.structure.xyz - exact.xyz, axis=1)) < 0.01
+    assert np.median(np.linalg.norm(adjusted.structure.xyz - exact.xyz, axis=1)) < 0.02
     np.testing.assert_array_equal(shaken.xyz, before)

@@ -123,7 +123,9 @@ def test_temporary_files_go_even_when_interrupted(kit, config, monkeypatch, tmp_
 def test_sampson_error_hand_computed():
     # Moving along x, the epipolar line of (0, 0) is the x axis: 0.02 off it, shared by both points.
     b_from_a = Rigid3(np.eye(3), np.array([-0.5, 0.0, 0.0]))
-    errors = sampson_errors(np.array([[0.0, 0.0], [0.1, 0.2]]), np.array([[0.3, 0.02], [-0.4, 0.2]]), b_from_a)
+    errors = sampson_errors(
+        np.array([[0.0, 0.0], [0.1, 0.2]]), np.array([[0.3, 0.02], [-0.4, 0.2]]), b_from_a
+    )
     np.testing.assert_allclose(errors, [0.02 / np.sqrt(2.0), 0.0], atol=1e-12)
 
 
@@ -150,7 +152,9 @@ def _two_views(kit):
 def test_parallax_hand_computed(kit):
     _, views, points = _two_views(kit)
     structure = Structure(points, np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]))
-    np.testing.assert_allclose(parallax_angles(structure, views), [np.arctan(0.25), np.arctan(0.005)], atol=1e-9)
+    np.testing.assert_allclose(
+        parallax_angles(structure, views), [np.arctan(0.25), np.arctan(0.005)], atol=1e-9
+    )
 
 
 def test_filter_drops_far_points_and_second_best_observations(kit, config):

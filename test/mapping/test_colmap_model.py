@@ -1,0 +1,169 @@
+"""COLMAP's cameras and models against our own, there and back."""
+
+import cv2
+import numpy as np
+import pycolmap
+import pytest
+
+from hfnet_ros.errors import DatasetError, ImageError, MappingError
+from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
+from hfnet_ros.geometry.pixels import colmap_from_pixels
+from hfnet_ros.mapping.colmap_convention import (
+    camera_from_colmap,
+    colmap_camera_from,
+    colmap_pose_from,
+    pose_from_colmap,
+    quiet_colmap,
+)
+from hfnet_ros.mapping.colmap_model import read_colmap_model
+from hfnet_ros.mapping.map_builder import build_map_from_colmap
+
+COLMAP_CAMERAS = {
+    "SIMPLE_PINHOLE": [260.0, 160.0, 120.0],
+    "PINHOLE": [260.0, 261.0, 160.0, 120.0],
+    "SIMPLE_RADIAL": [260.0, 160.0, 120.0, -0.1],
+    "RADIAL": [260.0, 160.0, 120.0, -0.1, 0.05],
+    "OPENCV": [260.0, 261.0, 160.0, 120.0, -0.1, 0.05, 0.002, -0.003],
+    "FULL_OPENCV": [260.0, 261.0, 160.0, 120.0, 0.1, 0.05, 0.002, -0.003, 0.01, 0.2, 0.03, 0.004],
+    "SIMPLE_RADIAL_FISHEYE": [260.0, 160.0, 120.0, 0.05],
+    "RADIAL_FISHEYE": [260.0, 160.0, 120.0, 0.05, -0.02],
+    "OPENCV_FISHEYE": [260.0, 261.0, 160.0, 120.0, 0.05, -0.02, 0.01, -0.004],
+}
+
+
+def _colmap_camera(model, params, camera_id=1):
+    return pycolmap.Camera(model=model, width=320, height=240, params=params, camera_id=camera_id)
+
+
+def _points() -> np.ndarray:
+    x, y = np.meshgrid(np.linspace(-0.5, 0.5, 5), np.linspace(-0.4, 0.4, 5))
+    return np.column_stack([x.ravel(), y.ravel(), np.ones(25)])
+
+
+@pytest.mark.parametrize("model", COLMAP_CAMERAS)
+def test_both_project_alike(model):
+    theirs = _colmap_camera(model, COLMAP_CAMERAS[model])
+    ours = camera_from_colmap(theirs)
+    expected = np.array([theirs.img_from_cam(point) for point in _points()])
+    np.testing.assert_allclose(colmap_from_pixels(ours.project(_points())), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("model", COLMAP_CAMERAS)
+def test_cameras_survive_the_round_trip(model):
+    ours = camera_from_colmap(_colmap_camera(model, COLMAP_CAMERAS[model]))
+    again = camera_from_colmap(colmap_camera_from(ours, 7))
+    np.testing.assert_allclose(again.project(_points()), ours.project(_points()), atol=1e-9)
+
+
+def test_sixth_order_plumb_bob_is_not_cut_off():
+    distortion = np.array([0.26, -0.95, -0.005, 0.002, 1.16])
+    ours = Camera(
+        DistortionModel.PLUMB_BOB, (640, 480), np.array([517.0, 516.0]), np.array([318.0, 255.0]), distortion
+    )
+    theirs = colmap_camera_from(ours, 1)
+    assert theirs.model.name == "FULL_OPENCV"
+    expected = np.array([theirs.img_from_cam(point) for point in _points()])
+    np.testing.assert_allclose(colmap_from_pixels(ours.project(_points())), expected, atol=1e-9)
+
+
+def test_a_model_ros_cannot_express_is_refused():
+    params = [260.0, 261.0, 160.0, 120.0, *np.zeros(8)]
+    with pytest.raises(MappingError, match="camera 3 has COLMAP's model THIN_PRISM_FISHEYE"):
+        camera_from_colmap(_colmap_camera("THIN_PRISM_FISHEYE", params, camera_id=3))
+
+
+def test_log_level_comes_back_after_an_error():
+    before = pycolmap.logging.minloglevel
+    with pytest.raises(KeyError), quiet_colmap():
+        assert pycolmap.logging.minloglevel >= 2
+        raise KeyError
+    assert pycolmap.logging.minloglevel == before
+
+
+def _write_model(folder, world, image_folder):
+    """Write a model of the world with images in two subfolders; also the image files, if asked."""
+    reconstruction = pycolmap.Reconstruction()
+    for idx, camera in enumerate(world.cameras):
+        reconstruction.add_camera_with_trivial_rig(colmap_camera_from(camera, 10 + idx))
+    for number, view in enumerate(world.views):
+        name = f"{'left' if view.camera_idx == 0 else 'right'}/{number:03d}.png"
+        image = pycolmap.Image(name=name, camera_id=10 + view.camera_idx, image_id=100 - number)
+        reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
+        if image_folder is not None:
+            (image_folder / name).parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.full((240, 320, 3), 50, np.uint8)
+            pixels[0, 0, 0] = number
+            cv2.imwrite(str(image_folder / name), pixels)
+    folder.mkdir()
+    reconstruction.write_text(folder)
+
+
+@pytest.fixture
+def world(kit):
+    cameras = [kit.make_camera(distortion=(-0.1, 0.02, 0.0, 0.0)), kit.make_camera(focal=240.0)]
+    return kit.make_world(cameras, num_views=8, num_points=300)
+
+
+def test_model_gives_images_poses_and_cameras(world, tmp_path):
+    _write_model(tmp_path / "model", world, tmp_path / "images")
+    found = read_colmap_model(tmp_path / "model", tmp_path / "images")
+    assert [image.name for image in found.images] == sorted(image.name for image in found.images)
+    assert [image.camera_idx for image in found.images] == [0, 0, 0, 0, 1, 1, 1, 1]
+    for image, pose in zip(found.images, found.map_from_camera, strict=True):
+        number = int(image.read()[0, 0, 0])
+        np.testing.assert_allclose(pose.matrix, world.views[number].map_from_camera.matrix, atol=1e-9)
+    np.testing.assert_allclose(found.cameras[0].distortion[:4], [-0.1, 0.02, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(found.cameras[1].center, [159.5, 119.5], atol=1e-12)
+
+
+def test_map_from_a_model(kit, world, config, tmp_path):
+    _write_model(tmp_path / "model", world, tmp_path / "images")
+    built = build_map_from_colmap(tmp_path / "model", tmp_path / "images", kit.make_extractor(world), config)
+    assert built.num_keyframes == 8
+    assert built.num_landmarks > 150
+    assert built.keyframe_names[0] == "left/000.png"
+    assert len(built.cameras) == 2
+    np.testing.assert_allclose(
+        built.map_from_camera(1).matrix, world.views[2].map_from_camera.matrix, atol=1e-9
+    )
+
+
+def test_missing_images_are_counted_before_the_work(kit, world, config, tmp_path):
+    _write_model(tmp_path / "model", world, tmp_path / "images")
+    (tmp_path / "images/left/002.png").unlink()
+    with pytest.raises(DatasetError, match=r"1 of 8 images .* first left/002.png"):
+        build_map_from_colmap(tmp_path / "model", tmp_path / "images", kit.make_extractor(world), config)
+
+
+def test_an_image_of_another_size_is_named(kit, world, config, tmp_path):
+    _write_model(tmp_path / "model", world, tmp_path / "images")
+    cv2.imwrite(str(tmp_path / "images/right/003.png"), np.zeros((100, 100, 3), np.uint8))
+    with pytest.raises(
+        ImageError, match=r"right/003.png: found 100x100 px, expected the calibration's 320x240"
+    ):
+        build_map_from_colmap(tmp_path / "model", tmp_path / "images", kit.make_extractor(world), config)
+
+
+def test_folders_without_a_model_are_refused(world, tmp_path):
+    with pytest.raises(DatasetError, match="no such folder"):
+        read_colmap_model(tmp_path / "nowhere", tmp_path)
+    (tmp_path / "sparse").mkdir()
+    _write_model(tmp_path / "sparse" / "0", world, None)
+    with pytest.raises(DatasetError, match="did you mean its subfolder 0"):
+        read_colmap_model(tmp_path / "sparse", tmp_path)
+
+
+def test_a_damaged_model_is_refused(tmp_path):
+    for name in ("cameras", "images", "points3D"):
+        (tmp_path / f"{name}.bin").write_bytes(b"\x05\x00")
+    with pytest.raises(DatasetError, match="cannot be read as a COLMAP model"):
+        read_colmap_model(tmp_path, tmp_path)
+
+
+def test_poses_survive_the_round_trip():
+    pose = Rigid3.from_rotvec([0.3, -0.2, 0.9], [1.0, 2.0, 3.0])
+    reconstruction = pycolmap.Reconstruction()
+    reconstruction.add_camera_with_trivial_rig(_colmap_camera("PINHOLE", COLMAP_CAMERAS["PINHOLE"]))
+    image = pycolmap.Image(name="a", camera_id=1, image_id=1)
+    reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(pose))
+    np.testing.assert_allclose(pose_from_colmap(reconstruction.images[1]).matrix, pose.matrix, atol=1e-12)

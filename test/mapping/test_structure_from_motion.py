@@ -1,0 +1,92 @@
+"""Poses from synthetic images alone, up to the similarity nobody can know."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hfnet_ros.errors import MappingError
+from hfnet_ros.files import list_images, read_image
+from hfnet_ros.mapping.map_builder import build_map_without_poses
+from hfnet_ros.mapping.views import MappingImage, View
+
+SACRE_COEUR = Path(__file__).parents[3] / "shared/data/sacre_coeur"
+
+
+def _aligned_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return distances after the best similarity (Umeyama 1991)."""
+    found, truth = found - found.mean(axis=0), truth - truth.mean(axis=0)
+    u, scales, vt = np.linalg.svd(truth.T @ found)
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    scale = (scales * signs).sum() / (found**2).sum()
+    return np.linalg.norm(scale * found @ (u * signs @ vt).T - truth, axis=1)
+
+
+def _build(kit, world, cameras, config):
+    return build_map_without_poses(kit.make_images(world), cameras, kit.make_extractor(world), config)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_synthetic_images_find_their_places(kit, config, calibrated):
+    world = kit.make_world([kit.make_camera(focal=330.0)], num_views=10, num_points=400)
+    built = _build(kit, world, world.cameras if calibrated else None, config)
+    assert built.num_keyframes == 10
+    assert built.build_info["scale"] == "arbitrary"
+    truth = np.array([view.map_from_camera.translation for view in world.views])
+    limit = 0.01 if calibrated else 0.05
+    assert np.median(_aligned_errors(built.keyframe_poses[:, :3], truth)) < limit
+    camera = built.cameras[0]
+    if calibrated:
+        assert camera.given is world.cameras[0]
+        np.testing.assert_allclose(camera.refined.focal, 330.0)
+    else:
+        assert camera.given is None
+        np.testing.assert_allclose(camera.refined.focal, 330.0, rtol=0.05)
+
+
+def test_an_image_of_elsewhere_stays_out(kit, config, caplog):
+    world = kit.make_world(num_views=8, num_points=300)
+    elsewhere = kit.make_world(num_views=8, num_points=300, seed=9)
+    world.views[3] = elsewhere.views[3]
+    built = _build(kit, world, world.cameras, config)
+    assert "003.png" not in built.keyframe_names
+    assert built.num_keyframes == 7
+    assert built.build_info["num_registered"] == 7
+    assert "003.png" in caplog.text
+
+
+def test_images_without_anything_in_common_are_refused(kit, config):
+    worlds = [kit.make_world(num_views=4, num_points=200, seed=seed) for seed in range(4)]
+    world = worlds[0]
+    world.views = [worlds[number].views[number] for number in range(4)]
+    with pytest.raises(MappingError, match="no two of 4 images could be put into relation"):
+        _build(kit, world, world.cameras, config)
+
+
+def test_images_without_keypoints_are_refused(kit, config):
+    world = kit.make_world(num_views=3, num_points=50)
+    world.views = [
+        View(view.keypoints[:0], view.descriptors[:0], 0, view.map_from_camera) for view in world.views
+    ]
+    images, extractor = kit.make_images(world), kit.make_extractor(world, with_global=False)
+    with pytest.raises(MappingError, match="no keypoint in any of 3 images"):
+        build_map_without_poses(images, None, extractor, config)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SACRE_COEUR.is_dir(), reason="needs ../shared/data/sacre_coeur")
+def test_internet_photos_of_different_cameras(config):
+    from hfnet_ros.errors import WeightsError
+    from hfnet_ros.features.extractor import create_extractor
+
+    try:
+        extractor = create_extractor(config)
+    except WeightsError as error:
+        pytest.skip(str(error))
+    images = [
+        MappingImage(path.name, idx, 0, lambda path=path: read_image(path))
+        for idx, path in enumerate(list_images(SACRE_COEUR))
+    ]
+    built = build_map_without_poses(images, None, extractor, config)
+    assert built.num_keyframes >= 8
+    assert built.num_landmarks > 1000
