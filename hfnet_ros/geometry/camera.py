@@ -139,8 +139,8 @@ class Camera:
     def project_with_jacobian(self, points_camera: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Project points [N, 3] and return d pixel / d point, [N, 2, 3] px/m.
 
-        The distortion's own Jacobian is taken by central differences: exact to 1e-9 relative
-        for every model at the cost of four cheap evaluations.
+        The equidistant model's own Jacobian is taken by central differences, exact to 1e-9
+        relative.
         """
         points = np.asarray(points_camera, dtype=np.float64).reshape(-1, 3)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -199,6 +199,9 @@ class Camera:
         return _distort_brown(normalized, self.distortion)
 
     def _distortion_jacobian(self, normalized: FloatArray, step: float = 1e-5) -> FloatArray:
+        """Return d distorted / d normalised, [N, 2, 2]; by central differences for equidistant."""
+        if self.model is not DistortionModel.EQUIDISTANT:
+            return _brown_jacobian(normalized, self.distortion)
         jacobian = np.empty((len(normalized), 2, 2))
         for axis in range(2):
             offset = np.zeros(2)
@@ -214,18 +217,14 @@ class Camera:
             residual = self._distort(estimate) - target
             if np.nanmax(np.abs(residual), initial=0.0) < _NEWTON_TOLERANCE:
                 break
-            jacobian = self._distortion_jacobian(estimate)
-            determinant = np.linalg.det(jacobian)
-            solvable = np.abs(determinant) > 1e-6
-            jacobian[~solvable] = np.eye(2)
-            step = np.linalg.solve(jacobian, residual[:, :, None])[:, :, 0]
+            step = _solve_2x2(self._distortion_jacobian(estimate), residual)
             # A step longer than the point's own radius leaves the branch around the axis.
             length = np.linalg.norm(step, axis=1, keepdims=True)
             limit = 0.5 * (1.0 + np.linalg.norm(estimate, axis=1, keepdims=True))
             estimate -= step * np.minimum(1.0, limit / np.maximum(length, 1e-300))
         unreached = np.abs(self._distort(estimate) - target).max(axis=1, initial=0.0) > 1e-8
         # Past the fold of the polynomial two points share a pixel; only the inner one is seen.
-        folded = np.linalg.det(self._distortion_jacobian(estimate)) <= 0.0
+        folded = _determinant_2x2(self._distortion_jacobian(estimate)) <= 0.0
         # Further out the determinant may turn positive again (mirrored through the axis, or
         # behind a pole); tangential terms bend the fold a little, hence the margin.
         radius = np.linalg.norm(estimate, axis=1)
@@ -263,6 +262,39 @@ def _distort_brown(normalized: FloatArray, coefficients: FloatArray) -> FloatArr
     distorted[:, 0] = x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x)
     distorted[:, 1] = y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y
     return distorted
+
+
+def _brown_jacobian(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
+    k1, k2, p1, p2, k3, k4, k5, k6 = np.concatenate([coefficients, np.zeros(8 - len(coefficients))])
+    x, y = normalized[:, 0], normalized[:, 1]
+    r2 = x * x + y * y
+    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    slope = k1 + r2 * (2.0 * k2 + 3.0 * r2 * k3)  # d radial / d r2
+    if k4 or k5 or k6:
+        below = 1.0 + r2 * (k4 + r2 * (k5 + r2 * k6))
+        radial = radial / below
+        slope = (slope - radial * (k4 + r2 * (2.0 * k5 + 3.0 * r2 * k6))) / below
+    across = 2.0 * (x * y * slope + p1 * x + p2 * y)
+    jacobian = np.empty((len(normalized), 2, 2))
+    jacobian[:, 0, 0] = radial + 2.0 * x * x * slope + 2.0 * p1 * y + 6.0 * p2 * x
+    jacobian[:, 1, 1] = radial + 2.0 * y * y * slope + 6.0 * p1 * y + 2.0 * p2 * x
+    jacobian[:, 0, 1] = jacobian[:, 1, 0] = across
+    return jacobian
+
+
+def _determinant_2x2(matrices: FloatArray) -> FloatArray:
+    return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
+
+
+def _solve_2x2(matrices: FloatArray, right: FloatArray) -> FloatArray:
+    """Solve N systems [N, 2, 2] for [N, 2] by Cramer's rule; a singular one gives back its right side."""
+    determinant = _determinant_2x2(matrices)
+    solvable = np.abs(determinant) > 1e-6
+    inverse = 1.0 / np.where(solvable, determinant, 1.0)
+    solution = np.empty_like(right)
+    solution[:, 0] = (matrices[:, 1, 1] * right[:, 0] - matrices[:, 0, 1] * right[:, 1]) * inverse
+    solution[:, 1] = (matrices[:, 0, 0] * right[:, 1] - matrices[:, 1, 0] * right[:, 0]) * inverse
+    return np.where(solvable[:, None], solution, right)
 
 
 def _radial_start(target: FloatArray, coefficients: FloatArray, fold: float) -> FloatArray:
