@@ -139,7 +139,7 @@ def test_a_broken_image_is_named_before_any_extraction(kit, world, config):
     stages = []
     images = kit.make_images(world)
     images[6] = MappingImage("broken.png", 6, 0, fail)
-    with pytest.raises(ImageError, match="broken.png: cannot be decoded"):
+    with pytest.raises(ImageError, match=r"broken.png: cannot be decoded"):
         _build(
             kit, world, config, BuildOptions(progress=lambda stage, *_: stages.append(stage)), images=images
         )
@@ -149,16 +149,25 @@ def test_a_broken_image_is_named_before_any_extraction(kit, world, config):
 def test_an_image_of_another_size_is_named(kit, world, config):
     images = kit.make_images(world)
     images[6] = MappingImage("small.png", 6, 0, lambda: np.zeros((120, 160, 3), np.uint8))
-    with pytest.raises(ImageError, match="small.png: found 160x120 px, expected the calibration's 320x240"):
+    with pytest.raises(ImageError, match=r"small.png: found 160x120 px, expected the calibration's 320x240"):
         _build(kit, world, config, images=images)
 
 
-def test_wrong_poses_are_said_to_be_wrong(kit, world, config):
-    # The usual mistake: camera_from_map given as map_from_camera, here with a sign to make it bad.
+def test_poses_of_other_images_are_refused(kit, world, config):
     rng = np.random.default_rng(0)
     poses = [Rigid3.from_rotvec(0.3 * rng.normal(size=3), rng.normal(size=3)) for _ in world.views]
-    with pytest.raises(MappingError, match=r"no landmark from \d+ matches"):
+    with pytest.raises(MappingError, match=r"poses and images do not fit: \d+ % of \d+ matches"):
         _build(kit, world, config, poses=poses)
+
+
+def test_poses_shifted_by_one_image_draw_a_warning(kit, world, config, caplog):
+    poses = kit.poses_of(world)
+    with caplog.at_level(logging.WARNING):
+        _build(kit, world, config)
+        assert caplog.text == ""
+        _build(kit, world, config, poses=poses[1:] + [poses[-1] @ Rigid3.from_rotvec([0, 0, 0], [0.2, 0, 0])])
+    assert "matches in" in caplog.text
+    assert "pair with the images in order" in caplog.text
 
 
 def test_turning_on_the_spot_gives_no_depth(kit, world, config):
