@@ -20,6 +20,7 @@ from hfnet_ros.map.visual_map import VisualMap
 if TYPE_CHECKING:
     from hfnet_ros.mapping.views import MappingImage
 
+_EXTENT_PERCENTILES = (2.0, 98.0)
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
   hfnet-ros map build --colmap sparse/0 --images photos --out fountain.map"""
@@ -163,9 +164,8 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
         f"{path}: {visual_map.num_keyframes} keyframes, {visual_map.num_landmarks} landmarks, "
         f"{visual_map.num_observations} observations, built in {seconds:.0f} s"
     )
-    intrinsics = visual_map.build_info.get("intrinsics")
-    for line in _intrinsics_lines(intrinsics):
-        print(line)
+    for report in visual_map.build_info.get("intrinsics", []):
+        print(f"lens: {_lens_text(report)}")
     consistency = visual_map.consistency
     if consistency.num_keyframes:
         print(
@@ -175,8 +175,12 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
         )
 
 
-def _intrinsics_lines(_report: object) -> list[str]:
-    return []
+def _lens_text(report: dict[str, Any]) -> str:
+    used = report["used"]
+    focal = ", ".join(f"{value:.1f}" for value in used["focal"])
+    distortion = ", ".join(f"{value:.3f}" for value in used["distortion"])
+    verdict = "refined" if report["kept"] else "as given"
+    return f"{verdict} ({report['reason']}): focal ({focal}) px, distortion ({distortion})"
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -196,7 +200,8 @@ def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
     import dataclasses
 
     lengths = np.bincount(visual_map.observation_landmark_idx, minlength=visual_map.num_landmarks)
-    extent = np.ptp(visual_map.landmark_xyz, axis=0)
+    # The few landmarks seen through windows or mirrors would make every map huge.
+    low, high = np.percentile(visual_map.landmark_xyz, _EXTENT_PERCENTILES, axis=0)
     consistency = dataclasses.asdict(visual_map.consistency)
     del consistency["pose_covariance"]
     return {
@@ -207,7 +212,7 @@ def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
         "landmarks": visual_map.num_landmarks,
         "observations": visual_map.num_observations,
         "cameras": len(visual_map.cameras),
-        "extent_m": [round(float(side), 3) for side in extent],
+        "extent_m": [round(float(side), 3) for side in high - low],
         "track_length_mean": round(float(lengths.mean()), 2),
         "track_length_p95": int(np.percentile(lengths, 95)),
         "bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),

@@ -20,7 +20,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 # COLMAP drops every point of a camera whose coefficients it finds implausible (|k| > 1, as
 # k3 = 1.16 of TUM fr1) without a word; a given calibration is not its business.
 MAX_EXTRA_PARAM = 1e6
-_LOG_ERRORS_ONLY = 2
+_LOG_FATAL_ONLY = 3  # failures arrive as exceptions anyway
 
 # Per COLMAP model: number of focal lengths, our model, and the places of its coefficients in ours.
 _MODELS: dict[str, tuple[int, DistortionModel, tuple[int, ...]]] = {
@@ -97,9 +97,9 @@ def largest_focal(cameras: Sequence[Camera]) -> float:
 
 @contextmanager
 def quiet_colmap() -> Iterator[None]:
-    """Keep COLMAP's progress messages off the console for a while; errors still show."""
+    """Keep COLMAP's messages off the console for a while; its failures are exceptions."""
     before = pycolmap.logging.minloglevel
-    pycolmap.logging.minloglevel = max(before, _LOG_ERRORS_ONLY)
+    pycolmap.logging.minloglevel = max(before, _LOG_FATAL_ONLY)
     try:
         yield
     finally:

@@ -55,20 +55,19 @@ def build_map_from_poses(
     """
     options = options or BuildOptions()
     started = time.perf_counter()
-    threads = config.inference.num_threads
     _check_input(images, len(map_from_camera), len(cameras))
-    with threadpool_limits(threads):
+    with _limited_threads(config):
         check_images(images, cameras, options.progress)
         keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
         views = views_of(keyframes, map_from_camera)
-        pairs = choose_pairs_by_pose(views, cameras, config.mapping, threads)
+        pairs = choose_pairs_by_pose(views, cameras, config.mapping, config.inference.num_threads)
         if not pairs:
             raise MappingError(
                 f"none of {len(views)} keyframes looks the same way as another within "
                 f"{config.mapping.max_view_angle_deg:g} deg; take more images or raise mapping.max_view_angle_deg"
             )
         descriptors = [view.descriptors for view in views]
-        matches = match_descriptors(descriptors, pairs, 0.0, threads, options.progress)
+        matches = match_descriptors(descriptors, pairs, 0.0, config.inference.num_threads, options.progress)
         solved = solve_structure(views, cameras, matches, config, options)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
         info = {
@@ -133,7 +132,7 @@ def build_map_without_poses(
     options = options or BuildOptions()
     started = time.perf_counter()
     _check_input(images, len(images), len(cameras) if cameras is not None else None)
-    with threadpool_limits(config.inference.num_threads):
+    with _limited_threads(config):
         expected = (
             cameras if cameras is not None else [None] * (1 + max(image.camera_idx for image in images))
         )
@@ -167,6 +166,15 @@ def _check_input(images: Sequence[MappingImage], num_poses: int, num_cameras: in
     worst = max(images, key=lambda image: image.camera_idx)
     if num_cameras is not None and worst.camera_idx >= num_cameras:
         raise DatasetError(f"{worst.name} is of camera {worst.camera_idx}, but only {num_cameras} are given")
+
+
+def _limited_threads(config: Config) -> threadpool_limits:
+    """Keep native libraries to the configured threads, and matrix products to one each.
+
+    Threads of one product wait for each other busily; where another process holds a core, each
+    of the many small products here then costs a time slice (measured: 128 ms instead of 8).
+    """
+    return threadpool_limits({"blas": 1, "openmp": config.inference.num_threads})
 
 
 def _duration(started: float) -> dict[str, float]:

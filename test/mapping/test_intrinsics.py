@@ -38,7 +38,7 @@ def test_a_wrong_calibration_is_put_right(kit, config, model, distortion):
     truth = kit.make_camera(model, distortion)
     undistorted = () if model is DistortionModel.EQUIDISTANT else (-0.1, 0.0, 0.0, 0.0)
     given = kit.make_camera(model, undistorted, focal=255.0)
-    world = kit.make_world([truth], num_views=18, num_points=600)
+    world = kit.make_world([truth], num_views=18, num_points=400)
     solved = _solve(world, [given], config, "auto")
     assert solved.reports[0].kept
     assert solved.reports[0].gain > 0.08
@@ -49,7 +49,7 @@ def test_a_wrong_calibration_is_put_right(kit, config, model, distortion):
 
 def test_distortion_is_found_where_none_was_given(kit, config):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
-    world = kit.make_world([truth], num_views=18, num_points=600)
+    world = kit.make_world([truth], num_views=18, num_points=400)
     solved = _solve(world, [kit.make_camera(DistortionModel.NONE)], config, "auto")
     assert solved.reports[0].kept
     assert solved.cameras[0].model is DistortionModel.PLUMB_BOB
@@ -58,7 +58,7 @@ def test_distortion_is_found_where_none_was_given(kit, config):
 
 def test_refinement_brings_landmarks_in(kit, config):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
-    world = kit.make_world([truth], num_views=18, num_points=600)
+    world = kit.make_world([truth], num_views=18, num_points=400)
     given = [kit.make_camera(focal=255.0)]
     strict = replace(config, mapping=replace(config.mapping, max_reprojection_error_px=2.0))
     with_it = _solve(world, given, strict, "auto").structure
@@ -69,7 +69,7 @@ def test_refinement_brings_landmarks_in(kit, config):
 
 def test_a_right_calibration_stays(kit, config):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
-    world = kit.make_world([truth], num_views=18, num_points=600, noise_px=0.7)
+    world = kit.make_world([truth], num_views=18, num_points=400, noise_px=0.7)
     solved = _solve(world, [truth], config, "auto")
     assert not solved.reports[0].kept
     assert solved.reports[0].gain < config.mapping.min_intrinsics_gain
@@ -78,7 +78,7 @@ def test_a_right_calibration_stays(kit, config):
 
 def test_noisy_poses_do_not_talk_a_right_calibration_out(kit, config):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
-    world = kit.make_world([truth], num_views=18, num_points=600)
+    world = kit.make_world([truth], num_views=18, num_points=400)
     rng = np.random.default_rng(3)
     world.views = [
         View(
@@ -96,7 +96,7 @@ def test_noisy_poses_do_not_talk_a_right_calibration_out(kit, config):
 
 def test_only_the_wrong_one_of_two_cameras_changes(kit, config):
     right, wrong = kit.make_camera(distortion=TRUE_DISTORTION), kit.make_camera(focal=252.0)
-    world = kit.make_world([right, kit.make_camera()], num_views=20, num_points=600)
+    world = kit.make_world([right, kit.make_camera()], num_views=20, num_points=400)
     solved = _solve(world, [right, wrong], config, "auto")
     assert [report.kept for report in solved.reports] == [False, True]
     assert solved.cameras[0] is right

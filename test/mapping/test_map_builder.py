@@ -165,7 +165,7 @@ def test_poses_shifted_by_one_image_draw_a_warning(kit, world, config, caplog):
     with caplog.at_level(logging.WARNING):
         _build(kit, world, config)
         assert caplog.text == ""
-        _build(kit, world, config, poses=poses[1:] + [poses[-1] @ Rigid3.from_rotvec([0, 0, 0], [0.2, 0, 0])])
+        _build(kit, world, config, poses=[*poses[1:], poses[-1] @ Rigid3.from_rotvec([0, 0, 0], [0.2, 0, 0])])
     assert "matches in" in caplog.text
     assert "pair with the images in order" in caplog.text
 

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
 
@@ -83,12 +84,14 @@ def test_different_sizes_are_refused():
 def test_is_not_much_slower_than_the_product():
     a, b = _random(9, 2048), _random(10, 2048)
     product, matching = [], []
-    for _ in range(7):
-        start = time.perf_counter()
-        a @ b.T
-        product.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        mutual_nearest(a, b)
-        matching.append(time.perf_counter() - start)
-    # The straightforward way takes four times as long as the product alone; the rest is slack for CI.
-    assert min(matching) < 3.0 * min(product) + 0.005
+    # With several threads, waiting for a busy core would be measured instead.
+    with threadpool_limits(1, "blas"):
+        for _ in range(7):
+            start = time.perf_counter()
+            a @ b.T
+            product.append(time.perf_counter() - start)
+            start = time.perf_counter()
+            mutual_nearest(a, b)
+            matching.append(time.perf_counter() - start)
+    # Measured 1.2 times the product; reducing the whole product afterwards takes 4 times.
+    assert min(matching) < 2.5 * min(product)
