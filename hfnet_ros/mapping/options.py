@@ -19,7 +19,7 @@ class BuildOptions:
         intrinsics: "auto" refines calibrations and keeps what helps held-out keyframes, "on"
             keeps it always, "off" never.
         progress: called with stage, steps done and steps in total; stages are check, extract,
-            match, triangulate, calibrate and, without poses, verify and register.
+            match, triangulate and, without poses, verify and register.
     """
 
     frame_id: str = "map"

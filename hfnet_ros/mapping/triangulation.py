@@ -50,13 +50,15 @@ def triangulate(
             judge the calibration must not have been selected by it.
     """
     with tempfile.TemporaryDirectory(prefix="hfnet_ros_map_") as folder, quiet_colmap():
-        database = Path(folder) / "database.db"
+        database, output = Path(folder) / "database.db", Path(folder) / "model"
+        # An interrupted COLMAP leaves `<output>.partial` beside its output: that too must be in here.
+        output.mkdir()
         reconstruction = write_posed_database(database, views, cameras, matches)
         reconstruction = pycolmap.triangulate_points(
             reconstruction,
             database,
             folder,  # COLMAP asks for images only to colour points, which is switched off
-            folder,
+            output,
             clear_points=True,
             options=_pipeline_options(cameras, config, num_threads, seed, tolerance),
         )

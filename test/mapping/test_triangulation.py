@@ -110,8 +110,10 @@ def test_nothing_to_triangulate_is_an_empty_structure(kit, config):
 def test_temporary_files_go_even_when_interrupted(kit, config, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    def interrupt(*args, **kwargs):
+    def interrupt(reconstruction, database, images, output, **options):
         assert list(tmp_path.iterdir()), "the database should be where tempfile was told"
+        # What COLMAP does when it is interrupted while it writes.
+        Path(f"{output}.partial").mkdir()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hfnet_ros.mapping.triangulation.pycolmap.triangulate_points", interrupt)
