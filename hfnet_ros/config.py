@@ -87,12 +87,6 @@ class RetrievalConfig:
         low=100,
         high=10000000,
     )
-    twin_similarity: float = parameter(
-        0.7,
-        "Another place is examined even after a valid pose when its similarity is this part of the best one's.",
-        low=0.0,
-        high=1.0,
-    )
     min_shared_landmarks: int = parameter(
         20, "Landmarks two prior frames must share to belong to one place.", low=1, high=1000
     )
@@ -181,12 +175,6 @@ class VerificationConfig:
         0.35,
         "Score of the inliers matched to what the pose does not see, over their own: two places alike.",
         low=0.05,
-        high=1.0,
-    )
-    max_place_ratio: float = parameter(
-        0.3,
-        "Score of a pose that is valid in another place, over the best one's: two places alike.",
-        low=0.0,
         high=1.0,
     )
     max_view_change_deg: float = parameter(

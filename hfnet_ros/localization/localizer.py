@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
@@ -102,16 +101,14 @@ class Localizer:
     def _estimate_in_places(
         self, features: ImageFeatures, camera: Camera, places: list[Place], clock: StageClock
     ) -> list[_Attempted]:
-        """Try places best first; after a valid pose only those that look as much like the image."""
+        """Try places best first, up to the first valid pose."""
         attempted: list[_Attempted] = []
-        look_alike = -np.inf
         for place in places[: self._config.retrieval.max_places]:
-            if place.similarity < look_alike:
-                continue
-            attempt = self._estimator.estimate(features.local, camera, place, clock)
+            others = [other for other in places if other is not place]
+            attempt = self._estimator.estimate(features.local, camera, place, others, clock)
             attempted.append(_Attempted(place, attempt))
-            if attempt.outcome is Outcome.LOCALIZED and look_alike < 0.0:
-                look_alike = self._config.retrieval.twin_similarity * place.similarity
+            if attempt.outcome is Outcome.LOCALIZED:
+                break
         return attempted
 
     def _conclude(
@@ -126,8 +123,6 @@ class Localizer:
             return Localization(stamp_ns, outcome, None, None, evidence, clock.seconds())
         best = max(attempts, key=lambda attempted: attempted.attempt.rank)
         outcome, reason = best.attempt.outcome, best.attempt.reason
-        if outcome is Outcome.LOCALIZED and self._has_twin(best, attempts):
-            outcome, reason = Outcome.ILL_CONDITIONED, "two places of the map explain the image equally well"
         evidence = Evidence(
             num_keypoints=num_keypoints,
             num_matches=len(best.attempt.correspondences),
@@ -143,16 +138,6 @@ class Localizer:
             evidence,
             clock.seconds(),
             best.attempt.correspondences,
-        )
-
-    def _has_twin(self, best: _Attempted, attempts: list[_Attempted]) -> bool:
-        limit = self._config.verification.max_place_ratio * best.attempt.score
-        return any(
-            other is not best
-            and other.attempt.outcome is Outcome.LOCALIZED
-            and other.attempt.score > limit
-            and other.attempt.is_elsewhere(best.attempt)
-            for other in attempts
         )
 
     def _refined(self, camera: Camera) -> Camera:

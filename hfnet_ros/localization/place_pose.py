@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from hfnet_ros.matching.visual_words import assign_words
 from hfnet_ros.pose.hypotheses import MIN_MATCHES, gather_hypotheses, quick_hypothesis
 from hfnet_ros.pose.problem import PoseProblem, make_problem
 from hfnet_ros.pose.refinement import refine_on_inliers, rotate_to_map
-from hfnet_ros.pose.verification import SAME_POSE_ANGLE_RAD, SAME_POSE_DEPTH_FRACTION, verify_pose
+from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.types import Correspondences, LocalFeatures, Outcome, Place, PoseEstimate
 
 _MAX_TWIN_KEYPOINTS = 200
@@ -48,18 +48,6 @@ class PoseAttempt:
         """Sort key: how far an attempt came."""
         return self.outcome is Outcome.LOCALIZED, self.score, len(self.correspondences)
 
-    def is_elsewhere(self, other: PoseAttempt) -> bool:
-        """Tell whether both poses exist and are not one: too far apart for a robot to mean the same."""
-        if self.estimate is None or other.estimate is None:
-            return False
-        first, second = self.estimate.map_from_camera, other.estimate.map_from_camera
-        seen = self.correspondences.points3d[self.estimate.inlier_mask]
-        depth = float(np.median(np.linalg.norm(seen - first.translation, axis=1)))
-        return (
-            first.translation_to(second) > SAME_POSE_DEPTH_FRACTION * depth
-            or first.rotation_to(second) > SAME_POSE_ANGLE_RAD
-        )
-
 
 class PlacePoseEstimator:
     """Estimates poses against the landmarks of places of one map."""
@@ -70,9 +58,14 @@ class PlacePoseEstimator:
         self._config = config
         vocabulary = visual_map.aggregation.get("vocabulary")
         self._matcher = matcher or MutualNearestMatcher(config.matching, vocabulary)
-        self._words = (
-            None if vocabulary is None else assign_words(visual_map.landmark_descriptors, vocabulary)
-        )
+        self._words = None
+        self._order = np.arange(visual_map.num_landmarks)
+        if vocabulary is not None:
+            words = assign_words(visual_map.landmark_descriptors, vocabulary)
+            self._order = np.argsort(words, kind="stable")
+            self._words = words[self._order]
+        self._rank = np.empty(visual_map.num_landmarks, np.int32)
+        self._rank[self._order] = np.arange(visual_map.num_landmarks, dtype=np.int32)
         consistency = visual_map.consistency
         assumed = config.pose.assumed_residual_px
         measured = consistency.residual_px if consistency.num_keyframes else assumed
@@ -83,10 +76,20 @@ class PlacePoseEstimator:
         if consistency.pose_covariance:
             self._map_error = np.array(consistency.pose_covariance).reshape(6, 6)
 
-    def estimate(self, query: LocalFeatures, camera: Camera, place: Place, clock: StageClock) -> PoseAttempt:
-        """Match the query with a place's landmarks and judge the best pose."""
+    def estimate(
+        self, query: LocalFeatures, camera: Camera, place: Place, others: Sequence[Place], clock: StageClock
+    ) -> PoseAttempt:
+        """Match the query with a place's landmarks and judge the best pose.
+
+        Args:
+            query: keypoints and descriptors of the image.
+            camera: its calibration.
+            place: where to look.
+            others: the other places that look like the image, each a possible twin.
+            clock: takes the time of the stages `match` and `pose`.
+        """
         with clock.stage("match"):
-            landmarks = self._landmarks_of(place)
+            landmarks = self._landmarks_of([place])
             correspondences = self._matcher.match(query, landmarks)
         needed = max(MIN_MATCHES, self._config.verification.min_inliers)
         if len(correspondences) < needed:
@@ -95,7 +98,10 @@ class PlacePoseEstimator:
         with clock.stage("pose"):
             problem = self._problem(correspondences, camera)
             attempt = self._estimate_and_verify(problem)
-            return self._refuse_twin(attempt, problem, query, landmarks)
+            if attempt.outcome is not Outcome.LOCALIZED or attempt.estimate is None:
+                return attempt
+            anywhere = self._landmarks_of([place, *others]) if others else landmarks
+            return self._refuse_twin(attempt, attempt.estimate, problem, query, anywhere)
 
     def _estimate_and_verify(self, problem: PoseProblem) -> PoseAttempt:
         scale_px = problem.pixels(self._scale_px)
@@ -126,16 +132,19 @@ class PlacePoseEstimator:
         )
 
     def _refuse_twin(
-        self, attempt: PoseAttempt, problem: PoseProblem, query: LocalFeatures, landmarks: LandmarkSet
+        self,
+        attempt: PoseAttempt,
+        estimate: PoseEstimate,
+        problem: PoseProblem,
+        query: LocalFeatures,
+        landmarks: LandmarkSet,
     ) -> PoseAttempt:
         """Ask whether the same keypoints fit as well with everything in view of the pose taken away.
 
         Where two places look the same, mutual matches go to the one that was mapped better, and
         hide the other.
         """
-        if attempt.outcome is not Outcome.LOCALIZED or attempt.estimate is None:
-            return attempt
-        pose, mask = attempt.estimate.map_from_camera, attempt.estimate.inlier_mask
+        pose, mask = estimate.map_from_camera, estimate.inlier_mask
         keypoints = problem.correspondences.keypoint_idxs[mask][:_MAX_TWIN_KEYPOINTS]
         asked = LocalFeatures(
             query.keypoints[keypoints], query.scores[keypoints], query.descriptors[keypoints]
@@ -154,17 +163,22 @@ class PlacePoseEstimator:
         reason = f"the inliers fit another place {ratio:.2f} times as well, {limit:.2f} allowed"
         return dataclasses.replace(attempt, outcome=Outcome.ILL_CONDITIONED, reason=reason, scores=scores)
 
-    def _landmarks_of(self, place: Place) -> LandmarkSet:
-        """Return the landmarks the place's frames see; those seen most when there are too many."""
-        counts = np.asarray(self._map.visibility[list(place.keyframe_idxs)].sum(axis=0)).ravel()
-        idxs = np.flatnonzero(counts)
+    def _landmarks_of(self, places: Sequence[Place]) -> LandmarkSet:
+        """Return the landmarks that the places' frames see, sorted by visual word.
+
+        When there are too many, those that most frames see are kept.
+        """
+        frames = [keyframe_idx for place in places for keyframe_idx in place.keyframe_idxs]
+        seen = self._rank[np.concatenate([self._map.landmarks_seen_by(frame) for frame in frames])]
+        mask = np.zeros(self._map.num_landmarks, np.bool_)
+        mask[seen] = True
+        ranks = np.flatnonzero(mask)
         limit = self._config.matching.max_landmarks
-        if len(idxs) > limit:
-            idxs = np.sort(idxs[np.argsort(-counts[idxs], kind="stable")[:limit]])
-        words = None
-        if self._words is not None:
-            idxs = idxs[np.argsort(self._words[idxs], kind="stable")]
-            words = self._words[idxs]
+        if len(ranks) > limit:
+            counts = np.bincount(seen, minlength=self._map.num_landmarks)[ranks]
+            ranks = np.sort(ranks[np.argsort(-counts, kind="stable")[:limit]])
+        idxs = self._order[ranks]
+        words = None if self._words is None else self._words[ranks]
         return LandmarkSet(idxs, self._map.landmark_xyz[idxs], self._map.landmark_descriptors[idxs], words)
 
     def _problem(self, correspondences: Correspondences, camera: Camera) -> PoseProblem:

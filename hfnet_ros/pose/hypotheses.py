@@ -28,6 +28,9 @@ FloatArray = NDArray[np.float64]
 MIN_MATCHES = 6
 _MIN_ITERATIONS = 100
 _ORBIT_ANGLES_RAD = tuple(np.deg2rad([-24.0, -12.0, 12.0, 24.0]))
+_MAX_SAMPLED_MATCHES = 400
+_WINNER_ITERATIONS, _RIVAL_ITERATIONS = 10, 6
+_CLEAR_MAJORITY = 0.6  # of all matches: a pose beside it on an orbit would have to explain them too
 _MAX_RIVAL_MATCHES = 256  # enough to slide into a minimum; the winners are refined on all
 _CONTENDER_RATIO = 0.8
 _MAX_CONTENDERS = 4
@@ -98,7 +101,8 @@ def score_hypotheses(
 ) -> list[Hypothesis]:
     """Refine poses robustly, on a part of the matches if asked, and score them on all matches."""
     hypotheses = []
-    for refined in refine_robustly(problem, starts, scale_px, max_matches=max_matches):
+    iterations = _WINNER_ITERATIONS if max_matches is None else _RIVAL_ITERATIONS
+    for refined in refine_robustly(problem, starts, scale_px, iterations, max_matches):
         residuals = np.where(problem.recognizable(refined), problem.residuals(refined), np.inf)
         score = float(np.sum(1.0 / (1.0 + (residuals / scale_px) ** 2) ** 2))
         hypotheses.append(Hypothesis(refined, residuals, score))
@@ -114,6 +118,8 @@ def _polish_winners(problem: PoseProblem, candidates: list[Hypothesis], scale_px
             break
         if not any(_is_copy(candidate, contender) for contender in contenders):
             contenders.append(candidate)
+    if len(contenders) == 1:
+        return ranked
     polished = score_hypotheses(problem, [contender.map_from_camera for contender in contenders], scale_px)
     return sorted(polished + ranked, key=lambda hypothesis: -hypothesis.score)
 
@@ -132,7 +138,8 @@ def _rival_starts(
     """Yield starts where another pose might hide: the plane's other pose, and the other matches."""
     inlier = best.residuals < threshold_px
     yield from _plane_poses(problem, inlier)
-    yield from _orbit_poses(problem, best.map_from_camera, inlier)
+    if np.mean(inlier) < _CLEAR_MAJORITY:
+        yield from _orbit_poses(problem, best.map_from_camera, inlier)
     others = ~inlier
     if np.count_nonzero(others) >= MIN_MATCHES:
         yield from _ransac(problem, others, threshold_px, config.max_iterations // 4, config.seed)
@@ -150,8 +157,10 @@ def _ransac(
         "min_iterations": min(_MIN_ITERATIONS, max_iterations),
         "seed": seed,
     }
+    # The most similar matches hold most of the right ones; the answer is refined on all of them.
+    rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
     pose, info = poselib.estimate_absolute_pose(
-        problem.pinhole[subset], problem.points3d[subset], pinhole, options, {}
+        problem.pinhole[rows], problem.points3d[rows], pinhole, options, {}
     )
     if info["num_inliers"] < 4 or not np.isfinite(pose.R).all():
         return []

@@ -21,8 +21,8 @@ FloatArray = NDArray[np.float64]
 
 _REFERENCE_WIDTH_PX = 640.0
 # Two answers closer than this are one answer: a tenth of the scene's distance, five degrees.
-SAME_POSE_DEPTH_FRACTION = 0.1
-SAME_POSE_ANGLE_RAD = np.deg2rad(5.0)
+_SAME_POSE_DEPTH_FRACTION = 0.1
+_SAME_POSE_ANGLE_RAD = np.deg2rad(5.0)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _compare_rivals(
     rivals = [
         hypothesis
         for hypothesis in hypotheses[1:]
-        if hypothesis.differs_from(best, SAME_POSE_DEPTH_FRACTION * depth, SAME_POSE_ANGLE_RAD)
+        if hypothesis.differs_from(best, _SAME_POSE_DEPTH_FRACTION * depth, _SAME_POSE_ANGLE_RAD)
     ]
     rival_ratio = max((rival.score / best.score for rival in rivals), default=0.0)
     left_over = [

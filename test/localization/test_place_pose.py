@@ -35,22 +35,6 @@ def test_a_verified_attempt_ranks_before_a_higher_score():
     assert max([verified, better, refused], key=lambda found: found.rank) is better
 
 
-@pytest.mark.parametrize(
-    ("distance_m", "turn_rad", "elsewhere"),
-    [(0.0, 0.0, False), (0.3, 0.0, False), (0.5, 0.0, True), (0.0, 0.08, False), (0.0, 0.1, True)],
-)
-def test_elsewhere_means_a_tenth_of_the_depth_or_five_degrees(distance_m, turn_rad, elsewhere):
-    # The landmark is 4 m away: 0.4 m, and 5 deg are 0.087 rad.
-    other = attempt(position=(distance_m, 0.0, 0.0), turn_rad=turn_rad)
-    assert bool(attempt().is_elsewhere(other)) == elsewhere
-
-
-def test_without_a_pose_nothing_is_elsewhere():
-    nothing = PoseAttempt(Outcome.TOO_FEW_MATCHES, "", NO_MATCHES)
-    assert not nothing.is_elsewhere(attempt())
-    assert not attempt().is_elsewhere(nothing)
-
-
 def test_the_clock_adds_up_stages_even_when_they_fail(monkeypatch):
     ticks = iter([0.0, 1.0, 3.0, 10.0, 14.0, 20.0, 21.0, 50.0])
     monkeypatch.setattr("hfnet_ros.localization.timing.time.perf_counter", lambda: next(ticks))
