@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 import hfnet_ros
-from hfnet_ros.cli.options import add_config_options, new_verb, read_config, tracked, with_extractor_of
+from hfnet_ros.cli.options import (
+    add_config_options,
+    check_file_target,
+    check_folder_target,
+    new_verb,
+    read_config,
+    tracked,
+    with_extractor_of,
+)
 from hfnet_ros.config import Config
 from hfnet_ros.errors import DatasetError, ImageError
 from hfnet_ros.evaluation.records import QueryResult, RunIdentity, describe_machine
@@ -69,6 +77,9 @@ def _localize(options: argparse.Namespace) -> int:
     from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.files.tum import StampedPose, write_tum
 
+    for target in (options.out, options.json):
+        if target:
+            check_file_target(target)
     camera = read_camera_yaml(options.camera)
     config = read_config(options)
     _, extractor, localizer = open_localizer(options.map, config, extractor_given=bool(options.extractor))
@@ -146,6 +157,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
+    check_folder_target(options.out)
     camera = read_camera_yaml(options.camera)
     posed = pair_images_with_poses(options.images, options.poses)[:: options.every]
     config = read_config(options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     level = logging.INFO if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name need not be text; it is printed as the bytes it is.
+        sys.stdout.reconfigure(errors="surrogateescape")
     # A terminated run cleans up behind itself just as an interrupted one does.
     signal.signal(signal.SIGTERM, _raise_interrupt)
     try:

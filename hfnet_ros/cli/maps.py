@@ -107,6 +107,7 @@ def _build_by_input(
 
     build = BuildOptions(options.frame_id, options.refine_intrinsics, bars)
     if options.colmap:
+        _refuse_beside_colmap(options)
         images = list(read_colmap_model(options.colmap, options.images).images)
         visual_map = build_map_from_colmap(options.colmap, options.images, extractor, config, build)
     elif options.poses:
@@ -122,6 +123,14 @@ def _build_by_input(
     if options.no_self_test:
         return visual_map
     return with_self_test(visual_map, images, extractor, config, bars)
+
+
+def _refuse_beside_colmap(options: argparse.Namespace) -> None:
+    """Refuse what would be ignored: a COLMAP model brings its poses and cameras and is taken whole."""
+    for name in ("poses", "camera", "every", "min_distance", "min_angle"):
+        if getattr(options, name) is not None:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option} cannot be combined with --colmap, whose model is taken as it is")
 
 
 def _posed_keyframes(options: argparse.Namespace) -> tuple[list[MappingImage], list[Rigid3]]:
@@ -236,7 +245,8 @@ def _view(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.map_view import map_view_html, map_view_png
     from hfnet_ros.map.map_io import load_map
 
-    target = options.out or options.map.with_name(options.map.name + ".html")
+    folder = options.map.resolve()  # `.` has no name
+    target = options.out or folder.with_name(folder.name + ".html")
     draw = {".html": map_view_html, ".png": map_view_png}.get(target.suffix.lower())
     if draw is None:
         raise ConfigError(f"--out is '{target}', expected a file ending in .html or .png")
@@ -250,7 +260,7 @@ def _view(options: argparse.Namespace) -> int:
         visual_map.landmark_xyz,
         visual_map.landmark_colors,
         visual_map.keyframe_poses[:, :3],
-        options.map.name,
+        folder.name,
         shown,
     )
     print(f"{target}")

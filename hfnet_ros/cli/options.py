@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from hfnet_ros.config import Config, load_config
+from hfnet_ros.errors import ConfigError, ExtractorMismatchError
 
 Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
@@ -60,10 +62,55 @@ def read_config(options: argparse.Namespace) -> Config:
 
 
 def with_extractor_of(config: Config, extractor_id: str) -> Config:
-    """Return the parameters with the extractor that made a map, named by its identity."""
+    """Return the parameters with the extractor that made a map, named by its identity.
+
+    Raises:
+        ExtractorMismatchError: this program has no such extractor.
+    """
     name = "sift" if extractor_id.startswith("rootsift") else extractor_id.split("-")[0]
-    known = Config.from_dict({"extractor": {"name": name}}).extractor.name
+    try:
+        known = Config.from_dict({"extractor": {"name": name}}).extractor.name
+    except ConfigError:
+        raise ExtractorMismatchError(
+            f"the map was built with '{extractor_id}', an extractor this program does not have; "
+            "update hfnet_ros or build the map anew"
+        ) from None
     return dataclasses.replace(config, extractor=dataclasses.replace(config.extractor, name=known))
+
+
+def check_file_target(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work whose result it shall hold.
+
+    Raises:
+        ConfigError: says why.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise ConfigError(f"{path}: is a folder, expected a file to write")
+    if target.exists() and not target.is_file():
+        return  # a pipe or a device
+    if not target.parent.is_dir():
+        raise ConfigError(f"{path}: the folder {target.parent} does not exist; create it first")
+    _check_permission(path, target.parent)
+
+
+def check_folder_target(path: Path) -> None:
+    """Refuse a folder that cannot be made or written in, before the work.
+
+    Raises:
+        ConfigError: says why.
+    """
+    existing = Path(os.path.realpath(path))
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ConfigError(f"{path}: {existing} is a file, expected a folder to write in")
+    _check_permission(path, existing)
+
+
+def _check_permission(path: Path, folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: no permission to write in {folder}")
 
 
 class ProgressBars:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -211,7 +212,7 @@ class Camera:
         return jacobian
 
     def _undistort_newton(self, target: FloatArray) -> FloatArray:
-        fold = _brown_fold_radius(self.distortion)
+        fold = _brown_fold_radius(tuple(self.distortion.tolist()))
         estimate = target * _radial_start(target, self.distortion, fold)
         for _ in range(_MAX_NEWTON_ITERATIONS):
             residual = self._distort(estimate) - target
@@ -313,9 +314,10 @@ def _radial_start(target: FloatArray, coefficients: FloatArray, fold: float) -> 
     return factors
 
 
-def _brown_fold_radius(coefficients: FloatArray) -> float:
+@lru_cache(maxsize=32)
+def _brown_fold_radius(coefficients: tuple[float, ...]) -> float:
     """Return the radius x/z where the radial part d(r) = r N(r²) / D(r²) stops growing, or inf."""
-    k1, k2, _, _, k3, k4, k5, k6 = np.concatenate([coefficients, np.zeros(8 - len(coefficients))])
+    k1, k2, _, _, k3, k4, k5, k6 = (*coefficients, 0.0, 0.0, 0.0)[:8]
     numerator, denominator = Polynomial([1.0, k1, k2, k3]), Polynomial([1.0, k4, k5, k6])
     doubled = Polynomial([0.0, 2.0])
     growth = (numerator + doubled * numerator.deriv()) * denominator - (

@@ -22,7 +22,7 @@ from hfnet_ros.pose.refinement import refine_on_inliers, rotate_to_map
 from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.types import Correspondences, LocalFeatures, Outcome, Place, PoseEstimate
 
-_MAX_TWIN_KEYPOINTS = 200
+_MAX_TWIN_KEYPOINTS = 150
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
 
 
@@ -64,6 +64,9 @@ class PlacePoseEstimator:
             words = assign_words(visual_map.landmark_descriptors, vocabulary)
             self._order = np.argsort(words, kind="stable")
             self._words = words[self._order]
+        # Sorted by word once, so that a place's landmarks are read nearly in order.
+        self._descriptors = visual_map.landmark_descriptors[self._order]
+        self._xyz = visual_map.landmark_xyz[self._order]
         self._rank = np.empty(visual_map.num_landmarks, np.int32)
         self._rank[self._order] = np.arange(visual_map.num_landmarks, dtype=np.int32)
         consistency = visual_map.consistency
@@ -179,7 +182,7 @@ class PlacePoseEstimator:
             ranks = np.sort(ranks[np.argsort(-counts, kind="stable")[:limit]])
         idxs = self._order[ranks]
         words = None if self._words is None else self._words[ranks]
-        return LandmarkSet(idxs, self._map.landmark_xyz[idxs], self._map.landmark_descriptors[idxs], words)
+        return LandmarkSet(idxs, self._xyz[ranks], self._descriptors[ranks], words)
 
     def _problem(self, correspondences: Correspondences, camera: Camera) -> PoseProblem:
         rows: NDArray[np.int64] = correspondences.landmark_idxs

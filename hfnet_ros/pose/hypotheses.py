@@ -30,12 +30,14 @@ _MIN_ITERATIONS = 100
 _ORBIT_ANGLES_RAD = tuple(np.deg2rad([-24.0, -12.0, 12.0, 24.0]))
 _MAX_SAMPLED_MATCHES = 400
 _WINNER_ITERATIONS, _RIVAL_ITERATIONS = 10, 6
-_CLEAR_MAJORITY = 0.6  # of all matches: a pose beside it on an orbit would have to explain them too
+# Of all matches: another pose would have to explain the same ones, and only a plane's other pose
+# does. A twin place, which would, is looked for separately.
+_CLEAR_MAJORITY = 0.6
 _MAX_RIVAL_MATCHES = 256  # enough to slide into a minimum; the winners are refined on all
 _CONTENDER_RATIO = 0.8
 _MAX_CONTENDERS = 4
 _COPY_RADIUS_PX = 20.0
-_COPY_DIFFERENCE_PX = 0.5
+_COPY_DIFFERENCE_PX = 2.0
 _MAX_PLANE_INLIERS = 400  # enough to fix the two poses of a plane, few enough to be quick
 
 
@@ -92,7 +94,7 @@ def quick_hypothesis(
     if len(problem.correspondences) < MIN_MATCHES:
         return None
     everything = np.ones(len(problem.correspondences), np.bool_)
-    found = _ransac(problem, everything, threshold_px, config.max_iterations // 4, config.seed)
+    found = _ransac(problem, everything, threshold_px, config.max_iterations // 8, config.seed)
     return max(score_hypotheses(problem, found, scale_px), key=lambda best: best.score, default=None)
 
 
@@ -138,11 +140,11 @@ def _rival_starts(
     """Yield starts where another pose might hide: the plane's other pose, and the other matches."""
     inlier = best.residuals < threshold_px
     yield from _plane_poses(problem, inlier)
-    if np.mean(inlier) < _CLEAR_MAJORITY:
-        yield from _orbit_poses(problem, best.map_from_camera, inlier)
-    others = ~inlier
-    if np.count_nonzero(others) >= MIN_MATCHES:
-        yield from _ransac(problem, others, threshold_px, config.max_iterations // 4, config.seed)
+    if np.mean(inlier) > _CLEAR_MAJORITY:
+        return
+    yield from _orbit_poses(problem, best.map_from_camera, inlier)
+    if np.count_nonzero(~inlier) >= MIN_MATCHES:
+        yield from _ransac(problem, ~inlier, threshold_px, config.max_iterations // 4, config.seed)
 
 
 def _ransac(

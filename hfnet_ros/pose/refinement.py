@@ -14,7 +14,7 @@ from hfnet_ros.pose.problem import PoseProblem
 
 FloatArray = NDArray[np.float64]
 
-_STEP_TOLERANCE = 1e-6
+_STEP_TOLERANCE = 1e-5  # m and rad: a hundredth of a pixel
 _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
 
