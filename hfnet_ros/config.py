@@ -1,7 +1,7 @@
 """Every parameter of the package: default, unit, bounds and one sentence, written once.
 
 ROS parameter declarations, the check of YAML files and docs/parameters.md are made from the
-fields below. A parameter's full name is `section.field`, e.g. `pose.ransac_threshold_px`.
+fields below. A parameter's full name is `section.field`, e.g. `pose.ransac_sigmas`.
 """
 
 from __future__ import annotations

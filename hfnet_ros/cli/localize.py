@@ -24,9 +24,10 @@ from hfnet_ros.cli.options import (
     with_extractor_of,
 )
 from hfnet_ros.config import Config
-from hfnet_ros.errors import DatasetError, ImageError
+from hfnet_ros.errors import ConfigError, DatasetError, ImageError
 from hfnet_ros.evaluation.records import QueryResult, RunIdentity, describe_machine
 from hfnet_ros.features.extractor import FeatureExtractor, create_extractor
+from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.visual_map import VisualMap
@@ -41,7 +42,12 @@ def add_verbs(verbs: Any) -> None:
     """Add `localize` and `evaluate`."""
     localize = new_verb(verbs, "localize", "find out where images were taken", _LOCALIZE, _localize)
     localize.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
-    localize.add_argument("--out", type=Path, metavar="FILE", help="write the poses found, TUM format")
+    localize.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the poses found, TUM format; the stamp is the position among the images, from 0",
+    )
     localize.add_argument("--json", type=Path, metavar="FILE", help="write every answer with all its numbers")
     evaluate = new_verb(verbs, "evaluate", "score localization against known poses", _EVALUATE, _evaluate)
     evaluate.add_argument("--images", type=Path, required=True, metavar="DIR", help="query images")
@@ -55,7 +61,10 @@ def add_verbs(verbs: Any) -> None:
     for parser in (localize, evaluate):
         parser.add_argument("--map", type=Path, required=True, metavar="MAP", help="map to localize in")
         parser.add_argument(
-            "--camera", type=Path, required=True, metavar="FILE", help="ROS camera calibration YAML"
+            "--camera",
+            type=Path,
+            metavar="FILE",
+            help="ROS camera calibration YAML (default: the map's own camera)",
         )
         add_config_options(parser, extractor=True)
 
@@ -71,18 +80,32 @@ def open_localizer(
     return visual_map, extractor, Localizer(visual_map, extractor, config)
 
 
+def query_camera(path: Path | None, visual_map: VisualMap) -> Camera:
+    """Return the calibration of a file, or the map's camera where no file is named."""
+    from hfnet_ros.files.camera_yaml import read_camera_yaml
+
+    if path is not None:
+        return read_camera_yaml(path)
+    if len(visual_map.cameras) != 1:
+        raise ConfigError(
+            f"the map was taken with {len(visual_map.cameras)} cameras; name the calibration with --camera"
+        )
+    return visual_map.cameras[0].refined
+
+
 def _localize(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import localize_images
     from hfnet_ros.files.atomic import atomic_file
-    from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.files.tum import StampedPose, write_tum
 
     for target in (options.out, options.json):
         if target:
             check_file_target(target)
-    camera = read_camera_yaml(options.camera)
     config = read_config(options)
-    _, extractor, localizer = open_localizer(options.map, config, extractor_given=bool(options.extractor))
+    visual_map, extractor, localizer = open_localizer(
+        options.map, config, extractor_given=bool(options.extractor)
+    )
+    camera = query_camera(options.camera, visual_map)
     unreadable: list[str] = []
 
     def note(path: Path, error: ImageError) -> None:
@@ -152,18 +175,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.report import write_report
     from hfnet_ros.evaluation.run import localize_images
     from hfnet_ros.evaluation.writers import write_run
-    from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.files.posed_images import pair_images_with_poses
 
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
     check_folder_target(options.out)
-    camera = read_camera_yaml(options.camera)
     posed = pair_images_with_poses(options.images, options.poses)[:: options.every]
     config = read_config(options)
     visual_map, extractor, localizer = open_localizer(
         options.map, config, extractor_given=bool(options.extractor)
     )
+    camera = query_camera(options.camera, visual_map)
     images = [(image.path, image.stamp_ns, image.map_from_camera) for image in posed]
     results = list(tracked(localize_images(localizer, images, camera), "evaluate", len(images)))
     identity = RunIdentity(
@@ -193,8 +215,10 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def describe_map(visual_map: VisualMap, path: Path) -> dict[str, Any]:
     """Return what a report says about the map of a run."""
+    from hfnet_ros.evaluation.run import readable_name
+
     return {
-        "name": path.name,
+        "name": readable_name(path.resolve()),
         "keyframes": visual_map.num_keyframes,
         "landmarks": visual_map.num_landmarks,
         "self_test": dataclasses.asdict(visual_map.consistency),

@@ -182,6 +182,11 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
             f"{consistency.translation_m:.3f} m and {np.rad2deg(consistency.rotation_rad):.2f} deg per axis, "
             f"{consistency.residual_px:.1f} px; this is added to every covariance"
         )
+    else:
+        print(
+            "self-test: none (switched off, or too few keyframes could be held out and localized): covariances "
+            "count the noise of keypoints only, not the map's own error"
+        )
 
 
 def _lens_text(report: dict[str, Any]) -> str:
@@ -208,9 +213,10 @@ def _info(options: argparse.Namespace) -> int:
 def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
     import dataclasses
 
-    lengths = np.bincount(visual_map.observation_landmark_idx, minlength=visual_map.num_landmarks)
+    lengths = np.bincount(visual_map.observation_landmark_idx, minlength=max(visual_map.num_landmarks, 1))
     # The few landmarks seen through windows or mirrors would make every map huge.
-    low, high = np.percentile(visual_map.landmark_xyz, _EXTENT_PERCENTILES, axis=0)
+    points = visual_map.landmark_xyz if visual_map.num_landmarks else np.zeros((1, 3))
+    low, high = np.percentile(points, _EXTENT_PERCENTILES, axis=0)
     consistency = dataclasses.asdict(visual_map.consistency)
     del consistency["pose_covariance"]
     return {
@@ -243,6 +249,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _view(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.map_view import map_view_html, map_view_png
+    from hfnet_ros.evaluation.run import readable_name
     from hfnet_ros.map.map_io import load_map
 
     folder = options.map.resolve()  # `.` has no name
@@ -260,7 +267,7 @@ def _view(options: argparse.Namespace) -> int:
         visual_map.landmark_xyz,
         visual_map.landmark_colors,
         visual_map.keyframe_poses[:, :3],
-        folder.name,
+        readable_name(folder),
         shown,
     )
     print(f"{target}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import chi2
 
 from hfnet_ros.evaluation.drawn_queries import DrawnQueries
 from hfnet_ros.evaluation.metrics import NEES_BAND, POSE_DOF, PoseThreshold, QueryScore, recall
@@ -97,6 +96,8 @@ def draw_nees_histogram(scores: Sequence[QueryScore]) -> str | None:
     counts, _ = np.histogram(np.clip(nees, *_NEES_RANGE), edges)
     smooth = np.geomspace(*_NEES_RANGE, 200)
     log_step = float(np.log(edges[1] / edges[0]))
+    from scipy.stats import chi2
+
     expected = len(nees) * chi2.pdf(smooth, POSE_DOF) * smooth * log_step
     top = 1.08 * max(float(counts.max()), float(expected.max()))
     x = Axis(*_NEES_RANGE, "NEES (squared error over reported covariance)", is_log=True)

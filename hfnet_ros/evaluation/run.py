@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -40,4 +41,9 @@ def localize_images(
                 raise ImageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
             on_error(path, error)
             continue
-        yield QueryResult(path.name, path, stamp_ns, localization, groundtruth)
+        yield QueryResult(readable_name(path), path, stamp_ns, localization, groundtruth)
+
+
+def readable_name(path: Path) -> str:
+    """Return the last part of a path as text; bytes that are no UTF-8, which Linux allows, are escaped."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")

@@ -67,7 +67,7 @@ def with_self_test(
         images: what it was built from, found again by name.
         extractor: the map's extractor.
         config: parameters of mapping and localization.
-        progress: called with stage "self-test".
+        progress: called with stages that begin with "self-test".
 
     Raises:
         ImageError: an image can no longer be read.
@@ -115,7 +115,7 @@ def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe
 
     Args:
         localizer: over a map of the other keyframes.
-        held_out: keyframes in between.
+        held_out: keyframes that it does not contain.
 
     Returns:
         Robust figures; `num_keyframes` is 0, and all else means nothing, when fewer than ten
@@ -126,8 +126,12 @@ def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe
         answer = localizer.localize_features(keyframe.features, keyframe.camera, stamp_ns)
         if answer.estimate is None:
             continue
+        residual = _median_residual(answer, keyframe)
+        if not np.isfinite(residual):
+            _logger.warning("self-test: a held-out keyframe was localized elsewhere; the map has look-alikes")
+            continue
         errors.append(_error_in_camera(answer.estimate.map_from_camera, keyframe.map_from_camera))
-        residuals.append(_median_residual(answer, keyframe))
+        residuals.append(residual)
     if len(errors) < MIN_KEYFRAMES:
         return MapConsistency(0.0, 0.0, 0.0, 0)
     differences = np.stack(errors)

@@ -1,4 +1,4 @@
-"""Bring images into the form networks read, and keypoints back."""
+"""Bring images into the form networks read."""
 
 from __future__ import annotations
 

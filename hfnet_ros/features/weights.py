@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import logging
 import os
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +46,16 @@ def weights_folders() -> list[Path]:
     folders = []
     if os.environ.get("HFNET_ROS_WEIGHTS"):
         folders.append(Path(os.environ["HFNET_ROS_WEIGHTS"]))
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folders.append(Path(cache) / "hfnet_ros" / "weights")
-    folders.append(Path(__file__).resolve().parents[3] / "shared" / "weights")
+    folders.append(_cache_folder())
+    beside_checkout = Path(__file__).resolve().parents[3] / "shared" / "weights"
+    if beside_checkout.is_dir():
+        folders.append(beside_checkout)
     return folders
+
+
+def _cache_folder() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return Path(cache or os.path.expanduser("~/.cache")) / "hfnet_ros" / "weights"  # noqa: PTH111 (never raises)
 
 
 def find_weights(file_name: str, given: str = "") -> Path:
@@ -83,20 +89,23 @@ def fetch_weights(weights: PublishedWeights) -> Path:
     Raises:
         WeightsError: no network, or the file is not one of the known ones.
     """
-    folder = weights_folders()[-2]
+    folder = _cache_folder()
     target = folder / weights.file_name
     try:
         with urllib.request.urlopen(weights.url, timeout=_TIMEOUT_S) as answer:
             content = answer.read()
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise WeightsError(f"{weights.url}: cannot be downloaded: {error}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest not in weights.known_sha256:
         raise WeightsError(
             f"{weights.url}: SHA-256 is {digest}, expected {' or '.join(weights.known_sha256)}; not kept"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(target) as temporary:
-        temporary.write_bytes(content)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(target) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise WeightsError(f"{target}: cannot be written: {error.strerror}") from error
     _logger.info("fetched %s (%s, %s)", target, weights.publisher, weights.licence)
     return target

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
-from hfnet_ros.errors import ExtractorMismatchError, ImageError
+from hfnet_ros.errors import ExtractorMismatchError, ImageError, MapFormatError
 from hfnet_ros.features.aggregation import VladAggregation
 from hfnet_ros.features.extractor import FeatureExtractor
+from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.place_pose import PlacePoseEstimator, PoseAttempt
 from hfnet_ros.localization.timing import StageClock
@@ -84,7 +85,8 @@ class Localizer:
         """Keep small matrix products on one thread.
 
         Handing them to several gains little, and where other programs want the cores too, the
-        threads wait for each other: a factor of fifty was seen.
+        threads wait for each other: a factor of fifty was seen. The limit holds for the whole
+        process while an image is localized.
         """
         return self._thread_pools.limit(limits=1, user_api="blas")
 
@@ -93,7 +95,11 @@ class Localizer:
             return []
         descriptor = features.global_descriptor
         if descriptor is None:
-            assert self._aggregation is not None, "a map of this extractor carries its aggregation"
+            if self._aggregation is None:
+                raise MapFormatError(
+                    f"the map holds no vocabulary, which extractor '{self._extractor.extractor_id}' needs to find "
+                    "prior frames; build the map anew"
+                )
             descriptor = self._aggregation.describe(features)
         hits = self._index.search(descriptor, self._config.retrieval.num_prior_frames)
         return group_into_places(hits, self._map.covisibility, self._config.retrieval.min_shared_landmarks)
@@ -149,6 +155,7 @@ class Localizer:
 
 
 def _check_size(frame: Frame) -> None:
+    check_image(frame.image)
     height, width = frame.image.shape[:2]
     if (width, height) != frame.camera.size_wh:
         raise ImageError(

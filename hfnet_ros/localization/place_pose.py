@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from hfnet_ros.pose.refinement import refine_on_inliers, rotate_to_map
 from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.types import Correspondences, LocalFeatures, Outcome, Place, PoseEstimate
 
+_VIEW_MARGIN = 0.1  # of the image's width and height
 _MAX_TWIN_KEYPOINTS = 150
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
 
@@ -103,8 +105,7 @@ class PlacePoseEstimator:
             attempt = self._estimate_and_verify(problem)
             if attempt.outcome is not Outcome.LOCALIZED or attempt.estimate is None:
                 return attempt
-            anywhere = self._landmarks_of([place, *others]) if others else landmarks
-            return self._refuse_twin(attempt, attempt.estimate, problem, query, anywhere)
+            return self._refuse_twin(attempt, attempt.estimate, problem, query, [place, *others])
 
     def _estimate_and_verify(self, problem: PoseProblem) -> PoseAttempt:
         scale_px = problem.pixels(self._scale_px)
@@ -140,7 +141,7 @@ class PlacePoseEstimator:
         estimate: PoseEstimate,
         problem: PoseProblem,
         query: LocalFeatures,
-        landmarks: LandmarkSet,
+        places: Sequence[Place],
     ) -> PoseAttempt:
         """Ask whether the same keypoints fit as well with everything in view of the pose taken away.
 
@@ -152,7 +153,8 @@ class PlacePoseEstimator:
         asked = LocalFeatures(
             query.keypoints[keypoints], query.scores[keypoints], query.descriptors[keypoints]
         )
-        correspondences = self._matcher.match(asked, _out_of_view(landmarks, pose, problem.camera))
+        unseen = self._landmarks_of(places, unseen_from=(pose, problem.camera))
+        correspondences = self._matcher.match(asked, unseen)
         elsewhere = self._problem(correspondences, problem.camera)
         scale_px = problem.pixels(self._scale_px)
         twin = quick_hypothesis(elsewhere, self._config.pose, problem.pixels(self._threshold_px), scale_px)
@@ -166,16 +168,21 @@ class PlacePoseEstimator:
         reason = f"the inliers fit another place {ratio:.2f} times as well, {limit:.2f} allowed"
         return dataclasses.replace(attempt, outcome=Outcome.ILL_CONDITIONED, reason=reason, scores=scores)
 
-    def _landmarks_of(self, places: Sequence[Place]) -> LandmarkSet:
+    def _landmarks_of(
+        self, places: Sequence[Place], unseen_from: tuple[Rigid3, Camera] | None = None
+    ) -> LandmarkSet:
         """Return the landmarks that the places' frames see, sorted by visual word.
 
-        When there are too many, those that most frames see are kept.
+        Those in view of `unseen_from` are left out. When there are still too many, those that
+        most frames see are kept.
         """
         frames = [keyframe_idx for place in places for keyframe_idx in place.keyframe_idxs]
         seen = self._rank[np.concatenate([self._map.landmarks_seen_by(frame) for frame in frames])]
         mask = np.zeros(self._map.num_landmarks, np.bool_)
         mask[seen] = True
         ranks = np.flatnonzero(mask)
+        if unseen_from is not None:
+            ranks = ranks[~_in_view(self._xyz[ranks], *unseen_from)]
         limit = self._config.matching.max_landmarks
         if len(ranks) > limit:
             counts = np.bincount(seen, minlength=self._map.num_landmarks)[ranks]
@@ -196,16 +203,29 @@ class PlacePoseEstimator:
         )
 
 
-def _out_of_view(landmarks: LandmarkSet, map_from_camera: Rigid3, camera: Camera) -> LandmarkSet:
-    """Return the landmarks that a camera there does not look at, walls or not."""
-    points = (landmarks.xyz - map_from_camera.translation) @ map_from_camera.rotation
-    depth = np.maximum(points[:, 2], 1e-9)
-    slopes = points[:, :2] / depth[:, None]
-    # The lens is left out: a frustum around the image is all that is needed.
-    corner = np.array(camera.size_wh) / camera.focal
-    in_view = (points[:, 2] > 0.0) & (
-        np.abs(slopes - (0.5 - camera.center / camera.size_wh) * corner) < 0.6 * corner
-    ).all(axis=1)
-    kept = ~in_view
-    words = None if landmarks.words is None else landmarks.words[kept]
-    return LandmarkSet(landmarks.idxs[kept], landmarks.xyz[kept], landmarks.descriptors[kept], words)
+def _in_view(points_map: NDArray[np.float64], map_from_camera: Rigid3, camera: Camera) -> NDArray[np.bool_]:
+    """Tell which points [N, 3] a camera there looks at, walls or not."""
+    low, high = _view_bounds(camera)
+    points = (points_map - map_from_camera.translation) @ map_from_camera.rotation
+    slopes = points[:, :2] / np.maximum(points[:, 2], 1e-9)[:, None]
+    return (points[:, 2] > 0.0) & (slopes > low).all(axis=1) & (slopes < high).all(axis=1)
+
+
+@lru_cache(maxsize=8)
+def _view_bounds(camera: Camera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the smallest and largest x/z, y/z [2] in a camera's image, with a margin.
+
+    A lens whose border no ray reaches sees everything in front of it.
+    """
+    right, bottom = np.array(camera.size_wh) - 1.0
+    along = np.linspace(0.0, 1.0, 17)
+    border = np.concatenate(
+        [np.stack([along * right, np.full(17, y)], axis=1) for y in (0.0, bottom)]
+        + [np.stack([np.full(17, x), along * bottom], axis=1) for x in (0.0, right)]
+    )
+    slopes = camera.undistort(border)
+    if not np.isfinite(slopes).all():
+        return np.full(2, -np.inf), np.full(2, np.inf)
+    low, high = slopes.min(axis=0), slopes.max(axis=0)
+    margin = _VIEW_MARGIN * (high - low)
+    return low - margin, high + margin

@@ -13,13 +13,13 @@ from hfnet_ros.matching.mutual_nearest import mutual_nearest
 from hfnet_ros.matching.visual_words import mutual_nearest_in_words
 from hfnet_ros.types import Correspondences, LocalFeatures
 
-_SAME_PLACE_FRACTION = 0.01  # of a landmark's distance: triangulated twice, not two places
+_SAME_PLACE_FRACTION = 0.01  # of the extent of the landmarks: triangulated twice, not two places
 _NUM_RIVALS = 8  # most similar landmarks among which a second place is looked for
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkSet:
-    """The landmarks of one place, as rows of the map.
+    """Landmarks to match with, as rows of the map.
 
     Attributes:
         idxs: [L] int64 rows in the map.

@@ -28,12 +28,12 @@ FloatArray = NDArray[np.float64]
 MIN_MATCHES = 6
 _MIN_ITERATIONS = 100
 _ORBIT_ANGLES_RAD = tuple(np.deg2rad([-24.0, -12.0, 12.0, 24.0]))
-_MAX_SAMPLED_MATCHES = 400
-_WINNER_ITERATIONS, _RIVAL_ITERATIONS = 10, 6
+_MAX_SAMPLED_MATCHES = 300
+_WINNER_ITERATIONS, _RIVAL_ITERATIONS = 8, 6
 # Of all matches: another pose would have to explain the same ones, and only a plane's other pose
 # does. A twin place, which would, is looked for separately.
 _CLEAR_MAJORITY = 0.6
-_MAX_RIVAL_MATCHES = 256  # enough to slide into a minimum; the winners are refined on all
+_MAX_RIVAL_MATCHES = 192  # enough to slide into a minimum; the winners are refined on all
 _CONTENDER_RATIO = 0.8
 _MAX_CONTENDERS = 4
 _COPY_RADIUS_PX = 20.0

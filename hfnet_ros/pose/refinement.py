@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 _STEP_TOLERANCE = 1e-5  # m and rad: a hundredth of a pixel
 _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
+_MIN_SIGMA_PX = 0.1
 
 
 def refine_robustly(
@@ -117,7 +118,8 @@ def refine_on_inliers(
         unit_covariance = np.linalg.inv(rows.T @ rows)
     except np.linalg.LinAlgError:
         return None
-    variance = squared / (2 * count - 6)
+    # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
+    variance = max(squared / (2 * count - 6), _MIN_SIGMA_PX**2)
     return LeastSquaresPose(estimate, unit_covariance * variance, inlier, float(np.sqrt(squared / count)))
 
 

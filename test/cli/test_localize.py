@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -65,7 +67,7 @@ def test_an_image_of_nothing_gets_an_outcome_and_no_pose(run, built, query, tmp_
 
 def test_an_image_looks_the_same_in_every_kind_of_file(run, built, query, tmp_path):
     original = cv2.imread(str(query.files[2]), cv2.IMREAD_COLOR)
-    alpha = np.full(original.shape[:2] + (1,), 128, np.uint8)
+    alpha = np.full((*original.shape[:2], 1), 128, np.uint8)
     kinds = {
         "original.png": original,
         "gray.png": cv2.cvtColor(original, cv2.COLOR_BGR2GRAY),
@@ -202,6 +204,19 @@ def test_evaluate_prints_figures_and_where_the_report_is(run, built, query, tmp_
     with (tmp_path / "a" / "b" / "queries.csv").open(newline="") as file:
         names = [row["name"] for row in csv.DictReader(file)]
     assert names == [file.name for file in query.files[::3]]
+
+
+def test_names_that_are_no_text_are_escaped(run, built, short, tmp_path):
+    strange = tmp_path / os.fsdecode(b"w\xff.map")
+    shutil.copytree(built.path, strange)
+    short.files[0].rename(short.images / os.fsdecode(b"0\xff.jpg"))
+    out, page = tmp_path / "report", tmp_path / "map.html"
+    assert run("evaluate", "--map", strange, *short.options(), "--out", out).status == 0
+    with (out / "queries.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["name"] for row in csv.DictReader(file)} >= {"0\\xff.jpg", "000001.jpg"}
+    assert json.loads((out / "results.json").read_text())["map"]["name"] == "w\\xff.map"
+    assert (out / "report.html").is_file()
+    assert run("map", "view", strange, "--out", page).status == 0
 
 
 def test_the_demo_maps_localizes_and_reports(run, monkeypatch, tmp_path):

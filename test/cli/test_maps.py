@@ -154,6 +154,7 @@ def test_view_refuses_other_kinds_of_files_and_missing_folders(run, built, tmp_p
 def test_every_takes_every_nth_image(run, mapping, kit, tmp_path):
     answer = run("map", "build", *mapping.options(), "--out", tmp_path / "m", "--every", 3, *kit.FAST)
     assert (answer.status, answer.err) == (0, "")
+    assert answer.lines[-1].startswith("self-test: none"), "switched off, and that is said"
     built = load_map(tmp_path / "m")
     assert list(built.keyframe_names) == [file.name for file in mapping.files[::3]]
     # Names, stamps and poses must have been thinned together.

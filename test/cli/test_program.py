@@ -129,17 +129,17 @@ def test_results_that_cannot_be_printed_are_an_error():
     assert done.stderr == "hfnet-ros: error: system: No space left on device\n"
 
 
-def test_a_file_name_that_is_no_text_is_printed_as_it_is(built, query, tmp_path):
-    strange = tmp_path / os.fsdecode(b"w\xff.jpg")
-    strange.write_bytes(query.files[0].read_bytes())
+def test_a_map_whose_name_is_no_text_is_printed_as_it_is(built, tmp_path):
+    strange = tmp_path / os.fsdecode(b"w\xff.map")
+    strange.symlink_to(built.path)
     done = subprocess.run(
-        [*PROGRAM, "localize", "--map", built.path, "--camera", query.camera, strange],
+        [*PROGRAM, "map", "verify", strange],
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
         capture_output=True,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(b"w\xff.jpg: LOCALIZED")
+    assert done.stdout == os.fsencode(strange) + b": sound\n"
 
 
 def test_params_prints_the_file_of_defaults(run, tmp_path):
