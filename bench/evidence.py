@@ -38,8 +38,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     camera = read_camera_yaml(options.camera)
+    everything = np.inf
     open_limits = dataclasses.replace(
-        VerificationConfig(), min_evidence=0.0, max_rival_ratio=1.0, max_twin_ratio=1.0
+        VerificationConfig(),
+        min_evidence=-everything,
+        min_inliers=4,
+        max_rival_ratio=everything,
+        max_twin_ratio=everything,
+        max_rematch_ratio=everything,
+        max_translation_sigma_m=everything,
+        max_rotation_sigma_deg=everything,
     )
     config = dataclasses.replace(Config(), verification=open_limits)
     _, _, localizer = open_localizer(options.map, config, extractor_given=False)
@@ -92,6 +100,10 @@ def _passes(answer: Localization, limits: VerificationConfig) -> bool:
         and scores["evidence"] >= limits.min_evidence
         and scores["rival_ratio"] <= limits.max_rival_ratio
         and scores["twin_ratio"] <= limits.max_twin_ratio
+        and scores["rematch_ratio"] <= limits.max_rematch_ratio
+        and scores["inliers"] >= limits.min_inliers
+        and scores["sigma_translation_m"] <= limits.max_translation_sigma_m
+        and scores["sigma_rotation_deg"] <= limits.max_rotation_sigma_deg
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import time
 from pathlib import Path
 
@@ -46,11 +45,14 @@ def main() -> None:
     print(
         f"first answer {time.perf_counter() - STARTED:.2f} s after start (with reading {len(frames)} images)"
     )
+    network_s = _watch_network(extractor)
     runs = []
     for _ in range(options.repeat):
+        network_s.clear()
         answers = [localizer.localize(frame) for frame in frames]
-        runs.append([[answer.timings_s[stage] * 1e3 for stage in STAGES] for answer in answers])
-    network_ms = _network_alone(extractor, frames)
+        times_ms = [[answer.timings_s[stage] * 1e3 for stage in STAGES] for answer in answers]
+        network_ms = [seconds * 1e3 for seconds in network_s] or [float("nan")] * len(frames)
+        runs.append([[*row, network] for row, network in zip(times_ms, network_ms, strict=True)])
     times = np.median(np.array(runs), axis=0)
     found = np.array([answer.outcome is Outcome.LOCALIZED for answer in answers])
     for name, chosen in (
@@ -59,41 +61,37 @@ def main() -> None:
         ("not localized", ~found),
     ):
         if chosen.any():
-            _print_table(name, times[chosen], network_ms)
+            _print_table(name, times[chosen])
     print(f"{extractor.backend}, {options.threads} threads; peak memory {_peak_memory_mb():.0f} MB")
 
 
-def _network_alone(extractor, frames) -> float:
-    """Median time of the engine's run alone, in ms, interleaved with the rest as in a query."""
-    engines = getattr(extractor, "_engines", {})
-    if not engines:
-        return float("nan")
-    engine = next(iter(engines.values()))
-    original, seconds = engine.run, []
+def _watch_network(extractor) -> list[float]:
+    """Note the seconds of every run of the network from now on."""
+    seconds: list[float] = []
+    for engine in getattr(extractor, "_engines", {}).values():
+        engine.run = _timed(engine.run, seconds)
+    return seconds
 
+
+def _timed(run, seconds: list[float]):
     def timed(inputs):
         start = time.perf_counter()
-        outputs = original(inputs)
+        outputs = run(inputs)
         seconds.append(time.perf_counter() - start)
         return outputs
 
-    engine.run = timed
-    for frame in frames:
-        extractor.extract(frame.image)
-    engine.run = original
-    return statistics.median(seconds) * 1e3
+    return timed
 
 
-def _print_table(name: str, times: np.ndarray, network_ms: float) -> None:
-    rest = times[:, STAGES.index("total")] - network_ms
-    print(f"\n{name}: {len(times)} images; network {network_ms:.1f} ms")
+def _print_table(name: str, times: np.ndarray) -> None:
+    total, network = times[:, STAGES.index("total")], times[:, -1]
+    rows = [*((stage, times[:, index]) for index, stage in enumerate(STAGES)), ("network alone", network)]
+    rows.append(("all but the network", total - network))
+    print(f"\n{name}: {len(times)} images")
     print(f"  {'stage':24s} {'p50':>7s} {'p95':>7s} {'p99':>7s} ms   share of the total")
-    total = times[:, -1].mean()
-    for index, stage in enumerate(STAGES):
-        p50, p95, p99 = np.percentile(times[:, index], [50, 95, 99])
-        print(f"  {stage:24s} {p50:7.1f} {p95:7.1f} {p99:7.1f}      {times[:, index].mean() / total:4.0%}")
-    p50, p95, p99 = np.percentile(rest, [50, 95, 99])
-    print(f"  {'all but the network':24s} {p50:7.1f} {p95:7.1f} {p99:7.1f}      {rest.mean() / total:4.0%}")
+    for label, values in rows:
+        p50, p95, p99 = np.percentile(values, [50, 95, 99])
+        print(f"  {label:24s} {p50:7.1f} {p95:7.1f} {p99:7.1f}      {values.mean() / total.mean():4.0%}")
 
 
 def _peak_memory_mb() -> float:

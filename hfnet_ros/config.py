@@ -69,7 +69,7 @@ class RetrievalConfig:
     """How prior frames are found and grouped."""
 
     num_prior_frames: int = parameter(
-        30,
+        25,
         "Keyframes retrieved per image: with 10 nearly all strongly turned views are lost, with 20 a few.",
         low=1,
         high=500,

@@ -108,6 +108,13 @@ def test_the_camera_of_a_query_may_differ_from_that_of_the_map(run, built, query
     assert found.map_from_camera.translation_to(truth[2]) < 0.1
 
 
+def test_without_a_calibration_the_camera_of_the_map_is_meant(run, built, query, tmp_path):
+    given, own = tmp_path / "given.tum", tmp_path / "own.tum"
+    assert localize(run, built, query, query.files[:2], "--out", given).status == 0
+    assert run("localize", "--map", built.path, *query.files[:2], "--out", own).status == 0
+    assert own.read_text() == given.read_text()
+
+
 def test_answers_can_go_into_a_device(run, built, query):
     assert localize(run, built, query, query.files[:1], "--out", "/dev/null").status == 0
 
