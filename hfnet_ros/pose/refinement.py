@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.problem import PoseProblem
 
@@ -190,7 +191,4 @@ def rotate_to_map(camera_covariance: FloatArray, map_from_camera: Rigid3) -> Flo
     With R_est = R exp(-omega) and c_est = c - R delta (first order) the errors in the map are
     tau = -R delta and phi = -R omega: both signs cancel.
     """
-    turn = np.zeros((6, 6))
-    turn[:3, :3] = turn[3:, 3:] = map_from_camera.rotation
-    rotated = turn @ camera_covariance @ turn.T
-    return 0.5 * (rotated + rotated.T)
+    return rotate_covariance(camera_covariance, map_from_camera)
