@@ -99,7 +99,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correspondences:
-    """2D-3D matches of one query against the landmarks of one place.
+    """2D-3D matches of one query against landmarks of the map.
 
     Attributes:
         points2d: [M, 2] float64, px.

@@ -18,7 +18,7 @@ from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher, LandmarkSet, MutualNearestMatcher
 from hfnet_ros.matching.visual_words import assign_words
 from hfnet_ros.pose.hypotheses import MIN_MATCHES, gather_hypotheses, quick_hypothesis
-from hfnet_ros.pose.problem import PoseProblem, make_problem
+from hfnet_ros.pose.problem import PoseProblem, make_problem, robust_score
 from hfnet_ros.pose.refinement import refine_on_inliers, rotate_to_map
 from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.types import Correspondences, LocalFeatures, Outcome, Place, PoseEstimate
@@ -159,7 +159,7 @@ class PlacePoseEstimator:
         scale_px = problem.pixels(self._scale_px)
         twin = quick_hypothesis(elsewhere, self._config.pose, problem.pixels(self._threshold_px), scale_px)
         residuals = problem.residuals(pose)[mask][:_MAX_TWIN_KEYPOINTS]
-        own_score = float(np.sum(1.0 / (1.0 + (residuals / scale_px) ** 2) ** 2))
+        own_score = robust_score(residuals, scale_px)
         ratio = 0.0 if twin is None else twin.score / max(own_score, 1e-9)
         scores = {**attempt.scores, "rematch_ratio": ratio}
         limit = self._config.verification.max_rematch_ratio

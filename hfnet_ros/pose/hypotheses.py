@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.pose.problem import PoseProblem
+from hfnet_ros.pose.problem import PoseProblem, robust_score
 from hfnet_ros.pose.refinement import refine_robustly
 
 FloatArray = NDArray[np.float64]
@@ -106,7 +106,7 @@ def score_hypotheses(
     iterations = _WINNER_ITERATIONS if max_matches is None else _RIVAL_ITERATIONS
     for refined in refine_robustly(problem, starts, scale_px, iterations, max_matches):
         residuals = np.where(problem.recognizable(refined), problem.residuals(refined), np.inf)
-        score = float(np.sum(1.0 / (1.0 + (residuals / scale_px) ** 2) ** 2))
+        score = robust_score(residuals, scale_px)
         hypotheses.append(Hypothesis(refined, residuals, score))
     return hypotheses
 

@@ -17,6 +17,11 @@ REFERENCE_FOCAL_PX = 525.0  # pixel parameters are stated for this focal length
 _FAR_AWAY_PX = 1e6
 
 
+def robust_score(residuals: FloatArray, scale_px: float) -> float:
+    """Return the sum over matches of 1 / (1 + e^2 / c^2)^2: one for a perfect match, none far away."""
+    return float(np.sum(1.0 / (1.0 + (residuals / scale_px) ** 2) ** 2))
+
+
 @dataclass(frozen=True, eq=False)
 class PoseProblem:
     """2D-3D matches of one image, with the lens taken out and what is known of each landmark.

@@ -13,7 +13,7 @@ from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance
 from hfnet_ros.pose.evidence import THRESHOLDS_PX, chance_evidence
 from hfnet_ros.pose.hypotheses import Hypothesis
-from hfnet_ros.pose.problem import PoseProblem
+from hfnet_ros.pose.problem import PoseProblem, robust_score
 from hfnet_ros.pose.refinement import LeastSquaresPose
 from hfnet_ros.types import Outcome
 
@@ -147,10 +147,7 @@ def _compare_rivals(
         if hypothesis.differs_from(best, _SAME_POSE_DEPTH_FRACTION * depth, _SAME_POSE_ANGLE_RAD)
     ]
     rival_ratio = max((rival.score / best.score for rival in rivals), default=0.0)
-    left_over = [
-        float(np.sum(1.0 / (1.0 + (rival.residuals[~close] / scale_px) ** 2) ** 2)) / best.score
-        for rival in rivals
-    ]
+    left_over = [robust_score(rival.residuals[~close], scale_px) / best.score for rival in rivals]
     return rival_ratio, max(left_over, default=0.0)
 
 
