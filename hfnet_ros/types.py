@@ -155,6 +155,13 @@ class Outcome(str, Enum):
     ILL_CONDITIONED = "ILL_CONDITIONED"
 
 
+class Search(str, Enum):
+    """Where prior frames were sought: near the predicted pose, or in the whole map."""
+
+    PRIOR = "prior"
+    GLOBAL = "global"
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The numbers behind an Outcome, for the place that came furthest.
@@ -180,6 +187,7 @@ class Localization:
 
     Attributes:
         timings_s: seconds per stage: extract, retrieve, match, pose, total.
+        search: where the answer was found, or the last place it was looked for.
     """
 
     stamp_ns: int
@@ -189,8 +197,104 @@ class Localization:
     evidence: Evidence
     timings_s: Mapping[str, float]
     correspondences: Correspondences | None = None
+    search: Search = Search.GLOBAL
 
     def __post_init__(self) -> None:
         """Refuse a pose without success and a success without a pose."""
         if (self.estimate is not None) != (self.outcome is Outcome.LOCALIZED):
             raise ValueError(f"outcome {self.outcome.value} contradicts estimate {self.estimate!r}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PosePrior:
+    """Where the camera is expected; narrows the search, never the answer.
+
+    Attributes:
+        map_from_camera: expected pose of the optical frame.
+        covariance: [6, 6] in the order and axes of `PoseEstimate.covariance`.
+    """
+
+    map_from_camera: Rigid3
+    covariance: NDArray[np.float64]
+
+
+class Verdict(str, Enum):
+    """Whether the robot may use a fix. Only ACCEPTED ones are published."""
+
+    ACCEPTED = "ACCEPTED"
+    REJECTED_INNOVATION = "REJECTED_INNOVATION"
+    AWAITING_AGREEMENT = "AWAITING_AGREEMENT"
+    NO_ODOMETRY = "NO_ODOMETRY"
+    NO_EXTRINSIC = "NO_EXTRINSIC"
+
+
+class TrackingState(str, Enum):
+    """What is known of the robot's position."""
+
+    LOST = "LOST"
+    TRACKING = "TRACKING"
+    STALE = "STALE"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GateDecision:
+    """The verdict on one fix and the numbers behind it.
+
+    Attributes:
+        reason: one sentence: what was found and what was needed.
+        mahalanobis_sq: squared length of the innovation in standard deviations; None without a
+            prediction, as are the next two.
+        threshold: chi-square quantile it may not exceed.
+        innovation: [6] fix minus prediction, x y z (m) rx ry rz (rad), axes of the map.
+        dof: degrees of freedom of the quantile.
+    """
+
+    verdict: Verdict
+    reason: str
+    mahalanobis_sq: float | None = None
+    threshold: float | None = None
+    innovation: NDArray[np.float64] | None = None
+    dof: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Belief:
+    """What all accepted fixes and odometry together say.
+
+    Attributes:
+        stamp_ns: time it is valid at.
+        map_from_base: pose of the robot.
+        covariance: [6, 6] of it, x y z rx ry rz, axes of the map; grows while no fix comes.
+        map_from_odom: what REP-105 calls map->odom, smoothed; None without odometry.
+    """
+
+    stamp_ns: int
+    map_from_base: Rigid3
+    covariance: NDArray[np.float64]
+    map_from_odom: Rigid3 | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relocalization:
+    """All that one image changed.
+
+    Attributes:
+        decision: present if and only if the image was LOCALIZED.
+        map_from_base: the fix as a pose of the robot; None unless LOCALIZED with known mounting.
+        base_covariance: [6, 6] of it.
+        state: what is known of the position after this image.
+        belief: None while LOST.
+        relocated: this fix replaced a position that was given up.
+        age_s: since the last accepted fix; None if there was none.
+        distance_m: travelled since then by odometry; None where unknown.
+    """
+
+    localization: Localization
+    decision: GateDecision | None
+    map_from_base: Rigid3 | None
+    base_covariance: NDArray[np.float64] | None
+    state: TrackingState
+    belief: Belief | None
+    relocated: bool = False
+    age_s: float | None = None
+    distance_m: float | None = None

@@ -29,8 +29,8 @@ def test_every_parameter_says_what_it_is(section, entry):
     assert set(meta) == {"sentence", "unit", "low", "high", "choices"}
     assert re.fullmatch(r"[A-Z].{15,}\.", meta["sentence"]), "one sentence, from a capital to a full stop"
     assert type(entry.default) in (bool, int, float, str), "a type that a ROS parameter can have"
-    suffix = re.search(r"_(px|deg|m|s|hz)$", entry.name)
-    assert meta["unit"] == (suffix[1] if suffix else "")
+    suffix = re.search(r"_(px|deg|m_s|deg_s|m|s|hz)$", entry.name)
+    assert meta["unit"] == ({"hz": "Hz"}.get(suffix[1], suffix[1].replace("_s", "/s")) if suffix else "")
 
 
 @pytest.mark.parametrize(("section", "entry"), PARAMETERS)

@@ -15,17 +15,18 @@ PACKAGE = Path(hfnet_ros.__file__).parent
 LAYERS = {
     "errors": 1, "geometry": 1,
     "types": 2, "config": 2,
-    "files": 3,
+    "files": 3, "messages": 3,
     "inference": 4, "map": 4, "scene": 4,
     "features": 5, "retrieval": 5, "matching": 5, "pose": 5,
     "localization": 6, "mapping": 6,
-    "cli": 7, "__main__": 7, "ros": 7, "dds": 7, "evaluation": 7, "training": 7,
+    "node": 7,
+    "cli": 8, "__main__": 8, "ros": 8, "dds": 8, "evaluation": 8, "training": 8,
 }  # fmt: skip
-OUTERMOST = 7
+OUTERMOST = 8
 COMMAND_LINE = ("cli", "__main__")
 
 # Within a layer nothing imports a neighbour, but for these.
-NEIGHBOURS = {("geometry", "errors"), ("types", "config")}
+NEIGHBOURS = {("geometry", "errors"), ("types", "config"), ("messages", "files")}
 
 # What is generated beside the package by a ROS build.
 GENERATED = ("msg", "srv")
