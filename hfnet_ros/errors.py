@@ -46,3 +46,29 @@ class WeightsError(EngineError):
 
 class BagError(HfnetRosError):
     """A bag is missing, damaged or lacks a topic."""
+
+
+class MessageError(HfnetRosError, ValueError):
+    """A ROS message holds what cannot be used: not a number, no rotation, a time out of range."""
+
+
+class TransformError(HfnetRosError):
+    """The transform between two frames is not known at the time asked for, or cannot be used.
+
+    Attributes:
+        ahead_s: how far the time asked for lies after the newest data, s, so that waiting may help;
+            None where the reason is another one.
+    """
+
+    def __init__(self, message: str, ahead_s: float | None = None) -> None:
+        """Keep the message and how much newer the data would have to be."""
+        super().__init__(message)
+        self.ahead_s = ahead_s
+
+
+class InputError(HfnetRosError):
+    """Numbers from outside mean nothing: not finite, not a rotation, not a covariance."""
+
+
+class DdsError(HfnetRosError):
+    """The DDS transport is missing, misconfigured, or a name, type or peer is not what was expected."""

@@ -56,12 +56,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def read_image(path: str | os.PathLike[str]) -> ImageArray:
-    """Read an image file as [H, W] gray or [H, W, 3] BGR, uint8.
-
-    Transparency is dropped and palettes are looked up. Of 16-bit samples the upper 8 bits are
-    kept: a fixed factor, so equal light stays equal from image to image (a camera that
-    fills only 12 of the 16 bits comes out dark; convert its files first). The EXIF
-    orientation is ignored, because a calibration belongs to the pixels as they are stored.
+    """Read an image file as [H, W] gray or [H, W, 3] BGR, uint8; see `decode_image`.
 
     Raises:
         ImageError: the file is missing, empty, cut off, damaged, not an image, or has
@@ -72,23 +67,41 @@ def read_image(path: str | os.PathLike[str]) -> ImageArray:
         data = file.read_bytes()
     except OSError as error:
         raise ImageError(f"{file}: cannot be read: {error.strerror}; expected an image file") from error
+    try:
+        return decode_image(data)
+    except ImageError as error:
+        raise ImageError(f"{file}: {error}; copy or export the file again") from error
+
+
+def decode_image(data: bytes) -> ImageArray:
+    """Decode the bytes of an image file as [H, W] gray or [H, W, 3] BGR, uint8.
+
+    Transparency is dropped and palettes are looked up. Of 16-bit samples the upper 8 bits are
+    kept: a fixed factor, so equal light stays equal from image to image (a camera that
+    fills only 12 of the 16 bits comes out dark; convert its files first). The EXIF
+    orientation is ignored, because a calibration belongs to the pixels as they are stored.
+
+    Raises:
+        ImageError: the bytes are none, cut off, damaged, not an image, or hold samples other
+            than 8- and 16-bit integers. A JPEG damaged in its middle still decodes, wrongly.
+    """
     defect = _find_defect(data)
     if defect:
-        raise ImageError(_describe(file, data, defect))
+        raise ImageError(_describe(data, defect))
     try:
         decoded = cv2.imdecode(
             np.frombuffer(data, dtype=np.uint8),
             cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION,
         )
     except cv2.error as error:
-        raise ImageError(_describe(file, data, f"cannot be decoded ({error.err})")) from error
+        raise ImageError(_describe(data, f"cannot be decoded ({error.err})")) from error
     if decoded is None:
-        raise ImageError(_describe(file, data, "cannot be decoded: damaged or not an image"))
+        raise ImageError(_describe(data, "cannot be decoded: damaged or not an image"))
     image: NDArray[Any] = np.asarray(decoded)
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:
-        raise ImageError(f"{file}: found {image.dtype} samples, expected 8- or 16-bit integers; convert it")
+        raise ImageError(f"found {image.dtype} samples, expected 8- or 16-bit integers")
     return image
 
 
@@ -108,9 +121,9 @@ def to_gray(image: ImageArray) -> ImageArray:
     )
 
 
-def _describe(file: Path, data: bytes, defect: str) -> str:
+def _describe(data: bytes, defect: str) -> str:
     start = data[:8].hex(" ") if data else "none"
-    return f"{file}: {defect}; found {len(data)} bytes, the first {start}; copy or export the file again"
+    return f"{defect}; found {len(data)} bytes, the first {start}"
 
 
 def _find_defect(data: bytes) -> str:

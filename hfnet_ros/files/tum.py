@@ -75,14 +75,21 @@ def read_tum(path: str | os.PathLike[str]) -> tuple[StampedPose, ...]:
     return tuple(poses)
 
 
-def write_tum(path: str | os.PathLike[str], poses: Iterable[StampedPose]) -> None:
+def write_tum(
+    path: str | os.PathLike[str], poses: Iterable[StampedPose], name: str = "map_from_camera"
+) -> None:
     """Write a trajectory that `read_tum` and evo read; replaced as a whole or not at all.
+
+    Args:
+        path: file to create or replace.
+        poses: in order of time.
+        name: what the comment line calls the poses.
 
     Raises:
         DatasetError: a pose is not finite or the stamps do not increase.
         OSError: the file cannot be written; what was there before stays.
     """
-    lines = [f"# {_FIELDS} : map_from_camera, m"]
+    lines = [f"# {_FIELDS} : {name}, m"]
     previous_ns: int | None = None
     for number, pose in enumerate(poses, start=1):
         values = [*pose.map_from_camera.translation.tolist(), *pose.map_from_camera.quat_xyzw.tolist()]

@@ -25,6 +25,10 @@ class MessageFactory(Protocol):
         """Return what a field of type uint8[] takes, with the bytes of an array."""
         ...
 
+    def byte(self, value: int) -> Any:
+        """Return what a field of type `byte` takes: rosbags an int, rclpy bytes of length one."""
+        ...
+
 
 @lru_cache(maxsize=1)
 def ros_typestore() -> Typestore:
@@ -60,21 +64,25 @@ class RosbagsMessages:
         """
         values = {
             name: fields.pop(name) if name in fields else self._default(kind)
-            for name, kind in self.store.fielddefs[_stored(type_name)][1]
+            for name, kind in self.store.fielddefs[stored_name(type_name)][1]
         }
-        return self.store.types[_stored(type_name)](**values, **fields)
+        return self.store.types[stored_name(type_name)](**values, **fields)
 
     def byte_sequence(self, array: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Return the bytes of an array, uncopied where it is contiguous."""
         return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
+    def byte(self, value: int) -> int:
+        """Return the number itself."""
+        return value
+
     def serialize(self, message: Any, type_name: str) -> bytes:
         """Return a message as little-endian CDR with its four bytes of header."""
-        return bytes(self.store.serialize_cdr(message, _stored(type_name)))
+        return bytes(self.store.serialize_cdr(message, stored_name(type_name)))
 
     def deserialize(self, cdr: bytes | memoryview, type_name: str) -> Any:
         """Return the message of CDR bytes; array fields may be views into them."""
-        return self.store.deserialize_cdr(cdr, _stored(type_name))
+        return self.store.deserialize_cdr(cdr, stored_name(type_name))
 
     def _default(self, kind: Any) -> Any:
         from rosbags.interfaces import Nodetype
@@ -90,7 +98,7 @@ class RosbagsMessages:
         return [self._default(inner) for _ in range(size if node == Nodetype.ARRAY else 0)]
 
 
-def _stored(type_name: str) -> str:
+def stored_name(type_name: str) -> str:
     """Return the name under which rosbags keeps a type: it puts every one below `msg`."""
     return type_name.replace("/srv/", "/srv/msg/")
 

@@ -1,0 +1,166 @@
+"""RelocalizationStatus and MapInfo from the records of this package.
+
+Every number of a status is finite: what is absent has the value its message definition names (0 or
+-1), and what is not finite is published as -1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.messages.headers import header_to_message
+from hfnet_ros.types import Belief, GateDecision, Relocalization, TrackingState
+
+if TYPE_CHECKING:
+    from hfnet_ros.messages.factory import MessageFactory
+
+BAD_INPUT = "BAD_INPUT"
+_STAGES = ("wait", "decode", "extract", "retrieve", "match", "pose", "gate", "total")
+_NOT_FINITE = -1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StatusInput:
+    """What is to be said of one processed image.
+
+    Attributes:
+        stamp_ns: of the image.
+        map_frame: name of the map's frame.
+        relocalization: what the image changed; None if it could not be used, which is BAD_INPUT.
+        error: then, why.
+        prior_frame_name: file name of the best prior frame; empty without one.
+        num_received: images since activation.
+        num_superseded: of these, replaced by a newer one before work began.
+        num_processed: of these, answered, this one included.
+        timings_s: seconds per stage of the node (wait, decode, gate, total); stages that the
+            localization timed are taken from there unless named here.
+        state: used without a relocalization only, as are the next three.
+    """
+
+    stamp_ns: int
+    map_frame: str
+    relocalization: Relocalization | None
+    error: str = ""
+    prior_frame_name: str = ""
+    num_received: int = 0
+    num_superseded: int = 0
+    num_processed: int = 0
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    state: TrackingState = TrackingState.LOST
+    belief: Belief | None = None
+    age_s: float | None = None
+    distance_m: float | None = None
+
+
+def status_message(factory: MessageFactory, given: StatusInput) -> Any:
+    """Return a hfnet_ros/RelocalizationStatus."""
+    result = given.relocalization
+    timings = {**(result.localization.timings_s if result else {}), **given.timings_s}
+    stages = {stage: _finite(timings.get(stage), 0.0) for stage in _STAGES}
+    return factory.make(
+        "hfnet_ros/msg/RelocalizationStatus",
+        header=header_to_message(factory, given.stamp_ns, given.map_frame),
+        prior_frame=given.prior_frame_name,
+        num_received=given.num_received,
+        num_superseded=given.num_superseded,
+        num_processed=given.num_processed,
+        timings=factory.make("hfnet_ros/msg/StageTimings", **stages),
+        **(_outcome_fields(result) if result else {"outcome": BAD_INPUT, "reason": given.error}),
+        **_gate_fields(result.decision if result else None),
+        **_position_fields(result or given),
+    )
+
+
+def map_info_message(
+    factory: MessageFactory,
+    *,
+    path: str,
+    frame_id: str,
+    extractor_id: str,
+    digest: str,
+    num_keyframes: int,
+    num_landmarks: int,
+    extent_min: Sequence[float],
+    extent_max: Sequence[float],
+    residual_px: float,
+) -> Any:
+    """Return a hfnet_ros/MapInfo; extents are [3] m, the keyframes' smallest and largest coordinates."""
+    corners = [
+        factory.make("geometry_msgs/msg/Point", x=_finite(x, 0.0), y=_finite(y, 0.0), z=_finite(z, 0.0))
+        for x, y, z in (extent_min, extent_max)
+    ]
+    return factory.make(
+        "hfnet_ros/msg/MapInfo",
+        path=path,
+        frame_id=frame_id,
+        extractor_id=extractor_id,
+        digest=digest,
+        num_keyframes=num_keyframes,
+        num_landmarks=num_landmarks,
+        extent_min=corners[0],
+        extent_max=corners[1],
+        residual_px=_finite(residual_px, 0.0),
+    )
+
+
+def worst_sigmas(covariance: NDArray[np.float64] | None) -> tuple[float, float] | None:
+    """Return the largest standard deviations of position (m) and orientation (rad) of [6, 6]."""
+    if covariance is None or not np.isfinite(covariance).all():
+        return None
+    blocks = np.stack([covariance[:3, :3], covariance[3:, 3:]])
+    position, rotation = np.sqrt(np.maximum(np.linalg.eigvalsh(blocks)[:, -1], 0.0)).tolist()
+    return position, rotation
+
+
+def _outcome_fields(result: Relocalization) -> dict[str, Any]:
+    localization, decision = result.localization, result.decision
+    evidence, estimate, place = localization.evidence, localization.estimate, localization.place
+    return {
+        "outcome": localization.outcome.value,
+        "verdict": decision.verdict.value if decision else "",
+        "reason": decision.reason if decision else evidence.reason,
+        "search": localization.search.value,
+        "relocated": bool(result.relocated),
+        "num_keypoints": int(evidence.num_keypoints),
+        "num_matches": int(evidence.num_matches),
+        "num_inliers": int(evidence.num_inliers),
+        "reprojection_rmse_px": _finite(estimate.reprojection_rmse_px if estimate else None, 0.0),
+        "similarity": _finite(place.similarity if place else None, 0.0),
+    }
+
+
+def _gate_fields(decision: GateDecision | None) -> dict[str, Any]:
+    if decision is None:
+        return {}
+    fields: dict[str, Any] = {
+        "mahalanobis_sq": _finite(decision.mahalanobis_sq, 0.0),
+        "gate_threshold": _finite(decision.threshold, 0.0),
+        "gate_dof": int(decision.dof),
+    }
+    innovation = decision.innovation
+    if innovation is not None and np.isfinite(innovation).all():
+        fields["innovation"] = np.array(innovation, np.float64)
+    return fields
+
+
+def _position_fields(known: Relocalization | StatusInput) -> dict[str, Any]:
+    sigmas = worst_sigmas(known.belief.covariance if known.belief else None) or (-1.0, -1.0)
+    return {
+        "state": known.state.value,
+        "age": _finite(known.age_s, -1.0),
+        "distance": _finite(known.distance_m, -1.0),
+        "position_sigma": sigmas[0],
+        "rotation_sigma": sigmas[1],
+    }
+
+
+def _finite(value: float | None, absent: float) -> float:
+    if value is None:
+        return absent
+    return float(value) if math.isfinite(value) else _NOT_FINITE
