@@ -72,6 +72,17 @@ def is_valid_covariance(covariance: FloatArray) -> bool:
     return bool(np.linalg.eigvalsh(covariance)[0] > 0.0)
 
 
+def largest_sigmas(covariance: FloatArray) -> tuple[float, float]:
+    """Return the standard deviations of position (m) and orientation (rad) in their worst directions.
+
+    They do not depend on how the axes of the map point; infinite where a number is not finite.
+    """
+    if not np.isfinite(covariance).all():
+        return np.inf, np.inf
+    worst = [np.linalg.eigvalsh(block)[-1] for block in (covariance[:3, :3], covariance[3:, 3:])]
+    return float(np.sqrt(max(worst[0], 0.0))), float(np.sqrt(max(worst[1], 0.0)))
+
+
 def symmetrize(covariance: FloatArray) -> FloatArray:
     """Return the symmetric part, which rounding may have disturbed."""
     symmetric: FloatArray = 0.5 * (covariance + covariance.T)

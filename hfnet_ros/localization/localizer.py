@@ -6,9 +6,12 @@ Scale", CVPR 2019, section 3.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
@@ -21,8 +24,19 @@ from hfnet_ros.localization.place_pose import PlacePoseEstimator, PoseAttempt
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.retrieval.index import create_index
+from hfnet_ros.retrieval.nearby import NearbyKeyframes
 from hfnet_ros.retrieval.places import group_into_places
-from hfnet_ros.types import Evidence, Frame, ImageFeatures, Localization, Outcome, Place
+from hfnet_ros.types import (
+    Evidence,
+    Frame,
+    ImageFeatures,
+    Localization,
+    Outcome,
+    Place,
+    PosePrior,
+    RetrievalHit,
+    Search,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +64,18 @@ class Localizer:
         self._extractor = extractor
         self._config = config
         self._index = create_index(visual_map.global_descriptors, config.retrieval.exact_limit)
+        self._nearby = NearbyKeyframes(visual_map.keyframe_poses, visual_map.global_descriptors, config.prior)
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
         self._estimator = PlacePoseEstimator(visual_map, config)
         self._thread_pools = ThreadpoolController()
 
-    def localize(self, frame: Frame) -> Localization:
+    def localize(self, frame: Frame, prior: PosePrior | None = None) -> Localization:
         """Find the pose of a frame's camera in the map, or say why there is none.
+
+        Args:
+            frame: image and calibration.
+            prior: where the camera is expected; that is searched first, then the whole map. Places that
+                look the same but are out of its reach then cast no doubt on an answer.
 
         Raises:
             ImageError: the image does not have the size of its calibration.
@@ -66,20 +86,61 @@ class Localizer:
         with self._one_blas_thread():
             with clock.stage("extract"):
                 features = self._extractor.extract(frame.image)
-            return self._localize(features, frame.camera, frame.stamp_ns, clock)
+            return self._localize(features, frame.camera, frame.stamp_ns, prior, clock)
 
-    def localize_features(self, features: ImageFeatures, camera: Camera, stamp_ns: int) -> Localization:
+    def localize_features(
+        self, features: ImageFeatures, camera: Camera, stamp_ns: int, prior: PosePrior | None = None
+    ) -> Localization:
         """Localize an image whose features are there already; camera is that of the image."""
         with self._one_blas_thread():
-            return self._localize(features, camera, stamp_ns, StageClock())
+            return self._localize(features, camera, stamp_ns, prior, StageClock())
 
     def _localize(
-        self, features: ImageFeatures, camera: Camera, stamp_ns: int, clock: StageClock
+        self,
+        features: ImageFeatures,
+        camera: Camera,
+        stamp_ns: int,
+        prior: PosePrior | None,
+        clock: StageClock,
     ) -> Localization:
+        camera = self._refined(camera)
         with clock.stage("retrieve"):
-            places = self._retrieve_places(features)
-        attempts = self._estimate_in_places(features, self._refined(camera), places, clock)
-        return self._conclude(stamp_ns, features, attempts, clock)
+            descriptor = self._describe(features)
+        if prior is not None and descriptor is not None and self._config.prior.enabled:
+            found = self._localize_near(prior, features, descriptor, camera, stamp_ns, clock)
+            if found is not None:
+                return found
+        with clock.stage("retrieve"):
+            places = self._retrieve_places(descriptor)
+        max_places = self._config.retrieval.max_places
+        attempts = self._estimate_in_places(features, camera, places, max_places, clock)
+        return self._conclude(stamp_ns, features, attempts, Search.GLOBAL, clock)
+
+    def _localize_near(
+        self,
+        prior: PosePrior,
+        features: ImageFeatures,
+        descriptor: NDArray[np.float32],
+        camera: Camera,
+        stamp_ns: int,
+        clock: StageClock,
+    ) -> Localization | None:
+        """Try the best place where the camera is expected; None unless it is found there.
+
+        Only what is within reach of the prediction can be a twin of the answer. A camera that is not
+        where it is expected, but where it looks the same, is therefore not noticed here.
+        """
+        with clock.stage("retrieve"):
+            region = self._nearby.region(prior)
+            if region is None:
+                return None
+            hits = self._nearby.search(descriptor, region, self._config.retrieval.num_prior_frames)
+            places = self._group(hits)
+        attempts = self._estimate_in_places(features, camera, places, 1, clock)
+        found = self._conclude(stamp_ns, features, attempts, Search.PRIOR, clock)
+        if found.estimate is None or not region.contains(found.estimate.map_from_camera):
+            return None
+        return found
 
     def _one_blas_thread(self) -> AbstractContextManager[object]:
         """Keep small matrix products on one thread.
@@ -90,26 +151,38 @@ class Localizer:
         """
         return self._thread_pools.limit(limits=1, user_api="blas")
 
-    def _retrieve_places(self, features: ImageFeatures) -> list[Place]:
+    def _describe(self, features: ImageFeatures) -> NDArray[np.float32] | None:
+        """Return the image's global descriptor [G]; None if nothing was found in it."""
         if len(features.local) == 0:
-            return []
-        descriptor = features.global_descriptor
+            return None
+        if features.global_descriptor is not None:
+            return features.global_descriptor
+        if self._aggregation is None:
+            raise MapFormatError(
+                f"the map holds no vocabulary, which extractor '{self._extractor.extractor_id}' needs to find "
+                "prior frames; build the map anew"
+            )
+        return self._aggregation.describe(features)
+
+    def _retrieve_places(self, descriptor: NDArray[np.float32] | None) -> list[Place]:
         if descriptor is None:
-            if self._aggregation is None:
-                raise MapFormatError(
-                    f"the map holds no vocabulary, which extractor '{self._extractor.extractor_id}' needs to find "
-                    "prior frames; build the map anew"
-                )
-            descriptor = self._aggregation.describe(features)
-        hits = self._index.search(descriptor, self._config.retrieval.num_prior_frames)
+            return []
+        return self._group(self._index.search(descriptor, self._config.retrieval.num_prior_frames))
+
+    def _group(self, hits: Sequence[RetrievalHit]) -> list[Place]:
         return group_into_places(hits, self._map.covisibility, self._config.retrieval.min_shared_landmarks)
 
     def _estimate_in_places(
-        self, features: ImageFeatures, camera: Camera, places: list[Place], clock: StageClock
+        self,
+        features: ImageFeatures,
+        camera: Camera,
+        places: list[Place],
+        max_places: int,
+        clock: StageClock,
     ) -> list[_Attempted]:
         """Try places best first, up to the first valid pose."""
         attempted: list[_Attempted] = []
-        for place in places[: self._config.retrieval.max_places]:
+        for place in places[:max_places]:
             others = [other for other in places if other is not place]
             attempt = self._estimator.estimate(features.local, camera, place, others, clock)
             attempted.append(_Attempted(place, attempt))
@@ -118,7 +191,12 @@ class Localizer:
         return attempted
 
     def _conclude(
-        self, stamp_ns: int, features: ImageFeatures, attempts: list[_Attempted], clock: StageClock
+        self,
+        stamp_ns: int,
+        features: ImageFeatures,
+        attempts: list[_Attempted],
+        search: Search,
+        clock: StageClock,
     ) -> Localization:
         """Turn the attempts into one answer: the only valid pose, or why there is none."""
         num_keypoints = len(features.local)
@@ -126,7 +204,7 @@ class Localizer:
             outcome = Outcome.NO_FEATURES if num_keypoints == 0 else Outcome.NO_CANDIDATES
             reason = "no keypoint found" if num_keypoints == 0 else "the map has no keyframe to compare with"
             evidence = Evidence(num_keypoints=num_keypoints, reason=reason)
-            return Localization(stamp_ns, outcome, None, None, evidence, clock.seconds())
+            return Localization(stamp_ns, outcome, None, None, evidence, clock.seconds(), search=search)
         best = max(attempts, key=lambda attempted: attempted.attempt.rank)
         outcome, reason = best.attempt.outcome, best.attempt.reason
         evidence = Evidence(
@@ -144,6 +222,7 @@ class Localizer:
             evidence,
             clock.seconds(),
             best.attempt.correspondences,
+            search,
         )
 
     def _refined(self, camera: Camera) -> Camera:

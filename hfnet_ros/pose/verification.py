@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import VerificationConfig
-from hfnet_ros.geometry.covariance import is_valid_covariance
+from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
 from hfnet_ros.pose.evidence import THRESHOLDS_PX, chance_evidence
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.problem import PoseProblem, robust_score
@@ -116,7 +116,7 @@ def _measure(
     thresholds = np.array([problem.pixels(threshold) for threshold in THRESHOLDS_PX])
     cell_px = config.cell_size_px * max(size_wh) / _REFERENCE_WIDTH_PX
     inliers = points[fit.inlier_mask]
-    sigma_translation, sigma_rotation = _largest_sigmas(covariance)
+    sigma_translation, sigma_rotation = largest_sigmas(covariance)
     rival_ratio, twin_ratio = _compare_rivals(problem, hypotheses, scale_px)
     return {
         "inliers": float(len(inliers)),
@@ -149,17 +149,6 @@ def _compare_rivals(
     rival_ratio = max((rival.score / best.score for rival in rivals), default=0.0)
     left_over = [robust_score(rival.residuals[~close], scale_px) / best.score for rival in rivals]
     return rival_ratio, max(left_over, default=0.0)
-
-
-def _largest_sigmas(covariance: FloatArray) -> tuple[float, float]:
-    """Return the standard deviations along the worst directions of position (m) and rotation (rad)."""
-    if not np.isfinite(covariance).all():
-        return np.inf, np.inf
-    position, rotation = (
-        np.linalg.eigvalsh(covariance[:3, :3])[-1],
-        np.linalg.eigvalsh(covariance[3:, 3:])[-1],
-    )
-    return float(np.sqrt(max(position, 0.0))), float(np.sqrt(max(rotation, 0.0)))
 
 
 def _hull_area(points: FloatArray) -> float:

@@ -1,0 +1,206 @@
+"""One slot for the newest image: what the localizing thread takes next, and when."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from hfnet_ros.config import NodeConfig
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.types import Frame
+
+AnswerType = TypeVar("AnswerType")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageJob:
+    """An image that has arrived and is not decoded yet.
+
+    Attributes:
+        stamp_ns: time of exposure.
+        arrived_s: when it arrived, by `time.monotonic`.
+        read: decodes it; called by the localizing thread, if at all. May raise HfnetRosError.
+        base_from_camera: looks up the mounting of the camera; None where it is unknown.
+    """
+
+    stamp_ns: int
+    arrived_s: float
+    read: Callable[[], Frame]
+    base_from_camera: Callable[[], Rigid3 | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCounters:
+    """What became of the images since the start.
+
+    Attributes:
+        num_superseded: replaced by a newer one before work on them began.
+        num_processed: answered, this one included.
+    """
+
+    num_received: int = 0
+    num_superseded: int = 0
+    num_processed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Request(Generic[AnswerType]):
+    """Somebody who waits for the next image that arrives after `asked_s`, and for its answer."""
+
+    ignore_prior: bool
+    asked_s: float = field(default_factory=time.monotonic)
+    answer: Future[AnswerType | None] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageTask(Generic[AnswerType]):
+    """An image to localize now, and who has asked for it."""
+
+    job: ImageJob
+    requests: tuple[Request[AnswerType], ...]
+
+
+class RateLimit:
+    """So many images per second at the most, taken when they arrive.
+
+    Slots open at the rate. An image that arrives up to half a period early takes the next one, so that
+    it need not wait and a camera at about the same rate loses none; the slot after that opens no
+    earlier for it. Only an image that is followed by no other waits for its slot.
+    """
+
+    def __init__(self, max_rate_hz: float) -> None:
+        """Allow `max_rate_hz`; 0 allows everything."""
+        self._period_s = 1.0 / max_rate_hz if max_rate_hz > 0.0 else 0.0
+        self._slot_s = float("-inf")
+
+    def due_s(self, arrived_s: float) -> float:
+        """Return when an image may be taken that arrived at some time."""
+        return arrived_s if arrived_s >= self._slot_s - 0.5 * self._period_s else self._slot_s
+
+    def spend(self, now_s: float) -> None:
+        """Note that an image is taken."""
+        self._slot_s = max(self._slot_s, now_s) + self._period_s
+
+
+class Mailbox(Generic[AnswerType]):
+    """Holds the newest image, requests for images, and errands for the localizing thread.
+
+    That thread calls `take`, which sleeps until there is something to do; all others may be called
+    by any thread and return at once.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        """Start empty."""
+        self._changed = threading.Condition()
+        self._job: ImageJob | None = None
+        self._requests: list[Request[AnswerType]] = []
+        self._errands: deque[Callable[[], None]] = deque()
+        self._closed = False
+        self._received = self._superseded = self._processed = 0
+        self.set_config(config)
+
+    @property
+    def counters(self) -> ImageCounters:
+        """Return what became of the images so far."""
+        with self._changed:
+            return ImageCounters(self._received, self._superseded, self._processed)
+
+    def set_config(self, config: NodeConfig) -> None:
+        """Use another mode and rate from now on."""
+        with self._changed:
+            self._on_demand = config.mode == "on_demand"
+            self._limit = RateLimit(config.max_rate_hz)
+            self._changed.notify_all()
+
+    def offer(self, job: ImageJob) -> None:
+        """Put an image into the slot; the one that is there, if any, is superseded.
+
+        In on-demand mode an image nobody has asked for is dropped, and does not count as superseded.
+        """
+        with self._changed:
+            self._received += 1
+            if self._closed or (self._on_demand and not self._is_wanted(job)):
+                return
+            self._superseded += self._job is not None
+            self._job = job
+            self._changed.notify_all()
+
+    def ask(self, request: Request[AnswerType]) -> None:
+        """Want the next image, whatever mode and rate say; once closed, the answer is None."""
+        with self._changed:
+            if not self._closed:
+                self._requests.append(request)
+                return
+        request.answer.set_result(None)
+
+    def withdraw(self, request: Request[AnswerType]) -> None:
+        """Want it no more."""
+        with self._changed:
+            if request in self._requests:
+                self._requests.remove(request)
+
+    def send_errand(self, errand: Callable[[], None]) -> bool:
+        """Have the localizing thread call something between two images; False once closed."""
+        with self._changed:
+            if self._closed:
+                return False
+            self._errands.append(errand)
+            self._changed.notify_all()
+            return True
+
+    def close(self) -> None:
+        """Let `take` return None, drop the image and answer all requests with None."""
+        with self._changed:
+            self._closed = True
+            self._job = None
+            requests, self._requests = self._requests, []
+            self._changed.notify_all()
+        for request in requests:
+            request.answer.set_result(None)
+
+    def take(self) -> ImageTask[AnswerType] | Callable[[], None] | None:
+        """Wait for the next thing to do: an errand or an image; None once closed."""
+        with self._changed:
+            while True:
+                # Errands before the end: whoever sent one is waiting for its outcome.
+                if self._errands:
+                    return self._errands.popleft()
+                if self._closed:
+                    return None
+                left_s = self._time_until_due()
+                if left_s is not None and left_s <= 0.0:
+                    return self._take_image()
+                self._changed.wait(left_s)
+
+    def note_processed(self) -> ImageCounters:
+        """Count an answer and return all counts."""
+        with self._changed:
+            self._processed += 1
+            return ImageCounters(self._received, self._superseded, self._processed)
+
+    def _time_until_due(self) -> float | None:
+        """Return how long the image in the slot has to wait, s; None if only a change can tell."""
+        if self._job is None:
+            return None
+        if self._is_wanted(self._job):
+            return 0.0
+        if self._on_demand:
+            return None
+        return self._limit.due_s(self._job.arrived_s) - time.monotonic()
+
+    def _take_image(self) -> ImageTask[AnswerType]:
+        job, self._job = self._job, None
+        if job is None:
+            raise RuntimeError("the mailbox is empty")
+        served = tuple(request for request in self._requests if request.asked_s <= job.arrived_s)
+        self._requests = [request for request in self._requests if request not in served]
+        self._limit.spend(time.monotonic())
+        return ImageTask(job, served)
+
+    def _is_wanted(self, job: ImageJob) -> bool:
+        return any(request.asked_s <= job.arrived_s for request in self._requests)

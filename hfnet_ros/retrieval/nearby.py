@@ -1,0 +1,71 @@
+"""Find keyframes where the camera is expected, before looking in the whole map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from hfnet_ros.config import PriorConfig
+from hfnet_ros.geometry.covariance import largest_sigmas
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.retrieval.index import best_hits
+from hfnet_ros.types import PosePrior, RetrievalHit
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where the camera is expected.
+
+    Attributes:
+        center: [3] m, map frame.
+        radius_m: how far from it the camera may be.
+        keyframe_idxs: [K] keyframes in there that look about the same way, ascending.
+    """
+
+    center: NDArray[np.float64]
+    radius_m: float
+    keyframe_idxs: NDArray[np.int64]
+
+    def contains(self, map_from_camera: Rigid3) -> bool:
+        """Tell whether a camera is inside."""
+        return float(np.linalg.norm(map_from_camera.translation - self.center)) <= self.radius_m
+
+
+class NearbyKeyframes:
+    """The map's keyframes by position; the cost of a question does not grow with the map."""
+
+    def __init__(
+        self, keyframe_poses: NDArray[np.float64], descriptors: NDArray[np.float32], config: PriorConfig
+    ) -> None:
+        """Take poses [F, 7] (map_from_camera: x y z, qx qy qz qw) and unit descriptors [F, G]."""
+        self._config = config
+        self._descriptors = descriptors
+        self._tree = cKDTree(keyframe_poses[:, :3])
+        # The optical axis is z.
+        self._views = (
+            Rotation.from_quat(keyframe_poses[:, 3:]).as_matrix()[:, :, 2]
+            if len(keyframe_poses)
+            else np.empty((0, 3))
+        )
+
+    def region(self, prior: PosePrior) -> Region | None:
+        """Return where to look; None if that is nearly everywhere or no keyframe is near."""
+        sigma_m, sigma_rad = largest_sigmas(prior.covariance)
+        radius_m = self._config.sigmas * sigma_m + self._config.margin_m
+        if not radius_m <= self._config.max_radius_m:
+            return None
+        center = prior.map_from_camera.translation
+        near = np.array(self._tree.query_ball_point(center, radius_m, return_sorted=True), dtype=np.int64)
+        angle = np.deg2rad(self._config.max_angle_deg) + self._config.sigmas * sigma_rad
+        least = np.cos(angle) if angle < np.pi else -np.inf
+        idxs = near[self._views[near] @ prior.map_from_camera.rotation[:, 2] >= least]
+        return Region(center, radius_m, idxs) if len(idxs) else None
+
+    def search(self, descriptor: NDArray[np.float32], region: Region, count: int) -> list[RetrievalHit]:
+        """Return the `count` most similar keyframes of a region, best first, for a unit descriptor [G]."""
+        similarity = self._descriptors[region.keyframe_idxs] @ descriptor
+        return best_hits(region.keyframe_idxs, similarity, count)

@@ -1,0 +1,68 @@
+"""Keyframes near a predicted pose."""
+
+import numpy as np
+import pytest
+
+from hfnet_ros.config import PriorConfig
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.retrieval.nearby import NearbyKeyframes
+from hfnet_ros.types import PosePrior
+
+CONFIG = PriorConfig(sigmas=3.0, margin_m=2.0, max_angle_deg=60.0, max_radius_m=10.0)
+
+
+def looking(x, yaw_deg=0.0):
+    """A camera at x that looks along +y, turned by a yaw."""
+    forward = Rigid3.from_rotvec([-np.pi / 2, 0.0, 0.0], np.zeros(3))
+    return Rigid3.from_rotvec([0.0, 0.0, np.deg2rad(yaw_deg)], [x, 0.0, 0.0]) @ forward
+
+
+def nearby(poses, descriptors=None, config=CONFIG):
+    rows = np.array([[*pose.translation, *pose.quat_xyzw] for pose in poses]).reshape(-1, 7)
+    if descriptors is None:
+        descriptors = np.eye(max(len(rows), 1), dtype=np.float32)[: len(rows)]
+    return NearbyKeyframes(rows, descriptors, config)
+
+
+def prior(x, sigma_m=0.1, sigma_deg=1.0):
+    return PosePrior(looking(x), np.diag([sigma_m**2] * 3 + [np.deg2rad(sigma_deg) ** 2] * 3))
+
+
+def test_the_radius_is_sigmas_and_a_margin():
+    region = nearby([looking(x) for x in range(10)]).region(prior(5.0, sigma_m=0.4))
+    assert region.radius_m == pytest.approx(3.2)
+    assert region.keyframe_idxs.tolist() == [2, 3, 4, 5, 6, 7, 8]
+    assert region.contains(looking(8.1))
+    assert not region.contains(looking(8.3))
+
+
+def test_keyframes_that_look_elsewhere_are_left_out():
+    found = nearby([looking(0.0, yaw) for yaw in (0, 50, -50, 70, 180)])
+    assert found.region(prior(0.0)).keyframe_idxs.tolist() == [0, 1, 2]
+    assert found.region(prior(0.0, sigma_deg=5.0)).keyframe_idxs.tolist() == [0, 1, 2, 3]
+    assert found.region(prior(0.0, sigma_deg=60.0)).keyframe_idxs.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_vague_prior_is_no_region():
+    found = nearby([looking(0.0)])
+    assert found.region(prior(0.0, sigma_m=2.6)).radius_m == pytest.approx(9.8)
+    assert found.region(prior(0.0, sigma_m=2.7)) is None
+    assert found.region(prior(0.0, sigma_m=np.inf)) is None
+
+
+def test_no_keyframe_near_is_no_region():
+    assert nearby([looking(0.0)]).region(prior(50.0)) is None
+    assert nearby([]).region(prior(0.0)) is None
+
+
+def test_hits_are_the_most_similar_of_the_region():
+    rng = np.random.default_rng(0)
+    descriptors = rng.normal(size=(200, 16)).astype(np.float32)
+    descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
+    found = nearby([looking(0.1 * index) for index in range(200)], descriptors)
+    region = found.region(prior(10.0))
+    hits = found.search(descriptors[150], region, 5)
+    inside = region.keyframe_idxs
+    expected = inside[np.argsort(-(descriptors[inside] @ descriptors[150]))][:5]
+    assert [hit.keyframe_idx for hit in hits] == expected.tolist()
+    assert all(abs(0.1 * hit.keyframe_idx - 10.0) <= region.radius_m for hit in hits)
