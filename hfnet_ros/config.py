@@ -297,6 +297,9 @@ class NodeConfig:
     request_timeout_s: float = parameter(
         5.0, "Time a request waits for an image and its answer.", unit="s", low=0.1, high=600.0
     )
+    bond: bool = parameter(
+        True, "Keep a bond with Nav2's lifecycle manager, where the ROS package bondpy is installed."
+    )
     diagnostics_rate_hz: float = parameter(
         1.0, "How often diagnostics are published.", unit="Hz", low=0.1, high=10.0
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from hfnet_ros.config import Config, load_config
-from hfnet_ros.errors import ConfigError, ExtractorMismatchError
+from hfnet_ros.errors import ConfigError
 
 Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
@@ -59,23 +58,6 @@ def read_config(options: argparse.Namespace) -> Config:
     if options.threads is not None:
         values["inference"]["num_threads"] = options.threads
     return Config.from_dict(values)
-
-
-def with_extractor_of(config: Config, extractor_id: str) -> Config:
-    """Return the parameters with the extractor that made a map, named by its identity.
-
-    Raises:
-        ExtractorMismatchError: this program has no such extractor.
-    """
-    name = "sift" if extractor_id.startswith("rootsift") else extractor_id.split("-")[0]
-    try:
-        known = Config.from_dict({"extractor": {"name": name}}).extractor.name
-    except ConfigError:
-        raise ExtractorMismatchError(
-            f"the map was built with '{extractor_id}', an extractor this program does not have; "
-            "update hfnet_ros or build the map anew"
-        ) from None
-    return dataclasses.replace(config, extractor=dataclasses.replace(config.extractor, name=known))
 
 
 def check_file_target(path: Path) -> None:

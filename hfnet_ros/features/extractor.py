@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Protocol
 
 from hfnet_ros.config import Config
+from hfnet_ros.errors import ConfigError, ExtractorMismatchError
 from hfnet_ros.types import ImageArray, ImageFeatures
 
 
@@ -55,3 +57,20 @@ def create_extractor(config: Config) -> FeatureExtractor:
 
     path = find_weights("xfeat.pt", config.extractor.weights)
     return XFeatExtractor(load_xfeat_weights(path), config.extractor, config.inference)
+
+
+def with_extractor_of(config: Config, extractor_id: str) -> Config:
+    """Return the parameters with the extractor that made a map, named by its identity.
+
+    Raises:
+        ExtractorMismatchError: this program has no such extractor.
+    """
+    name = "sift" if extractor_id.startswith("rootsift") else extractor_id.split("-")[0]
+    try:
+        known = Config.from_dict({"extractor": {"name": name}}).extractor.name
+    except ConfigError:
+        raise ExtractorMismatchError(
+            f"the map was built with '{extractor_id}', an extractor this program does not have; "
+            "update hfnet_ros or build the map anew"
+        ) from None
+    return dataclasses.replace(config, extractor=dataclasses.replace(config.extractor, name=known))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.messages.headers import header_to_message
+from hfnet_ros.messages.poses import pose_to_message
 from hfnet_ros.types import Belief, GateDecision, Relocalization, TrackingState
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def status_message(factory: MessageFactory, given: StatusInput) -> Any:
         num_processed=given.num_processed,
         timings=factory.make("hfnet_ros/msg/StageTimings", **stages),
         **(_outcome_fields(result) if result else {"outcome": BAD_INPUT, "reason": given.error}),
+        fix=_fix(factory, result) if result else [],
         **_gate_fields(result.decision if result else None),
         **_position_fields(result or given),
     )
@@ -133,6 +135,19 @@ def _outcome_fields(result: Relocalization) -> dict[str, Any]:
         "reprojection_rmse_px": _finite(estimate.reprojection_rmse_px if estimate else None, 0.0),
         "similarity": _finite(place.similarity if place else None, 0.0),
     }
+
+
+def _fix(factory: MessageFactory, result: Relocalization) -> list[Any]:
+    pose, covariance = result.map_from_base, result.base_covariance
+    if pose is None or covariance is None or not np.isfinite(covariance).all():
+        return []
+    return [
+        factory.make(
+            "geometry_msgs/msg/PoseWithCovariance",
+            pose=pose_to_message(factory, pose),
+            covariance=np.array(covariance, np.float64).reshape(36),
+        )
+    ]
 
 
 def _gate_fields(decision: GateDecision | None) -> dict[str, Any]:

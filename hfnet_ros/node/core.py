@@ -1,0 +1,385 @@
+"""The relocalizer node: messages in, answers out, whatever the middleware."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import CalibrationError, HfnetRosError, ImageError, MessageError
+from hfnet_ros.geometry import Camera
+from hfnet_ros.localization.live import Answer, ImageJob, LiveRelocalizer
+from hfnet_ros.localization.relocalizer import Tracking
+from hfnet_ros.messages.camera_info import camera_from_message
+from hfnet_ros.messages.diagnostics import MapHealth, NodeHealth, OdometryHealth
+from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
+from hfnet_ros.messages.images import image_from_compressed, image_from_message
+from hfnet_ros.messages.poses import initial_pose_from_message
+from hfnet_ros.node import interface
+from hfnet_ros.node.health_recorder import HealthRecorder
+from hfnet_ros.node.interface import Service, Topic
+from hfnet_ros.node.mounting import CameraMounting
+from hfnet_ros.node.odometry import NodeOdometry
+from hfnet_ros.node.reporter import Reporter
+from hfnet_ros.node.serving import ServedMap
+from hfnet_ros.node.transport import Transport
+from hfnet_ros.types import Frame, ImageArray, TrackingState
+
+_logger = logging.getLogger(__name__)
+
+_NO_CAMERA_INFO = "no camera_info has been received"
+_ODOMETRY_POLL_HZ = 20.0
+_ODOMETRY_TIMEOUT_S = 1.0
+
+
+class RelocalizerNode:
+    """What the node does; a transport binds `subscriptions`, `services` and `timers` to a middleware.
+
+    The life cycle is ROS 2's: `configure` loads the map, `activate` starts the engine in its own
+    thread, `deactivate` ends that thread, `cleanup` drops the map.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        transport: Transport,
+        decode_image: Callable[[Any], ImageArray] = image_from_message,
+    ) -> None:
+        """Take the parameters, the middleware and how it decodes images; nothing is loaded yet.
+
+        Raises:
+            ConfigError: the camera's mounting cannot be read.
+        """
+        self._config = config
+        self._decode_image = decode_image
+        self._transport = transport
+        self._odometry = NodeOdometry(config, transport)
+        self._mounting = CameraMounting(config, transport)
+        self._reporter = Reporter(config, transport)
+        self._recorder = HealthRecorder()
+        self._camera: Camera | None = None
+        self._camera_problem = _NO_CAMERA_INFO
+        self._served: ServedMap | None = None
+        self._map_problem = ""
+        self._live: LiveRelocalizer | None = None
+        self._active = False
+        self._swap = threading.Lock()  # one change of map, engine or parameters at a time
+
+    @property
+    def config(self) -> Config:
+        """Return the parameters in force."""
+        return self._config
+
+    # Life cycle
+
+    def configure(self) -> None:
+        """Load the map that is named in the parameters, if one is.
+
+        Raises:
+            MapFormatError: it cannot be used.
+        """
+        with self._swap:
+            if self._config.node.map:
+                self._served = ServedMap.load(self._config.node.map)
+            else:
+                _logger.warning("no map is named (parameter node.map); waiting for a call of ~/load_map")
+
+    def activate(self) -> None:
+        """Start the engine.
+
+        Raises:
+            EngineError: the network cannot be loaded.
+        """
+        with self._swap:
+            self._recorder.clear()
+            self._start_live()
+            self._active = True
+            served = self._served
+        if served is not None:
+            self._reporter.publish_map_info(served)
+
+    def deactivate(self) -> None:
+        """Stop localizing and free the engine; what was known of the position is forgotten."""
+        with self._swap:
+            self._active = False
+            live, self._live = self._live, None
+        if live is not None:
+            live.stop()
+
+    def cleanup(self) -> None:
+        """Drop map, calibration and odometry."""
+        self.deactivate()
+        with self._swap:
+            self._served, self._map_problem = None, ""
+            self._camera, self._camera_problem = None, _NO_CAMERA_INFO
+            self._odometry.clear()
+
+    def set_config(self, config: Config) -> None:
+        """Take other parameters, those of the engine from the next activation on.
+
+        Raises:
+            ConfigError: the camera's mounting cannot be read; nothing was changed.
+        """
+        mounting = CameraMounting(config, self._transport)
+        with self._swap:
+            self._config = config
+            self._mounting = mounting
+            self._odometry.set_config(config)
+            self._reporter.set_config(config)
+            if self._live is not None:
+                self._live.set_config(config)
+
+    # What a transport binds
+
+    def subscriptions(self) -> list[tuple[Topic, Callable[[Any], None]]]:
+        """Return the topics to listen to while active, with what takes their messages."""
+        image = self._image_topic()
+        take_image = self.on_image if image is interface.IMAGE else self.on_compressed_image
+        topics: list[tuple[Topic, Callable[[Any], None]]] = [
+            (image, take_image),
+            (interface.CAMERA_INFO, self.on_camera_info),
+            (interface.INITIAL_POSE, self.on_initial_pose),
+        ]
+        if self._config.odometry.source in ("auto", "topic"):
+            topics.append((interface.ODOMETRY, self.on_odometry))
+        return topics
+
+    def services(self) -> list[tuple[Service, Callable[[Any], Any]]]:
+        """Return the services with what turns their requests into responses."""
+        return [
+            (interface.RELOCALIZE, self.on_relocalize),
+            (interface.LOAD_MAP, self.on_load_map),
+            (interface.TRIGGER, self.on_trigger),
+            (interface.REINITIALIZE, self.on_reinitialize),
+            (interface.NO_MOTION_UPDATE, self.on_no_motion_update),
+        ]
+
+    def timers(self) -> list[tuple[float, Callable[[], None]]]:
+        """Return what is to be done regularly while configured: period in seconds, what."""
+        timers = [(1.0 / self._config.node.diagnostics_rate_hz, self.on_diagnostics_timer)]
+        if self._config.odometry.source in ("auto", "tf"):
+            timers.append((1.0 / _ODOMETRY_POLL_HZ, self._odometry.poll))
+        if self._config.frames.publish_tf:
+            timers.append((1.0 / self._config.frames.tf_rate_hz, self.on_tf_timer))
+        return timers
+
+    # Messages
+
+    def on_image(self, message: Any) -> None:
+        """Take a sensor_msgs/Image."""
+        self._offer(message, self._decode_image)
+
+    def on_compressed_image(self, message: Any) -> None:
+        """Take a sensor_msgs/CompressedImage."""
+        self._offer(message, image_from_compressed)
+
+    def on_camera_info(self, message: Any) -> None:
+        """Take a calibration; one that cannot be used leaves images without one, and says why."""
+        try:
+            camera = camera_from_message(message)
+        except CalibrationError as error:
+            camera, self._camera_problem = None, f"camera_info cannot be used: {error}"
+        # Records that are told apart by identity stay the same while the calibration does.
+        if camera is None or self._camera is None or not camera.is_same_as(self._camera):
+            if camera is not None and self._camera is not None:
+                _logger.warning("camera_info changed; images are localized with the new calibration")
+            self._camera = camera
+
+    def on_odometry(self, message: Any) -> None:
+        """Take a nav_msgs/Odometry."""
+        self._odometry.take_message(message)
+
+    def on_initial_pose(self, message: Any) -> None:
+        """Take a hint about the robot's position; it directs the search and is never a pose."""
+        live, served = self._live, self._served
+        if live is None or served is None:
+            return
+        try:
+            hint = initial_pose_from_message(message)
+        except MessageError as error:
+            _logger.warning("initialpose ignored: %s", error)
+            return
+        map_frame = self._reporter.map_frame(served)
+        if hint.frame_id.lstrip("/") != map_frame:
+            _logger.warning(
+                "initialpose ignored: it is in frame '%s', the map is '%s'", hint.frame_id, map_frame
+            )
+            return
+        live.set_initial_pose(hint.map_from_base, hint.covariance, hint.stamp_ns or self._transport.now_ns())
+
+    # Services
+
+    def on_relocalize(self, request: Any) -> Any:
+        """Localize the next image and answer when that is done (hfnet_ros/Relocalize)."""
+        start = time.monotonic()
+        answer, problem = self._request(request.timeout, ignore_prior=request.ignore_prior)
+        return self._reporter.relocalize_response(answer, problem, self._served, time.monotonic() - start)
+
+    def on_trigger(self, _request: Any) -> Any:
+        """Do the same for callers without this package's interfaces (std_srvs/Trigger)."""
+        answer, problem = self._request(0.0, ignore_prior=False)
+        return self._reporter.trigger_response(answer, problem)
+
+    def on_no_motion_update(self, _request: Any) -> Any:
+        """Localize the next image, as Nav2 asks of a localizer (std_srvs/Empty)."""
+        self._request(0.0, ignore_prior=False)
+        return self._transport.factory.make("std_srvs/srv/Empty_Response")
+
+    def on_reinitialize(self, _request: Any) -> Any:
+        """Forget the position and search the whole map (std_srvs/Empty, Nav2's name)."""
+        if self._live is not None:
+            self._live.reinitialize()
+        _logger.info("position forgotten on request; searching the whole map")
+        return self._transport.factory.make("std_srvs/srv/Empty_Response")
+
+    def on_load_map(self, request: Any) -> Any:
+        """Replace the map; a bad one leaves the old one in service (hfnet_ros/LoadMap)."""
+        problem = ""
+        try:
+            self._replace_map(request.path)
+        except HfnetRosError as error:
+            self._map_problem = problem = str(error)
+            kept = f"; still using {self._served.path}" if self._served is not None else ""
+            _logger.error("map not replaced: %s%s", problem, kept)
+        return self._reporter.load_map_response(problem, self._served)
+
+    # Timers
+
+    def on_diagnostics_timer(self) -> None:
+        """Publish diagnostics, and the map's points when somebody has begun to look."""
+        self._reporter.publish_diagnostics(self._health())
+        served = self._served
+        if served is not None:
+            self._reporter.publish_map_points(served)
+
+    def on_tf_timer(self) -> None:
+        """Repeat map->odom with a fresh stamp while the position is known."""
+        live, served = self._live, self._served
+        if live is None or served is None:
+            return
+        belief = live.belief_at(self._transport.now_ns())
+        if belief is not None and belief.map_from_odom is not None:
+            self._reporter.broadcast_map_from_odom(belief.map_from_odom, served)
+
+    # What the above share
+
+    def _start_live(self) -> None:
+        if self._served is None or self._live is not None:
+            return
+        live = LiveRelocalizer(
+            self._served.opener(self._config), self._config, self._odometry, self._on_answer
+        )
+        live.start()
+        self._live = live
+
+    def _replace_map(self, path: str) -> None:
+        with self._swap:
+            served = ServedMap.load(path)
+            if self._live is not None:
+                self._live.replace_localizer(served.opener(self._config))
+                self._served = served
+            else:
+                before, self._served = self._served, served
+                try:
+                    if self._active:
+                        self._start_live()
+                except HfnetRosError:
+                    self._served = before
+                    raise
+            self._map_problem = ""
+        if self._active:
+            self._reporter.publish_map_info(served)
+
+    def _offer(self, message: Any, decode: Callable[[Any], ImageArray]) -> None:
+        arrived_s = time.monotonic()
+        frame_id = plain_frame_id(message.header.frame_id)
+        self._recorder.note_image(frame_id)
+        live = self._live
+        if live is None:
+            return
+        stamp_ns = _stamp_or_zero(message)
+
+        def read() -> Frame:
+            if stamp_ns == 0:
+                raise ImageError(
+                    "the image has no usable stamp, so that it fits no odometry; let the driver set it"
+                )
+            camera = self._camera
+            if camera is None:
+                raise CalibrationError(self._camera_problem)
+            return Frame(stamp_ns, decode(message), camera, frame_id)
+
+        live.offer(ImageJob(stamp_ns, arrived_s, read, lambda: self._mounting.look_up(frame_id, stamp_ns)))
+
+    def _on_answer(self, answer: Answer) -> None:
+        """Publish what became of an image; called by the localizing thread."""
+        served = self._served
+        if served is None:
+            return
+        self._reporter.publish_answer(answer, served)
+        self._recorder.note_answer(answer)
+
+    def _request(self, timeout_s: float, *, ignore_prior: bool) -> tuple[Answer | None, str]:
+        live = self._live
+        if live is None:
+            return None, "the node is not active" if not self._active else "no map is loaded"
+        timeout_s = timeout_s if timeout_s > 0.0 else self._config.node.request_timeout_s
+        answer = live.request(timeout_s, ignore_prior=ignore_prior)
+        return answer, "" if answer is not None else f"no image was answered within {timeout_s:g} s"
+
+    def _health(self) -> NodeHealth:
+        """Return everything diagnostics say."""
+        config, live, served, now_ns = self._config, self._live, self._served, self._transport.now_ns()
+        tracking = live.tracking_at(now_ns) if live is not None else Tracking(TrackingState.LOST, None)
+        topic = self._transport.resolved(self._image_topic())
+        lifecycle = "active" if self._active else "inactive" if served is not None else "unconfigured"
+        odometry_ns = self._odometry.newest_stamp_ns
+        return NodeHealth(
+            node_name=self._transport.node_name,
+            hardware_id=self._recorder.camera_frame,
+            lifecycle=lifecycle,
+            localization=self._recorder.localization_health(config, tracking),
+            images=self._recorder.image_health(
+                config,
+                topic,
+                "" if self._camera is not None else self._camera_problem,
+                self._mounting.problem,
+            ),
+            odometry=OdometryHealth(
+                source=self._odometry.used or config.odometry.source,
+                age_s=None if odometry_ns is None else 1e-9 * (now_ns - odometry_ns),
+                max_age_s=_ODOMETRY_TIMEOUT_S,
+                last_error=self._odometry.problem,
+            ),
+            map=self._map_health(served, live),
+        )
+
+    def _map_health(self, served: ServedMap | None, live: LiveRelocalizer | None) -> MapHealth:
+        if served is None:
+            return MapHealth(error=self._map_problem)
+        visual_map = served.visual_map
+        return MapHealth(
+            path=str(served.path),
+            error=self._map_problem,
+            frame_id=self._reporter.map_frame(served),
+            num_keyframes=visual_map.num_keyframes,
+            num_landmarks=visual_map.num_landmarks,
+            residual_px=visual_map.consistency.residual_px if visual_map.consistency.num_keyframes else None,
+            extractor=visual_map.extractor_id,
+            backend=served.backend if live is not None else "",
+        )
+
+    def _image_topic(self) -> Topic:
+        compressed = self._config.node.image_transport == "compressed"
+        return interface.COMPRESSED_IMAGE if compressed else interface.IMAGE
+
+
+def _stamp_or_zero(message: Any) -> int:
+    """Return the stamp in ns; zero, which no image may have, where it is out of range."""
+    try:
+        return stamp_from_message(message.header.stamp)
+    except MessageError:
+        return 0

@@ -1,0 +1,150 @@
+"""Remembers what happened in the last minute, for diagnostics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hfnet_ros.config import Config
+from hfnet_ros.localization.live import Answer
+from hfnet_ros.localization.relocalizer import Tracking
+from hfnet_ros.messages.diagnostics import ImageHealth, LocalizationHealth
+from hfnet_ros.messages.status import worst_sigmas
+from hfnet_ros.types import Relocalization, Verdict
+
+_WINDOW_S = 60.0
+_RATE_IMAGES = 20  # arrivals over which the rate is taken
+
+
+@dataclass
+class _Seen:
+    """Counts and last events since activation."""
+
+    arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RATE_IMAGES))
+    num_received: int = 0
+    num_refused: int = 0
+    num_processed: int = 0
+    last_error: str = ""
+    size_wh: tuple[int, int] | None = None
+    camera_frame: str = ""
+    last: Relocalization | None = None
+    rejected_in_a_row: int = 0
+    answered: deque[tuple[float, float, int, int]] = field(default_factory=deque)
+
+
+class HealthRecorder:
+    """Takes events from any thread; gives the parts of `NodeHealth` that they make up."""
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self._lock = threading.Lock()
+        self._seen = _Seen()
+
+    def clear(self) -> None:
+        """Forget everything, as at activation."""
+        with self._lock:
+            self._seen = _Seen()
+
+    @property
+    def camera_frame(self) -> str:
+        """Return the optical frame of the last image; empty before the first."""
+        return self._seen.camera_frame
+
+    def note_image(self, camera_frame: str) -> None:
+        """Note that an image message came."""
+        with self._lock:
+            self._seen.arrivals_s.append(time.monotonic())
+            self._seen.num_received += 1
+            self._seen.camera_frame = camera_frame
+
+    def note_answer(self, answer: Answer) -> None:
+        """Note what became of an image."""
+        counters = answer.counters
+        now_s = time.monotonic()
+        with self._lock:
+            seen = self._seen
+            seen.num_processed = counters.num_processed
+            seen.last_error = answer.error
+            seen.answered.append((now_s, answer.total_s, counters.num_received, counters.num_superseded))
+            while seen.answered[0][0] < now_s - _WINDOW_S:
+                seen.answered.popleft()
+            if answer.relocalization is None:
+                seen.num_refused += 1
+                return
+            if answer.frame is not None:
+                seen.size_wh = answer.frame.camera.size_wh
+            seen.last = answer.relocalization
+            decision = answer.relocalization.decision
+            if decision is not None:
+                accepted = decision.verdict is Verdict.ACCEPTED
+                seen.rejected_in_a_row = 0 if accepted else seen.rejected_in_a_row + 1
+
+    def image_health(self, config: Config, topic: str, camera_error: str, mounting_error: str) -> ImageHealth:
+        """Return what is known of the images."""
+        now_s = time.monotonic()
+        with self._lock:
+            seen = self._seen
+            arrivals, answered = list(seen.arrivals_s), list(seen.answered)
+            return ImageHealth(
+                topic=topic,
+                num_received=seen.num_received,
+                age_s=now_s - arrivals[-1] if arrivals else None,
+                timeout_s=config.node.image_timeout_s,
+                rate_hz=_rate_hz(arrivals),
+                size_wh=seen.size_wh,
+                num_refused=seen.num_refused,
+                last_error=seen.last_error,
+                camera_info_error=camera_error,
+                extrinsic_error=mounting_error,
+                superseded_share=_superseded_share(answered),
+            )
+
+    def localization_health(self, config: Config, now: Tracking) -> LocalizationHealth:
+        """Return what is known of localization; `now` is what is known of the position."""
+        with self._lock:
+            seen = self._seen
+            last, latencies_s = seen.last, [total_s for _, total_s, _, _ in seen.answered]
+            rejected, processed = seen.rejected_in_a_row, seen.num_processed
+        sigmas = worst_sigmas(now.belief.covariance if now.belief is not None else None)
+        decision = last.decision if last is not None else None
+        median_s, last_percent_s = (
+            np.percentile(latencies_s, [50, 99]).tolist() if latencies_s else (None, None)
+        )
+        return LocalizationHealth(
+            on_demand=config.node.mode == "on_demand",
+            state=now.state,
+            outcome=last.localization.outcome.value if last is not None else "",
+            verdict=decision.verdict.value if decision is not None else "",
+            reason=_reason(last),
+            age_s=now.age_s,
+            distance_m=now.distance_m,
+            position_sigma_m=sigmas[0] if sigmas is not None else None,
+            rotation_sigma_rad=sigmas[1] if sigmas is not None else None,
+            rejected_in_a_row=rejected,
+            num_processed=processed,
+            latency_p50_s=median_s,
+            latency_p99_s=last_percent_s,
+        )
+
+
+def _reason(last: Relocalization | None) -> str:
+    if last is None:
+        return ""
+    return last.decision.reason if last.decision is not None else last.localization.evidence.reason
+
+
+def _rate_hz(arrivals_s: list[float]) -> float | None:
+    if len(arrivals_s) < 2 or arrivals_s[-1] == arrivals_s[0]:
+        return None
+    return (len(arrivals_s) - 1) / (arrivals_s[-1] - arrivals_s[0])
+
+
+def _superseded_share(answered: list[tuple[float, float, int, int]]) -> float | None:
+    if len(answered) < 2:
+        return None
+    received, superseded = (answered[-1][column] - answered[0][column] for column in (2, 3))
+    return superseded / received if received > 0 else None

@@ -1,0 +1,67 @@
+"""Everything the node subscribes to, publishes and serves: the one table behind both transports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Qos(str, Enum):
+    """Kinds of delivery, as words; each transport knows what they are in its terms."""
+
+    SENSOR_DATA = "sensor data"  # best effort, volatile
+    NEWEST = "sensor data, depth 1"  # the same, only the newest waits
+    RELIABLE = "reliable"
+    LATCHED = "reliable, transient local, keep last 1"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic by its ROS name before remapping; `~/` is the node's own namespace."""
+
+    name: str
+    type_name: str
+    qos: Qos
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service by its ROS name before remapping."""
+
+    name: str
+    type_name: str
+
+
+IMAGE = Topic("image", "sensor_msgs/msg/Image", Qos.NEWEST)
+# Named by the image topic after remapping, see `compressed_topic`.
+COMPRESSED_IMAGE = Topic("image/compressed", "sensor_msgs/msg/CompressedImage", Qos.NEWEST)
+CAMERA_INFO = Topic("camera_info", "sensor_msgs/msg/CameraInfo", Qos.SENSOR_DATA)
+ODOMETRY = Topic("odom", "nav_msgs/msg/Odometry", Qos.SENSOR_DATA)
+INITIAL_POSE = Topic("initialpose", "geometry_msgs/msg/PoseWithCovarianceStamped", Qos.RELIABLE)
+
+POSE = Topic("~/pose", "geometry_msgs/msg/PoseWithCovarianceStamped", Qos.LATCHED)
+STATUS = Topic("~/status", "hfnet_ros/msg/RelocalizationStatus", Qos.RELIABLE)
+MAP_INFO = Topic("~/map_info", "hfnet_ros/msg/MapInfo", Qos.LATCHED)
+DIAGNOSTICS = Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos.RELIABLE)
+DEBUG_IMAGE = Topic("~/debug_image", "sensor_msgs/msg/Image", Qos.RELIABLE)
+MATCHES = Topic("~/matches", "visualization_msgs/msg/MarkerArray", Qos.RELIABLE)
+MAP_POINTS = Topic("~/map_points", "sensor_msgs/msg/PointCloud2", Qos.LATCHED)
+PUBLISHED = (POSE, STATUS, MAP_INFO, DIAGNOSTICS, DEBUG_IMAGE, MATCHES, MAP_POINTS)
+
+RELOCALIZE = Service("~/relocalize", "hfnet_ros/srv/Relocalize")
+LOAD_MAP = Service("~/load_map", "hfnet_ros/srv/LoadMap")
+TRIGGER = Service("~/trigger", "std_srvs/srv/Trigger")
+REINITIALIZE = Service("reinitialize_global_localization", "std_srvs/srv/Empty")
+NO_MOTION_UPDATE = Service("request_nomotion_update", "std_srvs/srv/Empty")
+SERVICES = (RELOCALIZE, LOAD_MAP, TRIGGER, REINITIALIZE, NO_MOTION_UPDATE)
+
+
+def camera_info_topic(image_topic: str) -> str:
+    """Return where image_transport expects the calibration of an image topic: beside it."""
+    folder, _, _ = image_topic.rpartition("/")
+    return f"{folder}/camera_info" if folder or image_topic.startswith("/") else "camera_info"
+
+
+def compressed_topic(image_topic: str) -> str:
+    """Return where image_transport publishes the compressed form of an image topic."""
+    return image_topic if image_topic.endswith("/compressed") else f"{image_topic}/compressed"

@@ -1,0 +1,67 @@
+"""Where the camera sits on the robot."""
+
+from __future__ import annotations
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import ConfigError, TransformError
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.node.transport import Transport
+
+
+class CameraMounting:
+    """Looks up base_from_camera: TF first, then the parameter, and never a guess."""
+
+    def __init__(self, config: Config, transport: Transport) -> None:
+        """Take the parameters and where to look transforms up.
+
+        Raises:
+            ConfigError: frames.base_from_camera is not a mounting.
+        """
+        self._base_frame = config.frames.base_frame
+        self._given = parse_mounting(config.frames.base_from_camera)
+        self._transport = transport
+        self._problem = "no image has come yet"
+
+    @property
+    def problem(self) -> str:
+        """Return why the mounting is not known; empty if it is."""
+        return self._problem
+
+    def look_up(self, camera_frame: str, stamp_ns: int) -> Rigid3 | None:
+        """Return base_from_camera at a time, None where nobody knows it."""
+        if self._base_frame in ("", camera_frame):
+            self._problem = ""
+            return Rigid3.identity()  # the camera's own pose is what is asked for
+        if not camera_frame and self._given is None:
+            self._problem = "images have an empty frame_id; let the driver name the optical frame"
+            return None
+        try:
+            _, base_from_camera = self._transport.look_up_transform(self._base_frame, camera_frame, stamp_ns)
+        except TransformError as error:
+            self._problem = (
+                "" if self._given is not None else f"{error}; publish it or set frames.base_from_camera"
+            )
+            return self._given
+        self._problem = ""
+        return base_from_camera
+
+
+def parse_mounting(text: str) -> Rigid3 | None:
+    """Read 'x y z qx qy qz qw' (m, unit quaternion); None for an empty text.
+
+    Raises:
+        ConfigError: these are not seven numbers with a quaternion of unit length.
+    """
+    if not text.strip():
+        return None
+    try:
+        x, y, z, *quat_xyzw = (float(word) for word in text.replace(",", " ").split())
+        norm = sum(value * value for value in quat_xyzw) ** 0.5
+        if len(quat_xyzw) != 4 or abs(norm - 1.0) > 1e-2:
+            raise ValueError
+        return Rigid3.from_quat(quat_xyzw, [x, y, z])
+    except ValueError:
+        raise ConfigError(
+            f"frames.base_from_camera is '{text}', expected seven numbers 'x y z qx qy qz qw' with a "
+            "quaternion of length 1"
+        ) from None

@@ -1,0 +1,145 @@
+"""Odometry from a topic or from TF, whichever there is."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import InputError, MessageError, TransformError
+from hfnet_ros.localization.odometry import OdometrySample, TransformHistory
+from hfnet_ros.messages.poses import odometry_from_message
+from hfnet_ros.node.transport import Transport
+
+_logger = logging.getLogger(__name__)
+
+_POLL_S = 0.005  # while an image waits for TF
+
+
+class NodeOdometry:
+    """Feeds a history of odom->base; an `Odometry` for the relocalizer.
+
+    With source `auto` TF is preferred, because map->odom must fit the odom->base that others see
+    there; until TF has it, the topic serves.
+    """
+
+    def __init__(self, config: Config, transport: Transport) -> None:
+        """Take the parameters and where to look transforms up."""
+        self._config = config
+        self._transport = transport
+        self._history = TransformHistory(config.odometry)
+        self._lock = threading.Lock()
+        self._used = ""
+        self._problem = ""
+
+    @property
+    def used(self) -> str:
+        """Return where odometry comes from now: `tf`, `topic` or nothing."""
+        return self._used
+
+    @property
+    def problem(self) -> str:
+        """Return what is wrong with it, if anything."""
+        return self._problem
+
+    @property
+    def newest_stamp_ns(self) -> int | None:
+        """Return the time of the newest pose."""
+        newest = self._history.latest()
+        return newest.stamp_ns if newest is not None else None
+
+    def set_config(self, config: Config) -> None:
+        """Use other parameters; another source starts anew."""
+        with self._lock:
+            if config.odometry != self._config.odometry or config.frames != self._config.frames:
+                self._history = TransformHistory(config.odometry)
+                self._used = ""
+            self._config = config
+
+    def clear(self) -> None:
+        """Forget all poses."""
+        with self._lock:
+            self._history.clear()
+            self._used, self._problem = "", ""
+
+    def take_message(self, message: Any) -> None:
+        """Take a nav_msgs/Odometry; one that cannot be used is a `problem`."""
+        with self._lock:
+            if self._config.odometry.source not in ("auto", "topic") or self._used == "tf":
+                return
+            try:
+                sample = odometry_from_message(message)
+                self._check_frames(sample.odom_frame, sample.base_frame)
+                self._history.add(sample.stamp_ns, sample.odom_from_base)
+            except (MessageError, InputError) as error:
+                self._note(str(error))
+                return
+            self._used, self._problem = "topic", ""
+
+    def poll(self) -> None:
+        """Take the newest odom->base from TF."""
+        source, frames = self._config.odometry.source, self._config.frames
+        if source not in ("auto", "tf") or not frames.base_frame:
+            return
+        try:
+            stamp_ns, odom_from_base = self._transport.look_up_transform(
+                frames.odom_frame, frames.base_frame, None
+            )
+        except TransformError as error:
+            if source == "tf" or self._used == "tf":
+                self._note(str(error))
+            return
+        with self._lock:
+            if self._used == "topic":
+                _logger.info("odometry is in TF now; the topic is not used any more")
+                self._history.clear()
+            self._used = "tf"
+            try:
+                self._history.add(stamp_ns, odom_from_base)
+                self._problem = ""
+            except InputError as error:
+                self._note(str(error))
+
+    # What the relocalizer asks
+
+    @property
+    def is_expected(self) -> bool:
+        """Tell whether a missing pose is a fault, and not how this robot is built."""
+        return self._config.odometry.source != "none" and self._history.is_expected
+
+    def sample_at(self, stamp_ns: int) -> OdometrySample | None:
+        """Return the pose at a time; None where it would have to be guessed."""
+        return self._history.sample_at(stamp_ns)
+
+    def last_before(self, stamp_ns: int) -> OdometrySample | None:
+        """Return the pose at a time, or else the newest one before it; None if there is none."""
+        return self._history.last_before(stamp_ns)
+
+    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Wait until poses reach a time; return at once where none can be expected."""
+        if self._used != "tf":
+            return self._history.wait_for(stamp_ns, timeout_s)
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self.poll()
+            if self._history.wait_for(stamp_ns, 0.0):
+                return True
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0.0:
+                return False
+            time.sleep(min(_POLL_S, left_s))
+
+    def _check_frames(self, odom_frame: str, base_frame: str) -> None:
+        frames = self._config.frames
+        if odom_frame != frames.odom_frame or base_frame != (frames.base_frame or base_frame):
+            raise MessageError(
+                f"odometry is of '{base_frame}' in '{odom_frame}', expected '{frames.base_frame}' in "
+                f"'{frames.odom_frame}'; set frames.base_frame and frames.odom_frame"
+            )
+
+    def _note(self, problem: str) -> None:
+        if problem != self._problem:
+            _logger.warning("odometry not used: %s", problem)
+        self._problem = problem

@@ -1,0 +1,203 @@
+"""What the node says: poses, status, pictures, answers of services."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from hfnet_ros.config import Config
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.localization.live import Answer
+from hfnet_ros.messages.diagnostics import NodeHealth, diagnostics_message
+from hfnet_ros.messages.images import image_to_message
+from hfnet_ros.messages.poses import pose_with_covariance_to_message, transform_to_message
+from hfnet_ros.messages.status import StatusInput, map_info_message, status_message
+from hfnet_ros.messages.visuals import draw_debug_image, map_points_message, matches_message
+from hfnet_ros.node import interface
+from hfnet_ros.node.serving import ServedMap
+from hfnet_ros.node.transport import Transport
+from hfnet_ros.types import Relocalization, Verdict
+
+_logger = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Turns answers into messages and publishes them; pictures only for those who look."""
+
+    def __init__(self, config: Config, transport: Transport) -> None:
+        """Take the parameters and where to publish."""
+        self._config = config
+        self._transport = transport
+        self._points_shown: ServedMap | None = None
+
+    def set_config(self, config: Config) -> None:
+        """Use other parameters from the next message on."""
+        self._config = config
+
+    def map_frame(self, served: ServedMap) -> str:
+        """Return the name of the map's frame: the parameter's, else the map's own."""
+        return self._config.frames.map_frame or served.visual_map.frame_id
+
+    def publish_answer(self, answer: Answer, served: ServedMap) -> None:
+        """Publish the pose if the robot may use it, the status always, pictures on demand."""
+        relocalization = answer.relocalization
+        if relocalization is not None and _is_accepted(relocalization):
+            pose = self._pose_message(relocalization, served)
+            if pose is not None:
+                self._transport.publish(interface.POSE, pose)
+        self._transport.publish(interface.STATUS, self._status_message(answer, served))
+        if relocalization is not None:
+            self._publish_pictures(answer, relocalization, served)
+
+    def publish_map_info(self, served: ServedMap) -> None:
+        """Say which map is in use."""
+        self._transport.publish(interface.MAP_INFO, self._map_info_message(served))
+
+    def publish_map_points(self, served: ServedMap) -> None:
+        """Publish the map's landmarks once per map, as soon as somebody listens."""
+        if self._points_shown is served or not self._transport.has_subscribers(interface.MAP_POINTS):
+            return
+        visual_map = served.visual_map
+        self._transport.publish(
+            interface.MAP_POINTS,
+            map_points_message(
+                self._transport.factory,
+                visual_map.landmark_xyz,
+                visual_map.landmark_colors,
+                stamp_ns=self._transport.now_ns(),
+                frame_id=self.map_frame(served),
+            ),
+        )
+        self._points_shown = served
+
+    def publish_diagnostics(self, health: NodeHealth) -> None:
+        """Publish how the node is."""
+        message = diagnostics_message(self._transport.factory, health, stamp_ns=self._transport.now_ns())
+        self._transport.publish(interface.DIAGNOSTICS, message)
+
+    def broadcast_map_from_odom(self, map_from_odom: Rigid3, served: ServedMap) -> None:
+        """Send map->odom, dated ahead by the tolerance so that listeners need not wait for it."""
+        frames = self._config.frames
+        stamp_ns = self._transport.now_ns() + int(frames.transform_tolerance_s * 1e9)
+        self._transport.broadcast_transform(
+            transform_to_message(
+                self._transport.factory, map_from_odom, stamp_ns, self.map_frame(served), frames.odom_frame
+            )
+        )
+
+    # Answers of services
+
+    def relocalize_response(
+        self, answer: Answer | None, problem: str, served: ServedMap | None, elapsed_s: float
+    ) -> Any:
+        """Return a Relocalize response; its pose is empty unless the image was localized."""
+        fields: dict[str, Any] = {"success": False, "message": problem, "elapsed": elapsed_s}
+        if answer is not None and served is not None:
+            relocalization = answer.relocalization
+            fields["status"] = self._status_message(answer, served)
+            fields["message"] = _sentence(answer)
+            pose = self._pose_message(relocalization, served) if relocalization is not None else None
+            if pose is not None:
+                fields.update(success=True, pose=pose)
+        return self._transport.factory.make("hfnet_ros/srv/Relocalize_Response", **fields)
+
+    def trigger_response(self, answer: Answer | None, problem: str) -> Any:
+        """Return a Trigger response: success if the robot may use the fix."""
+        relocalization = answer.relocalization if answer is not None else None
+        return self._transport.factory.make(
+            "std_srvs/srv/Trigger_Response",
+            success=relocalization is not None and _is_accepted(relocalization),
+            message=problem if answer is None else _sentence(answer),
+        )
+
+    def load_map_response(self, problem: str, served: ServedMap | None) -> Any:
+        """Return a LoadMap response with the map in use after the call."""
+        fields: dict[str, Any] = {"success": not problem, "message": problem}
+        if served is not None:
+            fields["map"] = self._map_info_message(served)
+            if not problem:
+                fields["message"] = f"using {served.path}, {served.visual_map.num_keyframes} keyframes"
+        return self._transport.factory.make("hfnet_ros/srv/LoadMap_Response", **fields)
+
+    # Messages
+
+    def _pose_message(self, relocalization: Relocalization, served: ServedMap) -> Any | None:
+        if relocalization.map_from_base is None or relocalization.base_covariance is None:
+            return None
+        try:
+            return pose_with_covariance_to_message(
+                self._transport.factory,
+                relocalization.map_from_base,
+                relocalization.base_covariance,
+                stamp_ns=relocalization.localization.stamp_ns,
+                frame_id=self.map_frame(served),
+                diagonal_only=self._config.node.diagonal_covariance,
+            )
+        except ValueError as error:
+            _logger.error("pose not published: %s", error)
+            return None
+
+    def _status_message(self, answer: Answer, served: ServedMap) -> Any:
+        relocalization = answer.relocalization
+        place = relocalization.localization.place if relocalization is not None else None
+        names = served.visual_map.keyframe_names
+        return status_message(
+            self._transport.factory,
+            StatusInput(
+                stamp_ns=answer.stamp_ns,
+                map_frame=self.map_frame(served),
+                relocalization=relocalization,
+                error=answer.error,
+                prior_frame_name=names[place.keyframe_idxs[0]] if place is not None else "",
+                num_received=answer.counters.num_received,
+                num_superseded=answer.counters.num_superseded,
+                num_processed=answer.counters.num_processed,
+                timings_s={
+                    "wait": answer.wait_s,
+                    "decode": answer.decode_s,
+                    "gate": answer.gate_s,
+                    "total": answer.total_s,
+                },
+            ),
+        )
+
+    def _map_info_message(self, served: ServedMap) -> Any:
+        visual_map = served.visual_map
+        positions = visual_map.keyframe_poses[:, :3]
+        return map_info_message(
+            self._transport.factory,
+            path=str(served.path),
+            frame_id=self.map_frame(served),
+            extractor_id=visual_map.extractor_id,
+            digest=served.digest,
+            num_keyframes=visual_map.num_keyframes,
+            num_landmarks=visual_map.num_landmarks,
+            extent_min=positions.min(axis=0).tolist(),
+            extent_max=positions.max(axis=0).tolist(),
+            residual_px=visual_map.consistency.residual_px if visual_map.consistency.num_keyframes else 0.0,
+        )
+
+    def _publish_pictures(self, answer: Answer, relocalization: Relocalization, served: ServedMap) -> None:
+        transport, factory = self._transport, self._transport.factory
+        if transport.has_subscribers(interface.MATCHES):
+            message = matches_message(factory, relocalization.localization, frame_id=self.map_frame(served))
+            transport.publish(interface.MATCHES, message)
+        if answer.frame is not None and transport.has_subscribers(interface.DEBUG_IMAGE):
+            picture = draw_debug_image(answer.frame, relocalization)
+            frame_id = answer.frame.camera_frame_id
+            message = image_to_message(factory, picture, answer.stamp_ns, frame_id)
+            transport.publish(interface.DEBUG_IMAGE, message)
+
+
+def _is_accepted(relocalization: Relocalization) -> bool:
+    return relocalization.decision is not None and relocalization.decision.verdict is Verdict.ACCEPTED
+
+
+def _sentence(answer: Answer) -> str:
+    relocalization = answer.relocalization
+    if relocalization is None:
+        return f"BAD_INPUT: {answer.error}"
+    localization, decision = relocalization.localization, relocalization.decision
+    if decision is None:
+        return f"{localization.outcome.value}: {localization.evidence.reason}"
+    return f"{localization.outcome.value}, {decision.verdict.value}: {decision.reason}"

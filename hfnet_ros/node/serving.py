@@ -1,0 +1,62 @@
+"""The map a node serves, and how the thread that localizes opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hfnet_ros.config import Config
+from hfnet_ros.features.extractor import create_extractor, with_extractor_of
+from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.map.map_io import load_map, read_map_header
+from hfnet_ros.map.visual_map import VisualMap
+
+
+@dataclass(eq=False)
+class ServedMap:
+    """A map with where it came from.
+
+    Attributes:
+        digest: SHA-256 of its manifest, hexadecimal.
+        backend: what runs its extractor, once that is open.
+    """
+
+    path: Path
+    visual_map: VisualMap
+    digest: str
+    backend: str = ""
+
+    @classmethod
+    def load(cls, path: str) -> ServedMap:
+        """Read a map from its folder.
+
+        Raises:
+            MapFormatError: it is missing, damaged or of a newer version.
+        """
+        folder = Path(path).expanduser()
+        visual_map = load_map(folder)
+        return cls(folder, visual_map, str(read_map_header(folder)["manifest_sha256"]))
+
+    def opener(self, config: Config) -> Callable[[], tuple[Localizer, Callable[[], None]]]:
+        """Return what the localizing thread calls to make its engine and localizer.
+
+        The first image a network sees takes several times longer than the next; it is a black one
+        here, so that the robot does not wait for it.
+        """
+
+        def open_localizer() -> tuple[Localizer, Callable[[], None]]:
+            extractor = create_extractor(with_extractor_of(config, self.visual_map.extractor_id))
+            try:
+                width, height = self.visual_map.cameras[0].refined.size_wh
+                extractor.extract(np.zeros((height, width), np.uint8))
+                localizer = Localizer(self.visual_map, extractor, config)
+                self.backend = extractor.backend
+                return localizer, extractor.close
+            except BaseException:
+                extractor.close()
+                raise
+
+        return open_localizer

@@ -1,0 +1,51 @@
+"""What the node needs of a middleware."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.messages.factory import MessageFactory
+from hfnet_ros.node.interface import Topic
+
+
+class Transport(Protocol):
+    """A middleware as the node sees it; every method may be called from any thread."""
+
+    @property
+    def factory(self) -> MessageFactory:
+        """Return what makes messages."""
+        ...
+
+    @property
+    def node_name(self) -> str:
+        """Return the node's name without namespace."""
+        ...
+
+    def resolved(self, topic: Topic) -> str:
+        """Return a topic's full name after remapping."""
+        ...
+
+    def now_ns(self) -> int:
+        """Return ROS time, ns; that of /clock under use_sim_time."""
+        ...
+
+    def publish(self, topic: Topic, message: Any) -> None:
+        """Publish; nothing happens while the node is not active."""
+        ...
+
+    def has_subscribers(self, topic: Topic) -> bool:
+        """Tell whether somebody listens, so that pictures are drawn for someone."""
+        ...
+
+    def broadcast_transform(self, message: Any) -> None:
+        """Send one geometry_msgs/TransformStamped on /tf."""
+        ...
+
+    def look_up_transform(self, target: str, source: str, stamp_ns: int | None) -> tuple[int, Rigid3]:
+        """Return the transform `target_from_source` and its stamp; the newest one for None.
+
+        Raises:
+            TransformError: says what is missing.
+        """
+        ...

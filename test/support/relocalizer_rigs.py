@@ -1,0 +1,348 @@
+"""A relocalizer node on one of three transports, and what a robot around it publishes."""
+
+import contextlib
+import dataclasses
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import yaml
+
+from hfnet_ros.config import Config
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.messages.camera_info import camera_to_message
+from hfnet_ros.messages.factory import RosbagsMessages
+from hfnet_ros.messages.headers import header_to_message
+from hfnet_ros.messages.images import image_to_message
+from hfnet_ros.messages.poses import pose_to_message, transform_to_message
+from hfnet_ros.messages.transform_tree import TransformTree
+from hfnet_ros.node import interface
+from hfnet_ros.node.core import RelocalizerNode
+
+BASE_FROM_CAMERA = Rigid3.from_quat([-0.5, 0.5, -0.5, 0.5], [0.2, 0.05, 0.6])
+CAMERA_FRAME = "camera_optical"
+WATCHED = (interface.POSE, interface.STATUS, interface.MAP_INFO, interface.DIAGNOSTICS, interface.MAP_POINTS)
+SENT = (interface.IMAGE, interface.CAMERA_INFO, interface.ODOMETRY, interface.INITIAL_POSE)
+DOMAIN_ID = 130 + os.getpid() % 100
+
+
+@dataclasses.dataclass
+class Walk:
+    """Images of a walk through the mapped room, with the poses they were rendered at."""
+
+    camera: object
+    images: list
+    map_from_base: list
+
+    @property
+    def odom_from_map(self):
+        return Rigid3.from_rotvec([0.0, 0.0, 0.7], [3.0, -1.0, 0.0])
+
+
+class Rig:
+    """A node under test and what a robot around it publishes; subclasses bring the transport."""
+
+    factory = None
+    subscribes_late = True
+
+    def __init__(self, walk, map_path, parameters):
+        self.walk = walk
+        self.map_path = map_path
+        self.parameters = parameters
+        self.received = {topic: [] for topic in WATCHED}
+        self.arrived = threading.Condition()
+        self.start_ns = time.time_ns()
+        self.steps = itertools.count()
+
+    # What the robot does
+
+    def send_camera_info(self, camera=None, stamp_ns=None):
+        header = header_to_message(self.factory, stamp_ns or self.start_ns, CAMERA_FRAME)
+        self.send(interface.CAMERA_INFO, camera_to_message(self.factory, camera or self.walk.camera, header))
+
+    def send_mounting(self):
+        transform = transform_to_message(self.factory, BASE_FROM_CAMERA, 1, "base_link", CAMERA_FRAME)
+        self.send_transforms([transform], static=True)
+
+    def send_odometry(self, odom_from_base, stamp_ns):
+        self.send_odometry_pose(pose_to_message(self.factory, odom_from_base), stamp_ns)
+
+    def send_odometry_pose(self, pose, stamp_ns):
+        message = self.factory.make(
+            "nav_msgs/msg/Odometry",
+            header=header_to_message(self.factory, stamp_ns, "odom"),
+            child_frame_id="base_link",
+            pose=self.factory.make("geometry_msgs/msg/PoseWithCovariance", pose=pose),
+        )
+        self.send(interface.ODOMETRY, message)
+
+    def image(self, index, stamp_ns):
+        return image_to_message(self.factory, self.walk.images[index], stamp_ns, CAMERA_FRAME)
+
+    def step(self, index=None, stamp_ns=None, *, place=None, message=None, wait=True):
+        """Drive to a pose of the walk, take an image, and return its status.
+
+        `place` is the image's index where it differs from what odometry says.
+        """
+        number = next(self.steps)
+        index = number % len(self.walk.images) if index is None else index
+        stamp_ns = self.stamp(number) if stamp_ns is None else stamp_ns
+        if stamp_ns > 0:
+            self.send_odometry(self.walk.odom_from_map @ self.walk.map_from_base[index], stamp_ns)
+        before = len(self.received[interface.STATUS])
+        self.send(interface.IMAGE, message or self.image(index if place is None else place, stamp_ns))
+        if wait:
+            self.wait_for(lambda: len(self.received[interface.STATUS]) > before, "a status")
+            return self.received[interface.STATUS][-1]
+        return None
+
+    def stamp(self, number):
+        """Return the stamp of the numbered step of a walk at 5 images a second."""
+        return self.start_ns + number * 200_000_000
+
+    @contextlib.contextmanager
+    def while_stepping(self):
+        """Keep walking in the background, as a robot does while a service works."""
+        ended = threading.Event()
+
+        def walk():
+            while not ended.wait(0.1):
+                self.step(wait=False)
+
+        thread = threading.Thread(target=walk)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def send_odometry_numbers(self, xyz, stamp_ns):
+        """Send odometry that no `Rigid3` could hold."""
+        x, y, z = xyz
+        position = self.factory.make("geometry_msgs/msg/Point", x=x, y=y, z=z)
+        orientation = self.factory.make("geometry_msgs/msg/Quaternion", w=1.0)
+        pose = self.factory.make("geometry_msgs/msg/Pose", position=position, orientation=orientation)
+        self.send_odometry_pose(pose, stamp_ns)
+
+    def settle(self):
+        """Let messages of other topics arrive that nothing is heard of."""
+        time.sleep(0.2)
+
+    def localize(self):
+        """Walk until the position is known."""
+        self.send_mounting()
+        self.send_camera_info()
+        for _ in range(10):
+            if self.step().state == "TRACKING":
+                return
+        raise AssertionError(f"not localized: {self.received[interface.STATUS][-1]}")
+
+    # What a test asks
+
+    def wait_for(self, condition, what, timeout_s=20.0):
+        with self.arrived:
+            assert self.arrived.wait_for(condition, timeout_s), f"{what} did not come"
+
+    def take(self, topic, message):
+        with self.arrived:
+            self.received[topic].append(message)
+            self.arrived.notify_all()
+
+    @property
+    def poses(self):
+        return self.received[interface.POSE]
+
+    def error_of(self, message, index):
+        """Distance (m) of a pose message from the truth of an image."""
+        position = message.pose.pose.position
+        return np.linalg.norm(
+            np.subtract([position.x, position.y, position.z], self.walk.map_from_base[index].translation)
+        )
+
+    def diagnostics(self, name):
+        """Return the newest status of diagnostics whose name ends so, as (level, message, values)."""
+        for status in self.received[interface.DIAGNOSTICS][-1].status:
+            if status.name.endswith(name):
+                level = status.level if isinstance(status.level, int) else status.level[0]
+                return level, status.message, {value.key: value.value for value in status.values}
+        raise AssertionError(f"no diagnostics of {name}")
+
+    def wait_for_diagnostics(self, name, condition):
+        self.wait_for(
+            lambda: self.received[interface.DIAGNOSTICS] and condition(*self.diagnostics(name)),
+            f"diagnostics of {name}",
+        )
+
+    def request(self, type_name, **fields):
+        return self.factory.make(f"{type_name}_Request", **fields)
+
+
+class MemoryRig(Rig):
+    """The node's core with a transport of lists."""
+
+    subscribes_late = False
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.factory = RosbagsMessages()
+        self.tree = TransformTree()
+        self.node_name = "relocalizer"
+        self.broadcast = []
+        self.node = RelocalizerNode(Config.from_dict(self.parameters), self)
+        self.services = {service.name: answer for service, answer in self.node.services()}
+        self.node.configure()
+        self.timer = threading.Thread(target=self._tick, daemon=True)
+        self.ended = threading.Event()
+        self.timer.start()
+        self.activate()
+
+    def _tick(self):
+        while not self.ended.wait(0.1):
+            self.node.on_diagnostics_timer()
+            self.node.on_tf_timer()
+
+    # Transport
+
+    def resolved(self, topic):
+        return "/" + topic.name
+
+    def now_ns(self):
+        return time.time_ns()
+
+    def publish(self, topic, message):
+        if topic in self.received:
+            self.take(topic, message)
+
+    def has_subscribers(self, topic):
+        return topic in self.received
+
+    def broadcast_transform(self, message):
+        self.broadcast.append(message)
+
+    def look_up_transform(self, target, source, stamp_ns):
+        if stamp_ns is None:
+            return self.tree.look_up_latest(target, source)
+        return stamp_ns, self.tree.look_up(target, source, stamp_ns)
+
+    # Rig
+
+    def send(self, topic, message):
+        dict(self.node.subscriptions())[topic](message)
+
+    def send_transforms(self, transforms, *, static):
+        self.tree.add_all(self.factory.make("tf2_msgs/msg/TFMessage", transforms=transforms), static=static)
+
+    def call(self, service, request):
+        return self.services[service.name](request)
+
+    def activate(self):
+        self.node.activate()
+
+    def deactivate(self):
+        self.node.deactivate()
+
+    def close(self):
+        self.ended.set()
+        self.timer.join()
+        self.node.cleanup()
+
+
+class DdsRig(Rig):
+    """`hfnet-ros run` in another process, talked to over DDS on the loopback interface."""
+
+    def __init__(self, *arguments, folder):
+        from hfnet_ros.dds import qos
+        from hfnet_ros.dds.participant import DdsNode
+
+        super().__init__(*arguments)
+        self.qos = qos
+        parameters = folder / "parameters.yaml"
+        parameters.write_text(yaml.safe_dump(self.parameters))
+        self.log = (folder / "node.log").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "hfnet_ros", "run", "--params", str(parameters), "--domain", str(DOMAIN_ID),
+             "--loopback"],
+            stderr=self.log,
+        )  # fmt: skip
+        self.client = DdsNode("robot", domain_id=DOMAIN_ID, loopback=True)
+        self.factory = self.client.messages
+        self.publishers = {}
+        self.clients = {}
+        for topic in WATCHED:
+            self.watch(topic)
+        for topic in SENT:
+            self.publisher(topic)
+        self.transforms = {
+            static: self.client.create_publisher(name, "tf2_msgs/msg/TFMessage", profile)
+            for static, name, profile in ((False, "/tf", qos.TF), (True, "/tf_static", qos.TF_STATIC))
+        }
+        self.wait_until_listening()
+
+    def watch(self, topic, take=None):
+        profile = {interface.Qos.LATCHED: self.qos.LATCHED}.get(topic.qos, self.qos.RELIABLE)
+        name = topic.name.replace("~", "/relocalizer")
+        take = take or (lambda message: self.take(topic, message))
+        return self.client.create_subscription(
+            name, topic.type_name, profile, lambda message, _: take(message)
+        )
+
+    def publisher(self, topic):
+        if topic not in self.publishers:
+            self.publishers[topic] = self.client.create_publisher(
+                "/" + topic.name, topic.type_name, self.qos.RELIABLE
+            )
+        return self.publishers[topic]
+
+    def wait_until_listening(self):
+        until = time.monotonic() + 30.0
+        while not all(publisher.num_subscribers for publisher in self.publishers.values()):
+            assert self.process.poll() is None, self.log_text()
+            assert time.monotonic() < until, "the node does not listen: " + self.log_text()
+            time.sleep(0.02)
+
+    def log_text(self):
+        self.log.flush()
+        self.log.seek(0)
+        return self.log.read()
+
+    def send(self, topic, message):
+        self.publisher(topic).publish(message)
+
+    def send_transforms(self, transforms, *, static):
+        self.transforms[static].publish(self.factory.make("tf2_msgs/msg/TFMessage", transforms=transforms))
+        time.sleep(0.1)  # another topic than the image: no order between the two
+
+    def call(self, service, request):
+        name = service.name.replace("~", "/relocalizer")
+        name = name if name.startswith("/") else "/" + name
+        if name not in self.clients:
+            self.clients[name] = self.client.create_client(name, service.type_name)
+        return self.clients[name].call(request, 30.0)
+
+    def change_state(self, transition):
+        service = interface.Service("~/change_state", "lifecycle_msgs/srv/ChangeState")
+        wanted = self.factory.make("lifecycle_msgs/msg/Transition", id=transition)
+        assert self.call(service, self.request(service.type_name, transition=wanted)).success, self.log_text()
+
+    def activate(self):
+        self.change_state(3)
+        self.wait_until_listening()
+
+    def deactivate(self):
+        self.change_state(4)
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20.0)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.terminate()
+        self.client.close()
+        self.log.close()
