@@ -1,0 +1,1 @@
+"""The relocalizer node on rclpy. Nothing else in this package imports ROS."""

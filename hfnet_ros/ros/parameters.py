@@ -1,0 +1,60 @@
+"""ROS parameters from config.py: declared with its bounds, read back through its checks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from hfnet_ros.config import Config
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare every parameter as `section.field` with range, unit and meaning."""
+    config = Config()
+    for section in dataclasses.fields(config):
+        for entry in dataclasses.fields(getattr(config, section.name)):
+            name = f"{section.name}.{entry.name}"
+            node.declare_parameter(name, entry.default, _descriptor(name, entry))
+
+
+def read_config(node: Node, changes: Iterable[Parameter] = ()) -> Config:
+    """Return the parameters in force, or as they would be after changes.
+
+    Raises:
+        ConfigError: one is of the wrong type or out of bounds.
+    """
+    values: dict[str, dict[str, Any]] = Config().to_dict()
+    for section, entries in values.items():
+        for name in entries:
+            entries[name] = node.get_parameter(f"{section}.{name}").value
+    for change in changes:
+        section, _, name = change.name.partition(".")
+        if name in values.get(section, {}):
+            values[section][name] = change.value
+    return Config.from_dict(values)
+
+
+def _descriptor(name: str, entry: dataclasses.Field[Any]) -> ParameterDescriptor:
+    meta = entry.metadata
+    unit = f" [{meta['unit']}]" if meta["unit"] else ""
+    # With dynamic typing a file may say 5 for 5.0; `Config.from_dict` refuses any other change of type.
+    descriptor = ParameterDescriptor(
+        name=name,
+        description=meta["sentence"] + unit,
+        additional_constraints=" or ".join(meta["choices"]),
+        dynamic_typing=True,
+    )
+    if meta["low"] is not None:
+        low, high = meta["low"], meta["high"]
+        if isinstance(entry.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            ]
+    return descriptor

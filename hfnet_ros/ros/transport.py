@@ -1,0 +1,96 @@
+"""The middleware of the node, on rclpy and tf2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tf2_ros
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+
+from hfnet_ros.errors import TransformError
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.messages.headers import stamp_from_message
+from hfnet_ros.messages.poses import rigid_from_transform
+from hfnet_ros.node.interface import DIAGNOSTICS, PUBLISHED, Qos, Topic
+from hfnet_ros.ros.messages import RclpyMessages, message_class
+
+QOS = {
+    Qos.SENSOR_DATA: QoSProfile(
+        reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=50
+    ),
+    Qos.NEWEST: QoSProfile(
+        reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=1
+    ),
+    Qos.RELIABLE: QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=10
+    ),
+    Qos.LATCHED: QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        history=HistoryPolicy.KEEP_LAST,
+        depth=1,
+    ),
+}
+
+
+class RclpyTransport:
+    """Publishers and transforms of a lifecycle node; see `hfnet_ros.node.transport.Transport`."""
+
+    def __init__(self, node: LifecycleNode, history_s: float) -> None:
+        """Create the publishers and listen to TF, remembering it for `history_s`."""
+        self._node = node
+        self.factory = RclpyMessages()
+        self._publishers = {topic: self._create_publisher(topic) for topic in PUBLISHED}
+        self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=history_s))
+        self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+        self._broadcaster = tf2_ros.TransformBroadcaster(node)
+
+    @property
+    def node_name(self) -> str:
+        """Return the node's name without namespace."""
+        return self._node.get_name()
+
+    def resolved(self, topic: Topic) -> str:
+        """Return a topic's full name after remapping."""
+        return self._node.resolve_topic_name(topic.name)
+
+    def now_ns(self) -> int:
+        """Return ROS time, ns."""
+        return self._node.get_clock().now().nanoseconds
+
+    def publish(self, topic: Topic, message: Any) -> None:
+        """Publish; nothing happens while the node is not active (but for diagnostics)."""
+        self._publishers[topic].publish(message)
+
+    def has_subscribers(self, topic: Topic) -> bool:
+        """Tell whether somebody listens."""
+        return self._publishers[topic].get_subscription_count() > 0
+
+    def broadcast_transform(self, message: Any) -> None:
+        """Send one transform on /tf."""
+        self._broadcaster.sendTransform(message)
+
+    def look_up_transform(self, target: str, source: str, stamp_ns: int | None) -> tuple[int, Rigid3]:
+        """Return the transform `target_from_source` and its stamp; the newest one for None."""
+        stamp = Time() if stamp_ns is None else Time(nanoseconds=stamp_ns)
+        try:
+            found = self._buffer.lookup_transform(target, source, stamp)
+        except tf2_ros.TransformException as error:
+            raise TransformError(f"no transform from {source} to {target}: {error}") from error
+        return stamp_from_message(found.header.stamp), rigid_from_transform(found.transform)
+
+    def close(self) -> None:
+        """Destroy what was created."""
+        self._listener.unregister()
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def _create_publisher(self, topic: Topic) -> Any:
+        kind, qos = message_class(topic.type_name), QOS[topic.qos]
+        if topic is DIAGNOSTICS:  # an inactive node has something to say too
+            return self._node.create_publisher(kind, topic.name, qos)
+        return self._node.create_lifecycle_publisher(kind, topic.name, qos)
