@@ -21,6 +21,7 @@ from hfnet_ros.messages.poses import initial_pose_from_message
 from hfnet_ros.node import interface
 from hfnet_ros.node.health_recorder import HealthRecorder
 from hfnet_ros.node.interface import Service, Topic
+from hfnet_ros.node.memory import return_memory
 from hfnet_ros.node.mounting import CameraMounting
 from hfnet_ros.node.odometry import NodeOdometry
 from hfnet_ros.node.reporter import Reporter
@@ -108,6 +109,7 @@ class RelocalizerNode:
             live, self._live = self._live, None
         if live is not None:
             live.stop()
+            return_memory()
 
     def cleanup(self) -> None:
         """Drop map, calibration and odometry."""

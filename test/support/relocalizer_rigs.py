@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -27,8 +28,8 @@ from hfnet_ros.node.core import RelocalizerNode
 BASE_FROM_CAMERA = Rigid3.from_quat([-0.5, 0.5, -0.5, 0.5], [0.2, 0.05, 0.6])
 CAMERA_FRAME = "camera_optical"
 WATCHED = (interface.POSE, interface.STATUS, interface.MAP_INFO, interface.DIAGNOSTICS, interface.MAP_POINTS)
-SENT = (interface.IMAGE, interface.CAMERA_INFO, interface.ODOMETRY, interface.INITIAL_POSE)
-DOMAIN_ID = 130 + os.getpid() % 100
+IMAGES = {"raw": interface.IMAGE, "compressed": interface.COMPRESSED_IMAGE}
+DOMAIN_ID = 1 + os.getpid() % 100  # ports of higher ones are those that Linux gives to clients
 
 
 @dataclasses.dataclass
@@ -58,6 +59,13 @@ class Rig:
         self.arrived = threading.Condition()
         self.start_ns = time.time_ns()
         self.steps = itertools.count()
+
+    def sent(self):
+        """Topics that the node listens to with these parameters."""
+        topics = [IMAGES[self.parameters["node"].get("image_transport", "raw")], interface.CAMERA_INFO]
+        if self.parameters["odometry"]["source"] in ("auto", "topic"):
+            topics.append(interface.ODOMETRY)
+        return [*topics, interface.INITIAL_POSE]
 
     # What the robot does
 
@@ -253,6 +261,13 @@ class MemoryRig(Rig):
         self.node.cleanup()
 
 
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    threads: int
+    files: int
+    resident_kb: int
+
+
 class DdsRig(Rig):
     """`hfnet-ros run` in another process, talked to over DDS on the loopback interface."""
 
@@ -276,7 +291,7 @@ class DdsRig(Rig):
         self.clients = {}
         for topic in WATCHED:
             self.watch(topic)
-        for topic in SENT:
+        for topic in self.sent():
             self.publisher(topic)
         self.transforms = {
             static: self.client.create_publisher(name, "tf2_msgs/msg/TFMessage", profile)
@@ -336,6 +351,13 @@ class DdsRig(Rig):
 
     def deactivate(self):
         self.change_state(4)
+
+    def resources(self):
+        """Return threads, open files and memory of the node's process."""
+        proc = Path(f"/proc/{self.process.pid}")
+        fields = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+        resident_kb = int(fields["VmRSS"].split()[0])
+        return Resources(int(fields["Threads"]), len(list((proc / "fd").iterdir())), resident_kb)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)

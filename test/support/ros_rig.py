@@ -9,7 +9,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from relocalizer_rigs import DOMAIN_ID, SENT, WATCHED, Rig
+from relocalizer_rigs import DOMAIN_ID, WATCHED, Rig
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
 from hfnet_ros.node import interface
@@ -41,7 +41,7 @@ class RosRig(Rig):
         reliable = QoSProfile(depth=10)
         self.publishers = {
             topic: self.robot.create_publisher(message_class(topic.type_name), "/" + topic.name, reliable)
-            for topic in SENT
+            for topic in self.sent()
         }
         self.transforms = {
             False: TransformBroadcaster(self.robot),
