@@ -21,12 +21,11 @@ from hfnet_ros.cli.options import (
     new_verb,
     read_config,
     tracked,
-    with_extractor_of,
 )
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, DatasetError, ImageError
-from hfnet_ros.evaluation.records import QueryResult, RunIdentity, describe_machine
-from hfnet_ros.features.extractor import FeatureExtractor, create_extractor
+from hfnet_ros.evaluation.records import QueryResult, RunContext, RunIdentity, describe_machine
+from hfnet_ros.features.extractor import FeatureExtractor, create_extractor, with_extractor_of
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.map_io import load_map
@@ -57,6 +56,9 @@ def add_verbs(verbs: Any) -> None:
     evaluate.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image only")
     evaluate.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for report and results"
+    )
+    evaluate.add_argument(
+        "--rerun", type=Path, metavar="FILE", help="also write a recording for the Rerun viewer (.rrd)"
     )
     for parser in (localize, evaluate):
         parser.add_argument("--map", type=Path, required=True, metavar="MAP", help="map to localize in")
@@ -171,16 +173,21 @@ def _answer(result: QueryResult) -> dict[str, Any]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from hfnet_ros.evaluation.metrics import summarize
     from hfnet_ros.evaluation.report import write_report
+    from hfnet_ros.evaluation.rerun_file import load_rerun, write_rerun
     from hfnet_ros.evaluation.run import localize_images
+    from hfnet_ros.evaluation.summary import summarize
     from hfnet_ros.evaluation.writers import write_run
     from hfnet_ros.files.posed_images import pair_images_with_poses
 
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
     check_folder_target(options.out)
-    posed = pair_images_with_poses(options.images, options.poses)[:: options.every]
+    if options.rerun:
+        load_rerun()
+        check_file_target(options.rerun)
+    recorded = pair_images_with_poses(options.images, options.poses)
+    posed = recorded[:: options.every]
     config = read_config(options)
     visual_map, extractor, localizer = open_localizer(
         options.map, config, extractor_given=bool(options.extractor)
@@ -188,29 +195,44 @@ def _evaluate(options: argparse.Namespace) -> int:
     camera = query_camera(options.camera, visual_map)
     images = [(image.path, image.stamp_ns, image.map_from_camera) for image in posed]
     results = list(tracked(localize_images(localizer, images, camera), "evaluate", len(images)))
-    identity = RunIdentity(
-        map=describe_map(visual_map, options.map),
-        extractor_id=extractor.extractor_id,
-        backend=extractor.backend,
-        config=dataclasses.asdict(with_extractor_of(config, visual_map.extractor_id)),
-        version=hfnet_ros.__version__,
-        commit=_commit(),
-        machine=describe_machine(),
-    )
+    identity = identify_run(visual_map, options.map, extractor.extractor_id, extractor.backend, config)
     extractor.close()
-    summary = summarize(results, identity)
+    context = RunContext(
+        keyframe_names=visual_map.keyframe_names,
+        keyframe_poses=visual_map.keyframe_poses,
+        groundtruth=[(image.stamp_ns, image.map_from_camera) for image in recorded],
+    )
+    summary = summarize(results, identity, context)
     options.out.mkdir(parents=True, exist_ok=True)
-    write_run(options.out, results, summary)
+    write_run(options.out, results, summary, context)
     write_report(
         options.out / "report.html",
         results,
         summary,
         visual_map.landmark_xyz,
         visual_map.keyframe_poses[:, :3],
+        context,
     )
+    if options.rerun:
+        write_rerun(options.rerun, results, visual_map.landmark_xyz, visual_map.landmark_colors, context)
     print_summary(summary, results)
     print(f"report: {options.out / 'report.html'}")
     return 0
+
+
+def identify_run(
+    visual_map: VisualMap, map_path: Path, extractor_id: str, backend: str, config: Config
+) -> RunIdentity:
+    """Return what produced the results of a run."""
+    return RunIdentity(
+        map=describe_map(visual_map, map_path),
+        extractor_id=extractor_id,
+        backend=backend,
+        config=dataclasses.asdict(with_extractor_of(config, visual_map.extractor_id)),
+        version=hfnet_ros.__version__,
+        commit=_commit(),
+        machine=describe_machine(),
+    )
 
 
 def describe_map(visual_map: VisualMap, path: Path) -> dict[str, Any]:
@@ -250,6 +272,8 @@ def print_summary(summary: dict[str, Any], results: Sequence[QueryResult]) -> No
     refused = {
         outcome: count for outcome, count in summary["outcomes"].items() if count and outcome != "LOCALIZED"
     }
+    for warning in summary["warnings"]:
+        print(f"warning              {warning}")
     if refused and results:
         print("not localized        " + ", ".join(f"{outcome} {count}" for outcome, count in refused.items()))
 

@@ -11,9 +11,9 @@ from hfnet_ros.evaluation.metrics import (
     PoseThreshold,
     QueryScore,
     score_queries,
-    summarize,
 )
-from hfnet_ros.evaluation.records import QueryResult, RunIdentity, describe_machine
+from hfnet_ros.evaluation.records import QueryResult, RunContext, RunIdentity, Thumbnail, describe_machine
+from hfnet_ros.evaluation.summary import summarize
 
 __all__ = [
     "FALSE_FIX",
@@ -22,7 +22,9 @@ __all__ = [
     "PoseThreshold",
     "QueryResult",
     "QueryScore",
+    "RunContext",
     "RunIdentity",
+    "Thumbnail",
     "describe_machine",
     "score_queries",
     "summarize",

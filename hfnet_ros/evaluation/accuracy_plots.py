@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hfnet_ros.evaluation.drawn_queries import DrawnQueries
-from hfnet_ros.evaluation.metrics import NEES_BAND, POSE_DOF, PoseThreshold, QueryScore, recall
+from hfnet_ros.evaluation.honesty import NEES_RANGE, POSE_DOF, nees_histogram
+from hfnet_ros.evaluation.metrics import NEES_BAND, PoseThreshold, QueryScore, recall
 from hfnet_ros.evaluation.svg import Axis, Chart, log_range
 
 _WIDE, _HALF = (1120.0, 236.0), (550.0, 300.0)
 _RECALL_ROTATIONS_DEG = (2.0, 5.0, 10.0)
-_NEES_RANGE = (0.1, 1000.0)
-_NEES_BINS = 32
 _INLIER_BINS = 24
 _INLIER_KINDS = {
     "right": "right pose",
@@ -33,10 +32,9 @@ def draw_error_over_time(drawn: DrawnQueries, *, is_rotation: bool) -> str:
     limits = (1e-3, 360.0) if is_rotation else (1e-4, 1e3)
     low, high = log_range([*sigmas, *errors], *limits)
     quantity = "rotation, deg" if is_rotation else "translation, m"
-    start, end = drawn.time_range
-    margin = 0.01 * (end - start)
-    time_axis = Axis(start - margin, end + margin, drawn.time_label)
-    chart = Chart(time_axis, Axis(low, high, quantity, is_log=True), _WIDE, f"Error of {quantity} over time")
+    chart = Chart(
+        _time_axis(drawn), Axis(low, high, quantity, is_log=True), _WIDE, f"Error of {quantity} over time"
+    )
     chart.add_line([query.time for query in drawn.queries], sigmas, "sigma")
     for query, error in zip(drawn.queries, errors, strict=True):
         if not query.score.is_localized:
@@ -44,6 +42,20 @@ def draw_error_over_time(drawn: DrawnQueries, *, is_rotation: bool) -> str:
         elif not np.isnan(error):
             chart.add_dot(query.time, error, f"dot {query.css}", query=query.index)
     return chart.render()
+
+
+def time_px(drawn: DrawnQueries) -> list[float]:
+    """Return where each query lies on the time axis of `draw_error_over_time`, px."""
+    chart = Chart(_time_axis(drawn), Axis(0.0, 1.0), _WIDE, "")
+    times = [query.time for query in drawn.queries]
+    pixels: list[float] = chart.to_px(times, np.zeros(len(times)))[:, 0].tolist()
+    return pixels
+
+
+def _time_axis(drawn: DrawnQueries) -> Axis:
+    start, end = drawn.time_range
+    margin = 0.01 * (end - start)
+    return Axis(start - margin, end + margin, drawn.time_label)
 
 
 def _sigma(score: QueryScore, is_rotation: bool) -> float:
@@ -89,18 +101,18 @@ def draw_nees_histogram(scores: Sequence[QueryScore]) -> str | None:
     The axis is logarithmic, so the chi-square density appears times its argument, and both
     overconfidence (right) and modesty (left) fit in. Values beyond the ends fall in the last bin.
     """
-    nees = np.array([s.error.nees for s in scores if s.error is not None and s.error.nees is not None])
-    if not len(nees):
+    nees = [s.error.nees for s in scores if s.error is not None and s.error.nees is not None]
+    histogram = nees_histogram(nees)
+    if histogram is None:
         return None
-    edges = np.geomspace(*_NEES_RANGE, _NEES_BINS + 1)
-    counts, _ = np.histogram(np.clip(nees, *_NEES_RANGE), edges)
-    smooth = np.geomspace(*_NEES_RANGE, 200)
+    edges, counts = np.array(histogram.edges), np.array(histogram.counts)
+    smooth = np.geomspace(*NEES_RANGE, 200)
     log_step = float(np.log(edges[1] / edges[0]))
     from scipy.stats import chi2
 
     expected = len(nees) * chi2.pdf(smooth, POSE_DOF) * smooth * log_step
     top = 1.08 * max(float(counts.max()), float(expected.max()))
-    x = Axis(*_NEES_RANGE, "NEES (squared error over reported covariance)", is_log=True)
+    x = Axis(*NEES_RANGE, "NEES (squared error over reported covariance)", is_log=True)
     chart = Chart(x, Axis(0.0, top, "queries"), _HALF, "Histogram of NEES with the chi-square density")
     chart.add_bar((NEES_BAND[0], 0.0), (NEES_BAND[1], top), "band")
     _add_bars(chart, edges, counts, "bar", _nees_text)
@@ -109,9 +121,9 @@ def draw_nees_histogram(scores: Sequence[QueryScore]) -> str | None:
 
 
 def _nees_text(low: float, high: float) -> str:
-    if high > 0.999 * _NEES_RANGE[1]:
+    if high > 0.999 * NEES_RANGE[1]:
         return f"NEES of {low:.3g} or more"
-    return f"NEES up to {high:.3g}" if low < 1.001 * _NEES_RANGE[0] else f"NEES {low:.3g} to {high:.3g}"
+    return f"NEES up to {high:.3g}" if low < 1.001 * NEES_RANGE[0] else f"NEES {low:.3g} to {high:.3g}"
 
 
 def draw_inlier_histogram(scores: Sequence[QueryScore]) -> str | None:

@@ -64,7 +64,7 @@ def draw_cards(summary: Mapping[str, object]) -> str:
             f"median; p95 {_milliseconds(_percentile(summary, 'p95'))}",
         ),
     ]
-    rows = (cards, _recall_cards(summary))
+    rows = (cards, _recall_cards(summary), _trajectory_cards(summary))
     return "".join(f'<div class="cards">{"".join(row)}</div>' for row in rows if row)
 
 
@@ -73,6 +73,63 @@ def _recall_cards(summary: Mapping[str, object]) -> list[str]:
     if not isinstance(recall, Mapping):
         return []
     return [_card("recall", _share(share), f"within {_words(str(name))}") for name, share in recall.items()]
+
+
+def _trajectory_cards(summary: Mapping[str, object]) -> list[str]:
+    """Return cards of what a robot on the way would feel."""
+    fix, tracking = _part(summary, "availability", "fix"), _part(summary, "availability", "tracking")
+    if fix is None:
+        return []
+    ate, rpe = _part(summary, "trajectory", "ate"), _part(summary, "trajectory", "rpe")
+    pose = _part(summary, "trajectory", "pose")
+    kind = "fused poses" if str(pose).startswith("map_from_base") else "single images"
+    cards = [
+        _card(
+            "time with a fix",
+            _share(_field(fix, "share_of_time")),
+            f"of {_seconds(_field(fix, 'duration_s'))}",
+        ),
+        _card("first fix", _seconds(_field(fix, "time_to_first_s")), "after the first image"),
+        _card("longest without", _seconds(_field(fix, "longest_lost_s")), "from a fix to the next"),
+        _card("ATE", _length(_field(ate, "translation_m", "rmse")), f"RMSE, not aligned; {kind}"),
+        _card(
+            "RPE",
+            _length(_field(rpe, "translation_m", "rmse")),
+            f"RMSE over {_seconds(_field(rpe, 'delta_s'))}; {kind}",
+        ),
+    ]
+    if tracking is not None:
+        share = _share(_field(tracking, "share_of_time"))
+        cards.insert(1, _card("time tracked", share, "by filter and odometry"))
+    return cards
+
+
+def _part(summary: Mapping[str, object], *keys: str) -> object:
+    value: object = summary
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _field(value: object, *keys: str) -> float | None:
+    found = _part(value, *keys) if isinstance(value, Mapping) else None
+    return found if isinstance(found, float) else None
+
+
+def _length(metres: float | None) -> str:
+    return "–" if metres is None else length_text(metres)
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return (
+        f"{seconds:.2g} s"
+        if seconds < 10.0
+        else f"{seconds:.0f} s"
+        if seconds < 600.0
+        else f"{seconds / 60:.0f} min"
+    )
 
 
 def _card(name: str, figure: str, detail: str, mood: str = "") -> str:

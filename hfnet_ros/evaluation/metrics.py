@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from scipy.special import chdtri
 
-from hfnet_ros.evaluation.json_values import plain_json
-from hfnet_ros.evaluation.records import QueryResult, RunIdentity
+from hfnet_ros.evaluation.honesty import POSE_DOF as POSE_DOF
+from hfnet_ros.evaluation.honesty import chi_square_band
+from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.geometry.covariance import is_valid_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import Localization, Outcome, PoseEstimate
@@ -28,9 +29,7 @@ from hfnet_ros.types import Localization, Outcome, PoseEstimate
 FloatArray = NDArray[np.float64]
 
 STAGES = ("total", "extract", "retrieve", "match", "pose")
-POSE_DOF = 6
-# chdtri inverts the chi-square tail; scipy.stats would double the start-up time.
-NEES_BAND = (float(chdtri(POSE_DOF, 0.975)), float(chdtri(POSE_DOF, 0.025)))
+NEES_BAND = chi_square_band(0.95, POSE_DOF)
 
 _PERCENTILES = (50, 95, 99)
 
@@ -143,55 +142,6 @@ def _score(result: QueryResult) -> QueryScore:
     sigma_t, sigma_r = np.sqrt(np.maximum([variances[:3].sum(), variances[3:].sum()], 0.0))
     error = None if result.groundtruth is None else pose_error(estimate, result.groundtruth)
     return QueryScore(result, error, float(sigma_t), float(np.degrees(sigma_r)))
-
-
-def summarize(
-    results: Sequence[QueryResult],
-    identity: RunIdentity | None = None,
-    *,
-    thresholds: Sequence[PoseThreshold] = RECALL_THRESHOLDS,
-    false_fix: PoseThreshold = FALSE_FIX,
-) -> dict[str, object]:
-    """Return the content of results.json: only dict, list, str, int, float, bool and None.
-
-    Recall is the share of all queries with ground truth, localized or not; medians and NEES are
-    over those of them that were localized. A single image has no gate to pass, so `accepted`
-    equals `localized`. Without any ground truth, recall, medians, false_fixes and anees are
-    None: unknown is not zero.
-
-    Args:
-        results: one per query, in any order.
-        identity: what produced them.
-        thresholds: recall thresholds, each a key `<t>m_<r>deg`.
-        false_fix: a pose outside of it is a false fix.
-    """
-    identity = identity or RunIdentity()
-    scores = score_queries(results)
-    num_with_truth = sum(result.groundtruth is not None for result in results)
-    errors = [score.error for score in scores if score.error is not None]
-    num_localized = sum(score.is_localized for score in scores)
-    summary: dict[str, object] = {
-        "queries": len(results),
-        "queries_with_groundtruth": num_with_truth,
-        "localized": num_localized,
-        "accepted": num_localized,
-        "recall": {limit.name: recall(errors, num_with_truth, limit) for limit in thresholds},
-        "median_translation_m": median([error.translation_m for error in errors]),
-        "median_rotation_deg": median([error.rotation_deg for error in errors]),
-        "false_fixes": sum(not error.is_within(false_fix) for error in errors) if num_with_truth else None,
-        "false_fix_limit": false_fix.name,
-        **summarize_nees([error.nees for error in errors if error.nees is not None]),
-        "latency_ms": latency_percentiles([result.localization for result in results]),
-        "outcomes": count_outcomes(results),
-        "map": identity.map,
-        "extractor_id": identity.extractor_id,
-        "backend": identity.backend,
-        "config": identity.config,
-        "version": identity.version,
-        "commit": identity.commit,
-        "machine": identity.machine,
-    }
-    return {key: plain_json(value) for key, value in summary.items()}
 
 
 def recall(errors: Sequence[PoseError], num_queries: int, threshold: PoseThreshold) -> float | None:

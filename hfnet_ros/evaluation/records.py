@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.types import Localization
+from hfnet_ros.types import GateDecision, Localization, Relocalization, Verdict
+
+TimedPose = tuple[int, Rigid3]
 
 _CPU_INFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thumbnail:
+    """A small picture of a query that has no file, made by `thumbnails.make_thumbnail`.
+
+    Attributes:
+        jpeg: the picture as a JPEG file.
+        image_size_wh: size of the image it shows, px; keypoints are in pixels of that.
+    """
+
+    jpeg: bytes
+    image_size_wh: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +42,8 @@ class QueryResult:
         stamp_ns: time of exposure, nanoseconds.
         localization: the answer.
         groundtruth: map_from_camera as measured by something better; None where unknown.
+        relocalization: what the gate and the filter made of it; None where images are asked one by one.
+        thumbnail: picture for the report where there is no file.
     """
 
     name: str
@@ -31,6 +51,40 @@ class QueryResult:
     stamp_ns: int
     localization: Localization
     groundtruth: Rigid3 | None = None
+    relocalization: Relocalization | None = None
+    thumbnail: Thumbnail | None = None
+
+    @property
+    def decision(self) -> GateDecision | None:
+        """Return the verdict of the gate; None without a gate or without a pose."""
+        return None if self.relocalization is None else self.relocalization.decision
+
+    @property
+    def is_accepted(self) -> bool:
+        """Tell whether a robot would have used the pose: without a gate, whether there is one."""
+        if self.relocalization is None:
+            return self.localization.estimate is not None
+        return self.decision is not None and self.decision.verdict is Verdict.ACCEPTED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunContext:
+    """What surrounds the queries of a run; every part may be missing.
+
+    Attributes:
+        keyframe_names: [F] names of the map's keyframes.
+        keyframe_poses: [F, 7] map_from_camera as x y z (m) qx qy qz qw, as in `VisualMap`.
+        groundtruth: true map_from_camera at its full rate, to find a time offset; without it the
+            ground truth of the queries is used.
+        fused: map_from_base as filter and odometry had it, at any rate.
+        groundtruth_base: true map_from_base to compare `fused` with.
+    """
+
+    keyframe_names: Sequence[str] = ()
+    keyframe_poses: NDArray[np.float64] | None = None
+    groundtruth: Sequence[TimedPose] = ()
+    fused: Sequence[TimedPose] = ()
+    groundtruth_base: Sequence[TimedPose] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

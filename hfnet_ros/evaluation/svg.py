@@ -33,6 +33,7 @@ class Axis:
         is_percent: ticks are shares in per cent.
         is_flipped: values grow to the left or downwards.
         has_ticks: draw grid lines and numbers.
+        names: label of the values 0, 1, 2... instead of numbers.
     """
 
     low: float
@@ -42,6 +43,7 @@ class Axis:
     is_percent: bool = False
     is_flipped: bool = False
     has_ticks: bool = True
+    names: tuple[str, ...] = ()
 
     def fraction(self, values: ArrayLike) -> FloatArray:
         """Return where values lie, 0 at the left or bottom end, unclipped."""
@@ -57,11 +59,15 @@ class Axis:
         """Return about `count` round values inside the range."""
         if not self.has_ticks:
             return []
+        if self.names:
+            return [float(number) for number in range(len(self.names))]
         values = _log_ticks(self.low, self.high) if self.is_log else _ticks(self.low, self.high, count)
         return [value for value in values if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
 
     def text(self, value: float) -> str:
         """Return the label of a tick."""
+        if self.names:
+            return self.names[round(value)]
         return f"{100 * value:g} %" if self.is_percent else f"{value:g}"
 
 
@@ -109,6 +115,19 @@ class Chart:
         """Draw a round mark."""
         ((px, py),) = self.to_px([x], [y])
         self._marks.append(f'<circle class="{css}" cx="{px:.1f}" cy="{py:.1f}" r="3.2"{_links(query, tip)}/>')
+
+    def add_area(self, xs: ArrayLike, lows: ArrayLike, highs: ArrayLike, css: str) -> None:
+        """Fill the area between two lines over values [N] without gaps."""
+        edge = np.concatenate([self.to_px(xs, lows), self.to_px(xs, highs)[::-1]])
+        path = "".join(f"{'L' if number else 'M'}{x:.1f} {y:.1f}" for number, (x, y) in enumerate(edge))
+        self._marks.append(f'<path class="area {css}" d="{path}Z"/>')
+
+    def add_text(self, x: float, y: float, text: str) -> None:
+        """Write a short text just above a value, centred."""
+        ((px, py),) = self.to_px([x], [y])
+        self._notes.append(
+            f'<text class="note" x="{px:.1f}" y="{py - 5:.1f}" text-anchor="middle">{escape(text)}</text>'
+        )
 
     def add_cross(self, x: float, y: float, css: str, *, query: int | None = None) -> None:
         """Draw an x-shaped mark."""

@@ -3,34 +3,61 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
+from dataclasses import dataclass
 
 import cv2
 
 from hfnet_ros.errors import ImageError
+from hfnet_ros.evaluation.records import QueryResult, Thumbnail
 from hfnet_ros.files.images import read_image
+from hfnet_ros.types import ImageArray
 
-_WIDTH_PX = 200
-_MAX_HEIGHT_PX = 300
-_JPEG_QUALITY = 72
+_QUALITY = 72
 
 
-def thumbnail_data_uri(path: Path | None) -> str | None:
-    """Return an image file as a small JPEG in a data URI; None if there is none to read.
+@dataclass(frozen=True, slots=True)
+class PictureSize:
+    """How large a picture may be: px, and quality of the JPEG in per cent."""
 
-    A report about a run must not fail because an image was moved since.
+    width: int
+    height: int
+    quality: int = _QUALITY
+
+
+TABLE_SIZE = PictureSize(200, 300)
+STORED_SIZE = PictureSize(400, 400)
+
+
+def make_thumbnail(image: ImageArray, size: PictureSize = STORED_SIZE) -> Thumbnail:
+    """Shrink an image, [H, W] gray or [H, W, 3] BGR, and encode it; never enlarges.
+
+    Raises:
+        ImageError: it cannot be encoded.
     """
-    if path is None:
-        return None
-    try:
-        image = read_image(path)
-    except ImageError:
-        return None
     height, width = image.shape[:2]
-    scale = min(_WIDTH_PX / width, _MAX_HEIGHT_PX / height, 1.0)
+    scale = min(size.width / width, size.height / height, 1.0)
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
-    was_encoded, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    was_encoded, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, size.quality])
     if not was_encoded:
+        raise ImageError(f"found an image of shape {image.shape}, which cannot be encoded as JPEG")
+    return Thumbnail(data.tobytes(), (width, height))
+
+
+def thumbnail_of(query: QueryResult, size: PictureSize) -> Thumbnail | None:
+    """Return a query's picture, from its file or as stored with it; None if there is none to read.
+
+    A report about a run must not fail because an image was moved since. A stored picture
+    is returned as it is, whatever its size.
+    """
+    if query.thumbnail is not None or query.image_path is None:
+        return query.thumbnail
+    try:
+        return make_thumbnail(read_image(query.image_path), size)
+    except ImageError:
         return None
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+
+
+def data_uri(thumbnail: Thumbnail) -> str:
+    """Return the picture as the address of an img element."""
+    return "data:image/jpeg;base64," + base64.b64encode(thumbnail.jpeg).decode("ascii")

@@ -14,27 +14,44 @@ from hfnet_ros.evaluation.svg import Axis, Chart, inner_size_px
 
 FloatArray = NDArray[np.float64]
 
-_WIDTH = 1120.0
+_WIDTH = 780.0
 _FRAME_WIDTH = inner_size_px((_WIDTH, 0.0))[0]
 _FRAME_HEIGHT_EXTRA = -inner_size_px((0.0, 0.0))[1]
-_ABOVE_HEIGHT, _SIDE_HEIGHT = (240.0, 560.0), (120.0, 340.0)
+_ABOVE_HEIGHT, _SIDE_HEIGHT = (240.0, 520.0), (110.0, 300.0)
 _MAX_DUST = 6000
 _ERROR_LINE_M = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """A look along one axis of the map; `up` and `across` are 0, 1, 2 for x, y, z."""
+class MapView:
+    """A look along one axis of the map; `across` and `up` are 0, 1, 2 for x, y, z."""
 
     across: int
     up: int
-    is_up_flipped: bool = False
+    chart: Chart
+
+    def to_px(self, points: FloatArray) -> FloatArray:
+        """Return pixels [N, 2] of points [N, 3]."""
+        return self.chart.to_px(points[:, self.across], points[:, self.up])
+
+    @property
+    def px_from_m(self) -> FloatArray:
+        """Return the matrix [2, 3] that turns a direction or a distance in the map into pixels."""
+        scale_x = inner_size_px((self.chart.width, 0.0))[0] / (self.chart.x.high - self.chart.x.low)
+        matrix = np.zeros((2, 3))
+        matrix[0, self.across] = scale_x
+        # The y axis of a picture points down.
+        matrix[1, self.up] = scale_x if self.chart.y.is_flipped else -scale_x
+        return matrix
 
 
 def draw_trajectory(
-    drawn: DrawnQueries, landmark_xyz: FloatArray, keyframe_centers: FloatArray
-) -> tuple[str, str]:
-    """Return the SVGs of the map from above and from the side.
+    drawn: DrawnQueries,
+    landmark_xyz: FloatArray,
+    keyframe_centers: FloatArray,
+    fused_centers: FloatArray,
+) -> tuple[MapView, MapView]:
+    """Draw the map from above and from the side.
 
     Both have the same scale and share the horizontal axis, as the two views of an engineering
     drawing: the longer of x and y. Far points of the map may lie outside; poses outside are
@@ -44,22 +61,44 @@ def draw_trajectory(
         drawn: the queries.
         landmark_xyz: [L, 3] m, map frame.
         keyframe_centers: [F, 3] m, map frame.
+        fused_centers: [P, 3] m, path of the filter in the map frame; P may be 0.
     """
     low, high = view_box(landmark_xyz, keyframe_centers, _true_centers(drawn.queries))
     extent = high - low
     across = 0 if extent[0] >= extent[1] else 1
     up = 1 - across
-    # With y to the right, x must point down: otherwise the map would be seen from below.
-    above, side = _View(across, up, is_up_flipped=up == 0), _View(across, 2)
     px_per_m = min(_FRAME_WIDTH / extent[across], _ABOVE_HEIGHT[1] / extent[up], _SIDE_HEIGHT[1] / extent[2])
-    dust = thin(landmark_xyz, _MAX_DUST)
-    charts = []
-    for view, heights, name in ((above, _ABOVE_HEIGHT, "above"), (side, _SIDE_HEIGHT, "the side")):
-        chart = _empty_chart(view, low, high, px_per_m, heights, f"Map and camera positions from {name}")
-        _draw_map(chart, view, dust, keyframe_centers)
-        _draw_queries(chart, view, drawn.queries)
-        charts.append(chart.render())
-    return charts[0], charts[1]
+    # With y to the right, x must point down: otherwise the map would be seen from below.
+    above = _empty_view((across, up), up == 0, (low, high), px_per_m, _ABOVE_HEIGHT, "above")
+    side = _empty_view((across, 2), False, (low, high), px_per_m, _SIDE_HEIGHT, "the side")
+    dust, fused = thin(landmark_xyz, _MAX_DUST), break_jumps(fused_centers)
+    for view in (above, side):
+        _draw_map(view, dust, keyframe_centers)
+        if len(fused):
+            view.chart.add_line(fused[:, view.across], fused[:, view.up], "fused")
+        _draw_queries(view, drawn.queries)
+    return above, side
+
+
+def _empty_view(
+    axes: tuple[int, int],
+    is_up_flipped: bool,
+    box: tuple[FloatArray, FloatArray],
+    px_per_m: float,
+    heights: tuple[float, float],
+    origin: str,
+) -> MapView:
+    across, up = axes
+    low, high = box
+    # The frame keeps its width; the shorter side of the view is widened to keep the scale.
+    height = float(np.clip((high - low)[up] * px_per_m, *heights))
+    size_m = np.array([_FRAME_WIDTH, height]) / px_per_m
+    center = 0.5 * (low + high)
+    x0, y0 = center[across] - size_m[0] / 2, center[up] - size_m[1] / 2
+    x = Axis(x0, x0 + size_m[0], f"{'xyz'[across]}, m")
+    y = Axis(y0, y0 + size_m[1], f"{'xyz'[up]}, m", is_flipped=is_up_flipped)
+    size_px = (_WIDTH, height + _FRAME_HEIGHT_EXTRA)
+    return MapView(across, up, Chart(x, y, size_px, f"Map and camera positions from {origin}"))
 
 
 def _true_centers(queries: Sequence[DrawnQuery]) -> FloatArray:
@@ -68,35 +107,17 @@ def _true_centers(queries: Sequence[DrawnQuery]) -> FloatArray:
     return np.stack(centers) if centers else np.zeros((0, 3))
 
 
-def _empty_chart(
-    view: _View,
-    low: FloatArray,
-    high: FloatArray,
-    px_per_m: float,
-    heights: tuple[float, float],
-    description: str,
-) -> Chart:
-    # The frame keeps its width; the shorter side of the view is widened to keep the scale.
-    height = float(np.clip((high - low)[view.up] * px_per_m, *heights))
-    size_m = np.array([_FRAME_WIDTH, height]) / px_per_m
-    center = 0.5 * (low + high)
-    x0, y0 = center[view.across] - size_m[0] / 2, center[view.up] - size_m[1] / 2
-    x = Axis(x0, x0 + size_m[0], f"{'xyz'[view.across]}, m")
-    y = Axis(y0, y0 + size_m[1], f"{'xyz'[view.up]}, m", is_flipped=view.is_up_flipped)
-    return Chart(x, y, (_WIDTH, height + _FRAME_HEIGHT_EXTRA), description)
+def _draw_map(view: MapView, dust: FloatArray, keyframe_centers: FloatArray) -> None:
+    view.chart.add_dust(dust[:, view.across], dust[:, view.up], "dust")
+    view.chart.add_dust(keyframe_centers[:, view.across], keyframe_centers[:, view.up], "keyframe")
 
 
-def _draw_map(chart: Chart, view: _View, dust: FloatArray, keyframe_centers: FloatArray) -> None:
-    chart.add_dust(dust[:, view.across], dust[:, view.up], "dust")
-    chart.add_dust(keyframe_centers[:, view.across], keyframe_centers[:, view.up], "keyframe")
-
-
-def _draw_queries(chart: Chart, view: _View, queries: Sequence[DrawnQuery]) -> None:
+def _draw_queries(view: MapView, queries: Sequence[DrawnQuery]) -> None:
     path = break_jumps(_true_centers(queries))
-    chart.add_line(path[:, view.across], path[:, view.up], "truth")
+    view.chart.add_line(path[:, view.across], path[:, view.up], "truth")
     # What went wrong is drawn last: it must not hide under what went right.
     for query in sorted(queries, key=lambda query: query.css):
-        _draw_query(chart, [view.across, view.up], query)
+        _draw_query(view.chart, [view.across, view.up], query)
 
 
 def _draw_query(chart: Chart, axes: list[int], query: DrawnQuery) -> None:

@@ -7,7 +7,7 @@ from html import escape
 
 from hfnet_ros.evaluation.drawn_queries import error_class, length_text
 from hfnet_ros.evaluation.metrics import FALSE_FIX, QueryScore
-from hfnet_ros.evaluation.thumbnails import thumbnail_data_uri
+from hfnet_ros.evaluation.thumbnails import TABLE_SIZE, data_uri, thumbnail_of
 
 _MOST_FALSE, _MOST_LOST, _MOST_ROWS = 12, 6, 20
 _HEADER = ("image", "query", "outcome", "off by", "reported σ", "NEES", "inliers / matches / keypoints")
@@ -52,8 +52,10 @@ def draw_worst(scores: Sequence[QueryScore], index_of: Mapping[int, int]) -> str
 def _row(score: QueryScore, index: int | None) -> str:
     localization, error = score.query.localization, score.error
     evidence = localization.evidence
-    image = thumbnail_data_uri(score.query.image_path)
-    picture = f'<img src="{image}" alt="">' if image else '<div class="blank">no image</div>'
+    thumbnail = thumbnail_of(score.query, TABLE_SIZE)
+    picture = (
+        f'<img src="{data_uri(thumbnail)}" alt="">' if thumbnail else '<div class="blank">no image</div>'
+    )
     outcome = "FALSE FIX" if score.is_false_fix() else localization.outcome.value
     sigma_t, sigma_r = score.sigma_t_m, score.sigma_r_deg
     cells = (

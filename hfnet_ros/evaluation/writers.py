@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hfnet_ros.evaluation.metrics import STAGES, QueryScore, score_queries
-from hfnet_ros.evaluation.records import QueryResult
+from hfnet_ros.evaluation.records import QueryResult, RunContext, TimedPose
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.files.tum import StampedPose, write_tum
 
@@ -25,13 +25,19 @@ _COLUMNS = (
     "nees",
     "sigma_t_m",
     "sigma_r_deg",
+    "verdict",
 )
 
 
 def write_run(
-    directory: str | os.PathLike[str], results: Sequence[QueryResult], summary: Mapping[str, object]
+    directory: str | os.PathLike[str],
+    results: Sequence[QueryResult],
+    summary: Mapping[str, object],
+    context: RunContext | None = None,
 ) -> None:
     """Write results.json, queries.csv, estimated.tum and groundtruth.tum into an existing folder.
+
+    With fused poses, fused.tum and fused_groundtruth.tum (map_from_base) as well.
 
     Raises:
         DatasetError: two queries have the same stamp, or a pose is not finite.
@@ -42,6 +48,14 @@ def write_run(
     write_results_json(folder / "results.json", summary)
     write_queries_csv(folder / "queries.csv", results)
     write_trajectories(folder, results)
+    if context is not None and context.fused:
+        _write_track(folder / "fused.tum", context.fused)
+        _write_track(folder / "fused_groundtruth.tum", context.groundtruth_base)
+
+
+def _write_track(path: Path, poses: Sequence[TimedPose]) -> None:
+    ordered = sorted(poses, key=lambda timed: timed[0])
+    write_tum(path, (StampedPose(stamp_ns, pose) for stamp_ns, pose in ordered), name="map_from_base")
 
 
 def write_results_json(path: str | os.PathLike[str], summary: Mapping[str, object]) -> None:
@@ -90,6 +104,7 @@ def _row(score: QueryScore, stages: Sequence[str], names: Sequence[str]) -> list
         _cell(error.nees if error else None),
         _cell(score.sigma_t_m),
         _cell(score.sigma_r_deg),
+        "" if score.query.decision is None else score.query.decision.verdict.value,
         *(f"{timings[stage] * 1e3:.3f}" if stage in timings else "" for stage in stages),
         evidence.reason,
         *(_cell(evidence.scores.get(name)) for name in names),

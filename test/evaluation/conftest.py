@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +13,18 @@ import pytest
 
 from hfnet_ros.evaluation import QueryResult
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.types import Evidence, Localization, Outcome, PoseEstimate
+from hfnet_ros.types import (
+    Correspondences,
+    Evidence,
+    GateDecision,
+    Localization,
+    Outcome,
+    Place,
+    PoseEstimate,
+    Relocalization,
+    TrackingState,
+    Verdict,
+)
 
 TRUTH = Rigid3.from_rotvec([0.3, -1.1, 0.4], [4.0, -2.0, 1.5])
 COVARIANCE = np.diag([0.01, 0.01, 0.04, 1e-4, 1e-4, 1e-4])
@@ -71,3 +87,87 @@ def run_results() -> list[QueryResult]:
         localization = Localization(stamp_ns, outcome, estimate, None, evidence, timings)
         results.append(QueryResult(f"<img {number}>", None, stamp_ns, localization, truth))
     return results
+
+
+@pytest.fixture
+def relocalize():
+    """A function that returns a result as if a gate and a filter had seen it."""
+
+    def relocalize(result: QueryResult, verdict: Verdict | None, state: TrackingState) -> QueryResult:
+        decision = None if verdict is None else GateDecision(verdict, "because")
+        seen = Relocalization(result.localization, decision, None, None, state, None)
+        return QueryResult(
+            result.name, result.image_path, result.stamp_ns, result.localization, result.groundtruth, seen
+        )
+
+    return relocalize
+
+
+@pytest.fixture
+def matched_result() -> QueryResult:
+    """A localized query of a 640x480 image with three inliers, two outliers and two prior keyframes."""
+    points = np.array([[0.0, 0.0], [639.0, 479.0], [319.5, 239.5], [10.0, 20.0], [30.0, 40.0]])
+    indices = np.arange(5)
+    matches = Correspondences(points, np.zeros((5, 3)), indices, indices, np.ones(5, np.float32))
+    mask = np.array([True, True, True, False, False])
+    localization = Localization(
+        1_000,
+        Outcome.LOCALIZED,
+        PoseEstimate(TRUTH, COVARIANCE, mask, 1.0),
+        Place((1, 0), 0.8, 1.5),
+        Evidence(500, 5, 3),
+        {"total": 0.02},
+        matches,
+    )
+    return QueryResult("q.png", None, 1_000, localization, TRUTH)
+
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-unsafe-swiftshader",
+    "--enable-logging=stderr",
+    "--virtual-time-budget=4000",
+    "--dump-dom",
+)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a browser made of a page: the document after its scripts, and what they complained about."""
+
+    document: str
+    complaints: list[str]
+
+
+@pytest.fixture
+def browse(tmp_path: Path) -> Callable[..., Visit]:
+    """A function that opens a page in a headless Chromium, after adding a script of the test."""
+    executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if executable is None:
+        pytest.skip(f"no Chromium browser here: looked for {', '.join(CHROMIUM_NAMES)}")
+
+    def browse(path: Path, probe: str = "", *flags: str) -> Visit:
+        text = path.read_text(encoding="utf-8")
+        page = tmp_path / "probed.html"
+        page.write_text(text.replace("</body>", f"<script>{probe}</script></body>"), encoding="utf-8")
+        command = [executable, *CHROMIUM_FLAGS, *flags, f"--user-data-dir={tmp_path / 'profile'}"]
+        environment = {**os.environ, "HOME": str(tmp_path)}
+        run = subprocess.run(
+            [*command, page.as_uri()],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            env=environment,
+        )
+        return Visit(run.stdout, re.findall(r"CONSOLE[^\n]*", run.stderr))
+
+    return browse

@@ -1,21 +1,23 @@
 from __future__ import annotations
 
+import base64
+import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import cv2
 import numpy as np
 import pytest
 
-from hfnet_ros.evaluation import score_queries, summarize
+from hfnet_ros.evaluation import QueryResult, RunContext, score_queries, summarize
+from hfnet_ros.evaluation.drawn_queries import arrange_queries
 from hfnet_ros.evaluation.headline import headline_sentences
 from hfnet_ros.evaluation.map_view import map_view_html, map_view_png
 from hfnet_ros.evaluation.report import write_report
+from hfnet_ros.evaluation.thumbnails import make_thumbnail
+from hfnet_ros.evaluation.timeline_pictures import choose_pictures
 from hfnet_ros.evaluation.worst_queries import pick_worst
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "img", "br", "input"}
 
 
@@ -57,8 +59,9 @@ def test_report_holds_every_figure_and_stays_small(tmp_path, run_results, map_po
     write_report(path, run_results, summarize(run_results), *map_points)
     text = path.read_text(encoding="utf-8")
     _check_page(text)
-    assert text.count("<svg") == 8
-    for title in ("From above", "From the side", "Translation", "Rotation", "Recall", "Inliers", "Outcomes"):
+    assert text.count("<svg") == 11
+    titles = ("From above", "From the side", "Translation", "Rotation", "Recall", "Inliers", "Outcomes")
+    for title in (*titles, "Honesty by axis", "If more inliers were asked for"):
         assert f"<h3>{title}</h3>" in text
     assert "112 of 120 images localized, 2 of them wrong" in text
     assert "prefers-color-scheme: dark" in text
@@ -93,7 +96,8 @@ def test_report_shows_images_and_survives_missing_ones(tmp_path, make_result):
     ]
     write_report(tmp_path / "r.html", results, summarize(results), np.zeros((0, 3)), np.zeros((0, 3)))
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert text.count("data:image/jpeg;base64,") == 1
+    # One in the player, one among the worst.
+    assert text.count("data:image/jpeg;base64,") == 2
     assert "no image" in text
 
 
@@ -155,28 +159,154 @@ def test_map_picture(tmp_path, num_points):
     assert [file.name for file in tmp_path.iterdir()] == ["m.png"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs the chromium browser")
-@pytest.mark.parametrize("page", ["report", "map"])
-def test_scripts_run_in_a_browser(tmp_path, page, run_results, map_points):
+def timeline_of(text):
+    return json.loads(re.search(r'id="timeline">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_player_knows_matches_keyframes_and_where_they_are(tmp_path, matched_result):
+    keyframes = np.array([[0.0, 0, 0, 0, 0, 0, 1], [2.0, 0, 0, 0, 0, 0, 1]])
+    context = RunContext(("first.jpg", "second.jpg"), keyframes)
+    query = matched_result
+    thumbnail = make_thumbnail(np.zeros((480, 640), np.uint8))
+    query = QueryResult(
+        query.name, None, query.stamp_ns, query.localization, query.groundtruth, None, thumbnail
+    )
+    path = tmp_path / "r.html"
+    write_report(
+        path, [query], summarize([query], None, context), keyframes[:, :3], keyframes[:, :3], context
+    )
+    line = timeline_of(path.read_text(encoding="utf-8"))
+    (entry,) = line["queries"]
+    assert entry["keyframes"] == [1, 0]
+    assert set(line["keyframes"]) == {"0", "1"}
+    assert ["prior keyframe", "second.jpg (similarity 0.80) and 1 more"] in entry["facts"]
+    assert ["inliers", "3 of 5 matches"] in entry["facts"]
+    assert (entry["inliers"]["count"], entry["outliers"]["count"]) == (3, 2)
+    points = np.frombuffer(base64.b64decode(entry["inliers"]["points"]), "<u2").reshape(-1, 2) / 65535
+    np.testing.assert_allclose(points[:, 0], [0.5 / 640, 639.5 / 640, 0.5], atol=1e-5)
+    np.testing.assert_allclose(points[:, 1], [0.5 / 480, 479.5 / 480, 0.5], atol=1e-5)
+    assert entry["estimate"] == entry["truth"]
+    # 0.1 m and 0.1 m of sigma seen from above: a circle; 0.2 m upwards: twice as high from the side.
+    (major, minor, _), (high, wide, turn) = entry["ellipse"]
+    assert major == pytest.approx(minor, abs=0.2)
+    assert high == pytest.approx(2 * wide, rel=0.02)
+    assert abs(turn) == pytest.approx(90.0, abs=1.0)
+
+
+def test_pictures_stay_within_their_limit_and_keep_false_fixes(make_result, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (200, 260), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), noise)
+    results = [
+        make_result((2.0 if number == 13 else 0.0, 0, 0), number=number, image_path=tmp_path / "a.png")
+        for number in range(30)
+    ]
+    drawn = arrange_queries(score_queries(results))
+    everything = choose_pictures(drawn.queries)
+    assert len(everything.uris) == 30
+    size = sum(map(len, everything.uris)) // 4
+    some = choose_pictures(drawn.queries, size)
+    assert 4 <= len(some.uris) < 30
+    assert sum(map(len, some.uris)) <= size
+    assert 13 in some.number_of
+    assert choose_pictures(drawn.queries, 10).uris == []
+
+
+def test_a_report_without_all_pictures_says_so(tmp_path, make_result):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((10, 10), np.uint8))
+    results = [make_result(image_path=tmp_path / "a.png"), make_result(number=1)]
+    write_report(tmp_path / "r.html", results, summarize(results), [], [])
+    assert "1 of 2 queries bring their image" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_warnings_stand_at_the_top(tmp_path, make_result):
+    summary = summarize([make_result()]) | {"warnings": ["clocks <differ>"]}
+    write_report(tmp_path / "r.html", [make_result()], summary, [], [])
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert '<ul class="warnings"><li>clocks &lt;differ&gt;</li></ul>' in text
+
+
+REPORT_PROBE = """
+const mark = document.querySelector('[data-q="40"]');
+mark.dispatchEvent(new PointerEvent('pointermove', { bubbles: true }));
+const seen = { hot: document.querySelectorAll('.hot').length };
+const now = () => document.getElementById('clock').textContent;
+seen.start = now();
+mark.dispatchEvent(new MouseEvent('click', { bubbles: true }));
+seen.clicked = now();
+const key = name => document.body.dispatchEvent(new KeyboardEvent('keydown', { key: name, bubbles: true }));
+key('ArrowRight'); seen.right = now();
+key('End'); seen.end = now();
+key('Home'); key('ArrowRight'); seen.home = now();
+seen.drawn = document.querySelectorAll('.map-view .now .here').length;
+seen.cursors = [...document.querySelectorAll('.over-time .cursor')].filter(c => c.getAttribute('d')).length;
+seen.facts = document.querySelectorAll('#now-facts tr').length;
+seen.sizes = [...document.querySelectorAll('figure svg[viewBox^="0 0 "]')]
+  .filter(svg => svg.getAttribute('aria-label') !== 'matches in the query image')
+  .map(svg => Math.round(svg.getBoundingClientRect().height));
+const before = getComputedStyle(document.body).backgroundColor;
+document.getElementById('theme').click();
+seen.theme = [before, getComputedStyle(document.body).backgroundColor];
+document.getElementById('play').click();
+setTimeout(() => {
+  seen.played = now();
+  document.body.dataset.seen = JSON.stringify(seen);
+}, 1000);
+"""
+
+
+def test_the_report_plays_in_a_browser(tmp_path, run_results, map_points, browse):
+    path = tmp_path / "report.html"
+    context = RunContext(("a", "b"), np.array([[0.0, 0, 0, 0, 0, 0, 1], [2.0, 0, 0, 0, 0, 0, 1]]))
+    write_report(path, run_results, summarize(run_results, None, context), *map_points, context)
+    visit = browse(path, REPORT_PROBE)
+    assert visit.complaints == []
+    seen = json.loads(re.search(r'data-seen="([^"]*)"', visit.document)[1].replace("&quot;", '"'))
+    assert seen["hot"] == 5
+    assert seen["start"].endswith("1 of 120")
+    assert seen["clicked"] == "2.00 s · 41 of 120"
+    assert seen["right"].endswith("42 of 120")
+    assert seen["end"].endswith("120 of 120")
+    assert seen["home"].endswith("2 of 120")
+    assert seen["drawn"] == seen["cursors"] == 2
+    assert seen["facts"] >= 7
+    assert len(seen["sizes"]) == 12
+    assert min(seen["sizes"]) > 80
+    assert seen["theme"][0] != seen["theme"][1]
+    # 20 queries a second of the run, a second after the second query.
+    assert 12 <= int(re.search(r"(\d+) of", seen["played"])[1]) <= 24
+
+
+def test_the_report_is_dark_where_the_system_is(tmp_path, make_result, browse):
+    path = tmp_path / "report.html"
+    write_report(path, [make_result()], summarize([make_result()]), [], [])
+    probe = "document.body.dataset.color = getComputedStyle(document.body).backgroundColor;"
+    colors = [
+        re.search(r'data-color="([^"]*)"', browse(path, probe, *flags).document)[1]
+        for flags in ((), ("--blink-settings=preferredColorScheme=0",))
+    ]
+    assert colors == ["rgb(244, 245, 247)", "rgb(14, 18, 24)"]
+
+
+def test_nothing_sticks_out_on_a_phone(tmp_path, run_results, map_points, browse):
+    path = tmp_path / "report.html"
+    write_report(path, run_results, summarize(run_results), *map_points)
+    probe = "document.body.dataset.wide = document.documentElement.scrollWidth - innerWidth;"
+    visit = browse(path, probe, "--window-size=500,900")
+    assert int(re.search(r'data-wide="(-?\d+)"', visit.document)[1]) <= 0
+
+
+def test_the_map_page_runs_in_a_browser(tmp_path, map_points, browse):
+    path = tmp_path / "map.html"
+    map_view_html(path, map_points[0], None, map_points[1], "map", {})
+    probe = "element('above')?.click(); document.body.append('turned ' + (gl ? 'GL' : 'without GL'));"
+    assert "turned" in browse(path, probe).document.rsplit("</script>", 1)[1]
+
+
+@pytest.mark.parametrize("script", ["missing.call();", "console.error('bad')"])
+def test_the_browser_notices_a_broken_script(tmp_path, browse, script):
     path = tmp_path / "page.html"
-    if page == "report":
-        write_report(path, run_results, summarize(run_results), *map_points)
-        probe = (
-            "const mark = document.querySelector('[data-q=\"40\"]');"
-            "mark.dispatchEvent(new PointerEvent('pointermove', { bubbles: true }));"
-            "document.body.append('hot marks ' + document.querySelectorAll('.hot').length);"
-        )
-        expected = "hot marks 5"
-    else:
-        map_view_html(path, map_points[0], None, map_points[1], "map", {})
-        probe = "element('above')?.click(); document.body.append('turned ' + (gl ? 'GL' : 'without GL'));"
-        expected = "turned"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("</body>", f"<script>{probe}</script></body>"), encoding="utf-8")
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--enable-unsafe-swiftshader", "--dump-dom"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert expected in run.stdout.rsplit("</script>", 1)[1]
+    path.write_text(f"<!doctype html><body><script>{script}</script></body>")
+    assert browse(path).complaints
 
 
 def test_without_ground_truth_no_pose_is_called_right(tmp_path, make_result):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import DatasetError
-from hfnet_ros.evaluation import summarize, writers
+from hfnet_ros.evaluation import RunContext, summarize, writers
 from hfnet_ros.evaluation.writers import format_stamp, write_queries_csv, write_results_json, write_run
 from hfnet_ros.files import read_tum
+from hfnet_ros.types import TrackingState, Verdict
 
 
 def test_a_run_writes_four_files_and_leaves_nothing_else(tmp_path, run_results):
@@ -84,3 +85,16 @@ def test_an_interrupted_table_leaves_the_old_one(tmp_path, run_results, monkeypa
         write_queries_csv(path, run_results)
     assert [file.name for file in tmp_path.iterdir()] == ["queries.csv"]
     assert path.read_text() == "old"
+
+
+def test_fused_poses_and_verdicts_are_written_where_there_are_any(tmp_path, make_result, relocalize):
+    accepted = relocalize(make_result(), Verdict.ACCEPTED, TrackingState.TRACKING)
+    truth = accepted.groundtruth
+    context = RunContext(fused=[(20, truth), (10, truth)], groundtruth_base=[(10, truth)])
+    write_run(tmp_path, [accepted, make_result(None, number=1)], {}, context)
+    assert [pose.stamp_ns for pose in read_tum(tmp_path / "fused.tum")] == [10, 20]
+    assert len(read_tum(tmp_path / "fused_groundtruth.tum")) == 1
+    assert "map_from_base" in (tmp_path / "fused.tum").read_text().splitlines()[0]
+    assert "map_from_camera" in (tmp_path / "estimated.tum").read_text().splitlines()[0]
+    with (tmp_path / "queries.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["ACCEPTED", ""]

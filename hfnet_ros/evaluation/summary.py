@@ -1,0 +1,257 @@
+"""Put every figure of a run into the dictionary of results.json; docs/evaluation.md explains the keys."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hfnet_ros.errors import DatasetError
+from hfnet_ros.evaluation.availability import measure_availability
+from hfnet_ros.evaluation.extrinsic_offset import ExtrinsicOffset, measure_extrinsic_offset
+from hfnet_ros.evaluation.false_fix_curve import FalseFixCurve, false_fix_curve
+from hfnet_ros.evaluation.honesty import (
+    AXES,
+    NOMINAL_COVERAGE,
+    SIGMAS,
+    anees_band,
+    nees_histogram,
+    sigma_coverage,
+)
+from hfnet_ros.evaluation.json_values import plain_json
+from hfnet_ros.evaluation.metrics import (
+    FALSE_FIX,
+    RECALL_THRESHOLDS,
+    PoseThreshold,
+    QueryScore,
+    count_outcomes,
+    latency_percentiles,
+    median,
+    pose_error_vector,
+    recall,
+    score_queries,
+    summarize_nees,
+)
+from hfnet_ros.evaluation.records import QueryResult, RunContext, RunIdentity
+from hfnet_ros.evaluation.time_offset import TimeOffset, estimate_time_offset
+from hfnet_ros.evaluation.trajectory import (
+    Trajectory,
+    TrajectoryError,
+    absolute_trajectory_error,
+    relative_pose_error,
+)
+from hfnet_ros.evaluation.view_distance import (
+    ANGLE_EDGES_DEG,
+    DISTANCE_EDGES_M,
+    NearestKeyframeRecall,
+    nearest_keyframes,
+    recall_by_range,
+)
+from hfnet_ros.types import TrackingState, Verdict
+
+NEAREST_KEYFRAME_THRESHOLD = PoseThreshold(0.25, 5.0)
+_SWEPT_SCORES = ("inliers", "evidence")
+_LEAST_DELTA_S = 1.0
+
+
+def summarize(
+    results: Sequence[QueryResult],
+    identity: RunIdentity | None = None,
+    context: RunContext | None = None,
+    *,
+    thresholds: Sequence[PoseThreshold] = RECALL_THRESHOLDS,
+    false_fix: PoseThreshold = FALSE_FIX,
+) -> dict[str, object]:
+    """Return the content of results.json: only dict, list, str, int, float, bool and None.
+
+    Recall is the share of all queries with ground truth, localized or not; medians and NEES are
+    over those of them that were localized. Without a gate, `accepted` equals `localized`. Without
+    any ground truth, recall, medians, false_fixes and anees are None: unknown is not zero.
+
+    Args:
+        results: one per query, in any order.
+        identity: what produced them.
+        context: map and trajectories around them.
+        thresholds: recall thresholds, each a key `<t>m_<r>deg`.
+        false_fix: a pose outside of it is a false fix.
+
+    Raises:
+        DatasetError: two poses of one trajectory have the same stamp.
+    """
+    identity, context = identity or RunIdentity(), context or RunContext()
+    scores = score_queries(results)
+    num_with_truth = sum(result.groundtruth is not None for result in results)
+    scored = [score for score in scores if score.error is not None]
+    errors = [score.error for score in scored if score.error is not None]
+    wrong = [score for score in scored if score.is_false_fix(false_fix)]
+    nees = [error.nees for error in errors if error.nees is not None]
+    offset, mounting = _compare_clocks_and_mounting(results, context)
+    summary: dict[str, object] = {
+        "queries": len(results),
+        "queries_with_groundtruth": num_with_truth,
+        "localized": sum(score.is_localized for score in scores),
+        "accepted": sum(result.is_accepted for result in results),
+        "recall": {limit.name: recall(errors, num_with_truth, limit) for limit in thresholds},
+        "median_translation_m": median([error.translation_m for error in errors]),
+        "median_rotation_deg": median([error.rotation_deg for error in errors]),
+        "false_fixes": len(wrong) if num_with_truth else None,
+        "false_fix_limit": false_fix.name,
+        "accepted_false_fixes": sum(s.query.is_accepted for s in wrong) if num_with_truth else None,
+        "verdicts": _count_verdicts(results),
+        **summarize_nees(nees),
+        "anees_band_95": anees_band(len(nees)),
+        "nees_histogram": nees_histogram(nees),
+        "sigma_coverage": summarize_coverage(scored),
+        "availability": summarize_availability(results),
+        "trajectory": summarize_trajectory(results, context),
+        "false_fix_curves": sweep_limits(scored, num_with_truth, false_fix),
+        "nearest_keyframe": summarize_nearest_keyframe(scores, context, false_fix),
+        "time_offset": offset,
+        "extrinsic_offset": mounting,
+        "warnings": [found.describe() for found in (offset, mounting) if found and found.significant],
+        "latency_ms": latency_percentiles([result.localization for result in results]),
+        "outcomes": count_outcomes(results),
+        "map": identity.map,
+        "extractor_id": identity.extractor_id,
+        "backend": identity.backend,
+        "config": identity.config,
+        "version": identity.version,
+        "commit": identity.commit,
+        "machine": identity.machine,
+    }
+    return {key: plain_json(value) for key, value in summary.items()}
+
+
+def _count_verdicts(results: Sequence[QueryResult]) -> Mapping[str, int] | None:
+    """Count the verdicts of the gate; None without a gate."""
+    if all(result.relocalization is None for result in results):
+        return None
+    counts = Counter(result.decision.verdict for result in results if result.decision is not None)
+    return {verdict.value: counts[verdict] for verdict in Verdict}
+
+
+def summarize_coverage(scores: Sequence[QueryScore]) -> dict[str, object] | None:
+    """Return the share of errors within 1, 2, 3 reported sigma by axis; None of nothing."""
+    vectors, covariances = [], []
+    for score in scores:
+        estimate, truth = score.query.localization.estimate, score.query.groundtruth
+        if estimate is None or truth is None or score.error is None or score.error.nees is None:
+            continue
+        vectors.append(pose_error_vector(estimate.map_from_camera, truth))
+        covariances.append(estimate.covariance)
+    shares = sigma_coverage(vectors, covariances)
+    if shares is None:
+        return None
+    names = [str(sigma) for sigma in SIGMAS]
+    by_axis = {axis: dict(zip(names, row, strict=True)) for axis, row in zip(AXES, shares, strict=True)}
+    return {"queries": len(vectors), "nominal": dict(zip(names, NOMINAL_COVERAGE, strict=True)), **by_axis}
+
+
+def summarize_availability(results: Sequence[QueryResult]) -> dict[str, object] | None:
+    """Measure when there were usable fixes and, with a filter, when the robot was tracked."""
+    if not results:
+        return None
+    stamps = [result.stamp_ns for result in results]
+    found: dict[str, object] = {
+        "fix": measure_availability(stamps, [result.is_accepted for result in results])
+    }
+    states = [None if result.relocalization is None else result.relocalization.state for result in results]
+    if any(state is not None for state in states):
+        found["tracking"] = measure_availability(
+            stamps, [state is TrackingState.TRACKING for state in states]
+        )
+    return found
+
+
+def _have_times(results: Sequence[QueryResult]) -> bool:
+    """Tell whether every query has a stamp of its own; photographs may have none."""
+    return len({result.stamp_ns for result in results}) == len(results)
+
+
+def _estimates(results: Sequence[QueryResult]) -> Trajectory:
+    found = ((result.stamp_ns, result.localization.estimate) for result in results)
+    return Trajectory.from_poses((stamp, pose.map_from_camera) for stamp, pose in found if pose is not None)
+
+
+def _truths(results: Sequence[QueryResult], context: RunContext) -> Trajectory:
+    if context.groundtruth:
+        return Trajectory.from_poses(context.groundtruth)
+    known = ((result.stamp_ns, result.groundtruth) for result in results)
+    return Trajectory.from_poses((stamp, truth) for stamp, truth in known if truth is not None)
+
+
+def summarize_trajectory(results: Sequence[QueryResult], context: RunContext) -> dict[str, object]:
+    """Return ATE and RPE of the fused base poses if there are any, else of the single camera poses."""
+    if context.fused:
+        source = "map_from_base, fused"
+        estimated = Trajectory.from_poses(context.fused)
+        truth = Trajectory.from_poses(context.groundtruth_base)
+    else:
+        source = "map_from_camera, each image by itself"
+        if not _have_times(results):
+            return {"pose": source, "ate": None, "ate_aligned": None, "rpe": None}
+        estimated, truth = _estimates(results), _truths(results, RunContext())
+    steps_s = np.diff(estimated.stamps_ns) / 1e9
+    delta_s = max(_LEAST_DELTA_S, float(np.median(steps_s))) if len(steps_s) else _LEAST_DELTA_S
+    return {
+        "pose": source,
+        "ate": absolute_trajectory_error(estimated, truth),
+        "ate_aligned": _aligned_error(estimated, truth),
+        "rpe": relative_pose_error(estimated, truth, delta_s),
+    }
+
+
+def _aligned_error(estimated: Trajectory, truth: Trajectory) -> TrajectoryError | None:
+    try:
+        return absolute_trajectory_error(estimated, truth, is_aligned=True)
+    except DatasetError:  # a straight line or too few poses: nothing to align by
+        return None
+
+
+def _compare_clocks_and_mounting(
+    results: Sequence[QueryResult], context: RunContext
+) -> tuple[TimeOffset | None, ExtrinsicOffset | None]:
+    if not _have_times(results):
+        return None, None
+    estimated, truth = _estimates(results), _truths(results, context)
+    return estimate_time_offset(estimated, truth), measure_extrinsic_offset(estimated, truth)
+
+
+def sweep_limits(
+    scores: Sequence[QueryScore], num_queries: int, false_fix: PoseThreshold = FALSE_FIX
+) -> dict[str, FalseFixCurve]:
+    """Return the false-fix curve of each number that verification records, by its name."""
+    wrong = [score.is_false_fix(false_fix) for score in scores]
+    curves = {}
+    for name in _SWEPT_SCORES:
+        evidences = [score.query.localization.evidence for score in scores]
+        if name == "inliers":
+            values = [float(evidence.num_inliers) for evidence in evidences]
+        else:
+            values = [evidence.scores.get(name, np.nan) for evidence in evidences]
+        curve = false_fix_curve(values, wrong, num_queries) if num_queries else None
+        if curve is not None:
+            curves[name] = curve
+    return curves
+
+
+def summarize_nearest_keyframe(
+    scores: Sequence[QueryScore], context: RunContext, false_fix: PoseThreshold = FALSE_FIX
+) -> NearestKeyframeRecall | None:
+    """Return recall by distance and by angle to the nearest keyframe; None without map or truth."""
+    known = [(score, score.query.groundtruth) for score in scores if score.query.groundtruth is not None]
+    if context.keyframe_poses is None or len(context.keyframe_poses) == 0 or not known:
+        return None
+    truths = [truth for _, truth in known if truth is not None]
+    distances, angles = nearest_keyframes(truths, context.keyframe_poses)
+    flags = (
+        [score.is_localized for score, _ in known],
+        [s.error is not None and s.error.is_within(NEAREST_KEYFRAME_THRESHOLD) for s, _ in known],
+        [score.is_false_fix(false_fix) for score, _ in known],
+    )
+    return NearestKeyframeRecall(
+        NEAREST_KEYFRAME_THRESHOLD.name,
+        recall_by_range(distances, DISTANCE_EDGES_M, *flags),
+        recall_by_range(angles, ANGLE_EDGES_DEG, *flags),
+    )
