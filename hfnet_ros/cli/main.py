@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import hfnet_ros
-from hfnet_ros.errors import HfnetRosError
+from hfnet_ros.errors import BagError, HfnetRosError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _INTERRUPTED = 130
@@ -19,7 +19,19 @@ _INTERRUPTED = 130
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every verb."""
-    from hfnet_ros.cli import demo, engine, localize, maps, parameters
+    from hfnet_ros.cli import (
+        bags,
+        calibrate,
+        compare,
+        dds,
+        demo,
+        engine,
+        localize,
+        maps,
+        parameters,
+        play,
+        run,
+    )
 
     parser = argparse.ArgumentParser(
         prog="hfnet-ros",
@@ -28,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hfnet-ros {hfnet_ros.__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in (maps, localize, engine, demo, parameters):
+    for module in (maps, localize, compare, calibrate, run, play, dds, bags, engine, demo, parameters):
         module.add_verbs(verbs)
     return parser
 
@@ -47,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
         sys.stdout.flush()
+    except BagError as error:
+        return _fail_with_table(str(error))
     except HfnetRosError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -62,8 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    one_line = " ".join(message.split())
-    print(f"hfnet-ros: error: {one_line}", file=sys.stderr)
+    print(f"hfnet-ros: error: {' '.join(message.split())}", file=sys.stderr)
+    return FAILED
+
+
+def _fail_with_table(message: str) -> int:
+    """Print the first line as the error and the rest, such as the topics of a bag, as it is."""
+    first, *rows = message.splitlines()
+    _fail(first)
+    for row in rows:
+        print(row, file=sys.stderr)
     return FAILED
 
 

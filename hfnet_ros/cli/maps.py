@@ -1,4 +1,4 @@
-"""Verbs `map build`, `map info`, `map verify` and `map view`."""
+"""Verbs `map build`, `map info`, `map verify` and `map view`; `map_changes` has the others."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from hfnet_ros.cli import map_changes
+from hfnet_ros.cli.keyframes import (
+    add_selection_options,
+    posed_keyframes,
+    refuse_beside_colmap,
+    unposed_keyframes,
+)
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.features.extractor import FeatureExtractor
-from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.visual_map import VisualMap
-
-if TYPE_CHECKING:
-    from hfnet_ros.mapping.views import MappingImage
 
 _EXTENT_PERCENTILES = (2.0, 98.0)
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
@@ -41,6 +44,7 @@ def add_verbs(verbs: Any) -> None:
     view.add_argument(
         "--out", type=Path, metavar="FILE", help=".html to turn about, .png to print (default: MAP.html)"
     )
+    map_changes.add_verbs(maps)
     for parser in (info, verify, view):
         parser.add_argument("map", type=Path, metavar="MAP")
 
@@ -51,9 +55,17 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML")
     build.add_argument("--colmap", type=Path, metavar="DIR", help="COLMAP model with poses and cameras")
     build.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
-    build.add_argument("--every", type=int, metavar="N", help="take every N-th image as keyframe")
-    build.add_argument("--min-distance", type=float, metavar="M", help="or one after moving this far, m")
-    build.add_argument("--min-angle", type=float, metavar="DEG", help="or after turning this far, deg")
+    add_selection_options(build)
+    build.add_argument(
+        "--refine-poses",
+        action="store_true",
+        help="adjust the given poses to the images; kept only if that lowers the error of held-out landmarks",
+    )
+    build.add_argument(
+        "--drop-moved",
+        action="store_true",
+        help="drop landmarks that most keyframes see through, as on things that moved meanwhile",
+    )
     build.add_argument(
         "--refine-intrinsics",
         nargs="?",
@@ -105,67 +117,26 @@ def _build_by_input(
     )
     from hfnet_ros.mapping.options import BuildOptions
 
-    build = BuildOptions(options.frame_id, options.refine_intrinsics, bars)
+    build = BuildOptions(
+        options.frame_id, options.refine_intrinsics, options.refine_poses, options.drop_moved, bars
+    )
     if options.colmap:
-        _refuse_beside_colmap(options)
+        refuse_beside_colmap(options)
         images = list(read_colmap_model(options.colmap, options.images).images)
         visual_map = build_map_from_colmap(options.colmap, options.images, extractor, config, build)
     elif options.poses:
         if not options.camera:
             raise ConfigError("--poses needs --camera: the calibration the images were taken with")
-        images, poses = _posed_keyframes(options)
+        images, poses = posed_keyframes(options)
         cameras = [read_camera_yaml(options.camera)]
         visual_map = build_map_from_poses(images, poses, cameras, extractor, config, build)
     else:
-        images = _unposed_keyframes(options)
+        images = unposed_keyframes(options)
         known = [read_camera_yaml(options.camera)] if options.camera else None
         visual_map = build_map_without_poses(images, known, extractor, config, build)
     if options.no_self_test:
         return visual_map
     return with_self_test(visual_map, images, extractor, config, bars)
-
-
-def _refuse_beside_colmap(options: argparse.Namespace) -> None:
-    """Refuse what would be ignored: a COLMAP model brings its poses and cameras and is taken whole."""
-    for name in ("poses", "camera", "every", "min_distance", "min_angle"):
-        if getattr(options, name) is not None:
-            option = "--" + name.replace("_", "-")
-            raise ConfigError(f"{option} cannot be combined with --colmap, whose model is taken as it is")
-
-
-def _posed_keyframes(options: argparse.Namespace) -> tuple[list[MappingImage], list[Rigid3]]:
-    from hfnet_ros.files.posed_images import pair_images_with_poses
-    from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
-    from hfnet_ros.mapping.views import from_posed_images
-
-    posed = pair_images_with_poses(options.images, options.poses)
-    by_motion = options.min_distance is not None or options.min_angle is not None
-    if by_motion and options.every is not None:
-        raise ConfigError("--every and --min-distance/--min-angle select keyframes in two ways; give one")
-    if by_motion:
-        poses = [image.map_from_camera for image in posed]
-        chosen = select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
-    else:
-        chosen = select_every(len(posed), 1 if options.every is None else options.every)
-    return from_posed_images([posed[index] for index in chosen])
-
-
-def _unposed_keyframes(options: argparse.Namespace) -> list[MappingImage]:
-    from functools import partial
-
-    from hfnet_ros.files.images import list_images, read_image
-    from hfnet_ros.mapping.keyframe_selection import select_every
-    from hfnet_ros.mapping.views import MappingImage
-
-    if options.min_distance is not None or options.min_angle is not None:
-        raise ConfigError("--min-distance and --min-angle need --poses; without poses use --every")
-    paths = list_images(options.images)
-    chosen = select_every(len(paths), 1 if options.every is None else options.every)
-    # Images without poses have no stamps either; their order stands in, one a second.
-    return [
-        MappingImage(paths[index].name, index * 1_000_000_000, 0, partial(read_image, paths[index]))
-        for index in chosen
-    ]
 
 
 def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
@@ -175,6 +146,15 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
     )
     for report in visual_map.build_info.get("intrinsics", []):
         print(f"lens: {_lens_text(report)}")
+    poses = visual_map.build_info.get("poses")
+    if poses:
+        moved = (
+            f"; moved by {poses['median_moved_m']:.3f} m and {poses['median_moved_deg']:.2f} deg at the median, "
+            f"{poses['max_moved_m']:.3f} m and {poses['max_moved_deg']:.2f} deg at the most"
+        )
+        print(
+            f"poses: {'refined' if poses['kept'] else 'as given'} ({poses['reason']}){moved * poses['kept']}"
+        )
     consistency = visual_map.consistency
     if consistency.num_keyframes:
         print(
@@ -219,6 +199,7 @@ def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
     low, high = np.percentile(points, _EXTENT_PERCENTILES, axis=0)
     consistency = dataclasses.asdict(visual_map.consistency)
     del consistency["pose_covariance"]
+    calibration = visual_map.calibration
     return {
         "map": str(path),
         "frame_id": visual_map.frame_id,
@@ -232,6 +213,7 @@ def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
         "track_length_p95": int(np.percentile(lengths, 95)),
         "bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         "self_test": consistency,
+        "calibration": None if calibration is None else dataclasses.asdict(calibration),
         "build": dict(visual_map.build_info),
     }
 

@@ -77,9 +77,7 @@ class PlacePoseEstimator:
         residual_px = float(np.clip(measured, _MIN_RESIDUAL_PX, assumed))
         self._threshold_px = config.pose.ransac_sigmas * residual_px
         self._scale_px = config.pose.robust_sigmas * residual_px
-        self._map_error = np.zeros((6, 6))
-        if consistency.pose_covariance:
-            self._map_error = np.array(consistency.pose_covariance).reshape(6, 6)
+        self._reprojection_scale, self._map_error = visual_map.covariance_model
 
     def estimate(
         self, query: LocalFeatures, camera: Camera, place: Place, others: Sequence[Place], clock: StageClock
@@ -120,7 +118,9 @@ class PlacePoseEstimator:
         if fit is None:
             reason = f"no pose explains four of {len(problem.correspondences)} matches"
             return PoseAttempt(Outcome.NO_CONSENSUS, reason, problem.correspondences)
-        covariance = rotate_to_map(fit.camera_covariance + self._map_error, fit.map_from_camera)
+        covariance = rotate_to_map(
+            self._reprojection_scale * fit.camera_covariance + self._map_error, fit.map_from_camera
+        )
         num_trials = self._config.pose.num_hypotheses * self._config.pose.max_iterations
         verification = verify_pose(
             problem, hypotheses, fit, covariance, scale_px, num_trials, self._config.verification

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import CalibrationError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.camera import Camera, DistortionModel
-from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
+from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency, VisualMap
 
 FORMAT_NAME = "hfnet_ros map"
 FORMAT_VERSION = 1
@@ -272,6 +272,8 @@ def _sealed_manifest(visual_map: VisualMap, entries: Mapping[str, Any], target: 
         "arrays": dict(entries),
         "keyframe_names": list(visual_map.keyframe_names),
     }
+    if visual_map.calibration is not None:
+        manifest["calibration"] = dataclasses.asdict(visual_map.calibration)
     try:
         # ASCII, because file names on Linux need not be valid text.
         content = json.dumps(manifest, indent=1, allow_nan=False).encode("ascii") + b"\n"
@@ -482,6 +484,12 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         raise MapFormatError(
             f"{folder / MANIFEST_NAME}: cameras or consistency cannot be understood: {error!r}; {_ADVICE}"
         ) from error
+    try:
+        calibration = _calibration_from_json(manifest.get("calibration"))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MapFormatError(
+            f"{folder / MANIFEST_NAME}: calibration cannot be understood: {error}; {_ADVICE}"
+        ) from error
     return VisualMap(
         frame_id=manifest["frame_id"],
         extractor_id=manifest["extractor_id"],
@@ -494,6 +502,7 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
             if name.startswith(_AGGREGATION_PREFIX)
         },
         build_info=manifest["build_info"],
+        calibration=calibration,
         **{name: arrays[name] for name in _SCHEMA},
     )
 
@@ -525,14 +534,24 @@ def _camera_from_json(entry: Mapping[str, Any]) -> Camera:
 
 
 def _consistency_from_json(entry: Mapping[str, Any]) -> MapConsistency:
-    known = {field.name for field in dataclasses.fields(MapConsistency)}
+    return MapConsistency(**_known_fields(entry, MapConsistency))
+
+
+def _calibration_from_json(entry: Mapping[str, Any] | None) -> CovarianceCalibration | None:
+    """Return None for a map without one, as maps written before there were any."""
+    if entry is None:
+        return None
+    return CovarianceCalibration(**_known_fields(entry, CovarianceCalibration))
+
+
+def _known_fields(entry: Mapping[str, Any], record: type[Any]) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(record)}
     # A later writer of this version may add fields; lists stand for the record's tuples.
-    values: dict[str, Any] = {
+    return {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in entry.items()
         if key in known
     }
-    return MapConsistency(**values)
 
 
 def _schema_of(name: str) -> tuple[str, tuple[str | int, ...]]:

@@ -36,6 +36,40 @@ class MapConsistency:
     pose_covariance: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class CovarianceCalibration:
+    """What queries with known poses say about the covariance to report in this map.
+
+    A pose gets `reprojection_scale` times the covariance of its reprojection errors, plus
+    `pose_covariance`, which then stands in for the self-test's.
+
+    Attributes:
+        reprojection_scale: factor above 1 where errors of neighbouring keypoints are alike, so
+            that many inliers say less than their number.
+        pose_covariance: 36 numbers, row by row: [6, 6] of (translation, rotation) error in
+            camera axes.
+        num_queries: queries it was fitted to.
+        source: where it comes from and what it changed; JSON values only.
+    """
+
+    reprojection_scale: float
+    pose_covariance: tuple[float, ...]
+    num_queries: int
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that would make a covariance something else."""
+        numbers = np.array(self.pose_covariance, np.float64)
+        if numbers.shape != (36,) or not np.isfinite(numbers).all():
+            raise ValueError(f"pose_covariance has {numbers.shape} numbers, expected 36 finite ones")
+        matrix = numbers.reshape(6, 6)
+        scale = max(float(np.abs(matrix).max()), 1e-300)
+        if np.abs(matrix - matrix.T).max() > 1e-9 * scale or np.linalg.eigvalsh(matrix)[0] < -1e-9 * scale:
+            raise ValueError("pose_covariance is no covariance: not symmetric or not positive")
+        if not (np.isfinite(self.reprojection_scale) and self.reprojection_scale > 0.0):
+            raise ValueError(f"reprojection_scale is {self.reprojection_scale}, expected above 0")
+
+
 @dataclass(frozen=True, eq=False)
 class MapCamera:
     """A camera of the mapping run.
@@ -75,6 +109,7 @@ class VisualMap:
             empty when the extractor has a global head.
         consistency: how well the map agrees with itself.
         build_info: what a reader wants to know of the map's making; JSON values only.
+        calibration: of the covariance, from queries with known poses; None if there was none.
     """
 
     frame_id: str
@@ -96,6 +131,7 @@ class VisualMap:
     consistency: MapConsistency
     aggregation: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     build_info: Mapping[str, Any] = field(default_factory=dict)
+    calibration: CovarianceCalibration | None = None
 
     @property
     def num_keyframes(self) -> int:
@@ -111,6 +147,29 @@ class VisualMap:
     def num_observations(self) -> int:
         """Number of observations, O."""
         return len(self.observation_landmark_idx)
+
+    @property
+    def covariance_model(self) -> tuple[float, NDArray[np.float64]]:
+        """Return the factor on reprojection covariances and the [6, 6] added to them, camera axes.
+
+        From the calibration where there is one, else from the self-test.
+        """
+        if self.calibration is not None:
+            added = np.array(self.calibration.pose_covariance, np.float64).reshape(6, 6)
+            return self.calibration.reprojection_scale, added
+        if self.consistency.pose_covariance:
+            return 1.0, np.array(self.consistency.pose_covariance, np.float64).reshape(6, 6)
+        return 1.0, np.zeros((6, 6))
+
+    @property
+    def has_arbitrary_scale(self) -> bool:
+        """Tell whether lengths have no unit: a map made of images alone."""
+        return self.build_info.get("scale") == "arbitrary"
+
+    @property
+    def observation_keyframe_idx(self) -> NDArray[np.int64]:
+        """Row of the keyframe that made each observation, [O]."""
+        return np.repeat(np.arange(self.num_keyframes), np.diff(self.observation_offsets))
 
     @cached_property
     def visibility(self) -> csr_matrix:

@@ -6,6 +6,7 @@ where poses and calibrations come from; structure and summary are the same.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,9 +26,11 @@ from hfnet_ros.mapping.describe import check_images, describe_globally, describe
 from hfnet_ros.mapping.matches import match_descriptors
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity
+from hfnet_ros.mapping.pose_refinement import refine_poses
+from hfnet_ros.mapping.pruning import drop_moved, with_build_info
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.structure_from_motion import recover_motion
-from hfnet_ros.mapping.views import MappingImage, views_of
+from hfnet_ros.mapping.views import Keyframe, MappingImage, views_of
 
 
 def build_map_from_poses(
@@ -59,6 +62,32 @@ def build_map_from_poses(
     with _limited_threads(config):
         check_images(images, cameras, options.progress)
         keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
+    built = build_map_from_keyframes(keyframes, map_from_camera, cameras, config, options)
+    return with_build_info(built, _duration(started))
+
+
+def build_map_from_keyframes(
+    keyframes: Sequence[Keyframe],
+    map_from_camera: Sequence[Rigid3],
+    cameras: Sequence[Camera],
+    config: Config,
+    options: BuildOptions,
+) -> VisualMap:
+    """Build a map from described images whose poses are known.
+
+    Args:
+        keyframes: at least two.
+        map_from_camera: their poses.
+        cameras: calibrations by the images' `camera_idx`.
+        config: parameters.
+        options: frame name, refinement of calibrations and poses, progress.
+
+    Raises:
+        DatasetError: images and poses or cameras do not fit each other.
+        MappingError: the images do not make a map; the message says why.
+    """
+    _check_input([keyframe.image for keyframe in keyframes], len(map_from_camera), len(cameras))
+    with _limited_threads(config):
         views = views_of(keyframes, map_from_camera)
         pairs = choose_pairs_by_pose(views, cameras, config.mapping, config.inference.num_threads)
         if not pairs:
@@ -69,14 +98,18 @@ def build_map_from_poses(
         descriptors = [view.descriptors for view in views]
         matches = match_descriptors(descriptors, pairs, 0.0, config.inference.num_threads, options.progress)
         solved = solve_structure(views, cameras, matches, config, options)
-        given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
         info = {
             "method": "given poses",
             "scale": "of the given poses",
             "num_pairs": len(pairs),
             "intrinsics": report_intrinsics(cameras, solved),
         }
-        return assemble_map(keyframes, views, solved, given, config, options, {**info, **_duration(started)})
+        if options.refine_poses:
+            views, solved, report = refine_poses(views, solved, matches, config, options)
+            info["poses"] = dataclasses.asdict(report)
+        given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
+        built = assemble_map(keyframes, views, solved, given, config, options, info)
+        return drop_moved(built) if options.drop_moved else built
 
 
 def build_map_from_colmap(
@@ -153,7 +186,9 @@ def build_map_without_poses(
             "num_images": len(images),
             "num_registered": len(keyframes),
         }
-        return assemble_map(keyframes, views, solved, given, config, options, {**info, **_duration(started)})
+        built = assemble_map(keyframes, views, solved, given, config, options, info)
+        built = drop_moved(built) if options.drop_moved else built
+        return with_build_info(built, _duration(started))
 
 
 def _check_input(images: Sequence[MappingImage], num_poses: int, num_cameras: int | None) -> None:

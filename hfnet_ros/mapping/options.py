@@ -18,10 +18,14 @@ class BuildOptions:
         frame_id: name of the map's frame.
         intrinsics: "auto" refines calibrations and keeps what helps held-out keyframes, "on"
             keeps it always, "off" never.
+        refine_poses: adjust the given poses to the images; kept only if held-out landmarks agree.
+        drop_moved: drop landmarks that most keyframes see through, as on things that moved.
         progress: called with stage, steps done and steps in total; stages are check, extract,
             match, triangulate and, without poses, verify and register.
     """
 
     frame_id: str = "map"
     intrinsics: IntrinsicsMode = "auto"
+    refine_poses: bool = False
+    drop_moved: bool = False
     progress: Progress = field(default=ignore_progress, compare=False)

@@ -30,6 +30,51 @@ def test_the_self_test_of_exact_poses_finds_hardly_any_error(built):
     assert consistency.residual_px < 3.0
 
 
+def test_the_sharpest_images_are_selected_and_the_rest_accounted_for(run, mapping, kit, tmp_path):
+    files = ["--out", tmp_path / "a.map", *kit.FAST]
+    answer = run("map", "build", *mapping.options(), "--sharpest", "--min-distance", "0.3", *files)
+    assert answer.status == 0, answer.err
+    selected = re.match(r"keyframes: (\d+) of 33 images selected; (.*)", answer.lines[0])
+    rejected = sum(int(number) for number in re.findall(r"(\d+) [a-z]", selected[2]))
+    assert int(selected[1]) + rejected == 33
+    assert load_map(tmp_path / "a.map").num_keyframes == int(selected[1]) < 33
+
+
+def test_poses_are_refined_on_request_and_the_report_says_how_far(run, mapping, kit, tmp_path):
+    answer = run(
+        "map",
+        "build",
+        *mapping.options(),
+        "--refine-poses",
+        "--every",
+        "3",
+        "--out",
+        tmp_path / "a.map",
+        *kit.FAST,
+    )
+    assert answer.status == 0, answer.err
+    # The scene's poses are exact: there is nothing to gain.
+    assert any(re.match(r"poses: as given \(held-out error", line) for line in answer.lines)
+
+
+@pytest.mark.parametrize(
+    "wish", [("--min-overlap", "0.5"), ("--sharpest",), ("--refine-poses",), ("--min-distance", "1")]
+)
+def test_wishes_that_need_poses_are_refused_without(run, mapping, tmp_path, wish):
+    answer = run("map", "build", "--images", mapping.images, *wish, "--out", tmp_path / "a.map")
+    assert "--poses" in answer.error
+
+
+def test_a_colmap_model_is_not_selected_from(run, mapping, tmp_path):
+    options = ["--images", mapping.images, "--colmap", tmp_path, "--sharpest", "--out", tmp_path / "a.map"]
+    assert "--sharpest cannot be combined with --colmap" in run("map", "build", *options).error
+
+
+def test_sharpest_needs_to_know_when(run, mapping, kit, tmp_path):
+    answer = run("map", "build", *mapping.options(), "--sharpest", "--out", tmp_path / "a.map", *kit.FAST)
+    assert "not all 0" in answer.error
+
+
 def test_info_prints_facts_a_line_each(run, built):
     answer = run("map", "info", built.path)
     assert (answer.status, answer.err) == (0, "")
@@ -51,7 +96,7 @@ def test_info_as_json_has_every_fact(run, built, mapping):
         "cameras",
         "extent_m",
     }
-    expected |= {"track_length_mean", "track_length_p95", "bytes", "self_test", "build"}
+    expected |= {"track_length_mean", "track_length_p95", "bytes", "self_test", "build", "calibration"}
     assert facts.keys() == expected
     assert (facts["keyframes"], facts["cameras"]) == (33, 1)
     assert facts["landmarks"] > 1000

@@ -10,6 +10,9 @@ import pytest
 
 from hfnet_ros.config import Config, InferenceConfig
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.mapping.map_builder import build_map_from_poses
+from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.views import MappingImage, View
 from hfnet_ros.types import ImageFeatures, LocalFeatures
 
@@ -115,6 +118,18 @@ def config() -> Config:
     return replace(Config(), inference=InferenceConfig(num_threads=2))
 
 
+def build_part(world: World, rows: slice, frame_id: str = "map", **extractor: bool) -> VisualMap:
+    """Map of a part of the world's views."""
+    return build_map_from_poses(
+        make_images(world)[rows],
+        poses_of(world)[rows],
+        world.cameras,
+        SyntheticExtractor(world, **extractor),
+        replace(Config(), inference=InferenceConfig(num_threads=2)),
+        BuildOptions(frame_id=frame_id, intrinsics="off"),
+    )
+
+
 class Kit:
     """What tests need of the helpers above: test modules cannot import each other."""
 
@@ -123,8 +138,9 @@ class Kit:
     make_images = staticmethod(make_images)
     make_extractor = SyntheticExtractor
     poses_of = staticmethod(poses_of)
+    build_part = staticmethod(build_part)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kit() -> Kit:
     return Kit()

@@ -97,6 +97,12 @@ def test_build_info_is_json_and_says_what_happened(kit, world, config):
     assert info["left_out"] == 0
 
 
+def test_landmarks_that_are_seen_through_are_dropped_only_if_asked(kit, world, config):
+    assert "landmarks_seen_through" not in _build(kit, world, config).build_info
+    options = BuildOptions(intrinsics="off", drop_moved=True)
+    assert _build(kit, world, config, options).build_info["landmarks_seen_through"] < 10
+
+
 def test_progress_reaches_the_end_of_every_stage(kit, world, config):
     calls = []
     _build(kit, world, config, BuildOptions(progress=lambda *call: calls.append(call)))

@@ -1,0 +1,118 @@
+"""Which images of a folder become keyframes: the options of `map build` that say so."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from hfnet_ros.errors import ConfigError
+from hfnet_ros.geometry.rigid3 import Rigid3
+
+if TYPE_CHECKING:
+    from hfnet_ros.mapping.keyframe_stream import SelectionLimits
+    from hfnet_ros.mapping.views import MappingImage
+
+
+def add_selection_options(build: argparse.ArgumentParser) -> None:
+    """Add the options that select keyframes."""
+    build.add_argument("--every", type=int, metavar="N", help="take every N-th image as keyframe")
+    build.add_argument("--min-distance", type=float, metavar="M", help="or one after moving this far, m")
+    build.add_argument("--min-angle", type=float, metavar="DEG", help="or after turning this far, deg")
+    build.add_argument(
+        "--min-overlap",
+        type=float,
+        metavar="SHARE",
+        help="or when less than this share of the view is the same",
+    )
+    build.add_argument(
+        "--depth",
+        type=float,
+        metavar="M",
+        help="distance of what is seen, for --min-overlap, m (default: 3)",
+    )
+    build.add_argument(
+        "--sharpest",
+        action="store_true",
+        help="take the sharpest well exposed image near where --min-distance, --min-angle or --min-overlap ask "
+        "for one",
+    )
+
+
+def refuse_beside_colmap(options: argparse.Namespace) -> None:
+    """Refuse what would be ignored: a COLMAP model brings its poses and cameras and is taken whole."""
+    for name in ("poses", "camera", "every", "min_distance", "min_angle", "min_overlap", "depth"):
+        if getattr(options, name) is not None:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(f"{option} cannot be combined with --colmap, whose model is taken as it is")
+    if options.sharpest:
+        raise ConfigError("--sharpest cannot be combined with --colmap, whose model is taken as it is")
+
+
+def posed_keyframes(options: argparse.Namespace) -> tuple[list[MappingImage], list[Rigid3]]:
+    """Return the keyframes of a folder with a trajectory, and their poses."""
+    from hfnet_ros.files.posed_images import pair_images_with_poses
+    from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
+    from hfnet_ros.mapping.views import from_posed_images
+
+    posed = pair_images_with_poses(options.images, options.poses)
+    by_motion = options.min_distance is not None or options.min_angle is not None
+    if (by_motion or options.min_overlap is not None) and options.every is not None:
+        raise ConfigError("--every and --min-distance/--min-angle select keyframes in two ways; give one")
+    if options.sharpest or options.min_overlap is not None:
+        return _selected_from_stream(options, from_posed_images(posed))
+    if by_motion:
+        poses = [image.map_from_camera for image in posed]
+        chosen = select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
+    else:
+        chosen = select_every(len(posed), 1 if options.every is None else options.every)
+    return from_posed_images([posed[index] for index in chosen])
+
+
+def _selected_from_stream(
+    options: argparse.Namespace, posed: tuple[list[MappingImage], list[Rigid3]]
+) -> tuple[list[MappingImage], list[Rigid3]]:
+    from hfnet_ros.files.camera_yaml import read_camera_yaml
+    from hfnet_ros.mapping.keyframe_stream import KeyframeSelector
+
+    selector = KeyframeSelector(selection_limits(options), [read_camera_yaml(options.camera)])
+    chosen = list(selector.select(zip(*posed, strict=True)))
+    print(f"keyframes: {selector.report.text()}")
+    return [image for image, _ in chosen], [pose for _, pose in chosen]
+
+
+def selection_limits(options: argparse.Namespace) -> SelectionLimits:
+    """Return when a keyframe is due, from the options of `map build`."""
+    from hfnet_ros.mapping.keyframe_stream import SelectionLimits
+
+    return SelectionLimits(
+        min_distance_m=options.min_distance or 0.0,
+        min_angle_deg=options.min_angle or 0.0,
+        min_overlap=options.min_overlap or 0.0,
+        depth_m=3.0 if options.depth is None else options.depth,
+        window=0.3 if options.sharpest else 0.0,
+        max_window=12 if options.sharpest else 1,
+        min_sharpness=0.5 if options.sharpest else 0.0,
+    )
+
+
+def unposed_keyframes(options: argparse.Namespace) -> list[MappingImage]:
+    """Return the keyframes of a folder without poses."""
+    from functools import partial
+
+    from hfnet_ros.files.images import list_images, read_image
+    from hfnet_ros.mapping.keyframe_selection import select_every
+    from hfnet_ros.mapping.views import MappingImage
+
+    if options.min_distance is not None or options.min_angle is not None or options.min_overlap is not None:
+        raise ConfigError(
+            "--min-distance, --min-angle and --min-overlap need --poses; without poses use --every"
+        )
+    if options.refine_poses or options.sharpest:
+        raise ConfigError("--refine-poses and --sharpest need --poses")
+    paths = list_images(options.images)
+    chosen = select_every(len(paths), 1 if options.every is None else options.every)
+    # Images without poses have no stamps either; their order stands in, one a second.
+    return [
+        MappingImage(paths[index].name, index * 1_000_000_000, 0, partial(read_image, paths[index]))
+        for index in chosen
+    ]

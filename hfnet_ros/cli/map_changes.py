@@ -1,0 +1,253 @@
+"""Verbs `map merge`, `map update` and `map prune`: new maps from maps; the old ones stay."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
+from hfnet_ros.errors import ConfigError, MappingError
+from hfnet_ros.types import ImageArray, ImageFeatures
+
+if TYPE_CHECKING:
+    from hfnet_ros.config import Config
+    from hfnet_ros.features.extractor import FeatureExtractor
+    from hfnet_ros.geometry.camera import Camera
+    from hfnet_ros.geometry.rigid3 import Rigid3
+    from hfnet_ros.map.visual_map import VisualMap
+    from hfnet_ros.mapping.alignment import Alignment
+    from hfnet_ros.mapping.views import MappingImage
+
+_MERGE = """hfnet-ros map merge floor1.map floor2.map --out both.map
+  hfnet-ros map merge morning.map evening.map --align --out both.map   # in different frames"""
+_UPDATE = """hfnet-ros map update kitchen.map --images evening --poses evening.tum --camera camera.yaml --out new.map
+  hfnet-ros map update kitchen.map --images evening --camera camera.yaml --out new.map   # poses by localization"""
+
+_FEW_SHARED = 0.01
+
+
+def add_verbs(maps: Any) -> None:
+    """Add the verbs that make a map from maps to those of `map`."""
+    merge = new_verb(maps, "merge", "put two maps together", _MERGE, _merge)
+    merge.add_argument("first", type=Path, metavar="A", help="map that gives frame and vocabulary")
+    merge.add_argument("second", type=Path, metavar="B", help="map to add")
+    merge.add_argument(
+        "--align", action="store_true", help="bring B into A's frame through the places they share"
+    )
+    add_config_options(merge, extractor=False)
+    _add_update(new_verb(maps, "update", "add a new session to a map", _UPDATE, _update))
+    prune = new_verb(
+        maps,
+        "prune",
+        "drop landmarks of little use",
+        "hfnet-ros map prune kitchen.map --min-observations 3 --out small.map",
+        _prune,
+    )
+    prune.add_argument("map", type=Path, metavar="MAP")
+    prune.add_argument(
+        "--min-observations",
+        type=int,
+        default=2,
+        metavar="N",
+        help="keyframes that must see a landmark; besides, those that most keyframes see through are dropped "
+        "(default: 2)",
+    )
+    for parser in (merge, prune):
+        parser.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
+
+
+def _add_update(update: argparse.ArgumentParser) -> None:
+    update.add_argument("map", type=Path, metavar="MAP")
+    update.add_argument("--images", type=Path, required=True, metavar="DIR", help="images of the new session")
+    update.add_argument(
+        "--poses",
+        type=Path,
+        metavar="FILE",
+        help="their poses in the map, TUM format (default: they are localized in it)",
+    )
+    update.add_argument(
+        "--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML (default: the map's own)"
+    )
+    update.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image as keyframe")
+    update.add_argument(
+        "--keep-all", action="store_true", help="keep landmarks that the new images show to be gone"
+    )
+    update.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
+    add_config_options(update, extractor=False)
+
+
+class _StoredFeatures:
+    """Stands where a localizer wants an extractor and only features from a map will come."""
+
+    backend = "none"
+
+    def __init__(self, extractor_id: str) -> None:
+        self.extractor_id = extractor_id
+
+    def extract(self, image: ImageArray) -> ImageFeatures:
+        """Refuse: there are no images."""
+        raise MappingError(f"no image was expected, found one of shape {image.shape}")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from hfnet_ros.map.map_io import check_map_target, load_map, save_map
+    from hfnet_ros.mapping.joining import check_joinable, find_same_landmarks, join_maps
+    from hfnet_ros.mapping.pruning import with_build_info
+
+    check_map_target(options.out)
+    first, second = load_map(options.first), load_map(options.second)
+    info: dict[str, Any] = {"method": "merged", "maps": [_origin(first), _origin(second)]}
+    if options.align:
+        aligned = dataclasses.replace(second, frame_id=first.frame_id)
+        check_joinable(first, aligned)
+        second, alignment = _align(first, aligned, read_config(options))
+        info["alignment"] = dataclasses.asdict(alignment) | {
+            "first_from_second": {
+                "scale": alignment.first_from_second.scale,
+                "rotation": alignment.first_from_second.rotation.tolist(),
+                "translation": alignment.first_from_second.translation.tolist(),
+            }
+        }
+    same = find_same_landmarks(first, second)
+    merged = join_maps(first, second, same)
+    shared = int((same >= 0).sum())
+    info["shared_landmarks"] = shared
+    save_map(with_build_info(merged, info), options.out)
+    print(
+        f"{options.out}: {merged.num_keyframes} keyframes, {merged.num_landmarks} landmarks, {shared} of them in "
+        "both maps"
+    )
+    _note_calibration(merged)
+    if shared < _FEW_SHARED * min(first.num_landmarks, second.num_landmarks):
+        print("the maps have next to no landmark in common; if they show the same place, use --align")
+    return 0
+
+
+def _note_calibration(visual_map: VisualMap) -> None:
+    if visual_map.calibration is not None:
+        print("the covariance was calibrated before: check it with `hfnet-ros calibrate`")
+
+
+def _origin(visual_map: VisualMap) -> dict[str, Any]:
+    return {
+        "keyframes": visual_map.num_keyframes,
+        "landmarks": visual_map.num_landmarks,
+        "method": visual_map.build_info.get("method", ""),
+    }
+
+
+def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualMap, Alignment]:
+    from hfnet_ros.localization.localizer import Localizer
+    from hfnet_ros.mapping.alignment import align_through_places, move_map
+
+    localizer = Localizer(first, _StoredFeatures(first.extractor_id), config)
+
+    def locate(features: ImageFeatures, camera: Camera, stamp_ns: int) -> Rigid3 | None:
+        estimate = localizer.localize_features(features, camera, stamp_ns).estimate
+        return None if estimate is None else estimate.map_from_camera
+
+    with_scale = first.has_arbitrary_scale or second.has_arbitrary_scale
+    alignment = align_through_places(first, second, locate, with_scale=with_scale)
+    scale = f", scale {alignment.first_from_second.scale:.4f}" if with_scale else ""
+    spread = f"{alignment.spread_m:.3f} m and {alignment.spread_deg:.2f} deg at the median"
+    print(
+        f"aligned: {alignment.num_localized} of {alignment.num_asked} keyframes were found in the other map, "
+        f"{alignment.num_agreeing} of them agree, within {spread}{scale}"
+    )
+    return move_map(second, alignment.first_from_second, first.frame_id), alignment
+
+
+def _update(options: argparse.Namespace) -> int:
+    from hfnet_ros.cli.localize import query_camera
+    from hfnet_ros.features.extractor import create_extractor, with_extractor_of
+    from hfnet_ros.map.map_io import check_map_target, load_map, save_map
+    from hfnet_ros.mapping.options import BuildOptions
+    from hfnet_ros.mapping.update import update_map
+
+    if options.every < 1:
+        raise ConfigError(f"--every is {options.every}, expected 1 or more")
+    check_map_target(options.out)
+    visual_map = load_map(options.map)
+    config = with_extractor_of(read_config(options), visual_map.extractor_id)
+    camera = query_camera(options.camera, visual_map)
+    extractor = create_extractor(config)
+    bars = ProgressBars()
+    try:
+        images, poses = _posed_session(options, visual_map, extractor, config, camera)
+        updated, report = update_map(
+            visual_map,
+            images,
+            poses,
+            [camera],
+            extractor,
+            config,
+            BuildOptions(progress=bars),
+            prune=not options.keep_all,
+        )
+    finally:
+        bars.close()
+        extractor.close()
+    save_map(updated, options.out)
+    dropped = ", ".join(f"{count} {reason}" for reason, count in report.num_dropped.items())
+    print(
+        f"{options.out}: {updated.num_keyframes} keyframes ({report.num_keyframes} new), {updated.num_landmarks} "
+        f"landmarks: {report.num_new} new, {report.num_seen_again} old ones seen again"
+        + (f", dropped {dropped}" if dropped else "")
+    )
+    _note_calibration(updated)
+    return 0
+
+
+def _posed_session(
+    options: argparse.Namespace,
+    visual_map: VisualMap,
+    extractor: FeatureExtractor,
+    config: Config,
+    camera: Camera,
+) -> tuple[list[MappingImage], list[Rigid3]]:
+    """Return the new session's images and poses, given or found in the map."""
+    from hfnet_ros.files.images import list_images
+    from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
+    from hfnet_ros.mapping.views import from_posed_images
+
+    if options.poses:
+        return from_posed_images(pair_images_with_poses(options.images, options.poses)[:: options.every])
+    from hfnet_ros.evaluation.run import localize_images
+    from hfnet_ros.localization.localizer import Localizer
+
+    # Images without poses have no stamps either; their order stands in, one a second.
+    queries = [(path, row * 1_000_000_000, None) for row, path in enumerate(list_images(options.images))]
+    results = localize_images(Localizer(visual_map, extractor, config), queries[:: options.every], camera)
+    found = [
+        PosedImage(result.image_path, result.stamp_ns, result.localization.estimate.map_from_camera)
+        for result in results
+        if result.image_path is not None and result.localization.estimate is not None
+    ]
+    asked = len(queries[:: options.every])
+    print(f"localized: {len(found)} of {asked} images")
+    if len(found) < 2:
+        raise MappingError(
+            f"{len(found)} of {asked} new images were localized in the map, expected at least 2; give their poses "
+            "with --poses"
+        )
+    return from_posed_images(found)
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from hfnet_ros.map.map_io import check_map_target, load_map, save_map
+    from hfnet_ros.mapping.pruning import prune_map
+
+    check_map_target(options.out)
+    visual_map = load_map(options.map)
+    pruned, reasons = prune_map(visual_map, options.min_observations)
+    save_map(pruned, options.out)
+    dropped = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    print(
+        f"{options.out}: {pruned.num_landmarks} of {visual_map.num_landmarks} landmarks kept; dropped {dropped}"
+    )
+    return 0

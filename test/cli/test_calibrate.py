@@ -1,0 +1,81 @@
+"""Verb `calibrate`: what it prints, and when it writes a map."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from hfnet_ros.files.tum import read_tum, write_tum
+from hfnet_ros.map.map_io import load_map, verify_map
+
+
+@pytest.fixture(scope="module")
+def images(mapping):
+    """The mapped images themselves: localized nearly exactly, so that the self-test is pessimistic."""
+    return ["--images", mapping.images, "--poses", mapping.poses, "--camera", mapping.camera]
+
+
+def test_too_few_images_are_refused_and_nothing_is_written(run, built, images, kit):
+    before = kit.content_of(built.path)
+    answer = run("calibrate", "--map", built.path, *images, "--take", "even", "--write-map")
+    assert "17 queries were localized in the right place, expected at least 20" in answer.error
+    assert kit.content_of(built.path) == before
+
+
+@pytest.fixture(scope="module")
+def more_images(mapping, query, tmp_path_factory):
+    """Mapped images and queries together: 41, enough for two halves of 20."""
+    folder = tmp_path_factory.mktemp("more")
+    (folder / "images").mkdir()
+    for name, recording in (("a", mapping), ("b", query)):
+        for file in recording.files:
+            shutil.copy(file, folder / "images" / f"{name}{file.name}")
+    last = read_tum(mapping.poses)[-1].stamp_ns
+    later = [
+        dataclasses.replace(pose, stamp_ns=last + 10**9 * (row + 1))
+        for row, pose in enumerate(read_tum(query.poses))
+    ]
+    write_tum(folder / "poses.tum", [*read_tum(mapping.poses), *later])
+    return ["--images", folder / "images", "--poses", folder / "poses.tum", "--camera", mapping.camera]
+
+
+def test_a_calibrated_map_is_written_beside_the_old_one(run, built, more_images, kit, tmp_path):
+    untouched = kit.content_of(built.path)
+    answer = run(
+        "calibrate",
+        "--map",
+        built.path,
+        *more_images,
+        "--out",
+        tmp_path / "c.map",
+        "--json",
+        tmp_path / "c.json",
+    )
+    assert (answer.status, answer.err) == (0, "")
+    assert answer.lines[0].startswith("queries        41, ")
+    assert answer.lines[-1] == f"{tmp_path / 'c.map'}: calibrated"
+    assert kit.content_of(built.path) == untouched
+    assert verify_map(tmp_path / "c.map") == []
+    calibration = load_map(tmp_path / "c.map").calibration
+    figures = json.loads((tmp_path / "c.json").read_text())
+    assert calibration.num_queries == figures["num_localized"] >= 40
+    assert calibration.source["images"] == "images"
+    # Exact poses: the self-test from half of the keyframes had been pessimistic.
+    before, after = figures["before"]["anees"], figures["after"]["anees"]
+    assert before < 0.8
+    assert abs(np.log(after)) < abs(np.log(before))
+    info = json.loads(run("map", "info", tmp_path / "c.map", "--json").out)
+    assert info["calibration"]["num_queries"] == calibration.num_queries
+
+
+def test_it_can_be_written_into_the_map_itself(run, map_copy, more_images):
+    answer = run("calibrate", "--map", map_copy, *more_images, "--write-map")
+    assert answer.status == 0, answer.err
+    assert load_map(map_copy).calibration is not None
+
+
+def test_two_targets_are_refused(run, built, images, tmp_path):
+    answer = run("calibrate", "--map", built.path, *images, "--write-map", "--out", tmp_path / "c.map")
+    assert "give one" in answer.error

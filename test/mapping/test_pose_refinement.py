@@ -1,0 +1,86 @@
+"""Adjusting given poses: undone noise, exact poses left alone, the frame kept."""
+
+import numpy as np
+import pytest
+
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.mapping.map_builder import build_map_from_poses
+from hfnet_ros.mapping.options import BuildOptions
+
+REFINE = BuildOptions(intrinsics="off", refine_poses=True)
+
+
+@pytest.fixture
+def world(kit):
+    return kit.make_world(num_views=12, num_points=300)
+
+
+def build(kit, world, config, poses, options=REFINE):
+    return build_map_from_poses(
+        kit.make_images(world), poses, world.cameras, kit.make_extractor(world), config, options
+    )
+
+
+def noisy(poses, sigma_m, sigma_rad, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        pose @ Rigid3.from_rotvec(sigma_rad * rng.normal(size=3), sigma_m * rng.normal(size=3))
+        for pose in poses
+    ]
+
+
+def mean_turn_deg(built, poses):
+    turns = [built.map_from_camera(row).rotation_to(pose) for row, pose in enumerate(poses)]
+    return float(np.degrees(np.mean(turns)))
+
+
+def test_noise_of_the_given_poses_is_undone(kit, world, config):
+    true = kit.poses_of(world)
+    given = noisy(true, 0.01, 0.003)
+    as_given = build(kit, world, config, given, BuildOptions(intrinsics="off"))
+    refined = build(kit, world, config, given)
+    report = refined.build_info["poses"]
+    assert report["kept"]
+    assert report["error_refined_px"] < 0.5 * report["error_given_px"]
+    assert mean_turn_deg(refined, true) < 0.6 * mean_turn_deg(as_given, true)
+    assert refined.num_observations > as_given.num_observations
+
+
+def test_the_report_says_how_far_poses_moved(kit, world, config):
+    given = noisy(kit.poses_of(world), 0.01, 0.003)
+    refined = build(kit, world, config, given)
+    report = refined.build_info["poses"]
+    moved = [refined.map_from_camera(row).translation_to(pose) for row, pose in enumerate(given)]
+    assert report["median_moved_m"] == pytest.approx(np.median(moved), abs=1e-4)
+    assert report["max_moved_m"] == pytest.approx(np.max(moved), abs=1e-4)
+    assert 0.0 < report["median_moved_deg"] <= report["max_moved_deg"] < 2.0
+
+
+def test_the_frame_stays_that_of_the_given_poses(kit, world, config):
+    """Refined poses, as one rigid body, do not drift away from the given ones, nor does their scale."""
+    given = noisy(kit.poses_of(world), 0.01, 0.003)
+    refined = build(kit, world, config, given)
+    offsets = refined.keyframe_poses[:, :3] - np.array([pose.translation for pose in given])
+    assert np.linalg.norm(np.median(offsets, axis=0)) < 5e-3
+    extent = np.ptp(refined.keyframe_poses[:, 0]) / np.ptp([pose.translation[0] for pose in given])
+    assert extent == pytest.approx(1.0, abs=0.02)
+
+
+def test_exact_poses_are_left_as_they_are(kit, world, config):
+    given = kit.poses_of(world)
+    built = build(kit, world, config, given)
+    report = built.build_info["poses"]
+    assert not report["kept"]
+    assert "needed 2.0 %" in report["reason"]
+    np.testing.assert_allclose(built.keyframe_poses[:, :3], [pose.translation for pose in given], atol=1e-12)
+
+
+def test_too_few_landmarks_to_judge_leave_the_poses_alone(kit, config):
+    world = kit.make_world(num_views=3, num_points=60)
+    built = build(kit, world, config, kit.poses_of(world))
+    assert built.build_info["poses"]["reason"] == "too few landmarks to test it"
+
+
+def test_poses_are_not_refined_unless_asked(kit, world, config):
+    built = build(kit, world, config, kit.poses_of(world), BuildOptions(intrinsics="off"))
+    assert "poses" not in built.build_info

@@ -1,0 +1,156 @@
+"""A new session in an old map: what is seen again, what is new, what has gone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hfnet_ros.errors import ExtractorMismatchError, MappingError
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.map.map_io import save_map, verify_map
+from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.update import update_map
+
+OPTIONS = BuildOptions(intrinsics="off")
+
+
+def second_session(kit, world, gone=(), new_looks=(), seed=9):
+    """The world's views again with fresh noise: some points gone, others looking different."""
+    again = kit.make_world(num_views=len(world.views), num_points=len(world.points), seed=0)
+    rng = np.random.default_rng(seed)
+    looks = rng.normal(size=(len(world.points), 32))
+    views, seen = [], []
+    for view, shown in zip(again.views, again.seen, strict=True):
+        kept = ~np.isin(shown, gone)
+        descriptors = view.descriptors.copy()
+        other = np.isin(shown, new_looks)
+        descriptors[other] = looks[shown[other]] / np.linalg.norm(looks[shown[other]], axis=1, keepdims=True)
+        keypoints = view.keypoints + 0.2 * rng.normal(size=view.keypoints.shape).astype(np.float32)
+        views.append(dataclasses.replace(view, keypoints=keypoints[kept], descriptors=descriptors[kept]))
+        seen.append(shown[kept])
+    return dataclasses.replace(again, views=views, seen=seen)
+
+
+@pytest.fixture(scope="module")
+def world(kit):
+    return kit.make_world(num_views=12, num_points=300)
+
+
+@pytest.fixture(scope="module")
+def old(kit, world):
+    return kit.build_part(world, slice(0, 12), with_global=False)
+
+
+def update(kit, session, old, config, poses=None, **options):
+    return update_map(
+        old,
+        kit.make_images(session),
+        poses or kit.poses_of(session),
+        session.cameras,
+        kit.make_extractor(session, with_global=False),
+        config,
+        OPTIONS,
+        **options,
+    )
+
+
+def point_of(world, visual_map):
+    distance = np.linalg.norm(visual_map.landmark_xyz[:, None] - world.points[None], axis=2)
+    return distance.argmin(axis=1)
+
+
+def test_the_same_things_are_seen_again_and_not_mapped_twice(kit, world, old, config):
+    updated, report = update(kit, second_session(kit, world), old, config)
+    assert report.num_keyframes == 12
+    assert updated.num_keyframes == 24
+    assert report.num_seen_again > 0.95 * old.num_landmarks
+    assert report.num_new < 0.05 * old.num_landmarks
+    assert sum(report.num_dropped.values()) <= 0.01 * old.num_landmarks
+    lengths = np.bincount(updated.observation_landmark_idx)
+    before = np.bincount(old.observation_landmark_idx)
+    assert lengths.mean() > 1.8 * before.mean()
+
+
+def test_what_has_gone_is_dropped_and_what_stays_is_kept(kit, config):
+    # Dense, because a landmark is missed only among neighbours that are seen.
+    world = kit.make_world(num_views=12, num_points=1500)
+    old = kit.build_part(world, slice(0, 12), with_global=False)
+    gone = np.arange(0, 1500, 10)
+    updated, report = update(kit, second_session(kit, world, gone=gone), old, config)
+    left = np.bincount(point_of(world, updated), minlength=1500) > 0
+    before = np.bincount(point_of(world, old), minlength=1500) > 0
+    assert left[gone].sum() < 0.4 * before[gone].sum()
+    stays = np.setdiff1d(np.arange(1500), gone)
+    assert left[stays].sum() > 0.97 * before[stays].sum()
+    assert report.num_dropped["never seen again"] > 50
+
+
+def test_everything_is_kept_if_asked(kit, world, old, config):
+    session = second_session(kit, world, gone=np.arange(0, 300, 10))
+    updated, report = update(kit, session, old, config, prune=False)
+    assert report.num_dropped == {}
+    assert updated.num_landmarks == old.num_landmarks + report.num_new
+
+
+def test_a_new_look_is_added_beside_the_old_one(kit, world, old, config):
+    """In other light a landmark's descriptor is another: both are kept, one per look."""
+    changed = np.arange(0, 300, 3)
+    session = second_session(kit, world, new_looks=changed)
+    updated, report = update(kit, session, old, config, prune=False)
+    assert report.num_new > 0.7 * np.isin(point_of(world, old), changed).sum()
+    np.testing.assert_allclose(
+        (updated.landmark_descriptors[: old.num_landmarks] * old.landmark_descriptors).sum(axis=1).min(),
+        1.0,
+        atol=0.1,
+    )
+
+
+def test_new_keyframes_are_retrieved_with_the_old_vocabulary(kit, world, old, config):
+    updated, _ = update(kit, second_session(kit, world), old, config)
+    np.testing.assert_array_equal(updated.aggregation["vocabulary"], old.aggregation["vocabulary"])
+    similarity = updated.global_descriptors @ updated.global_descriptors.T
+    np.fill_diagonal(similarity, -1.0)
+    assert all(abs(int(similarity[row, 12:].argmax()) - row) <= 1 for row in range(12))
+
+
+def test_the_old_map_is_untouched_and_the_new_one_sound(kit, world, old, config, tmp_path):
+    before = {
+        field.name: np.array(getattr(old, field.name), copy=True)
+        for field in dataclasses.fields(old)
+        if isinstance(getattr(old, field.name), np.ndarray)
+    }
+    updated, report = update(kit, second_session(kit, world, gone=np.arange(40)), old, config)
+    for name, array in before.items():
+        np.testing.assert_array_equal(getattr(old, name), array)
+    save_map(updated, tmp_path / "new.map")
+    assert verify_map(tmp_path / "new.map") == []
+    assert updated.build_info["updates"][-1]["num_keyframes"] == report.num_keyframes
+    assert len(set(updated.keyframe_names)) == 24
+
+
+def test_two_updates_are_both_remembered(kit, world, old, config):
+    once, _ = update(kit, second_session(kit, world), old, config)
+    twice, _ = update(kit, second_session(kit, world, seed=10), once, config)
+    assert twice.num_keyframes == 36
+    assert len(twice.build_info["updates"]) == 2
+    assert twice.num_landmarks < 1.1 * old.num_landmarks
+
+
+def test_a_camera_the_map_knows_is_used_as_refined_there(kit, world, old, config):
+    refined = kit.make_camera(focal=262.0)
+    pair = dataclasses.replace(old.cameras[0], refined=refined)
+    updated, _ = update(kit, second_session(kit, world), dataclasses.replace(old, cameras=(pair,)), config)
+    assert len(updated.cameras) == 1
+    assert updated.cameras[0].refined is refined
+
+
+def test_poses_of_another_place_are_refused(kit, world, old, config):
+    rng = np.random.default_rng(0)
+    poses = [Rigid3.from_rotvec(0.3 * rng.normal(size=3), rng.normal(size=3)) for _ in world.views]
+    with pytest.raises(MappingError, match="poses and images do not fit"):
+        update(kit, second_session(kit, world), old, config, poses=poses)
+
+
+def test_another_extractor_is_refused(kit, world, old, config):
+    with pytest.raises(ExtractorMismatchError, match="choose the map's extractor"):
+        update(kit, world, dataclasses.replace(old, extractor_id="other-1"), config)
