@@ -1,0 +1,147 @@
+"""Run the relocalizer, and take it through configure and activate.
+
+    ros2 launch hfnet_ros relocalizer.launch.py map:=/path/to/map image:=/camera/image_raw
+
+The other launch files include this one, so that their common arguments are declared here only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from ament_index_python.packages import get_package_share_path
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, OpaqueFunction, RegisterEventHandler
+from launch.events import matches_action
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from lifecycle_msgs.msg import Transition
+
+from hfnet_ros.errors import ConfigError
+
+NODE = "relocalizer"
+SWITCH = ("true", "false", "True", "False")
+AS_IN_FILE = "; empty: as params_file says"
+
+# Arguments that are short for a parameter, which they set where they are not empty.
+PARAMETERS = {
+    "map": "node.map",
+    "image_transport": "node.image_transport",
+    "base_frame": "frames.base_frame",
+    "publish_tf": "frames.publish_tf",
+}
+TOPICS = {"image": "image", "camera_info": "camera_info", "odom": "odom", "pose": "~/pose"}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the arguments, and what makes the node of them."""
+    params_file = get_package_share_path("hfnet_ros") / "config" / "relocalizer.yaml"
+    return LaunchDescription(
+        [
+            _argument("map", f"Folder of the map, made by `hfnet-ros map build`{AS_IN_FILE}."),
+            _argument("params_file", "Parameters of the node; see the comments in it.", str(params_file)),
+            _argument("image", "Topic of sensor_msgs/Image; without .../compressed.", "image"),
+            _argument("camera_info", "Topic of sensor_msgs/CameraInfo; empty: beside the image."),
+            _argument("odom", "Topic of nav_msgs/Odometry, used where TF has no odometry.", "odom"),
+            _argument("pose", "Topic of poses; empty: /relocalizer/pose."),
+            _argument(
+                "image_transport", f"Kind of image messages{AS_IN_FILE}.", choices=("", "raw", "compressed")
+            ),
+            _argument("base_frame", f"Frame of the robot{AS_IN_FILE}."),
+            _argument(
+                "publish_tf",
+                f"Broadcast map->odom; only one node of a robot may{AS_IN_FILE}.",
+                choices=("", *SWITCH),
+            ),
+            _argument("use_sim_time", "Take the time from /clock.", "false", SWITCH),
+            _argument("namespace", "Namespace of the node, its topics and its services."),
+            _argument("log_level", "Severity from which log messages are shown: debug, info, warn.", "info"),
+            _argument(
+                "autostart", "Configure and activate the node; false leaves that to others.", "true", SWITCH
+            ),
+            OpaqueFunction(function=_relocalizer),
+        ]
+    )
+
+
+def _argument(name: str, description: str, default: str = "", choices: tuple[str, ...] = ()) -> Action:
+    return DeclareLaunchArgument(
+        name, default_value=default, description=description, choices=list(choices) or None
+    )
+
+
+def _relocalizer(context: LaunchContext) -> list[Action]:
+    def given(name: str) -> str:
+        return LaunchConfiguration(name).perform(context).strip()
+
+    params_file = Path(given("params_file")).expanduser()
+    _check_map(given("map"), params_file)
+    parameters: dict[str, str | bool] = {
+        parameter: given(name) for name, parameter in PARAMETERS.items() if given(name)
+    }
+    if given("publish_tf"):
+        parameters["frames.publish_tf"] = _is_true(given("publish_tf"))
+    node = LifecycleNode(
+        package="hfnet_ros",
+        executable="relocalizer_node",
+        name=NODE,
+        # With the whole name known, what is set here wins over a section of the file for this node.
+        namespace=given("namespace") or "/",
+        parameters=[str(params_file), {**parameters, "use_sim_time": _is_true(given("use_sim_time"))}],
+        remappings=[(topic, given(name)) for name, topic in TOPICS.items() if given(name) not in ("", topic)],
+        arguments=["--ros-args", "--log-level", given("log_level")],
+        output="screen",
+    )
+    return [node, *_bring_up(node)] if _is_true(given("autostart")) else [node]
+
+
+def _check_map(folder: str, params_file: Path) -> None:
+    try:
+        document = yaml.safe_load(params_file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"params_file {params_file} cannot be read: {error}") from error
+    if not folder and not _names_map(document):
+        raise ConfigError(
+            f"no map is named: give map:=FOLDER (made by `hfnet-ros map build`), or set node.map in {params_file}"
+        )
+
+
+def _names_map(tree: object) -> bool:
+    """Tell whether a parameter file, or a part of it, sets node.map."""
+    if not isinstance(tree, dict):
+        return False
+    parameters = tree.get("ros__parameters")
+    if not isinstance(parameters, dict):
+        return any(_names_map(branch) for branch in tree.values())
+    section = parameters.get("node")
+    return bool(parameters.get("node.map") or (isinstance(section, dict) and section.get("map")))
+
+
+def _bring_up(node: LifecycleNode) -> list[Action]:
+    """Return what configures the node and, when that is done, activates it."""
+
+    def change(transition: int) -> Action:
+        return EmitEvent(
+            event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
+        )
+
+    def after(start: str, goal: str, then: Action) -> Action:
+        return RegisterEventHandler(
+            OnStateTransition(target_lifecycle_node=node, start_state=start, goal_state=goal, entities=[then])
+        )
+
+    failed = "the relocalizer could not be {}, see above; put it right and call `ros2 lifecycle set {} {}`"
+    name = f"/{NODE}"
+    return [
+        after("configuring", "inactive", change(Transition.TRANSITION_ACTIVATE)),
+        after("configuring", "unconfigured", LogInfo(msg=failed.format("configured", name, "configure"))),
+        after("activating", "inactive", LogInfo(msg=failed.format("activated", name, "activate"))),
+        change(Transition.TRANSITION_CONFIGURE),
+    ]
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() == "true"
