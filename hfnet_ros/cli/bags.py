@@ -9,7 +9,6 @@ from typing import Any
 
 from hfnet_ros.cli.options import ProgressBars, new_verb
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.geometry.rigid3 import Rigid3
 
 _NS_PER_S = 1e9
 _MAKE = """hfnet-ros bag make --images query --poses query.tum --camera camera.yaml --out query.bag
@@ -93,6 +92,7 @@ def _make(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.bags.make import LOOKING_AHEAD, BagRecipe, make_bag
     from hfnet_ros.evaluation.bags.reader import BagReader
     from hfnet_ros.evaluation.bags.simulated_odometry import OdometryNoise
+    from hfnet_ros.evaluation.replay.mounting import parse_mounting_option
     from hfnet_ros.files.camera_yaml import read_camera_yaml
 
     odometry = None
@@ -107,7 +107,7 @@ def _make(options: argparse.Namespace) -> int:
         storage=options.storage,
         compressed=options.compressed,
         rate_hz=options.rate,
-        base_from_camera=_mounting(options.base_from_camera) or LOOKING_AHEAD,
+        base_from_camera=parse_mounting_option(options.base_from_camera) or LOOKING_AHEAD,
         odometry=odometry,
         image_topic=options.image_topic,
         ground_truth_topic=options.ground_truth_topic,
@@ -125,15 +125,6 @@ def _make(options: argparse.Namespace) -> int:
         )
         print(bag.table())
     return 0
-
-
-def _mounting(text: str) -> Rigid3 | None:
-    from hfnet_ros.node.mounting import parse_mounting
-
-    try:
-        return parse_mounting(text)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("frames.base_from_camera", "--base-from-camera")) from None
 
 
 def _info(options: argparse.Namespace) -> int:

@@ -10,6 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from hfnet_ros.cli.bag_queries import query_bag
+from hfnet_ros.cli.bag_sources import (
+    CAMERA_OPTIONS,
+    MOUNTING_OPTIONS,
+    TRUTH_OPTIONS,
+    add_camera_options,
+    add_mounting_options,
+    add_truth_options,
+    refuse_without_bag,
+)
 from hfnet_ros.cli.localize import open_localizer, query_camera
 from hfnet_ros.cli.options import add_config_options, check_file_target, new_verb, read_config, tracked
 from hfnet_ros.errors import ConfigError, DatasetError
@@ -17,9 +27,8 @@ from hfnet_ros.evaluation.calibration import AXES, CalibrationReport, calibrate
 from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.map.visual_map import VisualMap
 
-_EXAMPLE = (
-    "hfnet-ros calibrate --map kitchen.map --images query --poses query.tum --camera camera.yaml --write-map"
-)
+_EXAMPLE = """hfnet-ros calibrate --map kitchen.map --images query --poses query.tum --camera camera.yaml --write-map
+  hfnet-ros calibrate --map kitchen.map --bag robot.bag --ground-truth /ground_truth/pose --write-map"""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -28,10 +37,15 @@ def add_verbs(verbs: Any) -> None:
         verbs, "calibrate", "fit the reported covariance to images with known poses", _EXAMPLE, _calibrate
     )
     verb.add_argument("--map", type=Path, required=True, metavar="MAP", help="map to calibrate")
-    verb.add_argument("--images", type=Path, required=True, metavar="DIR", help="images not in the map")
-    verb.add_argument("--poses", type=Path, required=True, metavar="FILE", help="true poses, TUM format")
+    queries = verb.add_mutually_exclusive_group(required=True)
+    queries.add_argument("--images", type=Path, metavar="DIR", help="images not in the map")
+    queries.add_argument("--bag", type=Path, metavar="BAG", help="or a recording; see docs/replay.md")
+    verb.add_argument("--poses", type=Path, metavar="FILE", help="true poses, TUM format")
     verb.add_argument(
-        "--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML (default: the map's own)"
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="ROS camera calibration YAML (default: the map's own; of a bag the bag's)",
     )
     verb.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image only")
     verb.add_argument(
@@ -44,6 +58,10 @@ def add_verbs(verbs: Any) -> None:
     verb.add_argument("--write-map", action="store_true", help="write the calibration into the map itself")
     verb.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     add_config_options(verb, extractor=True)
+    of_bag = verb.add_argument_group("with --bag")
+    add_truth_options(of_bag, "--ground-truth")
+    add_camera_options(of_bag)
+    add_mounting_options(of_bag)
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -59,7 +77,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     if options.json:
         check_file_target(options.json)
     visual_map, results = _localize(options)
-    provenance = {"images": readable_name(options.images.resolve()), "poses": readable_name(options.poses)}
+    images = options.bag or options.images
+    poses = readable_name(options.poses) if options.poses else options.ground_truth
+    provenance = {"images": readable_name(images.resolve()), "poses": poses}
     report = calibrate(results, visual_map, options.take, provenance)
     _print_report(report, len(results), options.take)
     if options.json:
@@ -84,6 +104,12 @@ def _localize(options: argparse.Namespace) -> tuple[VisualMap, list[QueryResult]
 
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
+    if options.bag:
+        run = query_bag(options, independent=True)
+        return run.visual_map, run.results
+    refuse_without_bag(options, *TRUTH_OPTIONS, *CAMERA_OPTIONS, *MOUNTING_OPTIONS)
+    if options.poses is None:
+        raise ConfigError("--images needs --poses: where the images were really taken")
     posed = pair_images_with_poses(options.images, options.poses)[:: options.every]
     visual_map, extractor, localizer = open_localizer(
         options.map, read_config(options), extractor_given=bool(options.extractor)

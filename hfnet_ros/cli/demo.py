@@ -61,13 +61,11 @@ def _demo(options: argparse.Namespace) -> int:
             return status
     if importlib.util.find_spec("cyclonedds") is None:
         print(
-            "\nThe live part needs cyclonedds (pip install 'hfnet_ros[dds]', x86_64): evaluating without it."
+            "\nThe live part needs cyclonedds (pip install 'hfnet_ros[dds]', x86_64): replaying the bag instead."
         )
-        return main(
-            ["evaluate", "--map", str(built), "--images", str(query / "images"), "--poses",
-             str(query / "poses.tum"), "--camera", str(query / "camera.yaml"), "--out",
-             str(options.out / "report"), *shared]
-        )  # fmt: skip
+        step = ["evaluate", "--map", str(built), "--bag", str(bag), "--ground-truth", "/ground_truth/pose"]
+        print(f"$ hfnet-ros {' '.join(step)} --out {options.out / 'report'}")
+        return main([*step, "--out", str(options.out / "report"), *shared])
     return _localize_live(options, config, built, bag, query)
 
 
@@ -75,8 +73,7 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
     """Play the bag to a live node over DDS and score what it publishes."""
     import yaml
 
-    from hfnet_ros.cli.localize import identify_run
-    from hfnet_ros.cli.scoring import write_scored_run
+    from hfnet_ros.cli.scoring import identify_run, write_scored_run
     from hfnet_ros.evaluation.bags.make import LOOKING_AHEAD
     from hfnet_ros.evaluation.live_run import LiveRun, query_results
     from hfnet_ros.evaluation.records import RunContext

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hfnet_ros.cli.bag_keyframes import (
+    add_bag_options,
+    has_poses,
+    open_keyframes,
+    open_localized,
+    refuse_bag_options,
+)
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.errors import ConfigError, MappingError
 from hfnet_ros.types import ImageArray, ImageFeatures
@@ -23,7 +31,8 @@ if TYPE_CHECKING:
 _MERGE = """hfnet-ros map merge floor1.map floor2.map --out both.map
   hfnet-ros map merge morning.map evening.map --align --out both.map   # in different frames"""
 _UPDATE = """hfnet-ros map update kitchen.map --images evening --poses evening.tum --camera camera.yaml --out new.map
-  hfnet-ros map update kitchen.map --images evening --camera camera.yaml --out new.map   # poses by localization"""
+  hfnet-ros map update kitchen.map --images evening --camera camera.yaml --out new.map   # poses by localization
+  hfnet-ros map update kitchen.map --bag evening.bag --every 5 --out new.map"""
 
 _FEW_SHARED = 0.01
 
@@ -60,7 +69,9 @@ def add_verbs(maps: Any) -> None:
 
 def _add_update(update: argparse.ArgumentParser) -> None:
     update.add_argument("map", type=Path, metavar="MAP")
-    update.add_argument("--images", type=Path, required=True, metavar="DIR", help="images of the new session")
+    images = update.add_mutually_exclusive_group(required=True)
+    images.add_argument("--images", type=Path, metavar="DIR", help="images of the new session")
+    images.add_argument("--bag", type=Path, metavar="BAG", help="or a recording of it; see docs/replay.md")
     update.add_argument(
         "--poses",
         type=Path,
@@ -68,7 +79,10 @@ def _add_update(update: argparse.ArgumentParser) -> None:
         help="their poses in the map, TUM format (default: they are localized in it)",
     )
     update.add_argument(
-        "--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML (default: the map's own)"
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="ROS camera calibration YAML (default: the map's own; of a bag the bag's)",
     )
     update.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image as keyframe")
     update.add_argument(
@@ -76,6 +90,7 @@ def _add_update(update: argparse.ArgumentParser) -> None:
     )
     update.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
     add_config_options(update, extractor=False)
+    add_bag_options(update, "(or --poses; default: images are localized in the map)")
 
 
 class _StoredFeatures:
@@ -163,7 +178,6 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
 
 
 def _update(options: argparse.Namespace) -> int:
-    from hfnet_ros.cli.localize import query_camera
     from hfnet_ros.features.extractor import create_extractor, with_extractor_of
     from hfnet_ros.map.map_io import check_map_target, load_map, save_map
     from hfnet_ros.mapping.options import BuildOptions
@@ -174,11 +188,10 @@ def _update(options: argparse.Namespace) -> int:
     check_map_target(options.out)
     visual_map = load_map(options.map)
     config = with_extractor_of(read_config(options), visual_map.extractor_id)
-    camera = query_camera(options.camera, visual_map)
     extractor = create_extractor(config)
-    bars = ProgressBars()
+    bars, pixels = ProgressBars(), ExitStack()
     try:
-        images, poses = _posed_session(options, visual_map, extractor, config, camera)
+        images, poses, camera = _posed_session(options, visual_map, extractor, config, pixels)
         updated, report = update_map(
             visual_map,
             images,
@@ -191,6 +204,7 @@ def _update(options: argparse.Namespace) -> int:
         )
     finally:
         bars.close()
+        pixels.close()
         extractor.close()
     save_map(updated, options.out)
     dropped = ", ".join(f"{count} {reason}" for reason, count in report.num_dropped.items())
@@ -208,17 +222,29 @@ def _posed_session(
     visual_map: VisualMap,
     extractor: FeatureExtractor,
     config: Config,
-    camera: Camera,
-) -> tuple[list[MappingImage], list[Rigid3]]:
-    """Return the new session's images and poses, given or found in the map."""
+    pixels: ExitStack,
+) -> tuple[list[MappingImage], list[Rigid3], Camera]:
+    """Return the new session's images, their poses, given or found in the map, and their camera.
+
+    Pixels of a bag are there until the stack is closed.
+    """
+    from hfnet_ros.cli.localize import query_camera
     from hfnet_ros.files.images import list_images
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
+    from hfnet_ros.localization.localizer import Localizer
     from hfnet_ros.mapping.views import from_posed_images
 
+    if options.bag:
+        if has_poses(options):
+            return pixels.enter_context(open_keyframes(options, config))
+        localizer = Localizer(visual_map, extractor, config)
+        return pixels.enter_context(open_localized(options, localizer, config))
+    refuse_bag_options(options)
+    camera = query_camera(options.camera, visual_map)
     if options.poses:
-        return from_posed_images(pair_images_with_poses(options.images, options.poses)[:: options.every])
+        posed = pair_images_with_poses(options.images, options.poses)
+        return *from_posed_images(posed[:: options.every]), camera
     from hfnet_ros.evaluation.run import localize_images
-    from hfnet_ros.localization.localizer import Localizer
 
     # Images without poses have no stamps either; their order stands in, one a second.
     queries = [(path, row * 1_000_000_000, None) for row, path in enumerate(list_images(options.images))]
@@ -235,7 +261,7 @@ def _posed_session(
             f"{len(found)} of {asked} new images were localized in the map, expected at least 2; give their poses "
             "with --poses"
         )
-    return from_posed_images(found)
+    return *from_posed_images(found), camera
 
 
 def _prune(options: argparse.Namespace) -> int:

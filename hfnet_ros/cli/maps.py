@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hfnet_ros.cli import map_changes
+from hfnet_ros.cli.bag_keyframes import add_bag_options, open_keyframes, refuse_bag_options
 from hfnet_ros.cli.keyframes import (
     add_selection_options,
     posed_keyframes,
@@ -25,6 +27,7 @@ from hfnet_ros.map.visual_map import VisualMap
 
 _EXTENT_PERCENTILES = (2.0, 98.0)
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
+  hfnet-ros map build --bag robot.bag --pose-topic /ground_truth/pose --every 5 --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
   hfnet-ros map build --colmap sparse/0 --images photos --out fountain.map"""
 
@@ -50,9 +53,13 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _add_build(build: argparse.ArgumentParser) -> None:
-    build.add_argument("--images", type=Path, required=True, metavar="DIR", help="images to map from")
+    images = build.add_mutually_exclusive_group(required=True)
+    images.add_argument("--images", type=Path, metavar="DIR", help="images to map from")
+    images.add_argument("--bag", type=Path, metavar="BAG", help="or a recording; see docs/replay.md")
     build.add_argument("--poses", type=Path, metavar="FILE", help="their poses T_map_camera, TUM format")
-    build.add_argument("--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML")
+    build.add_argument(
+        "--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML (default of a bag: its own)"
+    )
     build.add_argument("--colmap", type=Path, metavar="DIR", help="COLMAP model with poses and cameras")
     build.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
     add_selection_options(build)
@@ -82,6 +89,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "--frame-id", default="map", metavar="NAME", help="name of the map's frame (default: map)"
     )
     add_config_options(build, extractor=True)
+    add_bag_options(build, "(or --poses)")
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -120,23 +128,31 @@ def _build_by_input(
     build = BuildOptions(
         options.frame_id, options.refine_intrinsics, options.refine_poses, options.drop_moved, bars
     )
-    if options.colmap:
-        refuse_beside_colmap(options)
-        images = list(read_colmap_model(options.colmap, options.images).images)
-        visual_map = build_map_from_colmap(options.colmap, options.images, extractor, config, build)
-    elif options.poses:
-        if not options.camera:
-            raise ConfigError("--poses needs --camera: the calibration the images were taken with")
-        images, poses = posed_keyframes(options)
-        cameras = [read_camera_yaml(options.camera)]
-        visual_map = build_map_from_poses(images, poses, cameras, extractor, config, build)
-    else:
-        images = unposed_keyframes(options)
-        known = [read_camera_yaml(options.camera)] if options.camera else None
-        visual_map = build_map_without_poses(images, known, extractor, config, build)
-    if options.no_self_test:
-        return visual_map
-    return with_self_test(visual_map, images, extractor, config, bars)
+    if not options.bag:
+        refuse_bag_options(options)
+    with ExitStack() as pixels:  # of a bag, wanted by the self-test too
+        if options.bag:
+            if options.colmap:
+                raise ConfigError("--colmap needs --images: the photographs of the model")
+            images, poses, camera = pixels.enter_context(open_keyframes(options, config))
+            visual_map = build_map_from_poses(images, poses, [camera], extractor, config, build)
+        elif options.colmap:
+            refuse_beside_colmap(options)
+            images = list(read_colmap_model(options.colmap, options.images).images)
+            visual_map = build_map_from_colmap(options.colmap, options.images, extractor, config, build)
+        elif options.poses:
+            if not options.camera:
+                raise ConfigError("--poses needs --camera: the calibration the images were taken with")
+            images, poses = posed_keyframes(options)
+            cameras = [read_camera_yaml(options.camera)]
+            visual_map = build_map_from_poses(images, poses, cameras, extractor, config, build)
+        else:
+            images = unposed_keyframes(options)
+            known = [read_camera_yaml(options.camera)] if options.camera else None
+            visual_map = build_map_without_poses(images, known, extractor, config, build)
+        if options.no_self_test:
+            return visual_map
+        return with_self_test(visual_map, images, extractor, config, bars)
 
 
 def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:

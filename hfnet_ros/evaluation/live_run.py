@@ -81,6 +81,10 @@ class LiveRun:
             recorded.wait_for_map(node, self.log)
             _run_to_end(self.play_command)
             recorded.wait_until_quiet()
+            if node.poll() is not None:
+                raise HfnetRosError(
+                    f"the live node ended early, with code {node.returncode}; what it said is in {self.log}"
+                )
         return recorded.statuses
 
     @property

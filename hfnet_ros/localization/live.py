@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -21,7 +20,7 @@ from hfnet_ros.localization.odometry import Odometry
 from hfnet_ros.localization.relocalizer import ImageLocalizer, Relocalizer, Tracking
 from hfnet_ros.types import Belief, Frame, Relocalization, TrackingState
 
-__all__ = ["Answer", "ImageCounters", "ImageJob", "LiveRelocalizer", "OpenLocalizer"]
+__all__ = ["Answer", "ImageCounters", "ImageJob", "LiveRelocalizer", "OpenLocalizer", "answer_image"]
 
 # Makes a localizer, and what frees its engine; both are called by the thread that uses it.
 OpenLocalizer = Callable[[], "tuple[ImageLocalizer, Callable[[], None]]"]
@@ -57,6 +56,37 @@ class Answer:
     total_s: float
     counters: ImageCounters
     frame: Frame | None
+
+
+def answer_image(relocalizer: Relocalizer, mailbox: Mailbox[Answer], task: ImageTask[Answer]) -> Answer:
+    """Localize an image taken from a mailbox; whatever goes wrong is an answer, too."""
+    job, start_s = task.job, mailbox.now_s()
+    frame = relocalization = None
+    error, decoded_s, updated_s = "", start_s, start_s
+    try:
+        frame = job.read()
+        decoded_s = updated_s = mailbox.now_s()
+        ignore_prior = any(request.ignore_prior for request in task.requests)
+        relocalization = relocalizer.update(frame, job.base_from_camera(), ignore_prior=ignore_prior)
+        updated_s = mailbox.now_s()
+    except HfnetRosError as problem:
+        error = str(problem)
+    except Exception as problem:
+        _logger.exception("an image could not be localized")
+        error = f"{type(problem).__name__}: {problem}"
+    localizing_s = relocalization.localization.timings_s.get("total", 0.0) if relocalization else 0.0
+    return Answer(
+        job.stamp_ns,
+        relocalization,
+        error,
+        frame.camera_frame_id if frame is not None else "",
+        wait_s=max(0.0, start_s - job.arrived_s),
+        decode_s=decoded_s - start_s,
+        gate_s=max(0.0, updated_s - decoded_s - localizing_s),
+        total_s=max(0.0, mailbox.now_s() - job.arrived_s),
+        counters=mailbox.note_processed(),
+        frame=frame,
+    )
 
 
 class LiveRelocalizer:
@@ -260,7 +290,7 @@ class _Worker:
         try:
             while (task := self.mailbox.take()) is not None:
                 if isinstance(task, ImageTask):
-                    self._answer(relocalizer, task)
+                    self._deliver(answer_image(relocalizer, self.mailbox, task), task.requests)
                 else:
                     task()
                 del task  # an image is not kept while there is nothing to do
@@ -274,36 +304,6 @@ class _Worker:
             self.relocalizer.replace_map(localizer)
         before, self._close = self._close, close
         self._close_quietly(before)
-
-    def _answer(self, relocalizer: Relocalizer, task: ImageTask[Answer]) -> None:
-        job, start_s = task.job, time.monotonic()
-        frame = relocalization = None
-        error, decoded_s, updated_s = "", start_s, start_s
-        try:
-            frame = job.read()
-            decoded_s = updated_s = time.monotonic()
-            ignore_prior = any(request.ignore_prior for request in task.requests)
-            relocalization = relocalizer.update(frame, job.base_from_camera(), ignore_prior=ignore_prior)
-            updated_s = time.monotonic()
-        except HfnetRosError as problem:
-            error = str(problem)
-        except Exception as problem:
-            _logger.exception("an image could not be localized")
-            error = f"{type(problem).__name__}: {problem}"
-        localizing_s = relocalization.localization.timings_s.get("total", 0.0) if relocalization else 0.0
-        answer = Answer(
-            job.stamp_ns,
-            relocalization,
-            error,
-            frame.camera_frame_id if frame is not None else "",
-            wait_s=max(0.0, start_s - job.arrived_s),
-            decode_s=decoded_s - start_s,
-            gate_s=max(0.0, updated_s - decoded_s - localizing_s),
-            total_s=max(0.0, time.monotonic() - job.arrived_s),
-            counters=self.mailbox.note_processed(),
-            frame=frame,
-        )
-        self._deliver(answer, task.requests)
 
     def _deliver(self, answer: Answer, requests: tuple[Request[Answer], ...]) -> None:
         try:

@@ -23,7 +23,7 @@ class ImageJob:
 
     Attributes:
         stamp_ns: time of exposure.
-        arrived_s: when it arrived, by `time.monotonic`.
+        arrived_s: when it arrived, by the mailbox's clock.
         read: decodes it; called by the localizing thread, if at all. May raise HfnetRosError.
         base_from_camera: looks up the mounting of the camera; None where it is unknown.
     """
@@ -92,10 +92,19 @@ class Mailbox(Generic[AnswerType]):
 
     That thread calls `take`, which sleeps until there is something to do; all others may be called
     by any thread and return at once.
+
+    Attributes:
+        now_s: clock, s.
     """
 
-    def __init__(self, config: NodeConfig) -> None:
-        """Start empty."""
+    def __init__(self, config: NodeConfig, now_s: Callable[[], float] = time.monotonic) -> None:
+        """Start empty.
+
+        Args:
+            config: mode and rate.
+            now_s: clock. `take` sleeps by the real one: with another, call it when `due_s` has come.
+        """
+        self.now_s = now_s
         self._changed = threading.Condition()
         self._job: ImageJob | None = None
         self._requests: list[Request[AnswerType]] = []
@@ -172,10 +181,16 @@ class Mailbox(Generic[AnswerType]):
                     return self._errands.popleft()
                 if self._closed:
                     return None
-                left_s = self._time_until_due()
+                due_s = self._due_s()
+                left_s = None if due_s is None else due_s - self.now_s()
                 if left_s is not None and left_s <= 0.0:
                     return self._take_image()
                 self._changed.wait(left_s)
+
+    def due_s(self) -> float | None:
+        """Return when the image in the slot may be taken, if no newer one comes; None without one."""
+        with self._changed:
+            return self._due_s()
 
     def note_processed(self) -> ImageCounters:
         """Count an answer and return all counts."""
@@ -183,15 +198,15 @@ class Mailbox(Generic[AnswerType]):
             self._processed += 1
             return ImageCounters(self._received, self._superseded, self._processed)
 
-    def _time_until_due(self) -> float | None:
-        """Return how long the image in the slot has to wait, s; None if only a change can tell."""
+    def _due_s(self) -> float | None:
+        """Return when the image in the slot may be taken; None if only a change can tell."""
         if self._job is None:
             return None
         if self._is_wanted(self._job):
-            return 0.0
+            return self._job.arrived_s
         if self._on_demand:
             return None
-        return self._limit.due_s(self._job.arrived_s) - time.monotonic()
+        return self._limit.due_s(self._job.arrived_s)
 
     def _take_image(self) -> ImageTask[AnswerType]:
         job, self._job = self._job, None
@@ -199,7 +214,7 @@ class Mailbox(Generic[AnswerType]):
             raise RuntimeError("the mailbox is empty")
         served = tuple(request for request in self._requests if request.asked_s <= job.arrived_s)
         self._requests = [request for request in self._requests if request not in served]
-        self._limit.spend(time.monotonic())
+        self._limit.spend(self.now_s())
         return ImageTask(job, served)
 
     def _is_wanted(self, job: ImageJob) -> bool:

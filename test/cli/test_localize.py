@@ -1,6 +1,7 @@
 """Verbs `localize` and `evaluate` on an easy scene, where answers must be right."""
 
 import csv
+import importlib.util
 import json
 import os
 import re

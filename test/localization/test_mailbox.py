@@ -151,3 +151,20 @@ def test_the_last_image_waits_for_its_slot():
     assert limit.due_s(10.05) == pytest.approx(10.2)
     assert limit.due_s(10.11) == pytest.approx(10.11)
     assert RateLimit(0.0).due_s(10.0) == pytest.approx(10.0)
+
+
+def test_a_clock_of_its_own_tells_when_images_are_due():
+    now_s = [100.0]
+    mailbox = Mailbox(NodeConfig(max_rate_hz=2.0), lambda: now_s[0])
+    assert mailbox.due_s() is None
+    mailbox.offer(job(1, arrived_s=100.0))
+    assert mailbox.due_s() == pytest.approx(100.0)
+    assert mailbox.take().job.stamp_ns == 1
+    now_s[0] = 100.1
+    mailbox.offer(job(2, arrived_s=100.1))
+    assert mailbox.due_s() == pytest.approx(100.5)
+    now_s[0] = 100.3
+    mailbox.offer(job(3, arrived_s=100.3))
+    assert mailbox.due_s() == pytest.approx(100.3), "up to half a period early"
+    assert mailbox.take().job.stamp_ns == 3
+    assert mailbox.counters == ImageCounters(num_received=3, num_superseded=1, num_processed=0)

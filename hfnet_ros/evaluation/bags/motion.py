@@ -9,7 +9,7 @@ from typing import Any
 
 from hfnet_ros.errors import BagError, MessageError, TransformError
 from hfnet_ros.evaluation.bags.pose_samples import PoseCollector, PoseSamples
-from hfnet_ros.evaluation.bags.reader import BagReader
+from hfnet_ros.evaluation.bags.reader import BagMessage, BagReader
 from hfnet_ros.evaluation.bags.topics import ODOMETRY, POSE, POSE_WITH_COVARIANCE, TF, TRANSFORM
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
@@ -67,12 +67,12 @@ def read_transform(bag: BagReader, parent: str, child: str) -> PoseSamples:
     parent, child = plain_frame_id(parent), plain_frame_id(child)
     tree, collector, pending = TransformTree(), PoseCollector(), _PendingStamps(parent, child)
     for message, is_static in _transform_messages(bag):
-        tree.add_all(message, static=is_static)
-        pending.add(message, is_static=is_static)
+        tree.add_all(message.data, static=is_static)
+        pending.add(message.data, is_static=is_static)
         for stamp_ns in pending.until(_known_until(tree, parent, child)):
             # Before the first of a transform that starts later there is no pose.
             with suppress(TransformError):
-                collector.add(stamp_ns, tree.look_up(parent, child, stamp_ns))
+                collector.add(stamp_ns, tree.look_up(parent, child, stamp_ns), message.stamp_ns)
     if not len(collector):
         collector.add(0, _static_pose(tree, parent, child))
     return collector.samples(parent, child)
@@ -156,7 +156,7 @@ class _PendingStamps:
         return chain
 
 
-def _transform_messages(bag: BagReader) -> Iterator[tuple[Any, bool]]:
+def _transform_messages(bag: BagReader) -> Iterator[tuple[BagMessage, bool]]:
     """Yield every TFMessage and whether it is static; all static ones first."""
     topics = [topic for topic in bag.topics if topic.type_name == TF]
     if not topics:
@@ -165,7 +165,7 @@ def _transform_messages(bag: BagReader) -> Iterator[tuple[Any, bool]]:
     moving = [topic for topic in topics if topic not in static]
     for group, is_static in ((static, True), (moving, False)):
         if group:
-            yield from ((message.data, is_static) for message in bag.messages(group))
+            yield from ((message, is_static) for message in bag.messages(group))
 
 
 def _read_poses(bag: BagReader, topic: str, read: Callable[[Any], StampedPose]) -> PoseSamples:
@@ -182,7 +182,7 @@ def _read_poses(bag: BagReader, topic: str, read: Callable[[Any], StampedPose]) 
             num_unusable, first_problem = num_unusable + 1, first_problem or problem
             continue
         frames = (parent, child)
-        collector.add(stamp_ns or message.stamp_ns, pose)
+        collector.add(stamp_ns or message.stamp_ns, pose, message.stamp_ns)
     if num_unusable:
         bag.note(f"{topic}: {num_unusable} poses cannot be used, the first because: {first_problem}")
     if not len(collector):

@@ -24,6 +24,7 @@ class PoseSamples:
         stamps_ns: [N] int64, increasing.
         rotations: [N, 3, 3] float64.
         translations: [N, 3] float64, m.
+        receipts_ns: [N] int64, when the recorder had received what the sample is made of.
     """
 
     parent_frame: str
@@ -31,6 +32,7 @@ class PoseSamples:
     stamps_ns: NDArray[np.int64]
     rotations: NDArray[np.float64]
     translations: NDArray[np.float64]
+    receipts_ns: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -61,18 +63,20 @@ class PoseSamples:
 
 @dataclass(slots=True)
 class PoseCollector:
-    """Gathers samples in 104 bytes each, in whatever order they come."""
+    """Gathers samples in 112 bytes each, in whatever order they come."""
 
     _stamps: array[int] = field(default_factory=lambda: array("q"))
+    _receipts: array[int] = field(default_factory=lambda: array("q"))
     _numbers: array[float] = field(default_factory=lambda: array("d"))
 
     def __len__(self) -> int:
         """Return the number of samples so far."""
         return len(self._stamps)
 
-    def add(self, stamp_ns: int, parent_from_child: Rigid3) -> None:
-        """Take one sample."""
+    def add(self, stamp_ns: int, parent_from_child: Rigid3, receipt_ns: int | None = None) -> None:
+        """Take one sample; where its receipt is not known, it is taken to come at once."""
         self._stamps.append(stamp_ns)
+        self._receipts.append(stamp_ns if receipt_ns is None else receipt_ns)
         self._numbers.extend(parent_from_child.rotation.ravel().tolist())
         self._numbers.extend(parent_from_child.translation.tolist())
 
@@ -82,4 +86,5 @@ class PoseCollector:
         numbers = np.array(self._numbers, np.float64).reshape(-1, 12)
         stamps, first = np.unique(stamps, return_index=True)
         rotations, translations = numbers[first, :9].reshape(-1, 3, 3), numbers[first, 9:]
-        return PoseSamples(parent_frame, child_frame, stamps, rotations, translations)
+        receipts = np.array(self._receipts, np.int64)[first]
+        return PoseSamples(parent_frame, child_frame, stamps, rotations, translations, receipts)

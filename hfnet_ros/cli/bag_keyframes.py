@@ -1,0 +1,159 @@
+"""Images of a bag to map from, by the options of `map build` and `map update`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from hfnet_ros.cli.bag_queries import read_bag_truth
+from hfnet_ros.cli.bag_sources import (
+    CAMERA_OPTIONS,
+    MOUNTING_OPTIONS,
+    add_camera_options,
+    add_mounting_options,
+    bag_choices,
+    print_notes,
+    refuse_without_bag,
+)
+from hfnet_ros.cli.options import tracked
+from hfnet_ros.errors import ConfigError, MappingError
+
+if TYPE_CHECKING:
+    from hfnet_ros.config import Config
+    from hfnet_ros.evaluation.bags import BagReader
+    from hfnet_ros.evaluation.replay import BagSources
+    from hfnet_ros.geometry.camera import Camera
+    from hfnet_ros.geometry.rigid3 import Rigid3
+    from hfnet_ros.localization.localizer import Localizer
+    from hfnet_ros.mapping.views import MappingImage
+
+    PosedImages = Iterable[tuple[MappingImage, Rigid3]]
+    Keyframes = tuple[list[MappingImage], list[Rigid3], Camera]
+
+
+def add_bag_options(parser: argparse.ArgumentParser, poses: str) -> None:
+    """Add the options for a bag in place of a folder; `poses` says what happens without poses."""
+    of_bag = parser.add_argument_group("with --bag")
+    of_bag.add_argument("--pose-topic", default="", metavar="T", help=f"poses in the map's frame {poses}")
+    of_bag.add_argument("--tf", default="", metavar="map:base_link", help="or these transforms")
+    of_bag.add_argument(
+        "--pose-frame",
+        dest="ground_truth_frame",
+        default="",
+        metavar="F",
+        help="frame they are the poses of, where the messages do not say (default: the robot's; of --poses the "
+        "camera's)",
+    )
+    add_camera_options(of_bag)
+    add_mounting_options(of_bag)
+
+
+def refuse_bag_options(options: argparse.Namespace) -> None:
+    """Refuse options that would be ignored for a folder of images.
+
+    Raises:
+        ConfigError: one of them is given.
+    """
+    if options.ground_truth_frame:
+        raise ConfigError("--pose-frame needs --bag")
+    refuse_without_bag(options, "pose_topic", "tf", *CAMERA_OPTIONS, *MOUNTING_OPTIONS)
+
+
+@contextmanager
+def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Keyframes]:
+    """Choose keyframes with known poses; their pixels are there until the context ends.
+
+    Raises:
+        BagError: a topic or frame is not there, no image has a pose, or the calibration changes.
+        ConfigError: the poses are named in no way or in two.
+    """
+    from hfnet_ros.evaluation.bag_mapping import KeyframeStore, posed_images
+    from hfnet_ros.evaluation.bags import BagReader
+
+    if not has_poses(options):
+        raise ConfigError("--bag needs poses to map from: --pose-topic, --tf map:base_link or --poses")
+    with KeyframeStore() as store:
+        with BagReader(options.bag) as bag:
+            sources, source = _open(bag, options, config)
+            truth = read_bag_truth(options, bag, sources, source)
+            camera = sources.first.camera
+            frames = tracked(sources.frames, "read bag", len(sources.frames))
+            stream = _selected(options, posed_images(bag, frames, truth, camera), camera)
+            chosen = [(store.keep(image), pose) for image, pose in stream]
+            print_notes(bag)
+        yield [image for image, _ in chosen], [pose for _, pose in chosen], camera
+
+
+@contextmanager
+def open_localized(options: argparse.Namespace, localizer: Localizer, config: Config) -> Iterator[Keyframes]:
+    """Take the images that can be localized, with the poses found; otherwise as `open_keyframes`.
+
+    Raises:
+        BagError: a topic is not there, or the calibration changes.
+        MappingError: fewer than two images are localized.
+    """
+    from hfnet_ros.evaluation.bag_mapping import KeyframeStore, localized_images
+    from hfnet_ros.evaluation.bags import BagReader
+
+    with KeyframeStore() as store:
+        with BagReader(options.bag) as bag:
+            sources, _ = _open(bag, options, config)
+            camera, asked = sources.first.camera, -(-len(sources.frames) // options.every)
+            frames = tracked(islice(iter(sources.frames), 0, None, options.every), "localize", asked)
+            found = localized_images(bag, frames, localizer, camera)
+            chosen = [(store.keep(image), pose) for image, pose in found]
+            print_notes(bag)
+        print(f"localized: {len(chosen)} of {asked} images")
+        if len(chosen) < 2:
+            raise MappingError(
+                f"{len(chosen)} of {asked} new images were localized in the map, expected at least 2; give their "
+                "poses with --pose-topic, --tf or --poses"
+            )
+        yield [image for image, _ in chosen], [pose for _, pose in chosen], camera
+
+
+def has_poses(options: argparse.Namespace) -> bool:
+    """Tell whether the options name poses.
+
+    Raises:
+        ConfigError: they name them twice.
+    """
+    given = [bool(options.pose_topic), bool(options.tf), bool(options.poses)]
+    if sum(given) > 1:
+        raise ConfigError("--pose-topic, --tf and --poses give the poses in several ways; give one")
+    return any(given)
+
+
+def _open(bag: BagReader, options: argparse.Namespace, config: Config) -> tuple[BagSources, str]:
+    from hfnet_ros.evaluation.replay import open_camera
+
+    if options.tf and ":" not in options.tf:
+        raise ConfigError(f"--tf is '{options.tf}', expected two frames such as map:base_link")
+    return open_camera(bag, bag_choices(options), config), options.pose_topic or options.tf
+
+
+def _selected(options: argparse.Namespace, stream: PosedImages, camera: Camera) -> PosedImages:
+    """Yield keyframes of a stream by the options that `map build` and `map update` have of these."""
+    from hfnet_ros.cli.keyframes import selection_limits
+    from hfnet_ros.evaluation.bag_mapping import keep_by_motion
+    from hfnet_ros.mapping.keyframe_stream import KeyframeSelector
+
+    every = options.every
+    distance_m, angle_deg = getattr(options, "min_distance", None), getattr(options, "min_angle", None)
+    overlap = getattr(options, "min_overlap", None)
+    by_motion = distance_m is not None or angle_deg is not None
+    if every is not None and every < 1:
+        raise ConfigError(f"--every is {every}, expected 1 or more")
+    if (by_motion or overlap is not None) and every is not None:
+        raise ConfigError("--every and --min-distance/--min-angle select keyframes in two ways; give one")
+    if getattr(options, "sharpest", False) or overlap is not None:
+        selector = KeyframeSelector(selection_limits(options), [camera])
+        yield from selector.select(stream)
+        print(f"keyframes: {selector.report.text()}")
+    elif by_motion:
+        yield from keep_by_motion(stream, distance_m or 0.0, angle_deg or 0.0)
+    else:
+        yield from islice(stream, 0, None, every or 1)
