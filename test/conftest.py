@@ -1,3 +1,3 @@
 """Fixtures that several folders share."""
 
-pytest_plugins = ["generated_maps"]
+pytest_plugins = ["generated_maps", "live_room"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from hfnet_ros.cli.dds import add_domain_options
 from hfnet_ros.cli.options import new_verb
-from hfnet_ros.cli.run import parse_remappings
+from hfnet_ros.cli.run import ended_by_signals, parse_remappings
 from hfnet_ros.errors import BagError, ConfigError
 
 if TYPE_CHECKING:
@@ -106,14 +105,13 @@ def _play_bag(bag: BagReader, options: argparse.Namespace) -> int:
         "player", domain_id=options.domain, loopback=options.loopback, remappings=remappings
     ) as node:
         player = Player(node, topics, with_clock=options.clock)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: player.stop())
-        if images and not player.wait_for_subscriber(images, options.wait):
-            print(f"nobody listens to {', '.join(images)}; playing all the same", file=sys.stderr)
-        names = [topic.name for topic in topics]
-        count = _play_once(player, bag, names, options.rate)
-        while options.loop and not player.is_stopped:
-            count += _play_once(player, bag, names, options.rate)
+        with ended_by_signals(player.stop):
+            if images and not player.wait_for_subscriber(images, options.wait) and not player.is_stopped:
+                print(f"nobody listens to {', '.join(images)}; playing all the same", file=sys.stderr)
+            names = [topic.name for topic in topics]
+            count = _play_once(player, bag, names, options.rate)
+            while options.loop and count and not player.is_stopped:
+                count += _play_once(player, bag, names, options.rate)
     print(f"{count} messages played")
     for note in bag.report():
         print(f"note: {note}", file=sys.stderr)

@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import logging
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,25 +59,40 @@ def _run(options: argparse.Namespace) -> int:
     from hfnet_ros.dds.relocalizer_node import DdsRelocalizerNode
 
     logging.getLogger("hfnet_ros").setLevel(logging.DEBUG if options.verbose else logging.INFO)
-    node = DdsRelocalizerNode(
-        _with_map(read_config(options), options.map),
-        options.name,
-        options.namespace,
-        domain_id=options.domain,
-        remappings=parse_remappings(options.remap),
-        loopback=options.loopback,
-        use_sim_time=options.use_sim_time,
-    )
-    # Being told to end is how a node ends well.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: node.ended.set())
-    try:
-        if not options.inactive:
-            node.start()
-        node.ended.wait()
-    finally:
-        node.close()
+    ended = threading.Event()
+    with ended_by_signals(ended.set):  # being told to end is how a node ends well
+        node = DdsRelocalizerNode(
+            _with_map(read_config(options), options.map),
+            options.name,
+            options.namespace,
+            domain_id=options.domain,
+            remappings=parse_remappings(options.remap),
+            loopback=options.loopback,
+            use_sim_time=options.use_sim_time,
+            ended=ended,
+        )
+        try:
+            if not options.inactive:
+                node.start()
+            ended.wait()
+        finally:
+            node.close()
     return 0
+
+
+@contextmanager
+def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
+    """Call a function on SIGINT or SIGTERM, in a thread of its own.
+
+    A handler interrupts the main thread, which may hold the very lock that the function waits for.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    former = [signal.signal(number, lambda *_: threading.Thread(target=end).start()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, former, strict=True):
+            signal.signal(number, handler)
 
 
 def _with_map(config: Config, path: Path | None) -> Config:

@@ -1,4 +1,4 @@
-"""ROS 2's managed life cycle, so that `ros2 lifecycle set` works on a node without rclpy."""
+"""ROS 2's managed life cycle, so that `ros2 lifecycle` works on a node without rclpy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ _logger = logging.getLogger(__name__)
 UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 1, 2, 3, 4
 LABELS = {UNCONFIGURED: "unconfigured", INACTIVE: "inactive", ACTIVE: "active", FINALIZED: "finalized"}
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
-_SHUTDOWNS = {5: UNCONFIGURED, 6: INACTIVE, 7: ACTIVE}
+_SHUTDOWNS = {UNCONFIGURED: 5, INACTIVE: 6, ACTIVE: 7}
 _TRANSITIONS = {
     CONFIGURE: ("configure", UNCONFIGURED, INACTIVE),
     CLEANUP: ("cleanup", INACTIVE, UNCONFIGURED),
     ACTIVATE: ("activate", INACTIVE, ACTIVE),
     DEACTIVATE: ("deactivate", ACTIVE, INACTIVE),
+    **{number: ("shutdown", start, FINALIZED) for start, number in _SHUTDOWNS.items()},
 }
+_ANSWER_S = 0.2  # for the answer to a shutdown to reach who asked for it
 
 
 class Lifecycle:
@@ -31,21 +33,24 @@ class Lifecycle:
     def __init__(
         self, node: DdsNode, actions: Mapping[int, Callable[[], None]], shut_down: Callable[[], None]
     ) -> None:
-        """Offer `~/get_state` and `~/change_state`.
+        """Offer `~/get_state`, `~/change_state` and `~/get_available_transitions`.
 
         Args:
             node: offers the services.
             actions: what configure, cleanup, activate and deactivate do; HfnetRosError is a failure.
-            shut_down: called after any shutdown transition.
+            shut_down: called soon after a shutdown that somebody asked for by service.
         """
         self._node = node
         self._actions = actions
         self._shut_down = shut_down
         self._state = UNCONFIGURED
         self._changing = threading.Lock()
-        name = node.full_name
-        node.create_service(f"{name}/get_state", "lifecycle_msgs/srv/GetState", self._get_state)
-        node.create_service(f"{name}/change_state", "lifecycle_msgs/srv/ChangeState", self._change_state)
+        for name, type_name, answer in (
+            ("get_state", "GetState", self._get_state),
+            ("change_state", "ChangeState", self._change_state),
+            ("get_available_transitions", "GetAvailableTransitions", self._get_available_transitions),
+        ):
+            node.create_service(f"{node.full_name}/{name}", f"lifecycle_msgs/srv/{type_name}", answer)
 
     @property
     def state(self) -> int:
@@ -53,7 +58,7 @@ class Lifecycle:
         return self._state
 
     def change(self, transition: int) -> None:
-        """Go through a transition.
+        """Go through a transition by its number; a shutdown starts from any state.
 
         Raises:
             HfnetRosError: it failed, or does not start from this state; the state is as before.
@@ -64,32 +69,78 @@ class Lifecycle:
                 raise HfnetRosError(
                     f"cannot {label}: the node is {LABELS[self._state]}, expected {LABELS[start]}"
                 )
-            self._actions[transition]()
-            self._state = end
+            if end == FINALIZED:
+                self._finalize()
+            else:
+                self._actions[transition]()
+                self._state = end
             _logger.info("%s", LABELS[end])
 
+    def end(self) -> None:
+        """Go to FINALIZED from whatever state, where nothing can be changed any more."""
+        with self._changing:
+            self._finalize()
+
+    def _finalize(self) -> None:
+        for transition in (DEACTIVATE, CLEANUP):
+            _, start, end = _TRANSITIONS[transition]
+            if self._state == start:
+                try:
+                    self._actions[transition]()
+                except Exception:
+                    _logger.exception("unexpected failure on the way to the end")
+                self._state = end
+        self._state = FINALIZED
+
     def _get_state(self, _request: Any) -> Any:
-        make = self._node.messages.make
-        state = make("lifecycle_msgs/msg/State", id=self._state, label=LABELS[self._state])
-        return make("lifecycle_msgs/srv/GetState_Response", current_state=state)
+        return self._make("srv/GetState_Response", current_state=self._state_message(self._state))
+
+    def _get_available_transitions(self, _request: Any) -> Any:
+        described = [
+            self._make(
+                "msg/TransitionDescription",
+                transition=self._make("msg/Transition", id=number, label=label),
+                start_state=self._state_message(start),
+                goal_state=self._state_message(end),
+            )
+            for number, (label, start, end) in _TRANSITIONS.items()
+            if start == self._state
+        ]
+        return self._make("srv/GetAvailableTransitions_Response", available_transitions=described)
 
     def _change_state(self, request: Any) -> Any:
-        return self._node.messages.make(
-            "lifecycle_msgs/srv/ChangeState_Response", success=self._try(request.transition)
-        )
+        return self._make("srv/ChangeState_Response", success=self._try(request.transition))
 
-    def _try(self, transition: Any) -> bool:
-        if _SHUTDOWNS.get(transition.id) == self._state:
-            self._state = FINALIZED
-            self._shut_down()
-            return True
-        labels = {label: number for number, (label, _, _) in _TRANSITIONS.items()}
-        number = transition.id if transition.id in _TRANSITIONS else labels.get(transition.label)
+    def _try(self, wanted: Any) -> bool:
+        number = self._number(wanted)
         if number is None:
+            _logger.error("there is no transition %d '%s' here", wanted.id, wanted.label)
             return False
         try:
             self.change(number)
         except HfnetRosError as error:
             _logger.error("%s", error)
             return False
+        except Exception:
+            _logger.exception("a transition failed unexpectedly")
+            return False
+        if self._state == FINALIZED:
+            threading.Timer(_ANSWER_S, self._shut_down).start()
         return True
+
+    def _number(self, wanted: Any) -> int | None:
+        """Return which transition is meant; as in ROS, its label goes before its number."""
+        if not wanted.label:
+            return wanted.id if wanted.id in _TRANSITIONS else None
+        numbers = {
+            label: number
+            for number, (label, start, end) in _TRANSITIONS.items()
+            if end != FINALIZED or start == self._state
+        }
+        return numbers.get(wanted.label)
+
+    def _state_message(self, state: int) -> Any:
+        return self._make("msg/State", id=state, label=LABELS[state])
+
+    def _make(self, name: str, **fields: Any) -> Any:
+        return self._node.messages.make(f"lifecycle_msgs/{name}", **fields)

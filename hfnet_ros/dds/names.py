@@ -38,13 +38,18 @@ class NodeNames:
         Raises:
             DdsError: ROS does not allow the name.
         """
-        resolved = self._expand(name)
+        resolved = self.expand(name)
         for source, target in self.remappings.items():
-            if self._expand(source) == resolved:
-                return self._expand(target)
+            if self.expand(source) == resolved:
+                return self.expand(target)
         return resolved
 
-    def _expand(self, name: str) -> str:
+    def expand(self, name: str) -> str:
+        """Return the absolute name without remapping.
+
+        Raises:
+            DdsError: ROS does not allow the name.
+        """
         if name.startswith("/"):
             expanded = name
         elif name == "~" or name.startswith("~/"):

@@ -82,13 +82,17 @@ class DdsNode:
         """What it has in DDS, for looking at the domain (`graph.py`)."""
         return self._entities
 
-    def resolve(self, name: str) -> str:
+    def resolve(self, name: str, *, only_expand: bool = False) -> str:
         """Return the absolute name of a topic or service, remapped if asked for.
+
+        Args:
+            name: as its user wrote it.
+            only_expand: leave out remapping.
 
         Raises:
             DdsError: ROS does not allow the name.
         """
-        return self._names.resolve(name)
+        return self._names.expand(name) if only_expand else self._names.resolve(name)
 
     def create_publisher(self, topic: str, type_name: str, qos: QosProfile) -> Publisher:
         """Return a publisher of, e.g., `sensor_msgs/msg/Image`.

@@ -79,7 +79,9 @@ class Player:
             first_ns = message.stamp_ns if first_ns is None else first_ns
             due_s = 1e-9 * (message.stamp_ns - first_ns) / rate
             while (left_s := start_s + due_s - time.monotonic()) > 0.0 and not self._ended.is_set():
-                self._tell_time(first_ns + int(1e9 * rate * (time.monotonic() - start_s)))
+                # Not past the message, whatever the scheduler does: time that goes back empties buffers of TF.
+                now_ns = first_ns + int(1e9 * rate * (time.monotonic() - start_s))
+                self._tell_time(min(now_ns, message.stamp_ns))
                 self._ended.wait(min(left_s, _CLOCK_PERIOD_S) if self._clock is not None else left_s)
             if self._ended.is_set():
                 break
@@ -98,7 +100,7 @@ class Player:
         return self._ended.is_set()
 
     def stop(self) -> None:
-        """End `play` early; may be called from any thread or a signal handler."""
+        """End `play` early; may be called from any other thread."""
         self._ended.set()
 
     def _tell_time(self, stamp_ns: int) -> None:

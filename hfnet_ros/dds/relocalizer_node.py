@@ -8,17 +8,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hfnet_ros.config import Config
-from hfnet_ros.dds.lifecycle import ACTIVATE, ACTIVE, CLEANUP, CONFIGURE, DEACTIVATE, INACTIVE, Lifecycle
+from hfnet_ros.dds.lifecycle import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, Lifecycle
 from hfnet_ros.dds.participant import DdsNode
 from hfnet_ros.dds.timers import Timers
 from hfnet_ros.dds.transport import QOS, DdsTransport
-from hfnet_ros.node import interface
 from hfnet_ros.node.core import RelocalizerNode
-from hfnet_ros.node.interface import Topic
 
 
 class DdsRelocalizerNode:
-    """Binds `RelocalizerNode` to Cyclone DDS: topics, services, timers, states."""
+    """Binds `RelocalizerNode` to Cyclone DDS: topics, services, timers, states.
+
+    Attributes:
+        ended: set when somebody has asked for the end; whoever runs the node then closes it.
+    """
 
     def __init__(
         self,
@@ -30,23 +32,32 @@ class DdsRelocalizerNode:
         remappings: Mapping[str, str] | None = None,
         loopback: bool = False,
         use_sim_time: bool = False,
+        ended: threading.Event | None = None,
     ) -> None:
         """Join the domain; nothing is loaded before `configure`.
+
+        Args:
+            config: the parameters.
+            node_name: without a namespace.
+            namespace: empty or `/` for none.
+            domain_id: 0 to 232; None takes ROS_DOMAIN_ID, else 0.
+            remappings: names to use in place of others, as ROS arguments have them.
+            loopback: keep to this machine, unless CYCLONEDDS_URI says otherwise.
+            use_sim_time: take the time from /clock.
+            ended: what else may ask for the end; None makes a new one.
 
         Raises:
             DdsError: the domain cannot be joined, or a name is not allowed.
             ConfigError: the camera's mounting cannot be read.
         """
-        self.ended = threading.Event()
-        self._remappings = dict(remappings or {})
-        self._node = DdsNode(node_name, namespace, domain_id, remappings=self._remappings, loopback=loopback)
+        self.ended = ended or threading.Event()
+        self._node = DdsNode(node_name, namespace, domain_id, remappings=remappings, loopback=loopback)
         try:
             self._transport = DdsTransport(self._node, config.odometry.history_s, use_sim_time=use_sim_time)
             self._core = RelocalizerNode(config, self._transport)
             self._listening: list[Any] = []
             self._timers: Timers | None = None
             self._rosout = self._node.create_rosout_handler()
-            logging.getLogger("hfnet_ros").addHandler(self._rosout)
             for service, answer in self._core.services():
                 self._node.create_service(service.name, service.type_name, answer)
             actions: dict[int, Callable[[], None]] = {
@@ -56,25 +67,24 @@ class DdsRelocalizerNode:
                 CLEANUP: self._cleanup,
             }
             self._lifecycle = Lifecycle(self._node, actions, self.ended.set)
+            logging.getLogger("hfnet_ros").addHandler(self._rosout)
         except BaseException:
             self._node.close()
             raise
 
     def start(self) -> None:
-        """Configure and activate.
+        """Configure and activate, unless told to end meanwhile.
 
         Raises:
             HfnetRosError: the map or the engine cannot be loaded.
         """
-        self._lifecycle.change(CONFIGURE)
-        self._lifecycle.change(ACTIVATE)
+        for transition in (CONFIGURE, ACTIVATE):
+            if not self.ended.is_set():
+                self._lifecycle.change(transition)
 
     def close(self) -> None:
         """End from whatever state, and leave the domain."""
-        if self._lifecycle.state == ACTIVE:
-            self._lifecycle.change(DEACTIVATE)
-        if self._lifecycle.state == INACTIVE:
-            self._lifecycle.change(CLEANUP)
+        self._lifecycle.end()
         logging.getLogger("hfnet_ros").removeHandler(self._rosout)
         self._node.close()
         self.ended.set()
@@ -87,11 +97,14 @@ class DdsRelocalizerNode:
         self._transport.is_active = True
         try:
             self._core.activate()
+            self._listen()
         except BaseException:
-            self._transport.is_active = False
+            self._deactivate()
             raise
+
+    def _listen(self) -> None:
         for topic, take in self._core.subscriptions():
-            name, profile = self._topic_name(topic), QOS[topic.qos]
+            name, profile = self._transport.resolved(topic), QOS[topic.qos]
             subscription = self._node.create_subscription(name, topic.type_name, profile, _without_time(take))
             self._listening.append(subscription)
 
@@ -105,18 +118,6 @@ class DdsRelocalizerNode:
         if self._timers is not None:
             self._timers.close()
         self._core.cleanup()
-
-    def _topic_name(self, topic: Topic) -> str:
-        """Return the calibration's place beside the image, unless it was remapped itself."""
-        image = self._node.resolve(interface.IMAGE.name)
-        if topic is interface.COMPRESSED_IMAGE:
-            return interface.compressed_topic(image)
-        is_remapped = topic.name in self._remappings
-        return (
-            interface.camera_info_topic(image)
-            if topic is interface.CAMERA_INFO and not is_remapped
-            else topic.name
-        )
 
 
 def _without_time(take: Callable[[Any], None]) -> Callable[[Any, int], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import Any
 
 from hfnet_ros.dds import qos
@@ -12,7 +13,7 @@ from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.messages.transform_tree import TransformTree
-from hfnet_ros.node.interface import DIAGNOSTICS, PUBLISHED, Qos, Topic
+from hfnet_ros.node.interface import DIAGNOSTICS, PUBLISHED, Qos, Topic, resolve_topic
 
 _logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class DdsTransport:
 
     def resolved(self, topic: Topic) -> str:
         """Return a topic's full name after remapping."""
-        return self._node.resolve(topic.name)
+        return resolve_topic(topic, self._node.resolve, partial(self._node.resolve, only_expand=True))
 
     def now_ns(self) -> int:
         """Return ROS time, ns: that of /clock under simulated time, 0 before its first message."""

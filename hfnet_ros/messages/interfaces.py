@@ -9,6 +9,9 @@ _SERVICES = {
     "std_srvs/srv/Empty": "---\n",
     "lifecycle_msgs/srv/GetState": "---\nlifecycle_msgs/State current_state\n",
     "lifecycle_msgs/srv/ChangeState": "lifecycle_msgs/Transition transition\n---\nbool success\n",
+    "lifecycle_msgs/srv/GetAvailableTransitions": (
+        "---\nlifecycle_msgs/TransitionDescription[] available_transitions\n"
+    ),
 }
 _EMPTY = "uint8 structure_needs_at_least_one_member\n"  # what rosidl puts into a structure without fields
 _OWN_MESSAGES = ("StageTimings", "MapInfo", "RelocalizationStatus")

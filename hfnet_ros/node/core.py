@@ -9,15 +9,22 @@ from collections.abc import Callable
 from typing import Any
 
 from hfnet_ros.config import Config
-from hfnet_ros.errors import CalibrationError, HfnetRosError, ImageError, MessageError
+from hfnet_ros.errors import (
+    CalibrationError,
+    ConfigError,
+    HfnetRosError,
+    ImageError,
+    InputError,
+    MessageError,
+)
 from hfnet_ros.geometry import Camera
-from hfnet_ros.localization.live import Answer, ImageJob, LiveRelocalizer
-from hfnet_ros.localization.relocalizer import Tracking
+from hfnet_ros.localization.live import Answer, ImageJob, LiveRelocalizer, OpenLocalizer
+from hfnet_ros.localization.relocalizer import ImageLocalizer, Tracking
 from hfnet_ros.messages.camera_info import camera_from_message
 from hfnet_ros.messages.diagnostics import MapHealth, NodeHealth, OdometryHealth
 from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
 from hfnet_ros.messages.images import image_from_compressed, image_from_message
-from hfnet_ros.messages.poses import initial_pose_from_message
+from hfnet_ros.messages.poses import InitialPose, initial_pose_from_message
 from hfnet_ros.node import interface
 from hfnet_ros.node.health_recorder import HealthRecorder
 from hfnet_ros.node.interface import Service, Topic
@@ -32,8 +39,8 @@ from hfnet_ros.types import Frame, ImageArray, TrackingState
 _logger = logging.getLogger(__name__)
 
 _NO_CAMERA_INFO = "no camera_info has been received"
-_ODOMETRY_POLL_HZ = 20.0
 _ODOMETRY_TIMEOUT_S = 1.0
+_LONGEST_REQUEST_S = 3600.0  # Python cannot wait for as long as a double can say
 
 
 class RelocalizerNode:
@@ -63,10 +70,12 @@ class RelocalizerNode:
         self._recorder = HealthRecorder()
         self._camera: Camera | None = None
         self._camera_problem = _NO_CAMERA_INFO
+        # While images are localized only their thread exchanges it, so that an answer goes with its map.
         self._served: ServedMap | None = None
         self._map_problem = ""
         self._live: LiveRelocalizer | None = None
-        self._active = False
+        self._configured = self._active = False
+        self._loading = threading.Lock()  # one map is read at a time; nothing else waits for that
         self._swap = threading.Lock()  # one change of map, engine or parameters at a time
 
     @property
@@ -87,6 +96,7 @@ class RelocalizerNode:
                 self._served = ServedMap.load(self._config.node.map)
             else:
                 _logger.warning("no map is named (parameter node.map); waiting for a call of ~/load_map")
+            self._configured = True
 
     def activate(self) -> None:
         """Start the engine.
@@ -108,16 +118,19 @@ class RelocalizerNode:
             self._active = False
             live, self._live = self._live, None
         if live is not None:
-            live.stop()
+            if not live.stop():
+                _logger.error("the localizing thread does not end: it is still busy with an image")
             return_memory()
 
     def cleanup(self) -> None:
         """Drop map, calibration and odometry."""
         self.deactivate()
         with self._swap:
+            self._configured = False
             self._served, self._map_problem = None, ""
             self._camera, self._camera_problem = None, _NO_CAMERA_INFO
             self._odometry.clear()
+            self._reporter.forget_map()
 
     def set_config(self, config: Config) -> None:
         """Take other parameters, those of the engine from the next activation on.
@@ -162,8 +175,6 @@ class RelocalizerNode:
     def timers(self) -> list[tuple[float, Callable[[], None]]]:
         """Return what is to be done regularly while configured: period in seconds, what."""
         timers = [(1.0 / self._config.node.diagnostics_rate_hz, self.on_diagnostics_timer)]
-        if self._config.odometry.source in ("auto", "tf"):
-            timers.append((1.0 / _ODOMETRY_POLL_HZ, self._odometry.poll))
         if self._config.frames.publish_tf:
             timers.append((1.0 / self._config.frames.tf_rate_hz, self.on_tf_timer))
         return timers
@@ -196,29 +207,19 @@ class RelocalizerNode:
 
     def on_initial_pose(self, message: Any) -> None:
         """Take a hint about the robot's position; it directs the search and is never a pose."""
-        live, served = self._live, self._served
-        if live is None or served is None:
-            return
         try:
-            hint = initial_pose_from_message(message)
-        except MessageError as error:
+            self._take_hint(initial_pose_from_message(message))
+        except (MessageError, InputError) as error:
             _logger.warning("initialpose ignored: %s", error)
-            return
-        map_frame = self._reporter.map_frame(served)
-        if hint.frame_id.lstrip("/") != map_frame:
-            _logger.warning(
-                "initialpose ignored: it is in frame '%s', the map is '%s'", hint.frame_id, map_frame
-            )
-            return
-        live.set_initial_pose(hint.map_from_base, hint.covariance, hint.stamp_ns or self._transport.now_ns())
 
     # Services
 
     def on_relocalize(self, request: Any) -> Any:
         """Localize the next image and answer when that is done (hfnet_ros/Relocalize)."""
         start = time.monotonic()
+        served = self._served
         answer, problem = self._request(request.timeout, ignore_prior=request.ignore_prior)
-        return self._reporter.relocalize_response(answer, problem, self._served, time.monotonic() - start)
+        return self._reporter.relocalize_response(answer, problem, served, time.monotonic() - start)
 
     def on_trigger(self, _request: Any) -> Any:
         """Do the same for callers without this package's interfaces (std_srvs/Trigger)."""
@@ -232,16 +233,18 @@ class RelocalizerNode:
 
     def on_reinitialize(self, _request: Any) -> Any:
         """Forget the position and search the whole map (std_srvs/Empty, Nav2's name)."""
-        if self._live is not None:
-            self._live.reinitialize()
-        _logger.info("position forgotten on request; searching the whole map")
+        live = self._live
+        if live is not None:
+            live.reinitialize()
+            _logger.info("position forgotten on request; searching the whole map")
         return self._transport.factory.make("std_srvs/srv/Empty_Response")
 
     def on_load_map(self, request: Any) -> Any:
         """Replace the map; a bad one leaves the old one in service (hfnet_ros/LoadMap)."""
         problem = ""
         try:
-            self._replace_map(request.path)
+            with self._loading:
+                self._replace_map(request.path)
         except HfnetRosError as error:
             self._map_problem = problem = str(error)
             kept = f"; still using {self._served.path}" if self._served is not None else ""
@@ -252,9 +255,10 @@ class RelocalizerNode:
 
     def on_diagnostics_timer(self) -> None:
         """Publish diagnostics, and the map's points when somebody has begun to look."""
+        self._odometry.poll()
         self._reporter.publish_diagnostics(self._health())
         served = self._served
-        if served is not None:
+        if served is not None and self._active:
             self._reporter.publish_map_points(served)
 
     def on_tf_timer(self) -> None:
@@ -262,6 +266,7 @@ class RelocalizerNode:
         live, served = self._live, self._served
         if live is None or served is None:
             return
+        self._odometry.poll()
         belief = live.belief_at(self._transport.now_ns())
         if belief is not None and belief.map_from_odom is not None:
             self._reporter.broadcast_map_from_odom(belief.map_from_odom, served)
@@ -278,22 +283,43 @@ class RelocalizerNode:
         self._live = live
 
     def _replace_map(self, path: str) -> None:
+        served = ServedMap.load(path)
         with self._swap:
-            served = ServedMap.load(path)
+            if not self._configured:
+                raise ConfigError("the node is not configured, so that no map is in use; configure it first")
             if self._live is not None:
-                self._live.replace_localizer(served.opener(self._config))
-                self._served = served
+                self._live.replace_localizer(self._exchanging_opener(served))
             else:
                 before, self._served = self._served, served
                 try:
                     if self._active:
                         self._start_live()
-                except HfnetRosError:
+                except BaseException:
                     self._served = before
                     raise
             self._map_problem = ""
         if self._active:
             self._reporter.publish_map_info(served)
+
+    def _exchanging_opener(self, served: ServedMap) -> OpenLocalizer:
+        """Return an opener after which answers are in another map; it runs between two images."""
+        open_localizer = served.opener(self._config)
+
+        def open_and_exchange() -> tuple[ImageLocalizer, Callable[[], None]]:
+            opened = open_localizer()
+            self._served = served
+            return opened
+
+        return open_and_exchange
+
+    def _take_hint(self, hint: InitialPose) -> None:
+        live, served = self._live, self._served
+        if live is None or served is None:
+            raise InputError("no map is loaded")
+        map_frame = self._reporter.map_frame(served)
+        if hint.frame_id != map_frame:
+            raise InputError(f"it is in frame '{hint.frame_id}', the map is '{map_frame}'")
+        live.set_initial_pose(hint.map_from_base, hint.covariance, hint.stamp_ns or self._transport.now_ns())
 
     def _offer(self, message: Any, decode: Callable[[Any], ImageArray]) -> None:
         arrived_s = time.monotonic()
@@ -302,6 +328,7 @@ class RelocalizerNode:
         live = self._live
         if live is None:
             return
+        self._odometry.poll()
         stamp_ns = _stamp_or_zero(message)
 
         def read() -> Frame:
@@ -325,19 +352,27 @@ class RelocalizerNode:
         self._recorder.note_answer(answer)
 
     def _request(self, timeout_s: float, *, ignore_prior: bool) -> tuple[Answer | None, str]:
-        live = self._live
+        live, served = self._live, self._served
         if live is None:
             return None, "the node is not active" if not self._active else "no map is loaded"
-        timeout_s = timeout_s if timeout_s > 0.0 else self._config.node.request_timeout_s
+        timeout_s = (
+            min(timeout_s, _LONGEST_REQUEST_S) if timeout_s > 0.0 else self._config.node.request_timeout_s
+        )
         answer = live.request(timeout_s, ignore_prior=ignore_prior)
-        return answer, "" if answer is not None else f"no image was answered within {timeout_s:g} s"
+        if answer is not None and self._served is served:
+            return answer, ""
+        if self._live is not live:
+            return None, "the node was deactivated during the request"
+        if self._served is not served:
+            return None, "the map was replaced during the request; ask again"
+        return None, f"no image was answered within {timeout_s:g} s"
 
     def _health(self) -> NodeHealth:
         """Return everything diagnostics say."""
         config, live, served, now_ns = self._config, self._live, self._served, self._transport.now_ns()
         tracking = live.tracking_at(now_ns) if live is not None else Tracking(TrackingState.LOST, None)
         topic = self._transport.resolved(self._image_topic())
-        lifecycle = "active" if self._active else "inactive" if served is not None else "unconfigured"
+        lifecycle = "active" if self._active else "inactive" if self._configured else "unconfigured"
         odometry_ns = self._odometry.newest_stamp_ns
         return NodeHealth(
             node_name=self._transport.node_name,
@@ -356,22 +391,9 @@ class RelocalizerNode:
                 max_age_s=_ODOMETRY_TIMEOUT_S,
                 last_error=self._odometry.problem,
             ),
-            map=self._map_health(served, live),
-        )
-
-    def _map_health(self, served: ServedMap | None, live: LiveRelocalizer | None) -> MapHealth:
-        if served is None:
-            return MapHealth(error=self._map_problem)
-        visual_map = served.visual_map
-        return MapHealth(
-            path=str(served.path),
-            error=self._map_problem,
-            frame_id=self._reporter.map_frame(served),
-            num_keyframes=visual_map.num_keyframes,
-            num_landmarks=visual_map.num_landmarks,
-            residual_px=visual_map.consistency.residual_px if visual_map.consistency.num_keyframes else None,
-            extractor=visual_map.extractor_id,
-            backend=served.backend if live is not None else "",
+            map=MapHealth(error=self._map_problem)
+            if served is None
+            else served.health(self._reporter.map_frame(served), self._map_problem, is_open=live is not None),
         )
 
     def _image_topic(self) -> Topic:

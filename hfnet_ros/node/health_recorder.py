@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,13 @@ from hfnet_ros.types import Relocalization, Verdict
 
 _WINDOW_S = 60.0
 _RATE_IMAGES = 20  # arrivals over which the rate is taken
+
+
+class _Answered(NamedTuple):
+    time_s: float
+    latency_s: float
+    num_received: int
+    num_superseded: int
 
 
 @dataclass
@@ -33,7 +42,11 @@ class _Seen:
     camera_frame: str = ""
     last: Relocalization | None = None
     rejected_in_a_row: int = 0
-    answered: deque[tuple[float, float, int, int]] = field(default_factory=deque)
+    answered: deque[_Answered] = field(default_factory=deque)
+
+    def drop_answers_before(self, time_s: float) -> None:
+        while self.answered and self.answered[0].time_s < time_s:
+            self.answered.popleft()
 
 
 class HealthRecorder:
@@ -69,9 +82,9 @@ class HealthRecorder:
             seen = self._seen
             seen.num_processed = counters.num_processed
             seen.last_error = answer.error
-            seen.answered.append((now_s, answer.total_s, counters.num_received, counters.num_superseded))
-            while seen.answered[0][0] < now_s - _WINDOW_S:
-                seen.answered.popleft()
+            answered = _Answered(now_s, answer.total_s, counters.num_received, counters.num_superseded)
+            seen.answered.append(answered)
+            seen.drop_answers_before(now_s - _WINDOW_S)
             if answer.relocalization is None:
                 seen.num_refused += 1
                 return
@@ -88,7 +101,8 @@ class HealthRecorder:
         now_s = time.monotonic()
         with self._lock:
             seen = self._seen
-            arrivals, answered = list(seen.arrivals_s), list(seen.answered)
+            seen.drop_answers_before(now_s - _WINDOW_S)
+            arrivals = list(seen.arrivals_s)
             return ImageHealth(
                 topic=topic,
                 num_received=seen.num_received,
@@ -100,14 +114,15 @@ class HealthRecorder:
                 last_error=seen.last_error,
                 camera_info_error=camera_error,
                 extrinsic_error=mounting_error,
-                superseded_share=_superseded_share(answered),
+                superseded_share=_superseded_share(seen.answered),
             )
 
     def localization_health(self, config: Config, now: Tracking) -> LocalizationHealth:
         """Return what is known of localization; `now` is what is known of the position."""
         with self._lock:
             seen = self._seen
-            last, latencies_s = seen.last, [total_s for _, total_s, _, _ in seen.answered]
+            seen.drop_answers_before(time.monotonic() - _WINDOW_S)
+            last, latencies_s = seen.last, [answered.latency_s for answered in seen.answered]
             rejected, processed = seen.rejected_in_a_row, seen.num_processed
         sigmas = worst_sigmas(now.belief.covariance if now.belief is not None else None)
         decision = last.decision if last is not None else None
@@ -143,8 +158,9 @@ def _rate_hz(arrivals_s: list[float]) -> float | None:
     return (len(arrivals_s) - 1) / (arrivals_s[-1] - arrivals_s[0])
 
 
-def _superseded_share(answered: list[tuple[float, float, int, int]]) -> float | None:
+def _superseded_share(answered: Sequence[_Answered]) -> float | None:
     if len(answered) < 2:
         return None
-    received, superseded = (answered[-1][column] - answered[0][column] for column in (2, 3))
-    return superseded / received if received > 0 else None
+    first, last = answered[0], answered[-1]
+    received = last.num_received - first.num_received
+    return (last.num_superseded - first.num_superseded) / received if received > 0 else None

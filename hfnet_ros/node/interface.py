@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+
+_COMPRESSED = "/compressed"
 
 
 class Qos(str, Enum):
@@ -56,12 +59,27 @@ NO_MOTION_UPDATE = Service("request_nomotion_update", "std_srvs/srv/Empty")
 SERVICES = (RELOCALIZE, LOAD_MAP, TRIGGER, REINITIALIZE, NO_MOTION_UPDATE)
 
 
+def resolve_topic(topic: Topic, resolve: Callable[[str], str], expand: Callable[[str], str]) -> str:
+    """Return a topic's full name; what belongs to the image goes with it, unless renamed itself.
+
+    Args:
+        topic: any of the above.
+        resolve: makes a name absolute and renames it as the node was told.
+        expand: makes it absolute only.
+    """
+    own = resolve(topic.name)
+    if topic not in (CAMERA_INFO, COMPRESSED_IMAGE) or own != expand(topic.name):
+        return own
+    beside = camera_info_topic if topic is CAMERA_INFO else compressed_topic
+    return beside(resolve(IMAGE.name))
+
+
 def camera_info_topic(image_topic: str) -> str:
     """Return where image_transport expects the calibration of an image topic: beside it."""
-    folder, _, _ = image_topic.rpartition("/")
+    folder, _, _ = image_topic.removesuffix(_COMPRESSED).rpartition("/")
     return f"{folder}/camera_info" if folder or image_topic.startswith("/") else "camera_info"
 
 
 def compressed_topic(image_topic: str) -> str:
     """Return where image_transport publishes the compressed form of an image topic."""
-    return image_topic if image_topic.endswith("/compressed") else f"{image_topic}/compressed"
+    return image_topic.removesuffix(_COMPRESSED) + _COMPRESSED

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import time
+
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, TransformError
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.node.transport import Transport
 
+_POLL_S = 0.005
+_LONGEST_DELAY_S = 1.0  # a mounting whose transforms end earlier than this before the image has stopped
+
 
 class CameraMounting:
-    """Looks up base_from_camera: TF first, then the parameter, and never a guess."""
+    """Looks up base_from_camera: TF first, then the parameter, and never a guess.
+
+    A camera that is turned by joints is where TF has it at the image's stamp. TF may tell that a little
+    later than the image comes, and the parameter cannot stand in for it.
+    """
 
     def __init__(self, config: Config, transport: Transport) -> None:
         """Take the parameters and where to look transforms up.
@@ -19,6 +28,7 @@ class CameraMounting:
         """
         self._base_frame = config.frames.base_frame
         self._given = parse_mounting(config.frames.base_from_camera)
+        self._wait_s = config.odometry.wait_s
         self._transport = transport
         self._problem = "no image has come yet"
 
@@ -36,14 +46,28 @@ class CameraMounting:
             self._problem = "images have an empty frame_id; let the driver name the optical frame"
             return None
         try:
-            _, base_from_camera = self._transport.look_up_transform(self._base_frame, camera_frame, stamp_ns)
+            base_from_camera = self._wait_for_transform(camera_frame, stamp_ns)
         except TransformError as error:
+            if error.ahead_s is not None:
+                self._problem = str(error)
+                return None
             self._problem = (
                 "" if self._given is not None else f"{error}; publish it or set frames.base_from_camera"
             )
             return self._given
         self._problem = ""
         return base_from_camera
+
+    def _wait_for_transform(self, camera_frame: str, stamp_ns: int) -> Rigid3:
+        deadline_s = time.monotonic() + self._wait_s
+        while True:
+            try:
+                return self._transport.look_up_transform(self._base_frame, camera_frame, stamp_ns)[1]
+            except TransformError as error:
+                comes = error.ahead_s is not None and error.ahead_s <= _LONGEST_DELAY_S
+                if not comes or time.monotonic() >= deadline_s:
+                    raise
+            time.sleep(_POLL_S)
 
 
 def parse_mounting(text: str) -> Rigid3 | None:

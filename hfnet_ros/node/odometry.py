@@ -16,6 +16,7 @@ from hfnet_ros.node.transport import Transport
 _logger = logging.getLogger(__name__)
 
 _POLL_S = 0.005  # while an image waits for TF
+_SILENT_S = 5.0  # between two lines about what may be wrong with every message
 
 
 class NodeOdometry:
@@ -33,6 +34,7 @@ class NodeOdometry:
         self._lock = threading.Lock()
         self._used = ""
         self._problem = ""
+        self._silent_until_s = 0.0
 
     @property
     def used(self) -> str:
@@ -51,9 +53,9 @@ class NodeOdometry:
         return newest.stamp_ns if newest is not None else None
 
     def set_config(self, config: Config) -> None:
-        """Use other parameters; another source starts anew."""
+        """Use other parameters; poses are kept unless they would be taken or kept otherwise."""
         with self._lock:
-            if config.odometry != self._config.odometry or config.frames != self._config.frames:
+            if _memory(config) != _memory(self._config):
                 self._history = TransformHistory(config.odometry)
                 self._used = ""
             self._config = config
@@ -79,7 +81,10 @@ class NodeOdometry:
             self._used, self._problem = "topic", ""
 
     def poll(self) -> None:
-        """Take the newest odom->base from TF."""
+        """Take the newest odom->base from TF; called when an image comes and when the position is asked for.
+
+        A timer would cost an idle node more of a core than all else it does.
+        """
         source, frames = self._config.odometry.source, self._config.frames
         if source not in ("auto", "tf") or not frames.base_frame:
             return
@@ -90,6 +95,12 @@ class NodeOdometry:
         except TransformError as error:
             if source == "tf" or self._used == "tf":
                 self._note(str(error))
+            return
+        if stamp_ns == 0:
+            self._note(
+                f"'{frames.base_frame}' is fixed in '{frames.odom_frame}', so that TF says nothing of motion; "
+                "publish it as a moving transform or set odometry.source to none"
+            )
             return
         with self._lock:
             if self._used == "topic":
@@ -122,14 +133,26 @@ class NodeOdometry:
         if self._used != "tf":
             return self._history.wait_for(stamp_ns, timeout_s)
         deadline_s = time.monotonic() + timeout_s
-        while True:
-            self.poll()
-            if self._history.wait_for(stamp_ns, 0.0):
-                return True
+        while not self._take_at(stamp_ns):
             left_s = deadline_s - time.monotonic()
             if left_s <= 0.0:
                 return False
             time.sleep(min(_POLL_S, left_s))
+        return True
+
+    def _take_at(self, stamp_ns: int) -> bool:
+        """Take odom->base of exactly a time from TF, unless newer ones are there already."""
+        newest_ns = self.newest_stamp_ns
+        if newest_ns is not None and newest_ns >= stamp_ns:
+            return True
+        frames = self._config.frames
+        try:
+            _, odom_from_base = self._transport.look_up_transform(
+                frames.odom_frame, frames.base_frame, stamp_ns
+            )
+            return self._history.add(stamp_ns, odom_from_base)
+        except (TransformError, InputError):
+            return False
 
     def _check_frames(self, odom_frame: str, base_frame: str) -> None:
         frames = self._config.frames
@@ -140,6 +163,14 @@ class NodeOdometry:
             )
 
     def _note(self, problem: str) -> None:
-        if problem != self._problem:
+        now_s = time.monotonic()
+        if problem != self._problem and now_s >= self._silent_until_s:
             _logger.warning("odometry not used: %s", problem)
+            self._silent_until_s = now_s + _SILENT_S
         self._problem = problem
+
+
+def _memory(config: Config) -> tuple[object, ...]:
+    """Return the parameters that say which poses are remembered."""
+    odometry, frames = config.odometry, config.frames
+    return odometry.source, odometry.history_s, odometry.max_gap_s, frames.odom_frame, frames.base_frame

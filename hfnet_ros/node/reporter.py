@@ -70,6 +70,10 @@ class Reporter:
         )
         self._points_shown = served
 
+    def forget_map(self) -> None:
+        """Let go of the map whose landmarks were published."""
+        self._points_shown = None
+
     def publish_diagnostics(self, health: NodeHealth) -> None:
         """Publish how the node is."""
         message = diagnostics_message(self._transport.factory, health, stamp_ns=self._transport.now_ns())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,22 +13,28 @@ import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import LoggingSeverity
 from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from hfnet_ros.errors import HfnetRosError
 from hfnet_ros.node import interface
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
-from hfnet_ros.node.interface import Topic
+from hfnet_ros.node.interface import Service
 from hfnet_ros.ros.bond import NavBond
 from hfnet_ros.ros.cv_bridge_images import image_decoder
 from hfnet_ros.ros.logs import RosLogHandler
 from hfnet_ros.ros.messages import message_class
 from hfnet_ros.ros.parameters import declare_parameters, read_config
 from hfnet_ros.ros.transport import QOS, RclpyTransport
+
+RCLError = rclpy_implementation.RCLError
+_SIGNAL_DELAY_S = 0.5  # rclpy's waiting is not interrupted by a signal
 
 
 class RelocalizerLifecycleNode(LifecycleNode):
@@ -43,7 +51,8 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_parameters)
         self._log_handler = RosLogHandler(self.get_logger())
         logging.getLogger("hfnet_ros").addHandler(self._log_handler)
-        logging.getLogger("hfnet_ros").setLevel(logging.INFO)
+        is_debugging = self.get_logger().is_enabled_for(LoggingSeverity.DEBUG)
+        logging.getLogger("hfnet_ros").setLevel(logging.DEBUG if is_debugging else logging.INFO)
         # A service of a group that is not reentrant would be alone in it until it has answered.
         self._service_group = ReentrantCallbackGroup()
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hfnet-service")
@@ -51,21 +60,28 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self._transport: RclpyTransport | None = None
         self._bound: list[Callable[[], object]] = []  # what undoes `configure`
         self._listening: list[Callable[[], object]] = []  # what undoes `activate`
+        # They outlive `cleanup`: rclpy ends an executor that answers by a service which has gone meanwhile.
+        for service in interface.SERVICES:
+            self.create_service(
+                message_class(service.type_name),
+                service.name,
+                self._in_background(service),
+                callback_group=self._service_group,
+            )
 
-    # Transitions
+    # Transitions. rclpy keeps exceptions that leave them to itself.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the map, offer topics and services."""
+        """Load the map, offer topics."""
         try:
             config = read_config(self)
             self._transport = RclpyTransport(self, config.odometry.history_s)
             self._bound.append(self._transport.close)
             self._core = RelocalizerNode(config, self._transport, decode_image=image_decoder())
             self._core.configure()
-            self._offer_services(self._core)
             self._start_timers(self._core)
-        except HfnetRosError as error:
-            self.get_logger().error(str(error))
+        except Exception as error:
+            self._report(error)
             self._unbind()
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
@@ -78,21 +94,12 @@ class RelocalizerLifecycleNode(LifecycleNode):
         result = super().on_activate(state)  # publishers first: the map is announced on activation
         try:
             core.activate()
-        except HfnetRosError as error:
-            self.get_logger().error(str(error))
+            self._listen(core)
+        except Exception as error:
+            self._report(error)
+            self._stop_listening()
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
-        for topic, take in core.subscriptions():
-            subscription = self.create_subscription(
-                message_class(topic.type_name),
-                self._topic_name(topic),
-                take,
-                QOS[topic.qos],
-            )
-            self._listening.append(lambda entity=subscription: self.destroy_subscription(entity))
-        if core.config.node.bond:
-            bond = NavBond(self)
-            self._listening.append(bond.close)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -101,7 +108,7 @@ class RelocalizerLifecycleNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Drop the map, take topics and services back."""
+        """Drop the map, take topics back."""
         self._unbind()
         return super().on_cleanup(state)
 
@@ -124,29 +131,30 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self._pool.shutdown(wait=False, cancel_futures=True)
         logging.getLogger("hfnet_ros").removeHandler(self._log_handler)
 
+    def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:  # noqa: N802
+        """Refuse an impossible transition, e.g. deactivate while unconfigured.
+
+        Overrides rclpy's private handler, which lets the error out, and that ends the executor.
+        """
+        try:
+            return super()._LifecycleNodeMixin__on_change_state(request, response)
+        except RCLError as error:
+            self.get_logger().error(
+                f"transition {request.transition.label or request.transition.id}: {error}"
+            )
+            response.success = False
+            return response
+
     # What the transitions do
 
-    def _offer_services(self, core: RelocalizerNode) -> None:
-        for service, answer in core.services():
-            entity = self.create_service(
-                message_class(service.type_name),
-                service.name,
-                self._in_background(answer),
-                callback_group=self._service_group,
-            )
-            self._bound.append(lambda entity=entity: self.destroy_service(entity))
-
-    def _in_background(self, answer: Callable[[Any], Any]) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
+    def _in_background(self, service: Service) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
         """Return a service callback that leaves the executor free while it waits, e.g. for an image."""
 
-        async def respond(request: Any, _response: Any) -> Any:
+        async def respond(request: Any, response: Any) -> Any:
             answered = Future()
 
             def work() -> None:
-                try:
-                    answered.set_result(answer(request))
-                except Exception as error:
-                    answered.set_exception(error)
+                answered.set_result(self._answer(service, request, response))
                 executor = self.executor
                 if executor is not None:
                     executor.wake()
@@ -156,12 +164,56 @@ class RelocalizerLifecycleNode(LifecycleNode):
 
         return respond
 
+    def _answer(self, service: Service, request: Any, response: Any) -> Any:
+        """Return the core's response, or the given one with a reason: an exception would end the executor."""
+        core, problem = self._core, "the node is not configured"
+        if core is not None:
+            try:
+                return dict(core.services())[service](request)
+            except Exception as error:
+                self._report(error)
+                problem = f"{type(error).__name__}: {error}"
+        if hasattr(response, "message"):
+            response.message = problem
+        return response
+
     def _start_timers(self, core: RelocalizerNode) -> None:
         # Not ROS time: a simulation that has stopped is no reason to fall silent.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         for period_s, act in core.timers():
-            timer = self.create_timer(period_s, act, clock=steady)
+            timer = self.create_timer(period_s, self._surviving(act), clock=steady)
             self._bound.append(lambda timer=timer: self.destroy_timer(timer))
+
+    def _listen(self, core: RelocalizerNode) -> None:
+        for topic, take in core.subscriptions():
+            subscription = self.create_subscription(
+                message_class(topic.type_name),
+                self._transport.resolved(topic),
+                self._surviving(take),
+                QOS[topic.qos],
+            )
+            self._listening.append(lambda entity=subscription: self.destroy_subscription(entity))
+        if core.config.node.bond:
+            bond = NavBond(self)
+            self._listening.append(bond.close)
+
+    def _surviving(self, act: Callable[..., None]) -> Callable[..., None]:
+        """Return a callback that logs what goes wrong: an exception would end the executor."""
+
+        def call(*arguments: Any) -> None:
+            try:
+                act(*arguments)
+            except Exception as error:
+                self._report(error)
+
+        return call
+
+    def _report(self, error: Exception) -> None:
+        """Log an error in one line if it is meant for people, else with its traceback."""
+        if isinstance(error, HfnetRosError):
+            self.get_logger().error(str(error))
+        else:
+            logging.getLogger(__name__).error("unexpected failure", exc_info=error)
 
     def _stop_listening(self) -> None:
         while self._listening:
@@ -176,15 +228,6 @@ class RelocalizerLifecycleNode(LifecycleNode):
             self._bound.pop()()
         self._core = self._transport = None
 
-    def _topic_name(self, topic: Topic) -> str:
-        """Return the calibration's place beside the image, unless it was remapped itself."""
-        if topic is interface.COMPRESSED_IMAGE:
-            return interface.compressed_topic(self.resolve_topic_name(interface.IMAGE.name))
-        own = self.resolve_topic_name(topic.name)
-        if topic is not interface.CAMERA_INFO or own != self.resolve_topic_name(topic.name, only_expand=True):
-            return own
-        return interface.camera_info_topic(self.resolve_topic_name(interface.IMAGE.name))
-
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
             config = read_config(self, changes)
@@ -194,22 +237,29 @@ class RelocalizerLifecycleNode(LifecycleNode):
                     reason = f"{', '.join(later)}: read when the node is configured; deactivate and clean it up first"
                     return SetParametersResult(successful=False, reason=reason)
                 self._core.set_config(config)
-        except HfnetRosError as error:
+        except Exception as error:  # one that leaves a callback ends the executor
+            self._report(error)
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the node until it is interrupted."""
-    rclpy.init(args=arguments)
+    """Run the node until SIGINT or SIGTERM."""
+    # rclpy's own handlers end the context first, and whatever is to be said on the way out, such as the
+    # end of the bond, fails then.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     node = RelocalizerLifecycleNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        while not ended.is_set() and rclpy.ok():
+            executor.spin_once(timeout_sec=_SIGNAL_DELAY_S)
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C shall not disturb the end
+            signal.signal(number, signal.SIG_IGN)
         node.close()
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import tf2_ros
@@ -14,7 +15,7 @@ from hfnet_ros.errors import TransformError
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.messages.poses import rigid_from_transform
-from hfnet_ros.node.interface import DIAGNOSTICS, PUBLISHED, Qos, Topic
+from hfnet_ros.node.interface import DIAGNOSTICS, PUBLISHED, Qos, Topic, resolve_topic
 from hfnet_ros.ros.messages import RclpyMessages, message_class
 
 QOS = {
@@ -55,7 +56,8 @@ class RclpyTransport:
 
     def resolved(self, topic: Topic) -> str:
         """Return a topic's full name after remapping."""
-        return self._node.resolve_topic_name(topic.name)
+        resolve = self._node.resolve_topic_name
+        return resolve_topic(topic, resolve, partial(resolve, only_expand=True))
 
     def now_ns(self) -> int:
         """Return ROS time, ns."""
@@ -79,15 +81,24 @@ class RclpyTransport:
         try:
             found = self._buffer.lookup_transform(target, source, stamp)
         except tf2_ros.TransformException as error:
-            raise TransformError(f"no transform from {source} to {target}: {error}") from error
+            is_early = isinstance(error, tf2_ros.ExtrapolationException)
+            ahead_s = self._ahead_s(target, source, stamp) if is_early else None
+            raise TransformError(f"no transform from {source} to {target}: {error}", ahead_s) from error
         return stamp_from_message(found.header.stamp), rigid_from_transform(found.transform)
 
     def close(self) -> None:
         """Destroy what was created."""
         self._listener.unregister()
         for publisher in self._publishers.values():
-            self._node.destroy_publisher(publisher)
+            # Else the node would activate it once more, together with its successor.
+            self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def _ahead_s(self, target: str, source: str, stamp: Time) -> float | None:
+        """Return how far a time lies after the newest transforms, s; None where newer ones would not help."""
+        newest = self._buffer.get_latest_common_time(target, source)
+        ahead_s = 1e-9 * (stamp.nanoseconds - newest.nanoseconds)
+        return ahead_s if ahead_s > 0.0 else None
 
     def _create_publisher(self, topic: Topic) -> Any:
         kind, qos = message_class(topic.type_name), QOS[topic.qos]

@@ -1,29 +1,11 @@
 """The same node on three transports: in memory, over DDS in another process, and on rclpy where that imports."""
 
-import dataclasses
 import importlib.util
 
 import pytest
-from relocalizer_rigs import BASE_FROM_CAMERA, DdsRig, MemoryRig, Walk
+from relocalizer_rigs import DdsRig, MemoryRig
 
-from hfnet_ros.map.map_io import save_map
 from hfnet_ros.messages.headers import stamp_from_message
-from hfnet_ros.scene import QUERY_GAIT, query_walk
-
-
-@pytest.fixture(scope="session")
-def room_walk(apartment, take_picture, camera):
-    poses = [pose for _, pose in query_walk(apartment.scene, dataclasses.replace(QUERY_GAIT, rate_hz=2.0))]
-    poses = poses[: len(poses) // 2]
-    images = [take_picture(apartment.scene, pose, seed) for seed, pose in enumerate(poses)]
-    return Walk(camera, images, [pose @ BASE_FROM_CAMERA.inverse() for pose in poses])
-
-
-@pytest.fixture(scope="session")
-def room_map(apartment, tmp_path_factory):
-    path = tmp_path_factory.mktemp("maps") / "room.map"
-    save_map(apartment.visual_map, path)
-    return path
 
 
 @pytest.fixture(params=["core", "dds", pytest.param("ros", marks=pytest.mark.ros)])
@@ -36,25 +18,12 @@ def rig_kind(request):
 
 
 @pytest.fixture
-def start_rig(rig_kind, room_walk, room_map, tmp_path):
+def start_rig(rig_kind, room_walk, room_map, node_parameters, tmp_path):
     """Return a function that starts a node with parameters (section, name): value."""
     rigs = []
 
     def start(map_path=room_map, **changes):
-        parameters = {
-            "extractor": {"name": "sift", "max_keypoints": 700},
-            "matching": {"min_similarity": 0.8},
-            "node": {
-                "map": str(map_path),
-                "max_rate_hz": 0.0,
-                "diagnostics_rate_hz": 10.0,
-                "image_timeout_s": 1.0,
-            },
-            "odometry": {"source": "topic"},
-        }
-        for name, value in changes.items():
-            section, _, key = name.partition("__")
-            parameters.setdefault(section, {})[key] = value
+        parameters = node_parameters(map_path, **changes)
         if rig_kind == "core":
             rig = MemoryRig(room_walk, room_map, parameters)
         elif rig_kind == "dds":

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import yaml
 
@@ -28,7 +29,6 @@ from hfnet_ros.node.core import RelocalizerNode
 BASE_FROM_CAMERA = Rigid3.from_quat([-0.5, 0.5, -0.5, 0.5], [0.2, 0.05, 0.6])
 CAMERA_FRAME = "camera_optical"
 WATCHED = (interface.POSE, interface.STATUS, interface.MAP_INFO, interface.DIAGNOSTICS, interface.MAP_POINTS)
-IMAGES = {"raw": interface.IMAGE, "compressed": interface.COMPRESSED_IMAGE}
 DOMAIN_ID = 1 + os.getpid() % 100  # ports of higher ones are those that Linux gives to clients
 
 
@@ -49,23 +49,31 @@ class Rig:
     """A node under test and what a robot around it publishes; subclasses bring the transport."""
 
     factory = None
-    subscribes_late = True
 
     def __init__(self, walk, map_path, parameters):
         self.walk = walk
         self.map_path = map_path
         self.parameters = parameters
         self.received = {topic: [] for topic in WATCHED}
+        self.transforms_heard = []  # of map->odom, with the time (ns) they came at
         self.arrived = threading.Condition()
         self.start_ns = time.time_ns()
         self.steps = itertools.count()
 
     def sent(self):
         """Topics that the node listens to with these parameters."""
-        topics = [IMAGES[self.parameters["node"].get("image_transport", "raw")], interface.CAMERA_INFO]
+        topics = [self.image_topic, interface.CAMERA_INFO]
         if self.parameters["odometry"]["source"] in ("auto", "topic"):
             topics.append(interface.ODOMETRY)
         return [*topics, interface.INITIAL_POSE]
+
+    @property
+    def is_compressed(self):
+        return self.parameters["node"].get("image_transport") == "compressed"
+
+    @property
+    def image_topic(self):
+        return interface.COMPRESSED_IMAGE if self.is_compressed else interface.IMAGE
 
     # What the robot does
 
@@ -90,7 +98,29 @@ class Rig:
         self.send(interface.ODOMETRY, message)
 
     def image(self, index, stamp_ns):
-        return image_to_message(self.factory, self.walk.images[index], stamp_ns, CAMERA_FRAME)
+        if not self.is_compressed:
+            return image_to_message(self.factory, self.walk.images[index], stamp_ns, CAMERA_FRAME)
+        data = cv2.imencode(".png", self.walk.images[index])[1].reshape(-1)
+        return self.factory.make(
+            "sensor_msgs/msg/CompressedImage",
+            header=header_to_message(self.factory, stamp_ns, CAMERA_FRAME),
+            format="png",
+            data=self.factory.byte_sequence(data),
+        )
+
+    def send_initial_pose(self, index, stamp_ns, frame_id="map"):
+        """Point at the place of an image on a plan, as RViz does."""
+        covariance = np.zeros(36)
+        covariance[[0, 7, 35]] = 0.25, 0.25, 0.07
+        pose = self.factory.make(
+            "geometry_msgs/msg/PoseWithCovariance",
+            pose=pose_to_message(self.factory, self.walk.map_from_base[index]),
+            covariance=covariance,
+        )
+        header = header_to_message(self.factory, stamp_ns, frame_id)
+        message = self.factory.make("geometry_msgs/msg/PoseWithCovarianceStamped", header=header, pose=pose)
+        self.send(interface.INITIAL_POSE, message)
+        self.settle()
 
     def step(self, index=None, stamp_ns=None, *, place=None, message=None, wait=True):
         """Drive to a pose of the walk, take an image, and return its status.
@@ -103,7 +133,7 @@ class Rig:
         if stamp_ns > 0:
             self.send_odometry(self.walk.odom_from_map @ self.walk.map_from_base[index], stamp_ns)
         before = len(self.received[interface.STATUS])
-        self.send(interface.IMAGE, message or self.image(index if place is None else place, stamp_ns))
+        self.send(self.image_topic, message or self.image(index if place is None else place, stamp_ns))
         if wait:
             self.wait_for(lambda: len(self.received[interface.STATUS]) > before, "a status")
             return self.received[interface.STATUS][-1]
@@ -159,7 +189,12 @@ class Rig:
 
     def take(self, topic, message):
         with self.arrived:
-            self.received[topic].append(message)
+            self.received.setdefault(topic, []).append(message)
+            self.arrived.notify_all()
+
+    def take_transforms(self, transforms):
+        with self.arrived:
+            self.transforms_heard += [(time.time_ns(), t) for t in transforms if t.child_frame_id == "odom"]
             self.arrived.notify_all()
 
     @property
@@ -191,73 +226,93 @@ class Rig:
         return self.factory.make(f"{type_name}_Request", **fields)
 
 
-class MemoryRig(Rig):
-    """The node's core with a transport of lists."""
+class MemoryTransport:
+    """A middleware of lists, with the rules of the real ones: while inactive nothing goes out."""
 
-    subscribes_late = False
+    node_name = "relocalizer"
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self):
         self.factory = RosbagsMessages()
         self.tree = TransformTree()
-        self.node_name = "relocalizer"
-        self.broadcast = []
-        self.node = RelocalizerNode(Config.from_dict(self.parameters), self)
-        self.services = {service.name: answer for service, answer in self.node.services()}
-        self.node.configure()
-        self.timer = threading.Thread(target=self._tick, daemon=True)
-        self.ended = threading.Event()
-        self.timer.start()
-        self.activate()
-
-    def _tick(self):
-        while not self.ended.wait(0.1):
-            self.node.on_diagnostics_timer()
-            self.node.on_tf_timer()
-
-    # Transport
+        self.is_active = True
+        self.watchers = {}  # by topic: who is called with its messages
+        self.published = []  # topics, in order
+        self.take_transforms = lambda transforms: None
 
     def resolved(self, topic):
-        return "/" + topic.name
+        return "/" + topic.name.replace("~", self.node_name)
 
     def now_ns(self):
         return time.time_ns()
 
     def publish(self, topic, message):
-        if topic in self.received:
-            self.take(topic, message)
+        if self.is_active or topic is interface.DIAGNOSTICS:
+            self.published.append(topic)
+            self.watchers.get(topic, lambda _: None)(message)
 
     def has_subscribers(self, topic):
-        return topic in self.received
+        return topic in self.watchers
 
     def broadcast_transform(self, message):
-        self.broadcast.append(message)
+        self.take_transforms([message])
 
     def look_up_transform(self, target, source, stamp_ns):
         if stamp_ns is None:
             return self.tree.look_up_latest(target, source)
         return stamp_ns, self.tree.look_up(target, source, stamp_ns)
 
-    # Rig
+
+class MemoryRig(Rig):
+    """The node's core without a middleware."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.transport = MemoryTransport()
+        self.transport.take_transforms = self.take_transforms
+        self.factory = self.transport.factory
+        for topic in WATCHED:
+            self.watch(topic)
+        self.node = RelocalizerNode(Config.from_dict(self.parameters), self.transport)
+        self.services = {service.name: answer for service, answer in self.node.services()}
+        self.transport.is_active = False
+        self.node.configure()
+        self.ended = threading.Event()
+        self.timers = [
+            threading.Thread(target=self._tick, args=timer, daemon=True) for timer in self.node.timers()
+        ]
+        for timer in self.timers:
+            timer.start()
+        self.activate()
+
+    def _tick(self, period_s, act):
+        while not self.ended.wait(period_s):
+            act()
+
+    def watch(self, topic, take=None):
+        self.transport.watchers[topic] = take or (lambda message: self.take(topic, message))
 
     def send(self, topic, message):
         dict(self.node.subscriptions())[topic](message)
 
     def send_transforms(self, transforms, *, static):
-        self.tree.add_all(self.factory.make("tf2_msgs/msg/TFMessage", transforms=transforms), static=static)
+        message = self.factory.make("tf2_msgs/msg/TFMessage", transforms=transforms)
+        self.transport.tree.add_all(message, static=static)
 
     def call(self, service, request):
         return self.services[service.name](request)
 
     def activate(self):
+        self.transport.is_active = True
         self.node.activate()
 
     def deactivate(self):
         self.node.deactivate()
+        self.transport.is_active = False
 
     def close(self):
         self.ended.set()
-        self.timer.join()
+        for timer in self.timers:
+            timer.join()
         self.node.cleanup()
 
 
@@ -297,6 +352,12 @@ class DdsRig(Rig):
             static: self.client.create_publisher(name, "tf2_msgs/msg/TFMessage", profile)
             for static, name, profile in ((False, "/tf", qos.TF), (True, "/tf_static", qos.TF_STATIC))
         }
+        self.client.create_subscription(
+            "/tf",
+            "tf2_msgs/msg/TFMessage",
+            qos.TF,
+            lambda message, _: self.take_transforms(message.transforms),
+        )
         self.wait_until_listening()
 
     def watch(self, topic, take=None):

@@ -10,6 +10,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from relocalizer_rigs import DOMAIN_ID, WATCHED, Rig
+from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
 from hfnet_ros.node import interface
@@ -47,6 +48,9 @@ class RosRig(Rig):
             False: TransformBroadcaster(self.robot),
             True: StaticTransformBroadcaster(self.robot),
         }
+        self.robot.create_subscription(
+            TFMessage, "/tf", lambda message: self.take_transforms(message.transforms), 100
+        )
         self.clients = {}
         self.change_state(Transition.TRANSITION_CONFIGURE)
         self.activate()

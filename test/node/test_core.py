@@ -1,0 +1,218 @@
+import dataclasses
+import logging
+import threading
+
+import pytest
+
+from hfnet_ros.errors import ConfigError, EngineError, MapFormatError
+from hfnet_ros.localization.live import LiveRelocalizer
+from hfnet_ros.map.map_io import save_map
+from hfnet_ros.messages.headers import stamp_from_message
+from hfnet_ros.node import interface
+from hfnet_ros.node.core import RelocalizerNode
+from hfnet_ros.node.serving import ServedMap
+
+LOAD_MAP = "hfnet_ros/srv/LoadMap"
+
+
+@pytest.fixture
+def upstairs(apartment, tmp_path):
+    """The same map under another name, so that answers tell which one they are in."""
+    path = tmp_path / "upstairs.map"
+    save_map(dataclasses.replace(apartment.visual_map, frame_id="upstairs"), path)
+    return path
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Let reading a map take until `go` is set."""
+    read, go, reading = ServedMap.load, threading.Event(), threading.Event()
+
+    def slow(path):
+        reading.set()
+        assert go.wait(20.0)
+        return read(path)
+
+    monkeypatch.setattr(ServedMap, "load", slow)
+    return go, reading
+
+
+class Call(threading.Thread):
+    """A call of a service in a thread of its own, as transports make it."""
+
+    def __init__(self, rig, service, request):
+        super().__init__()
+        self.work = lambda: rig.call(service, request)
+        self.response = None
+        self.start()
+
+    def run(self):
+        self.response = self.work()
+
+    def result(self):
+        self.join(20.0)
+        assert not self.is_alive()
+        return self.response
+
+
+def test_an_image_answered_during_a_swap_is_in_the_new_map(rig, upstairs, monkeypatch):
+    """The service is still on its way back when the next image is localized in the new map."""
+    rig.localize()
+    replace = LiveRelocalizer.replace_localizer
+    frames = []
+
+    def replace_and_localize(live, opener):
+        replace(live, opener)
+        frames.append(rig.step().header.frame_id)
+
+    monkeypatch.setattr(LiveRelocalizer, "replace_localizer", replace_and_localize)
+    assert rig.call(interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(upstairs))).success
+    assert frames == ["upstairs"]
+
+
+def test_a_swap_that_fails_leaves_answers_in_the_old_map(rig, upstairs, monkeypatch):
+    rig.localize()
+
+    def fail(*_):
+        raise EngineError("no memory left")
+
+    monkeypatch.setattr("hfnet_ros.node.serving.create_extractor", fail)
+    response = rig.call(interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(upstairs)))
+    assert (response.success, response.message) == (False, "no memory left")
+    assert response.map.frame_id == "map"
+    status = rig.step()
+    assert (status.header.frame_id, status.verdict) == ("map", "ACCEPTED")
+
+
+def test_nothing_waits_while_a_map_is_read(rig, load):
+    go, reading = load
+    call = Call(rig, interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(rig.map_path)))
+    assert reading.wait(20.0)
+    config = rig.node.config
+    rig.node.set_config(dataclasses.replace(config, gate=dataclasses.replace(config.gate, probability=0.9)))
+    rig.deactivate()
+    go.set()
+    assert call.result().success
+    rig.activate()
+    rig.localize()
+
+
+def test_a_map_read_when_the_node_was_cleaned_up_meanwhile_is_not_kept(rig, load):
+    go, reading = load
+    call = Call(rig, interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(rig.map_path)))
+    assert reading.wait(20.0)
+    rig.node.cleanup()
+    go.set()
+    response = call.result()
+    assert not response.success
+    assert "not configured" in response.message
+    assert response.map.path == ""
+
+
+def test_a_map_that_is_missing_leaves_the_node_unconfigured(transport, configured, tmp_path):
+    node = RelocalizerNode(configured(node__map=str(tmp_path / "none.map")), transport)
+    with pytest.raises(MapFormatError, match=r"none\.map"):
+        node.configure()
+    said = []
+    transport.watchers[interface.DIAGNOSTICS] = said.append
+    node.on_diagnostics_timer()
+    assert said[0].status[0].message == "the node is unconfigured: it localizes when activated"
+
+
+def test_a_node_without_a_map_is_inactive_when_configured(transport, configured):
+    node = RelocalizerNode(configured(), transport)
+    node.configure()
+    said = []
+    transport.watchers[interface.DIAGNOSTICS] = said.append
+    node.on_diagnostics_timer()
+    assert said[0].status[0].message == "the node is inactive: it localizes when activated"
+
+
+def test_the_points_of_the_map_wait_for_activation(transport, node_parameters, room_map, configured):
+    node = RelocalizerNode(configured(node__map=str(room_map), extractor__name="sift"), transport)
+    points = []
+    transport.watchers[interface.MAP_POINTS] = points.append
+    transport.is_active = False
+    node.configure()
+    node.on_diagnostics_timer()
+    assert points == []
+    transport.is_active = True
+    node.activate()
+    for _ in range(3):
+        node.on_diagnostics_timer()
+    assert len(points) == 1
+    node.cleanup()
+
+
+def test_pictures_are_not_drawn_for_nobody(rig):
+    rig.localize()
+    assert interface.POSE in rig.transport.published
+    assert not {interface.DEBUG_IMAGE, interface.MATCHES} & set(rig.transport.published)
+
+
+def test_a_stamp_out_of_range_is_refused(rig):
+    rig.localize()
+    message = rig.image(0, rig.stamp(9))
+    message.header.stamp.sec = -5
+    status = rig.step(0, rig.stamp(9), message=message)
+    assert status.outcome == "BAD_INPUT"
+    assert "stamp" in status.reason
+    assert stamp_from_message(status.header.stamp) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda message: setattr(message.header.stamp, "sec", -1), "stamp is -1"),
+        (lambda message: message.pose.covariance.__setitem__(0, -1.0), "negative"),
+        (lambda message: message.pose.covariance.__setitem__(0, float("nan")), "not finite"),
+        (lambda message: setattr(message.pose.pose.orientation, "w", 9.0), "quaternion"),
+        (lambda message: setattr(message.header, "frame_id", "odom"), "in frame 'odom', the map is 'map'"),
+    ],
+)
+def test_a_hint_that_cannot_be_used_is_ignored_with_a_line(rig, change, words, caplog):
+    sent = []
+    rig.send = lambda topic, message: sent.append(message)
+    rig.send_initial_pose(0, rig.stamp(0))
+    change(sent[0])
+    with caplog.at_level(logging.WARNING, "hfnet_ros"):
+        rig.node.on_initial_pose(sent[0])
+    assert "initialpose ignored" in caplog.text
+    assert words in caplog.text
+
+
+def test_a_hint_to_an_inactive_node_is_ignored_with_a_line(rig, caplog):
+    rig.deactivate()
+    with caplog.at_level(logging.WARNING, "hfnet_ros"):
+        rig.send_initial_pose(0, rig.stamp(0))
+    assert "initialpose ignored" in caplog.text
+
+
+def test_parameters_are_taken_while_active(rig):
+    rig.localize()
+    config = rig.node.config
+    narrow = dataclasses.replace(config.node, diagonal_covariance=True)
+    rig.node.set_config(dataclasses.replace(config, node=narrow))
+    assert rig.step().verdict == "ACCEPTED"  # the position was kept
+    assert sum(value != 0.0 for value in rig.poses[-1].pose.covariance) == 6
+
+
+def test_parameters_that_cannot_be_used_change_nothing(rig):
+    config = rig.node.config
+    frames = dataclasses.replace(config.frames, base_from_camera="somewhere")
+    with pytest.raises(ConfigError):
+        rig.node.set_config(dataclasses.replace(config, frames=frames))
+    assert rig.node.config is config
+
+
+def test_the_map_is_let_go_when_cleaned_up(rig, apartment):
+    import gc
+    import weakref
+
+    rig.wait_for(lambda: rig.received[interface.MAP_POINTS], "the map's points")
+    rig.localize()
+    served = weakref.ref(rig.node._served)
+    rig.deactivate()
+    rig.node.cleanup()
+    gc.collect()
+    assert served() is None

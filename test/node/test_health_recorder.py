@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from hfnet_ros.config import Config
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.localization.live import Answer, ImageCounters
+from hfnet_ros.localization.relocalizer import Tracking
+from hfnet_ros.node import health_recorder
+from hfnet_ros.node.health_recorder import HealthRecorder
+from hfnet_ros.types import (
+    Evidence,
+    GateDecision,
+    Localization,
+    Outcome,
+    PoseEstimate,
+    Relocalization,
+    TrackingState,
+    Verdict,
+)
+
+LOST = Tracking(TrackingState.LOST, None)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets: clock[0] = seconds."""
+    now = [100.0]
+    monkeypatch.setattr(health_recorder.time, "monotonic", lambda: now[0])
+    return now
+
+
+def answer(verdict=None, error="", total_s=0.1, counters=(1, 0, 1)):
+    relocalization = None
+    if not error:
+        outcome = Outcome.LOCALIZED if verdict else Outcome.NO_CONSENSUS
+        pose = PoseEstimate(Rigid3.identity(), np.eye(6), np.ones(9, np.bool_), 1.0) if verdict else None
+        localization = Localization(1, outcome, pose, None, Evidence(reason="too dark"), {})
+        decision = GateDecision(verdict, "because") if verdict else None
+        relocalization = Relocalization(localization, decision, None, None, TrackingState.LOST, None)
+    return Answer(1, relocalization, error, "", 0.0, 0.0, 0.0, total_s, ImageCounters(*counters), None)
+
+
+def images(recorder):
+    return recorder.image_health(Config(), "/image", "", "")
+
+
+def localization(recorder):
+    return recorder.localization_health(Config(), LOST)
+
+
+def test_before_the_first_image_nothing_is_known(clock):
+    recorder = HealthRecorder()
+    assert images(recorder).age_s is None
+    assert images(recorder).rate_hz is None
+    assert images(recorder).superseded_share is None
+    assert localization(recorder).latency_p50_s is None
+    assert localization(recorder).outcome == ""
+
+
+def test_rate_and_age_of_images(clock):
+    recorder = HealthRecorder()
+    for _ in range(5):
+        clock[0] += 0.25
+        recorder.note_image("cam")
+    clock[0] += 3.0
+    health = images(recorder)
+    assert health.rate_hz == pytest.approx(4.0)
+    assert health.age_s == pytest.approx(3.0)
+    assert health.num_received == 5
+    assert recorder.camera_frame == "cam"
+
+
+def test_share_of_superseded_images_in_the_last_minute(clock):
+    recorder = HealthRecorder()
+    recorder.note_answer(answer(counters=(1, 0, 1)))
+    clock[0] += 100.0  # what was before no longer counts
+    recorder.note_answer(answer(counters=(1000, 900, 2)))
+    recorder.note_answer(answer(counters=(1004, 903, 3)))
+    assert images(recorder).superseded_share == pytest.approx(0.75)
+
+
+def test_latency_of_the_last_minute(clock):
+    recorder = HealthRecorder()
+    recorder.note_answer(answer(total_s=9.0))
+    clock[0] += 61.0
+    for total_s in (0.1, 0.2, 0.3):
+        recorder.note_answer(answer(total_s=total_s))
+    assert localization(recorder).latency_p50_s == pytest.approx(0.2)
+    clock[0] += 61.0
+    assert localization(recorder).latency_p50_s is None
+
+
+def test_fixes_not_accepted_in_a_row(clock):
+    recorder = HealthRecorder()
+    for verdict in (Verdict.AWAITING_AGREEMENT, Verdict.REJECTED_INNOVATION, None):
+        recorder.note_answer(answer(verdict))
+    health = localization(recorder)
+    assert health.rejected_in_a_row == 2  # an image without a fix is none that was not accepted
+    assert (health.outcome, health.verdict, health.reason) == ("NO_CONSENSUS", "", "too dark")
+    recorder.note_answer(answer(Verdict.ACCEPTED))
+    assert localization(recorder).rejected_in_a_row == 0
+    assert localization(recorder).reason == "because"
+
+
+def test_a_refused_image_is_counted_and_named_until_the_next(clock):
+    recorder = HealthRecorder()
+    recorder.note_answer(answer(Verdict.ACCEPTED))
+    recorder.note_answer(answer(error="it is broken"))
+    assert (images(recorder).num_refused, images(recorder).last_error) == (1, "it is broken")
+    assert localization(recorder).verdict == "ACCEPTED"
+    recorder.note_answer(answer(Verdict.ACCEPTED))
+    assert (images(recorder).num_refused, images(recorder).last_error) == (1, "")
+
+
+def test_activation_forgets(clock):
+    recorder = HealthRecorder()
+    recorder.note_image("cam")
+    recorder.note_answer(answer(Verdict.ACCEPTED))
+    recorder.clear()
+    assert images(recorder).num_received == 0
+    assert localization(recorder).outcome == ""
+    assert recorder.camera_frame == ""
