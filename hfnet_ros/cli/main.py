@@ -26,10 +26,12 @@ def build_parser() -> argparse.ArgumentParser:
         dds,
         demo,
         engine,
+        evaluate,
         localize,
         maps,
         parameters,
         play,
+        replay,
         run,
     )
 
@@ -40,7 +42,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hfnet-ros {hfnet_ros.__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in (maps, localize, compare, calibrate, run, play, dds, bags, engine, demo, parameters):
+    for module in (
+        maps,
+        localize,
+        evaluate,
+        compare,
+        calibrate,
+        replay,
+        run,
+        play,
+        dds,
+        bags,
+        engine,
+        demo,
+        parameters,
+    ):
         module.add_verbs(verbs)
     return parser
 
