@@ -1,54 +1,113 @@
-"""Verb `engine`: networks as files."""
+"""Verb `engine`: networks as files, and as engines of this machine."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import statistics
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hfnet_ros.cli.options import add_config_options, new_verb, read_config
-from hfnet_ros.config import Config
-from hfnet_ros.errors import ConfigError
+from hfnet_ros.config import Config, InferenceConfig
+from hfnet_ros.errors import ConfigError, EngineError
 from hfnet_ros.inference.engine import NetworkModel
 
+if TYPE_CHECKING:
+    from hfnet_ros.inference.plan_cache import CachedPlan
+
 _EXPORT = "hfnet-ros engine export --size 640x480 --out xfeat-640x480.onnx"
+_BUILD = "hfnet-ros engine build --size 640x480"
 _BENCH = "hfnet-ros engine bench --size 640x480"
+_INSPECT = "hfnet-ros engine inspect"
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add `engine export` and `engine bench`."""
-    engine = verbs.add_parser("engine", help="export or time networks").add_subparsers(
+    """Add `engine export`, `build`, `bench` and `inspect`."""
+    engine = verbs.add_parser("engine", help="export, build, time or look at networks").add_subparsers(
         dest="engine_verb", required=True, metavar="VERB"
     )
     export = new_verb(engine, "export", "write the network as ONNX for one image size", _EXPORT, _export)
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="ONNX file to write")
+    export.add_argument("--half", action="store_true", help="write convolutions in float16")
+    build = new_verb(
+        engine, "build", "build a TensorRT engine for this machine, which takes minutes", _BUILD, _build
+    )
+    build.add_argument("--force", action="store_true", help="build even if there is one")
     bench = new_verb(engine, "bench", "time the network on this machine", _BENCH, _bench)
     bench.add_argument("--runs", type=int, default=50, metavar="N", help="timed runs (default: 50)")
-    for parser in (export, bench):
-        parser.add_argument("--size", required=True, metavar="WxH", help="image size, e.g. 640x480")
-        add_config_options(parser, extractor=False)
+    inspect = new_verb(engine, "inspect", "show the TensorRT engines built here", _INSPECT, _inspect)
+    inspect.add_argument(
+        "--layers", action="store_true", help="print the layers of one, JSON (needs its GPU)"
+    )
+    inspect.add_argument("--log", action="store_true", help="print what the builder said of one")
+    for parser in (export, build, bench, inspect):
+        wanted = parser is not inspect
+        parser.add_argument("--size", required=wanted, metavar="WxH", help="image size, e.g. 640x480")
+        parser.add_argument("--onnx", type=Path, metavar="FILE", help="another network than the extractor's")
+        add_config_options(parser, extractor=parser is build)
+    for parser in (build, bench, inspect):
+        parser.add_argument("--precision", metavar="NAME", help="of a TensorRT engine (default: fp16)")
+    bench.add_argument("--backend", metavar="NAME", help="auto, tensorrt, onnxruntime-cuda or onnxruntime")
 
 
 def _export(options: argparse.Namespace) -> int:
     from hfnet_ros.files.atomic import atomic_file
+    from hfnet_ros.inference.half_precision import with_half_convolutions
 
-    model = _network(options.size, read_config(options))
+    model = _network(options, _config(options))
+    if options.half:
+        model = with_half_convolutions(model)
     with atomic_file(options.out) as temporary:
         temporary.write_bytes(model.onnx)
     print(f"{options.out}: {model.name}, {len(model.onnx)} bytes, SHA-256 {model.digest}")
     return 0
 
 
+def _build(options: argparse.Namespace) -> int:
+    from hfnet_ros.inference.backend import build_cached_plan
+    from hfnet_ros.inference.plan_cache import PlanCache
+
+    config = _config(options, backend="tensorrt", build_engines=True)
+    began = time.perf_counter()
+    if options.onnx is None and config.extractor.name != "xfeat":
+        _build_by_extractor(options, config)
+        print(f"{config.extractor.name}: ready after {time.perf_counter() - began:.1f} s")
+        return 0
+    model = _network(options, config)
+    plan = build_cached_plan(
+        model, config.inference, reason="asked for", progress=_show, replace=options.force
+    )
+    _show("")
+    folder = PlanCache(config.inference.engine_cache).folder
+    print(f"{model.name}: {len(plan)} bytes in {folder}, ready after {time.perf_counter() - began:.1f} s")
+    return 0
+
+
+def _build_by_extractor(options: argparse.Namespace, config: Config) -> None:
+    """Let the extractor load what it will load on the robot, by describing a black image."""
+    from hfnet_ros.features.extractor import create_extractor
+
+    if options.force:
+        raise ConfigError("--force is for XFeat and --onnx; delete the engine that 'engine inspect' shows")
+    width, height = _size(options.size)
+    extractor = create_extractor(config)
+    try:
+        extractor.extract(np.zeros((height, width), np.uint8))
+    finally:
+        extractor.close()
+
+
 def _bench(options: argparse.Namespace) -> int:
     from hfnet_ros.inference.backend import create_engine
 
-    config = read_config(options)
-    engine = create_engine(_network(options.size, config), config.inference)
+    config = _config(options, **({"backend": options.backend} if options.backend else {}))
+    engine = create_engine(_network(options, config), config.inference, _show)
     image = {name: np.zeros(spec.shape, spec.dtype) for name, spec in engine.inputs.items()}
     seconds = []
     for _ in range(max(options.runs, 1) + 5):
@@ -64,14 +123,104 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _network(size: str, config: Config) -> NetworkModel:
+def _inspect(options: argparse.Namespace) -> int:
+    from hfnet_ros.inference.plan_cache import PlanCache
+
+    config = _config(options, backend="tensorrt", build_engines=False)
+    cache = PlanCache(config.inference.engine_cache)
+    cache.check_folder()
+    plans = cache.plans()
+    if options.layers:
+        _print_layers(options, config)
+    elif options.log:
+        model = _network(options, config)
+        found = _plans_of(plans, model, config)
+        print(*cache.record(found[-1].key)["log"], sep="\n")
+    else:
+        print(f"{cache.folder}: {len(plans)} engines")
+        for plan in plans:
+            print(
+                f"{plan.path.name}: {plan.key.network}, {plan.num_bytes} bytes, built in {plan.seconds:.1f} s"
+            )
+            print(f"  TensorRT {plan.key.tensorrt}, {plan.key.gpu}, {plan.key.machine}, {plan.key.options}")
+    return 0
+
+
+def _plans_of(plans: list[CachedPlan], model: NetworkModel, config: Config) -> list[CachedPlan]:
+    precision = f"precision={config.inference.precision} "
+    found = [
+        plan
+        for plan in plans
+        if plan.key.onnx_sha256 == model.digest and plan.key.options.startswith(precision)
+    ]
+    if not found:
+        raise EngineError(
+            f"no engine of network '{model.name}' was built here; hfnet-ros engine build does it"
+        )
+    return found
+
+
+def _print_layers(options: argparse.Namespace, config: Config) -> None:
+    from hfnet_ros.inference.backend import create_engine
+
+    engine = create_engine(_network(options, config), config.inference)
+    try:
+        print(getattr(engine, "describe", lambda: "")())
+    finally:
+        engine.close()
+
+
+def _config(options: argparse.Namespace, **inference: Any) -> Config:
+    """Return the parameters, with those of `inference` that the verb or its options set."""
+    config = read_config(options)
+    if getattr(options, "precision", None):
+        inference["precision"] = options.precision
+    values = {"inference": {**dataclasses.asdict(config.inference), **inference}}
+    checked: InferenceConfig = Config.from_dict(values).inference
+    return dataclasses.replace(config, inference=checked)
+
+
+def _network(options: argparse.Namespace, config: Config) -> NetworkModel:
+    if options.size is None:
+        raise ConfigError("--size is missing, expected WIDTHxHEIGHT of the images, e.g. --size 640x480")
+    if options.onnx is not None:
+        return _network_of_file(options.onnx, _size(options.size), config)
     from hfnet_ros.features.preprocess import network_size
     from hfnet_ros.features.weights import find_weights
     from hfnet_ros.features.xfeat_network import SIZE_MULTIPLE, build_xfeat, load_xfeat_weights
 
-    found = re.fullmatch(r"(\d+)x(\d+)", size)
-    size_wh = network_size((int(found[1]), int(found[2])), SIZE_MULTIPLE) if found else (0, 0)
+    size_wh = network_size(_size(options.size), SIZE_MULTIPLE)
     if min(size_wh) == 0:
-        raise ConfigError(f"--size is '{size}', expected WIDTHxHEIGHT of at least 32x32, e.g. 640x480")
+        raise ConfigError(
+            f"--size is '{options.size}', expected WIDTHxHEIGHT of at least 32x32, e.g. 640x480"
+        )
     weights = load_xfeat_weights(find_weights("xfeat.pt", config.extractor.weights))
     return build_xfeat(weights, size_wh)
+
+
+def _network_of_file(path: Path, size_wh: tuple[int, int], config: Config) -> NetworkModel:
+    from hfnet_ros.features.onnx_network import OnnxNetwork
+
+    network = OnnxNetwork(path, config.inference)
+    width, height = size_wh
+    is_channels_last = len(network.input_shape) == 4 and network.input_shape[3] in (1, 3)
+    wanted = (1, height, width, 1) if is_channels_last else (1, 1, height, width)
+    if len(network.input_shape) != 4:
+        raise ConfigError(
+            f"{path}: input has {len(network.input_shape)} dimensions, expected an image with 4"
+        )
+    fixed = zip(network.input_shape, wanted, strict=True)
+    return network.model(tuple(length if own is None else own for own, length in fixed))
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if found is None or min(int(found[1]), int(found[2])) == 0:
+        raise ConfigError(f"--size is '{text}', expected WIDTHxHEIGHT of at least 32x32, e.g. 640x480")
+    return int(found[1]), int(found[2])
+
+
+def _show(text: str) -> None:
+    """Show progress in one line of a terminal, nothing in a pipe."""
+    if sys.stderr.isatty():
+        print(f"\r{text[:78]:<78}\r", end="", file=sys.stderr, flush=True)

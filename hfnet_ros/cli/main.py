@@ -25,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         compare,
         dds,
         demo,
+        doctor,
         engine,
         evaluate,
         localize,
@@ -54,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
         dds,
         bags,
         engine,
+        doctor,
         demo,
         parameters,
     ):

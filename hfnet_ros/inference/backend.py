@@ -3,27 +3,166 @@
 from __future__ import annotations
 
 import logging
+import platform
+from typing import Any
 
 from hfnet_ros.config import InferenceConfig
-from hfnet_ros.errors import ConfigError
-from hfnet_ros.inference.engine import Engine, NetworkModel
+from hfnet_ros.errors import ConfigError, EngineError
+from hfnet_ros.inference.cuda_memory import INSTALL, find_cuda_library
+from hfnet_ros.inference.driver import DriverReport, probe_driver
+from hfnet_ros.inference.engine import Engine, EngineProgress, NetworkModel
+from hfnet_ros.inference.plan_cache import PlanCache, PlanKey
+from hfnet_ros.inference.probe import BACKENDS, probe_backend
+from hfnet_ros.inference.tensorrt_library import import_tensorrt
 
 _logger = logging.getLogger(__name__)
 
 
-def create_engine(model: NetworkModel, config: InferenceConfig) -> Engine:
+def create_engine(
+    model: NetworkModel, config: InferenceConfig, progress: EngineProgress | None = None
+) -> Engine:
     """Load `model` with the configured backend, in the thread that will run it.
 
-    Raises:
-        ConfigError: the backend is not available in this version.
-        EngineError: the backend refuses the model.
-    """
-    if config.backend in ("auto", "onnxruntime"):
-        from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
+    `auto` takes the fastest backend that works here and logs one line: which, and why no faster one.
 
-        engine = OnnxRuntimeEngine(model, config)
-        _logger.info("network %s runs on %s, %d threads", model.name, engine.backend, config.num_threads)
-        return engine
-    raise ConfigError(
-        f"inference.backend is '{config.backend}', which this version does not have; use 'onnxruntime'"
+    Args:
+        model: with static shapes.
+        config: which backend, and how it runs.
+        progress: told what is going on meanwhile, with an empty text at the end.
+
+    Raises:
+        ConfigError: there is no such backend.
+        EngineError: the backend is not available, or refuses the model.
+    """
+    if config.backend not in ("auto", *BACKENDS):
+        raise ConfigError(
+            f"inference.backend is '{config.backend}', expected one of auto, {', '.join(BACKENDS)}; "
+            "use 'onnxruntime'"
+        )
+    try:
+        if config.backend == "auto":
+            return _fastest(model, config, progress)
+        engine = _open(config.backend, model, config, progress)
+    finally:
+        if progress is not None:
+            progress("")
+    _logger.info("network %s runs on %s", model.name, _described(engine, config))
+    return engine
+
+
+def _fastest(model: NetworkModel, config: InferenceConfig, progress: EngineProgress | None) -> Engine:
+    driver = probe_driver()
+    reasons: list[str] = []
+    for name in BACKENDS:
+        reason = probe_backend(name, driver).reason
+        is_last = name == BACKENDS[-1]
+        if not reason or is_last:
+            try:
+                engine = _open(name, model, config, progress)
+            except EngineError as error:
+                if is_last:
+                    raise
+                reason = str(error)
+                # Here something is installed that should have worked.
+                _logger.warning("network %s does not run on %s: %s", model.name, name, reason)
+            else:
+                because = f"; {'; '.join(reasons)}" if reasons else ""
+                _logger.info("network %s runs on %s%s", model.name, _described(engine, config), because)
+                return engine
+        reasons.append(f"not on {name}: {reason}")
+    raise AssertionError("the last backend returns or raises")
+
+
+def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: EngineProgress | None) -> Engine:
+    if name == "tensorrt":
+        return _open_tensorrt(model, config, progress)
+    from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(model, config, cuda=name == "onnxruntime-cuda")
+
+
+def _open_tensorrt(model: NetworkModel, config: InferenceConfig, progress: EngineProgress | None) -> Engine:
+    from hfnet_ros.inference.tensorrt_engine import PlanRefusedError, TensorrtEngine
+
+    driver = probe_driver()
+    trt = import_tensorrt(driver)
+    if not find_cuda_library():
+        raise EngineError(f"TensorRT needs pycuda or cuda-bindings, found neither in this Python; {INSTALL}")
+
+    def load(plan: bytes) -> Engine:
+        return TensorrtEngine(model.name, plan, cuda_graph=config.cuda_graph, dla_core=config.dla_core)
+
+    cache, key = PlanCache(config.engine_cache), plan_key(model, config, trt, driver)
+    plan, reason = cache.load(key)
+    if plan is not None:
+        try:
+            return load(plan)
+        except PlanRefusedError as error:
+            reason = str(error)
+    return load(build_cached_plan(model, config, reason=reason, progress=progress, replace=plan is not None))
+
+
+def plan_key(model: NetworkModel, config: InferenceConfig, trt: Any, driver: DriverReport) -> PlanKey:
+    """Return everything that a plan of this network on this machine depends on."""
+    gpu = driver.gpus[0]
+    return PlanKey(
+        network=model.name,
+        onnx_sha256=model.digest,
+        tensorrt=str(trt.__version__),
+        gpu=f"{gpu.name} {gpu.capability[0]}.{gpu.capability[1]}",
+        machine=f"{platform.system()}-{platform.machine()}",
+        options=f"precision={config.precision} workspace_mib={config.workspace_mib} dla_core={config.dla_core}",
     )
+
+
+def build_cached_plan(
+    model: NetworkModel,
+    config: InferenceConfig,
+    *,
+    reason: str = "",
+    progress: EngineProgress | None = None,
+    replace: bool = False,
+) -> bytes:
+    """Build a plan and keep it; where another process is doing so, wait for that one.
+
+    Args:
+        model: with static shapes.
+        config: how to build, and where plans are kept.
+        reason: why none is there, for messages.
+        progress: told how far it is.
+        replace: build even if there is one.
+
+    Raises:
+        EngineError: it cannot be built or kept, or `inference.build_engines` forbids it.
+    """
+    from hfnet_ros.inference.build import build_plan, has_builder
+
+    driver = probe_driver()
+    trt = import_tensorrt(driver)
+    if not config.build_engines:
+        raise EngineError(
+            f"no TensorRT plan of network '{model.name}' ({reason}), and inference.build_engines forbids "
+            "building; run hfnet-ros engine build"
+        )
+    if not has_builder(trt):
+        raise EngineError(
+            f"no TensorRT plan of network '{model.name}' ({reason}), and this TensorRT cannot build"
+        )
+    cache, key = PlanCache(config.engine_cache), plan_key(model, config, trt, driver)
+    if progress is not None:
+        progress(f"building {model.name} for {key.gpu}")
+    with cache.building(key):
+        if not replace:
+            plan, _ = cache.load(key)
+            if plan is not None:
+                return plan
+        _logger.info("building a TensorRT plan of %s: %s", model.name, reason or "asked for")
+        built = build_plan(model, config, timing_cache=cache.load_timing(key), progress=progress)
+        cache.store(key, built.plan, seconds=built.seconds, log=built.log)
+        cache.store_timing(key, built.timing_cache)
+    return built.plan
+
+
+def _described(engine: Engine, config: InferenceConfig) -> str:
+    on_cpu = engine.backend == "onnxruntime-cpu"
+    return f"{engine.backend}, {config.num_threads} threads" if on_cpu else engine.backend

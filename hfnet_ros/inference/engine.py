@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -11,7 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.errors import EngineError
+
 Tensor = NDArray[Any]
+
+# Told in a few words what is going on while an engine is made ready, which takes minutes where a
+# plan must be built; an empty text means it is ready. Called from any thread.
+EngineProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -81,3 +87,20 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the network and its buffers; calling it again does nothing."""
         ...
+
+
+def checked_input(inputs: Mapping[str, Tensor], spec: TensorSpec, network: str) -> Tensor:
+    """Return one input as a contiguous array, if it is what the network announced.
+
+    Raises:
+        EngineError: it is missing, or of another shape or type.
+    """
+    if spec.name not in inputs:
+        raise EngineError(f"network '{network}': input '{spec.name}' is missing, got {sorted(inputs)}")
+    array = np.ascontiguousarray(inputs[spec.name])
+    if array.shape != spec.shape or array.dtype != spec.dtype:
+        raise EngineError(
+            f"network '{network}': input '{spec.name}' is {array.dtype}{list(array.shape)}, "
+            f"expected {spec.dtype}{list(spec.shape)}"
+        )
+    return array

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the backend of every machine without an NVIDIA GPU."""
+"""ONNX Runtime: on the CPU of every machine, and on an NVIDIA GPU where its CUDA provider is installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import EngineError
-from hfnet_ros.inference.engine import NetworkModel, Tensor, TensorSpec
+from hfnet_ros.inference.engine import NetworkModel, Tensor, TensorSpec, checked_input
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
 
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
@@ -21,17 +23,22 @@ _NUMPY_TYPES = {
 
 
 class OnnxRuntimeEngine:
-    """Run an ONNX model with static shapes through ONNX Runtime's CPU provider.
+    """Run an ONNX model with static shapes through ONNX Runtime.
 
     Outputs are bound to arrays allocated once, so a running localizer does not allocate
     network buffers per image.
     """
 
-    def __init__(self, model: NetworkModel, config: InferenceConfig) -> None:
+    def __init__(self, model: NetworkModel, config: InferenceConfig, *, cuda: bool = False) -> None:
         """Load the model.
 
+        Args:
+            model: with static shapes.
+            config: threads and spinning.
+            cuda: run on the GPU; inputs and outputs stay in the CPU's memory.
+
         Raises:
-            EngineError: ONNX Runtime refuses the model, or a shape is not static.
+            EngineError: ONNX Runtime refuses the model or the GPU, or a shape is not static.
         """
         import onnxruntime
 
@@ -42,13 +49,19 @@ class OnnxRuntimeEngine:
         # Spinning threads burn the cores that the rest of a robot's software needs.
         spinning = "1" if config.allow_spinning else "0"
         options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+        providers = [*([CUDA_PROVIDER] if cuda else []), "CPUExecutionProvider"]
         try:
-            self._session = onnxruntime.InferenceSession(
-                model.onnx, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = onnxruntime.InferenceSession(model.onnx, options, providers=providers)
         except Exception as error:  # the runtime's exception classes are not exported
             raise EngineError(f"ONNX Runtime cannot load network '{model.name}': {error}") from error
+        # A provider whose libraries do not load is left out with nothing but a line in the log.
+        if cuda and self._session.get_providers()[0] != CUDA_PROVIDER:
+            raise EngineError(
+                f"ONNX Runtime cannot use the GPU for network '{model.name}': its CUDA provider does not load; "
+                "install the CUDA and cuDNN versions that onnxruntime-gpu asks for"
+            )
         self._name = model.name
+        self._backend = "onnxruntime-cuda" if cuda else "onnxruntime-cpu"
         self._inputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_inputs()}
         self._outputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_outputs()}
         self._binding = self._session.io_binding()
@@ -59,7 +72,7 @@ class OnnxRuntimeEngine:
     @property
     def backend(self) -> str:
         """Name of the backend and its device."""
-        return "onnxruntime-cpu"
+        return self._backend
 
     @property
     def inputs(self) -> Mapping[str, TensorSpec]:
@@ -77,7 +90,7 @@ class OnnxRuntimeEngine:
             raise EngineError(f"network '{self._name}' was closed before this call")
         held = []
         for name, spec in self._inputs.items():
-            array = _checked_input(inputs, spec, self._name)
+            array = checked_input(inputs, spec, self._name)
             held.append(array)
             self._binding.bind_input(name, "cpu", 0, spec.dtype.type, spec.shape, array.ctypes.data)
         try:
@@ -101,15 +114,3 @@ def _spec(arg: Any, network: str) -> TensorSpec:
     if arg.type not in _NUMPY_TYPES:
         raise EngineError(f"network '{network}': tensor '{arg.name}' has unsupported type {arg.type}")
     return TensorSpec(arg.name, tuple(arg.shape), np.dtype(_NUMPY_TYPES[arg.type]))
-
-
-def _checked_input(inputs: Mapping[str, Tensor], spec: TensorSpec, network: str) -> Tensor:
-    if spec.name not in inputs:
-        raise EngineError(f"network '{network}': input '{spec.name}' is missing, got {sorted(inputs)}")
-    array = np.ascontiguousarray(inputs[spec.name])
-    if array.shape != spec.shape or array.dtype != spec.dtype:
-        raise EngineError(
-            f"network '{network}': input '{spec.name}' is {array.dtype}{list(array.shape)}, "
-            f"expected {spec.dtype}{list(spec.shape)}"
-        )
-    return array

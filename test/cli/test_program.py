@@ -39,6 +39,8 @@ def test_the_verbs_of_the_contract_are_there():
     expected |= {
         ("localize",),
         ("evaluate",),
+        ("replay",),
+        ("calibrate",),
         ("demo",),
         ("params",),
         ("engine", "export"),

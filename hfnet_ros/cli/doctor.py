@@ -1,0 +1,229 @@
+"""Verb `doctor`: everything this program finds on this machine, with a remedy for each lack."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hfnet_ros
+from hfnet_ros.cli.options import add_config_options, new_verb, read_config
+from hfnet_ros.config import Config
+from hfnet_ros.errors import EngineError, HfnetRosError
+from hfnet_ros.inference.driver import DriverReport, probe_driver
+
+_EXAMPLE = "hfnet-ros doctor   # exit 0: images can be localized here; 1: they cannot"
+_OK, _OPTIONAL, _BROKEN = "ok", "--", "!!"
+_LIBRARIES = ("numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime", "poselib")
+_MODULES = {"opencv-python-headless": "cv2"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the picture.
+
+    Attributes:
+        mark: `ok`, `--` (missing, but not needed to localize) or `!!` (localizing is not possible).
+        remedy: what to do; empty where all is well.
+    """
+
+    mark: str
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add `doctor`."""
+    parser = new_verb(
+        verbs, "doctor", "show what works on this machine and what to do about the rest", _EXAMPLE, _run
+    )
+    add_config_options(parser, extractor=True)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Print every finding; 0 if the configured extractor and backend work, 1 if not."""
+    config = read_config(options)
+    worst = 0
+    for finding in examine(config):
+        print(f"{finding.mark}  {finding.subject:<22} {finding.text}")
+        if finding.remedy:
+            print(f"    {'':<22} -> {finding.remedy}")
+        worst = max(worst, int(finding.mark == _BROKEN))
+    return worst
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Yield what there is to say of this machine, from the program outward."""
+    driver = probe_driver()
+    yield from _of_program()
+    yield from _of_cpu(config)
+    yield from _of_gpu(driver)
+    yield from _of_backends(config, driver)
+    yield from _of_engine_cache(config)
+    yield from _of_weights(config)
+    yield from _of_ros()
+    yield from _of_dds()
+
+
+def _of_program() -> Iterator[Finding]:
+    text = f"{hfnet_ros.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Finding(_OK, "hfnet_ros", f"{text} ({sys.prefix})")
+    for name in _LIBRARIES:
+        module = _MODULES.get(name, name)
+        if importlib.util.find_spec(module) is None:
+            yield Finding(_BROKEN, name, "not installed", f"pip install {name}")
+        else:
+            yield Finding(_OK, name, _version(name) or "version unknown (not installed by pip)")
+    if importlib.util.find_spec("pycolmap") is None:
+        remedy = "pip install pycolmap, or make maps on another machine: localizing does not need it"
+        yield Finding(_OPTIONAL, "pycolmap", "not installed: no maps can be made here", remedy)
+    else:
+        yield Finding(_OK, "pycolmap", _version("pycolmap"))
+
+
+def _of_cpu(config: Config) -> Iterator[Finding]:
+    available = len(os.sched_getaffinity(0))
+    threads = config.inference.num_threads
+    text = f"{available} of {os.cpu_count()} cores usable, inference.num_threads is {threads}"
+    remedy = f"set inference.num_threads to {available} or less" if threads > available else ""
+    yield Finding(_OPTIONAL if remedy else _OK, "CPU", text, remedy)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield Finding(_OK, "memory", f"{memory / 2**30:.1f} GiB")
+
+
+def _of_gpu(driver: DriverReport) -> Iterator[Finding]:
+    release = Path("/etc/nv_tegra_release")
+    if release.is_file():
+        yield Finding(_OK, "Jetson", release.read_text(errors="replace").splitlines()[0].lstrip("# "))
+    if driver.reason:
+        yield Finding(_OPTIONAL, "NVIDIA driver", driver.reason, driver.remedy)
+        return
+    version = ".".join(map(str, driver.cuda_version or ()))
+    yield Finding(_OK, "NVIDIA driver", f"runs CUDA up to {version}")
+    for gpu in driver.gpus:
+        kind = "shared with the CPU" if gpu.integrated else "own memory"
+        capability = ".".join(map(str, gpu.capability))
+        text = f"{gpu.name}, compute capability {capability}, {gpu.memory_bytes / 2**30:.1f} GiB {kind}"
+        yield Finding(_OK, f"GPU {gpu.index}", text)
+
+
+def _of_backends(config: Config, driver: DriverReport) -> Iterator[Finding]:
+    from hfnet_ros.inference.cuda_memory import INSTALL, find_cuda_library
+    from hfnet_ros.inference.probe import BACKENDS, probe_backend
+
+    library = find_cuda_library()
+    yield Finding(
+        _OK if library else _OPTIONAL,
+        "CUDA for Python",
+        f"{library} {_version(library)}" if library else "neither pycuda nor cuda-bindings",
+        "" if library else f"for TensorRT: {INSTALL}",
+    )
+    reports = [probe_backend(name, driver) for name in BACKENDS]
+    asked = config.inference.backend
+    for report in reports:
+        needed = report.name == asked or (asked == "auto" and report.name == BACKENDS[-1])
+        if report.reason:
+            mark = _BROKEN if needed else _OPTIONAL
+            # What the driver lacks has been told once.
+            remedy = "" if report.reason == driver.reason and mark == _OPTIONAL else report.remedy
+            yield Finding(mark, report.name, f"{report.version} {report.reason}".strip(), remedy)
+        else:
+            yield Finding(_OK, report.name, report.version)
+    usable = [report.name for report in reports if not report.reason]
+    chosen = usable[0] if asked == "auto" and usable else asked
+    yield Finding(_OK, "inference.backend", f"{asked}: takes {chosen}" if asked == "auto" else asked)
+
+
+def _of_engine_cache(config: Config) -> Iterator[Finding]:
+    from hfnet_ros.inference.plan_cache import PlanCache
+    from hfnet_ros.inference.tensorrt_library import installed_version
+
+    cache = PlanCache(config.inference.engine_cache)
+    try:
+        cache.check_folder()
+    except EngineError as error:
+        mark = _BROKEN if config.inference.backend == "tensorrt" else _OPTIONAL
+        yield Finding(mark, "engine cache", str(error))
+        return
+    plans = cache.plans()
+    size = sum(plan.num_bytes for plan in plans)
+    yield Finding(_OK, "engine cache", f"{cache.folder}: {len(plans)} engines, {size / 2**20:.1f} MiB")
+    version = installed_version()
+    stale = [plan for plan in plans if version and plan.key.tensorrt != version]
+    if stale:
+        yield Finding(
+            _OPTIONAL,
+            "engine cache",
+            f"{len(stale)} engines are of another TensorRT than {version}",
+            f"delete {stale[0].path}{' and others (engine inspect)' if len(stale) > 1 else ''}",
+        )
+
+
+def _of_weights(config: Config) -> Iterator[Finding]:
+    from hfnet_ros.features.extractor import create_extractor
+
+    name = config.extractor.name
+    try:
+        extractor = create_extractor(config)
+    except HfnetRosError as error:
+        yield Finding(_BROKEN, f"extractor {name}", str(error), "hfnet-ros weights list")
+        return
+    yield Finding(_OK, f"extractor {name}", extractor.extractor_id)
+    extractor.close()
+
+
+def _of_ros() -> Iterator[Finding]:
+    distribution = os.environ.get("ROS_DISTRO", "")
+    if not distribution:
+        text, remedy = (
+            "no ROS 2 in this shell",
+            "source /opt/ros/<distribution>/setup.bash, or use hfnet-ros run",
+        )
+        yield Finding(_OPTIONAL, "ROS 2", text, remedy)
+        return
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
+    yield Finding(
+        _OK,
+        "ROS 2",
+        f"{distribution}, domain {domain}, {os.environ.get('RMW_IMPLEMENTATION', 'default RMW')}",
+    )
+    if importlib.util.find_spec("rclpy") is None:
+        yield Finding(
+            _OPTIONAL,
+            "rclpy",
+            f"not in this Python ({platform.python_version()})",
+            "use the Python that ROS was built for, in a virtual environment with --system-site-packages",
+        )
+    else:
+        yield Finding(_OK, "rclpy", "found")
+
+
+def _of_dds() -> Iterator[Finding]:
+    if importlib.util.find_spec("cyclonedds") is None:
+        yield Finding(
+            _OPTIONAL,
+            "DDS without ROS",
+            "no module 'cyclonedds'",
+            "pip install 'hfnet_ros[dds]' (x86_64; hfnet-ros run, play and echo need it, the ROS node does not)",
+        )
+        return
+    settings = os.environ.get("CYCLONEDDS_URI", "")
+    text = (
+        f"cyclonedds {_version('cyclonedds')}, {'settings ' + settings if settings else 'default settings'}"
+    )
+    yield Finding(_OK, "DDS without ROS", text)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

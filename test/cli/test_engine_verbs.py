@@ -1,0 +1,114 @@
+"""`hfnet-ros engine` on a machine with a simulated GPU."""
+
+import json
+import re
+
+import numpy as np
+import onnx
+import pytest
+from fake_machine import Machine
+from onnx import TensorProto, helper, numpy_helper
+
+from hfnet_ros.cli.main import main
+
+
+@pytest.fixture
+def jetson(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    machine = Machine(monkeypatch, tmp_path / "cache" / "hfnet_ros" / "engines")
+    machine.install_cuda("pycuda")
+    machine.install_tensorrt("10.3")
+    return machine
+
+
+@pytest.fixture
+def onnx_file(tmp_path):
+    """A convolution for images of any size."""
+    weight = numpy_helper.from_array(np.ones((2, 1, 3, 3), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "w"], ["y"], pads=[1, 1, 1, 1])],
+        "net",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, "H", "W"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, "H", "W"])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path)
+    return str(path)
+
+
+def run(capsys, *arguments):
+    status = main(["engine", *arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_build_keeps_what_it_built(jetson, onnx_file, capsys):
+    arguments = ("build", "--onnx", onnx_file, "--size", "32x16")
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0
+    assert re.match(r"net-1x1x16x32: \d+ bytes in .*engines, ready after", out)
+    assert run(capsys, *arguments)[0] == 0
+    assert jetson.trt._builds == 1
+    assert run(capsys, *arguments, "--force")[0] == 0
+    assert run(capsys, *arguments, "--precision", "fp32")[0] == 0
+    assert jetson.trt._builds == 3
+
+
+def test_inspect_shows_engines_log_and_layers(jetson, onnx_file, capsys):
+    assert "0 engines" in run(capsys, "inspect")[1]
+    network = ("--onnx", onnx_file, "--size", "32x16")
+    run(capsys, "build", *network)
+    _, out, _ = run(capsys, "inspect")
+    assert "1 engines" in out
+    assert "TensorRT 10.3.0, Simulated GPU 8.7" in out
+    assert "precision=fp16" in out
+    assert run(capsys, "inspect", "--log", *network)[1] == "Local timing cache in use\n"
+    layers = json.loads(run(capsys, "inspect", "--layers", *network)[1])
+    assert layers["Layers"].count("Conv") == 1
+    assert jetson.gpu.alive() == 0
+    status, _, err = run(capsys, "inspect", "--log", "--onnx", onnx_file, "--size", "64x64")
+    assert status == 1
+    assert "no engine of network 'net-1x1x64x64'" in err
+
+
+def test_bench_says_what_ran(jetson, onnx_file, capsys):
+    network = ("--onnx", onnx_file, "--size", "32x16", "--runs", "3")
+    assert run(capsys, "bench", *network)[1].startswith("tensorrt-10.3.0, ")
+    assert "over 3 runs" in run(capsys, "bench", *network, "--backend", "onnxruntime")[1]
+    assert jetson.gpu.alive() == 0
+
+
+def test_export_writes_half_precision(jetson, onnx_file, capsys, tmp_path):
+    out = tmp_path / "half.onnx"
+    assert run(capsys, "export", "--onnx", onnx_file, "--size", "32x16", "--half", "--out", str(out))[0] == 0
+    (weight,) = onnx.load(out).graph.initializer
+    assert weight.data_type == TensorProto.FLOAT16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("build", "--size", "640"), "--size is '640', expected WIDTHxHEIGHT"),
+        (("build", "--size", "0x480"), "--size is '0x480'"),
+        (
+            ("build", "--size", "32x32", "--precision", "fp8"),
+            "inference.precision is 'fp8', expected one of fp16",
+        ),
+        (("bench", "--size", "32x32", "--backend", "abacus"), "inference.backend is 'abacus'"),
+        (("inspect", "--layers"), "--size is missing"),
+    ],
+)
+def test_wrong_words_are_explained(jetson, onnx_file, capsys, arguments, words):
+    status, _, err = run(capsys, *arguments, "--onnx", onnx_file)
+    assert status == 1
+    assert words in err
+
+
+def test_build_without_a_gpu_says_so(jetson, onnx_file, capsys):
+    jetson.remove_driver()
+    status, _, err = run(capsys, "build", "--onnx", onnx_file, "--size", "32x16")
+    assert status == 1
+    assert "TensorRT needs a GPU: no NVIDIA driver (libcuda.so.1 not found); install the NVIDIA driver" in err

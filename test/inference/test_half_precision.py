@@ -1,0 +1,91 @@
+"""Convolutions in float16, written in the file."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from hfnet_ros.config import InferenceConfig
+from hfnet_ros.inference.half_precision import with_half_convolutions
+from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
+
+FLOAT = TensorProto.FLOAT
+IMAGE = (1, 3, 8, 8)
+
+
+def constant(name, values):
+    return numpy_helper.from_array(np.asarray(values), name)
+
+
+@pytest.fixture
+def small_network(network):
+    """Normalisation, two convolutions with a skip connection and a resize, softmax; `middle` is an output too."""
+    rng = np.random.default_rng(7)
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[2, 3]),
+        helper.make_node("Sub", ["x", "mean"], ["centered"]),
+        helper.make_node("Conv", ["centered", "w1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["middle"]),
+        helper.make_node("Conv", ["middle", "w2"], ["c2"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["c2", "middle"], ["sum"]),
+        helper.make_node("Resize", ["sum", "", "", "size"], ["large"], mode="linear"),
+        helper.make_node("Softmax", ["large"], ["y"], axis=1),
+    ]
+    constants = [
+        constant("w1", rng.normal(size=(4, 3, 3, 3)).astype(np.float32)),
+        constant("b1", rng.normal(size=4).astype(np.float32)),
+        constant("w2", 0.1 * rng.normal(size=(4, 4, 3, 3)).astype(np.float32)),
+        constant("size", np.array([1, 4, 16, 16])),
+    ]
+    outputs = {"middle": (FLOAT, [1, 4, 8, 8]), "y": (FLOAT, [1, 4, 16, 16])}
+    return network(nodes, {"x": (FLOAT, list(IMAGE))}, outputs, constants)
+
+
+def run(model, image):
+    engine = OnnxRuntimeEngine(model, InferenceConfig())
+    outputs = {name: value.copy() for name, value in engine.run({"x": image}).items()}
+    engine.close()
+    return outputs
+
+
+def test_results_are_nearly_the_same(small_network):
+    image = np.random.default_rng(1).normal(size=IMAGE).astype(np.float32)
+    full, half = run(small_network, image), run(with_half_convolutions(small_network), image)
+    assert list(full) == list(half)
+    assert half["y"].dtype == half["middle"].dtype == np.float32
+    for name in full:
+        np.testing.assert_allclose(half[name], full[name], atol=0.02)
+        assert np.abs(half[name] - full[name]).max() > 0
+
+
+def test_only_what_follows_a_convolution_is_halved(small_network):
+    model = onnx.load_model_from_string(with_half_convolutions(small_network).onnx)
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    assert {name for name, kind in types.items() if kind == TensorProto.FLOAT16} == {
+        f"{name}_fp16" for name in ("centered", "c1", "middle", "c2", "sum", "large")
+    }
+    assert types["mean"] == types["centered"] == types["large"] == FLOAT
+    assert {tensor.name for tensor in model.graph.initializer} == {"w1_fp16", "b1_fp16", "w2_fp16", "size"}
+    assert [node.op_type for node in model.graph.node].count("Cast") == 3
+
+
+def test_the_name_tells_and_the_opset_stays(small_network):
+    halved = with_half_convolutions(small_network)
+    assert halved.name == "tiny-fp16"
+    assert halved.digest != small_network.digest
+    assert onnx.load_model_from_string(halved.onnx).opset_import[0].version == 17
+
+
+def test_a_network_without_convolutions_stays_as_it_is(add_and_scale):
+    assert with_half_convolutions(add_and_scale) is add_and_scale
+
+
+def test_weights_too_large_for_float16_are_clipped_not_infinite(network):
+    model = network(
+        [helper.make_node("Conv", ["x", "w"], ["y"])],
+        {"x": (FLOAT, [1, 1, 1, 1])},
+        {"y": (FLOAT, [1, 1, 1, 1])},
+        [constant("w", np.full((1, 1, 1, 1), 1e6, np.float32))],
+    )
+    assert run(with_half_convolutions(model), np.full((1, 1, 1, 1), 0.5, np.float32))["y"].item() == 32752.0
