@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 from hfnet_ros.config import Config
@@ -40,8 +41,12 @@ class FeatureExtractor(Protocol):
         ...
 
 
-def create_extractor(config: Config) -> FeatureExtractor:
+def create_extractor(config: Config, progress: Callable[[str], None] | None = None) -> FeatureExtractor:
     """Make the configured extractor, loading its weights.
+
+    Args:
+        config: section extractor says which, section inference how it runs.
+        progress: told what goes on while an engine is built; an empty text means it is ready.
 
     Raises:
         WeightsError: the weights are missing or not the published ones.
@@ -56,7 +61,7 @@ def create_extractor(config: Config) -> FeatureExtractor:
     from hfnet_ros.features.xfeat_network import load_xfeat_weights
 
     path = find_weights("xfeat.pt", config.extractor.weights)
-    return XFeatExtractor(load_xfeat_weights(path), config.extractor, config.inference)
+    return XFeatExtractor(load_xfeat_weights(path), config.extractor, config.inference, progress)
 
 
 def with_extractor_of(config: Config, extractor_id: str) -> Config:

@@ -26,7 +26,7 @@ from hfnet_ros.features.preprocess import check_image, mean_gray, network_size, 
 from hfnet_ros.features.xfeat_network import CELL, SIZE_MULTIPLE, Weights, build_xfeat, expected_shapes
 from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.inference.backend import create_engine
-from hfnet_ros.inference.engine import Engine, Tensor
+from hfnet_ros.inference.engine import Engine, EngineProgress, Tensor
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
 
 _MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
@@ -35,11 +35,25 @@ _MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection
 class XFeatExtractor:
     """Sparse XFeat with one engine per image size."""
 
-    def __init__(self, weights: Weights, config: ExtractorConfig, inference: InferenceConfig) -> None:
-        """Keep the weights; the network of an image size is loaded when its first image comes."""
+    def __init__(
+        self,
+        weights: Weights,
+        config: ExtractorConfig,
+        inference: InferenceConfig,
+        progress: EngineProgress | None = None,
+    ) -> None:
+        """Keep the weights; the network of an image size is loaded when its first image comes.
+
+        Args:
+            weights: of the network.
+            config: how keypoints are chosen.
+            inference: how the network runs.
+            progress: told what goes on while an engine is built, which may take minutes.
+        """
         self._weights = weights
         self._config = config
         self._inference = inference
+        self._progress = progress
         self._engines: OrderedDict[tuple[int, int], Engine] = OrderedDict()
         self._id = f"xfeat-{_weights_digest(weights)}"
 
@@ -75,7 +89,9 @@ class XFeatExtractor:
         if input_wh not in self._engines:
             if len(self._engines) >= _MAX_ENGINES:
                 self._engines.popitem(last=False)[1].close()
-            self._engines[input_wh] = create_engine(build_xfeat(self._weights, input_wh), self._inference)
+            self._engines[input_wh] = create_engine(
+                build_xfeat(self._weights, input_wh), self._inference, self._progress
+            )
         self._engines.move_to_end(input_wh)
         return self._engines[input_wh]
 

@@ -24,12 +24,14 @@ class ServedMap:
     Attributes:
         digest: SHA-256 of its manifest, hexadecimal.
         backend: what runs its extractor, once that is open.
+        engine_progress: what goes on while an engine is built; empty when it is ready.
     """
 
     path: Path
     visual_map: VisualMap
     digest: str
     backend: str = ""
+    engine_progress: str = ""
 
     @classmethod
     def load(cls, path: str) -> ServedMap:
@@ -61,6 +63,7 @@ class ServedMap:
             residual_px=visual_map.consistency.residual_px if visual_map.consistency.num_keyframes else None,
             extractor=visual_map.extractor_id,
             backend=self.backend if is_open else "",
+            engine_progress=self.engine_progress,
         )
 
     def opener(self, config: Config) -> Callable[[], tuple[Localizer, Callable[[], None]]]:
@@ -71,7 +74,9 @@ class ServedMap:
         """
 
         def open_localizer() -> tuple[Localizer, Callable[[], None]]:
-            extractor = create_extractor(with_extractor_of(config, self.visual_map.extractor_id))
+            extractor = create_extractor(
+                with_extractor_of(config, self.visual_map.extractor_id), self._note_progress
+            )
             try:
                 width, height = self.visual_map.cameras[0].refined.size_wh
                 extractor.extract(np.zeros((height, width), np.uint8))
@@ -83,3 +88,6 @@ class ServedMap:
                 raise
 
         return open_localizer
+
+    def _note_progress(self, text: str) -> None:
+        self.engine_progress = text
