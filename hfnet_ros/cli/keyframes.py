@@ -95,6 +95,20 @@ def selection_limits(options: argparse.Namespace) -> SelectionLimits:
     )
 
 
+def refuse_without_poses(options: argparse.Namespace) -> None:
+    """Refuse what cannot be done without poses.
+
+    Raises:
+        ConfigError: names the options.
+    """
+    if options.min_distance is not None or options.min_angle is not None or options.min_overlap is not None:
+        raise ConfigError(
+            "--min-distance, --min-angle and --min-overlap need --poses; without poses use --every"
+        )
+    if options.refine_poses or options.sharpest:
+        raise ConfigError("--refine-poses and --sharpest need --poses")
+
+
 def unposed_keyframes(options: argparse.Namespace) -> list[MappingImage]:
     """Return the keyframes of a folder without poses."""
     from functools import partial
@@ -103,12 +117,6 @@ def unposed_keyframes(options: argparse.Namespace) -> list[MappingImage]:
     from hfnet_ros.mapping.keyframe_selection import select_every
     from hfnet_ros.mapping.views import MappingImage
 
-    if options.min_distance is not None or options.min_angle is not None or options.min_overlap is not None:
-        raise ConfigError(
-            "--min-distance, --min-angle and --min-overlap need --poses; without poses use --every"
-        )
-    if options.refine_poses or options.sharpest:
-        raise ConfigError("--refine-poses and --sharpest need --poses")
     paths = list_images(options.images)
     chosen = select_every(len(paths), 1 if options.every is None else options.every)
     # Images without poses have no stamps either; their order stands in, one a second.

@@ -17,6 +17,7 @@ from hfnet_ros.cli.keyframes import (
     add_selection_options,
     posed_keyframes,
     refuse_beside_colmap,
+    refuse_without_poses,
     unposed_keyframes,
 )
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
@@ -97,6 +98,7 @@ def _build(options: argparse.Namespace) -> int:
     from hfnet_ros.map.map_io import check_map_target, save_map
 
     started = time.perf_counter()
+    _refuse_contradictions(options)
     check_map_target(options.out)
     config = read_config(options)
     extractor = create_extractor(config)
@@ -109,6 +111,21 @@ def _build(options: argparse.Namespace) -> int:
     save_map(visual_map, options.out)
     _print_built(visual_map, options.out, time.perf_counter() - started)
     return 0
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything is loaded."""
+    if options.bag:
+        if options.colmap:
+            raise ConfigError("--colmap needs --images: the photographs of the model")
+        return
+    refuse_bag_options(options)
+    if options.colmap:
+        refuse_beside_colmap(options)
+    elif not options.poses:
+        refuse_without_poses(options)
+    elif not options.camera:
+        raise ConfigError("--poses needs --camera: the calibration the images were taken with")
 
 
 def _build_by_input(
@@ -128,21 +145,14 @@ def _build_by_input(
     build = BuildOptions(
         options.frame_id, options.refine_intrinsics, options.refine_poses, options.drop_moved, bars
     )
-    if not options.bag:
-        refuse_bag_options(options)
     with ExitStack() as pixels:  # of a bag, wanted by the self-test too
         if options.bag:
-            if options.colmap:
-                raise ConfigError("--colmap needs --images: the photographs of the model")
             images, poses, camera = pixels.enter_context(open_keyframes(options, config))
             visual_map = build_map_from_poses(images, poses, [camera], extractor, config, build)
         elif options.colmap:
-            refuse_beside_colmap(options)
             images = list(read_colmap_model(options.colmap, options.images).images)
             visual_map = build_map_from_colmap(options.colmap, options.images, extractor, config, build)
         elif options.poses:
-            if not options.camera:
-                raise ConfigError("--poses needs --camera: the calibration the images were taken with")
             images, poses = posed_keyframes(options)
             cameras = [read_camera_yaml(options.camera)]
             visual_map = build_map_from_poses(images, poses, cameras, extractor, config, build)

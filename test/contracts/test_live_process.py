@@ -96,18 +96,17 @@ def test_a_broken_jpeg_is_refused_and_the_next_one_localized(start_rig):
 
 def test_starting_and_stopping_a_thousand_times_does_not_grow(start_rig):
     rig = start_rig()
+    seen = []
     for _ in range(20):
-        rig.deactivate()
-        rig.activate()
-    before = rig.resources()
-    for _ in range(980):
-        rig.change_state(4)
-        rig.change_state(3)
+        for _ in range(50):
+            rig.change_state(4)
+            rig.change_state(3)
+        seen.append(rig.resources())
+    first, last = seen[2:10], seen[12:]  # every arena of the C library fills up before it is flat
+    assert max(now.threads for now in last) <= max(now.threads for now in first)
+    assert max(now.files for now in last) <= max(now.files for now in first) + 2
+    assert max(now.resident_kb for now in last) <= 1.05 * max(now.resident_kb for now in first)
     rig.wait_until_listening()
-    after = rig.resources()
-    assert after.threads == before.threads
-    assert after.files <= before.files + 2
-    assert after.resident_kb <= 1.1 * before.resident_kb
     rig.localize()
 
 

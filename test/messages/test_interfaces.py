@@ -19,7 +19,7 @@ def documented_fields(type_name: str) -> list[tuple[str, str]]:
 
 def defined_fields(text: str, prefix: str = "") -> list[tuple[str, str]]:
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
-    fields = [line.split() for line in lines if line and "=" not in line]
+    fields = [line.split() for line in lines if line and not re.search(r"[A-Z]=", line)]
     return [(prefix + name, kind) for kind, name in fields]
 
 
