@@ -21,7 +21,9 @@ LARGEST_DOMAIN_ID = 232
 LOOPBACK_URI = (
     "<CycloneDDS><Domain>"
     '<General><Interfaces><NetworkInterface address="127.0.0.1" multicast="false"/></Interfaces>'
-    "<AllowMulticast>false</AllowMulticast></General>"
+    "<AllowMulticast>false</AllowMulticast>"
+    # Packets as large as the interface takes: an image is 15 of them instead of 64.
+    "<MaxMessageSize>65500B</MaxMessageSize><FragmentSize>65000B</FragmentSize></General>"
     "<Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>100</MaxAutoParticipantIndex>"
     '<Peers><Peer address="127.0.0.1"/></Peers></Discovery>'
     "</Domain></CycloneDDS>"

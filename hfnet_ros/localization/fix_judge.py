@@ -58,10 +58,10 @@ class FixJudge:
         """Return where the robot is to be looked for first: by a hint, else by the position."""
         if self._hint is not None:
             return self._motion.carry(self._hint, moment)
-        belief = self.belief(moment)
-        if belief is None or self.state_of(belief.covariance) is TrackingState.LOST:
+        if not self._filter.is_started:
             return None
-        return BasePose(moment, belief.map_from_base, belief.covariance)
+        position = self._filter.position(moment)
+        return None if self.state_of(position.covariance) is TrackingState.LOST else position
 
     def belief(self, moment: Moment) -> Belief | None:
         """Return the position at a moment, however vague."""
@@ -79,8 +79,8 @@ class FixJudge:
     def advance(self, moment: Moment) -> None:
         """Follow odometry; forget a position that has become worthless, and a hint likewise."""
         self._filter.advance(moment)
-        belief = self.belief(moment)
-        if belief is not None and self.state_of(belief.covariance) is TrackingState.LOST:
+        started = self._filter.is_started
+        if started and self.state_of(self._filter.position(moment).covariance) is TrackingState.LOST:
             _logger.warning("the position has become too vague and is forgotten")
             self._filter.forget()
         if self._hint is not None:
@@ -97,7 +97,7 @@ class FixJudge:
         comparison = self._gate.compare(predicted, fix)
         if not comparison.fits:
             return self._judge_rejected(fix, comparison)
-        if self.state_of(self._filter.belief(fix.moment).covariance) is not TrackingState.TRACKING:
+        if self.state_of(self._filter.position(fix.moment).covariance) is not TrackingState.TRACKING:
             needed = self._needed(fix, self._config.gate.agreement_fixes)
             support = self._agreement.weigh(fix, with_accepted=True)
             if not support.is_clear(needed):

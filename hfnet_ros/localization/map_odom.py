@@ -61,9 +61,10 @@ class MapOdomFilter:
 
     def predict(self, moment: Moment) -> BasePose:
         """Return where the robot should be; the covariance is that of the independent part, P."""
-        if self._state is None:
+        state = self._state
+        if state is None:
             raise RuntimeError("the filter has no position to predict from")
-        return self._motion.carry(self._state, moment)
+        return state if state.moment is moment else self._motion.carry(state, moment)
 
     def advance(self, moment: Moment) -> None:
         """Move on to a measured moment, so that a long curved way is followed in steps.
@@ -89,14 +90,18 @@ class MapOdomFilter:
         self._state = BasePose(fix.moment, moved, symmetrize(covariance))
         self._shown = _shown(fix, shown)
 
+    def position(self, moment: Moment) -> BasePose:
+        """Return where the robot is at a moment; the covariance is that of the whole error."""
+        now = self.predict(moment)
+        return BasePose(moment, now.map_from_base, symmetrize(now.covariance + self._systematic))
+
     def belief(self, moment: Moment) -> Belief:
         """Return what is known at a moment."""
-        now = self.predict(moment)
+        now = self.position(moment)
         map_from_odom = None
         if moment.odometry is not None:
             map_from_odom = self._map_from_base_shown(now) @ moment.odometry.odom_from_base.inverse()
-        covariance = symmetrize(now.covariance + self._systematic)
-        return Belief(moment.stamp_ns, now.map_from_base, covariance, map_from_odom)
+        return Belief(moment.stamp_ns, now.map_from_base, now.covariance, map_from_odom)
 
     def _map_from_base_shown(self, now: BasePose) -> Rigid3:
         """Return the robot's pose as the broadcast map_from_odom gives it.

@@ -112,7 +112,7 @@ class Relocalizer:
     def tracking_at(self, stamp_ns: int) -> Tracking:
         """Return what is known at a time, by odometry as far as there is some, and how good it is."""
         with self._lock:
-            return self._tracking_at(stamp_ns)
+            return self._tracking_at(self._moment(stamp_ns))
 
     def set_initial_pose(self, map_from_base: Rigid3, covariance: FloatArray, stamp_ns: int) -> None:
         """Take a hint where the robot is; it is never a position itself.
@@ -192,7 +192,7 @@ class Relocalizer:
                 fix = _base_pose(moment, estimate, base_from_camera)
             if fix is not None and decision is None:
                 decision, relocated = self._judge.judge(fix)
-        tracking = self._tracking_at(stamp_ns if stamp_ns > 0 else self._last_stamp_ns or 0)
+        tracking = self._tracking_at(moment if stamp_ns > 0 else self._moment(self._last_stamp_ns or 0))
         return Relocalization(
             localization,
             decision,
@@ -224,12 +224,11 @@ class Relocalizer:
     def _moment(self, stamp_ns: int) -> Moment:
         return Moment(stamp_ns, self._odometry.last_before(stamp_ns))
 
-    def _tracking_at(self, stamp_ns: int) -> Tracking:
-        moment = self._moment(stamp_ns)
+    def _tracking_at(self, moment: Moment) -> Tracking:
         belief, last_fix = self._judge.belief(moment), self._judge.last_fix
         age_s = distance_m = None
         if last_fix is not None:
-            age_s = 1e-9 * (stamp_ns - last_fix.stamp_ns)
+            age_s = 1e-9 * (moment.stamp_ns - last_fix.stamp_ns)
             distance_m = motion_between(last_fix, moment).distance_m
         if belief is None:
             return Tracking(TrackingState.LOST, None, age_s, distance_m)

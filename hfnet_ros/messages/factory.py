@@ -82,7 +82,8 @@ class RosbagsMessages:
 
     def deserialize(self, cdr: bytes | memoryview, type_name: str) -> Any:
         """Return the message of CDR bytes; array fields may be views into them."""
-        return self.store.deserialize_cdr(cdr, stored_name(type_name))
+        # A slice of bytes would copy a whole image.
+        return self.store.deserialize_cdr(memoryview(cdr), stored_name(type_name))
 
     def _default(self, kind: Any) -> Any:
         from rosbags.interfaces import Nodetype
