@@ -34,6 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
         play,
         replay,
         run,
+        train,
+        weights,
     )
 
     parser = argparse.ArgumentParser(
@@ -56,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         bags,
         engine,
         doctor,
+        weights,
+        train,
         demo,
         parameters,
     ):

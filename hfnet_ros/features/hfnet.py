@@ -1,0 +1,301 @@
+"""HF-Net: keypoints, local and global descriptor of one network, and its global head beside XFeat.
+
+The engine contract, which this project's weights and a converted published HF-Net both keep:
+
+* one input, the gray image, float32, 0 to 255 (the network normalises): [1, 1, H, W] or [1, H, W, 1];
+* scores: keypoint probability per pixel, [1, 1, H, W], [1, H, W, 1] or [1, H, W];
+* local: descriptors, [1, D, H/8, W/8] or [1, H/8, W/8, D];
+* global: [1, G].
+
+The outputs are found by the names in `OUTPUT_NAMES`, or by those that the file's metadata give
+under `hfnet_ros.scores`, `hfnet_ros.local`, `hfnet_ros.global` (`hfnet-ros weights name`). Sides
+are multiples of the metadata's `hfnet_ros.multiple`, 8 without it.
+
+Reference: Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization at Large Scale",
+CVPR 2019, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import ExtractorConfig, InferenceConfig
+from hfnet_ros.errors import WeightsError
+from hfnet_ros.features.keypoints import sample_bilinear, select_top, unit_rows
+from hfnet_ros.features.onnx_network import OnnxNetwork
+from hfnet_ros.features.preprocess import check_image, mean_gray, network_size, resize_to
+from hfnet_ros.files.atomic import atomic_file
+from hfnet_ros.geometry.pixels import rescale_pixels
+from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
+
+Float32Array = NDArray[np.float32]
+
+CELL = 8
+OUTPUT_NAMES = {
+    "scores": ("scores", "scores_dense"),
+    "local": ("local", "local_descriptor_map"),
+    "global": ("global", "global_descriptor"),
+}
+NMS_RADIUS_PX, NMS_ITERATIONS, DETECTION_THRESHOLD = 4, 3, 0.005  # as published
+
+
+class HFNetExtractor:
+    """Keypoints, local descriptors and global descriptor in one pass; one engine per image size."""
+
+    def __init__(self, path: Path, config: ExtractorConfig, inference: InferenceConfig) -> None:
+        """Read the network; the engine of an image size is loaded when its first image comes.
+
+        Raises:
+            WeightsError: the file is missing, no ONNX, or its outputs have other names.
+        """
+        self._names = output_names(path, OnnxNetwork(path, inference))
+        self._network = OnnxNetwork(path, inference, tuple(self._names.values()))
+        self._config = config
+
+    @property
+    def extractor_id(self) -> str:
+        """Name of the method and digest of its weights."""
+        return f"hfnet-{self._network.digest[:12]}"
+
+    @property
+    def backend(self) -> str:
+        """What runs the network; before the first image, what is asked for."""
+        return self._network.backend
+
+    def extract(self, image: ImageArray) -> ImageFeatures:
+        """Describe an image; see `FeatureExtractor.extract`."""
+        outputs, scale = run_on_image(self._network, image)
+        scores = as_plane(outputs[self._names["scores"]])
+        dense = as_channels_first(outputs[self._names["local"]], scores.shape)
+        local = select_keypoints(scores, dense, self._config.max_keypoints)
+        keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
+        descriptor = unit_rows(np.array(outputs[self._names["global"]], np.float32).reshape(1, -1))[0]
+        return ImageFeatures(
+            LocalFeatures(keypoints, local.scores, local.descriptors), descriptor, self.extractor_id
+        )
+
+    def close(self) -> None:
+        """Free the engines; calling it again does nothing."""
+        self._network.close()
+
+
+class GlobalHead:
+    """HF-Net's global descriptor alone; the local heads are not computed."""
+
+    def __init__(self, path: Path, inference: InferenceConfig) -> None:
+        """Read the network.
+
+        Raises:
+            WeightsError: the file is missing, no ONNX, or its outputs have other names.
+        """
+        self._name = output_names(path, OnnxNetwork(path, inference))["global"]
+        self._network = OnnxNetwork(path, inference, (self._name,))
+
+    @property
+    def digest(self) -> str:
+        """First digits of the file's SHA-256."""
+        return self._network.digest[:12]
+
+    def describe(self, image: ImageArray) -> Float32Array:
+        """Return the global descriptor [G] float32, unit norm."""
+        outputs, _ = run_on_image(self._network, image)
+        return unit_rows(np.array(outputs[self._name], np.float32).reshape(1, -1))[0]
+
+    def close(self) -> None:
+        """Free the engines; calling it again does nothing."""
+        self._network.close()
+
+
+class _LocalExtractor(Protocol):
+    @property
+    def extractor_id(self) -> str: ...
+
+    @property
+    def backend(self) -> str: ...
+
+    def extract(self, image: ImageArray) -> ImageFeatures: ...
+
+    def close(self) -> None: ...
+
+
+class CombinedExtractor:
+    """Local features of one extractor, such as XFeat, and the global descriptor of HF-Net."""
+
+    def __init__(self, local: _LocalExtractor, head: GlobalHead) -> None:
+        """Take ownership of both."""
+        self._local = local
+        self._head = head
+
+    @property
+    def extractor_id(self) -> str:
+        """Names and digests of both, e.g. `xfeat+hfnet-<digest>-<digest>`."""
+        name, _, digest = self._local.extractor_id.partition("-")
+        return f"{name}+hfnet-{digest}-{self._head.digest}"
+
+    @property
+    def backend(self) -> str:
+        """What runs the networks."""
+        return self._local.backend
+
+    def extract(self, image: ImageArray) -> ImageFeatures:
+        """Describe an image; see `FeatureExtractor.extract`."""
+        local = self._local.extract(image).local
+        return ImageFeatures(local, self._head.describe(image), self.extractor_id)
+
+    def close(self) -> None:
+        """Free the engines of both; calling it again does nothing."""
+        self._local.close()
+        self._head.close()
+
+
+def output_names(path: Path, network: OnnxNetwork) -> dict[str, str]:
+    """Return the network's names of `scores`, `local` and `global`.
+
+    Raises:
+        WeightsError: one of them is not there; the message says how to name it.
+    """
+    names: dict[str, str] = {}
+    for role, known in OUTPUT_NAMES.items():
+        given = network.metadata.get(f"hfnet_ros.{role}")
+        candidates = (given,) if given else known
+        found = [name for name in candidates if name in network.output_names]
+        if not found:
+            raise WeightsError(
+                f"{path}: network has outputs {', '.join(network.output_names)}, expected {role} as "
+                f"{' or '.join(candidates)}; name it with 'hfnet-ros weights name --{role} NAME'"
+            )
+        names[role] = found[0]
+    return names
+
+
+def name_outputs(path: Path, out: Path, names: Mapping[str, str]) -> None:
+    """Write a copy of a network whose metadata name its outputs (see the engine contract above).
+
+    Args:
+        path: ONNX file, e.g. converted from the published TensorFlow model.
+        out: file to write.
+        names: by `scores`, `local` and `global`.
+
+    Raises:
+        WeightsError: the file is missing, no ONNX, or an output is not there.
+    """
+    import onnx
+
+    network = OnnxNetwork(path, InferenceConfig())
+    missing = [name for name in names.values() if name not in network.output_names]
+    if missing:
+        raise WeightsError(
+            f"{path}: network has no output '{missing[0]}', only {', '.join(network.output_names)}"
+        )
+    model = onnx.load(path)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(
+        model, {**kept, **{f"hfnet_ros.{role}": name for role, name in names.items()}}
+    )
+    with atomic_file(out) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+
+
+def run_on_image(
+    network: OnnxNetwork, image: ImageArray
+) -> tuple[Mapping[str, Float32Array], NDArray[np.float64]]:
+    """Run the network on an image of any size.
+
+    Returns:
+        The engine's outputs, overwritten by the next call, and the scale [2] (x, y) from the network's
+        input to the image.
+
+    Raises:
+        ImageError: the image has another type or shape, or is too small.
+        EngineError: the network failed.
+    """
+    check_image(image)
+    image_wh = (image.shape[1], image.shape[0])
+    width, height = network_size(image_wh, int(network.metadata.get("hfnet_ros.multiple", str(CELL))))
+    gray = resize_to(mean_gray(image), (width, height))
+    channels_last = network.input_shape[-1] == 1
+    shape = (1, height, width, 1) if channels_last else (1, 1, height, width)
+    outputs = network.engine(shape).run({network.input_name: gray.reshape(shape)})
+    return outputs, np.array(image_wh) / np.array([width, height])
+
+
+def as_plane(tensor: Float32Array) -> Float32Array:
+    """Return scores [H, W] of a tensor that has these and lengths of one."""
+    return np.asarray(tensor.reshape([length for length in tensor.shape if length > 1]), np.float32)
+
+
+def as_channels_first(tensor: Float32Array, input_hw: Sequence[int]) -> Float32Array:
+    """Return descriptors [D, h, w] of [1, D, h, w] or [1, h, w, D] for an input of [H, W].
+
+    Raises:
+        WeightsError: neither has one descriptor per cell of 8 x 8 px.
+    """
+    cells = (input_hw[0] // CELL, input_hw[1] // CELL)
+    if tensor.shape[2:] == cells:
+        return tensor[0]
+    if tensor.shape[1:3] == cells:
+        return np.ascontiguousarray(tensor[0].transpose(2, 0, 1))
+    raise WeightsError(
+        f"local descriptors have shape {list(tensor.shape)} for an input of {input_hw[1]}x{input_hw[0]} px, expected "
+        f"{cells[0]}x{cells[1]} of them"
+    )
+
+
+def select_keypoints(
+    scores: Float32Array,
+    dense: Float32Array,
+    max_keypoints: int,
+    *,
+    radius: int = NMS_RADIUS_PX,
+    threshold: float = DETECTION_THRESHOLD,
+) -> LocalFeatures:
+    """Choose and describe keypoints, in pixels of the network's input.
+
+    Args:
+        scores: [H, W] keypoint probability.
+        dense: [D, H/8, W/8] descriptors.
+        max_keypoints: kept, best first.
+        radius: of the non-maximum suppression, px.
+        threshold: a keypoint's score is higher.
+
+    Convention: descriptors are sampled bilinearly at pixel x (w - 1) / (W - 1), as published.
+    """
+    height, width = scores.shape
+    peaks = suppress_non_maxima(scores, radius, threshold)
+    values = scores.ravel()[peaks]
+    best = select_top(values, max_keypoints)
+    rows, columns = np.divmod(peaks[best], width)
+    points = np.stack([columns, rows], axis=1).astype(np.float32)
+    map_size = np.array([dense.shape[2] - 1, dense.shape[1] - 1], np.float64)
+    coordinates = points * (map_size / np.array([width - 1, height - 1]))
+    return LocalFeatures(points, values[best], unit_rows(sample_bilinear(dense, coordinates)))
+
+
+def suppress_non_maxima(
+    scores: Float32Array, radius: int, threshold: float, iterations: int = NMS_ITERATIONS
+) -> NDArray[np.intp]:
+    """Return the flat indices of peaks above a threshold, in row order.
+
+    A pixel that is the highest of its square stays; those in the square of one that stays are
+    suppressed, and pixels that are the highest among the others may stay in the next iteration.
+
+    Args:
+        scores: [H, W].
+        radius: half size of the square, px.
+        threshold: a peak is strictly higher.
+        iterations: of the above; with 1, only the highest of their square stay.
+    """
+    kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    scores = np.where(scores > threshold, scores, np.float32(0.0))
+    kept = (scores == cv2.dilate(scores, kernel)) & (scores > 0.0)
+    for _ in range(iterations - 1):
+        covered = cv2.dilate(kept.astype(np.uint8), kernel).astype(np.bool_)
+        rest = np.where(covered, np.float32(0.0), scores)
+        kept |= (rest == cv2.dilate(rest, kernel)) & (rest > 0.0)
+    return np.flatnonzero(kept)

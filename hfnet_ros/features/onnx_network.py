@@ -1,0 +1,178 @@
+"""ONNX files that fit every image size, made into networks of one size as engines want them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hfnet_ros.config import InferenceConfig
+from hfnet_ros.errors import WeightsError
+from hfnet_ros.inference.backend import create_engine
+from hfnet_ros.inference.engine import Engine, NetworkModel
+
+_MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
+
+
+class OnnxNetwork:
+    """One ONNX file and an engine for each image size that was asked for.
+
+    Belongs to the thread that made it, as engines do.
+    """
+
+    def __init__(self, path: Path, inference: InferenceConfig, outputs: Sequence[str] = ()) -> None:
+        """Read the file.
+
+        Args:
+            path: ONNX file with one input.
+            inference: how engines run.
+            outputs: the only outputs that are wanted, so that nothing else is computed; all if empty.
+
+        Raises:
+            WeightsError: it is missing or no ONNX.
+        """
+        import onnx
+
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read: {error.strerror}; expected an ONNX file") from error
+        try:
+            self._model = onnx.load_model_from_string(content)
+        except Exception as error:  # protobuf's exception classes differ between its versions
+            raise WeightsError(f"{path}: no ONNX network: {error}") from error
+        if len(self._model.graph.input) != 1:
+            names = [tensor.name for tensor in self._model.graph.input]
+            raise WeightsError(f"{path}: network has inputs {names}, expected one, the image")
+        self.digest = NetworkModel(path.name, content).digest
+        self._keep_outputs(path, outputs)
+        self._path = path
+        self._inference = inference
+        self._engines: OrderedDict[tuple[int, ...], Engine] = OrderedDict()
+
+    def _keep_outputs(self, path: Path, names: Sequence[str]) -> None:
+        graph = self._model.graph
+        missing = [name for name in names if name not in self.output_names]
+        if missing:
+            raise WeightsError(
+                f"{path}: network has outputs {list(self.output_names)}, expected '{missing[0]}' among them"
+            )
+        if not names:
+            return
+        for output in list(graph.output):
+            if output.name not in names:
+                graph.output.remove(output)
+        _remove_unused(graph)
+
+    @property
+    def input_name(self) -> str:
+        """Name of the image tensor."""
+        return str(self._model.graph.input[0].name)
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Shape of the image tensor, None where any length fits."""
+        return _shape(self._model.graph.input[0])
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(str(tensor.name) for tensor in self._model.graph.output)
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Notes that the author left in the file."""
+        return {entry.key: entry.value for entry in self._model.metadata_props}
+
+    @property
+    def backend(self) -> str:
+        """What runs it; before the first image, what is asked for."""
+        engine = next(iter(self._engines.values()), None)
+        return self._inference.backend if engine is None else engine.backend
+
+    def engine(self, input_shape: tuple[int, ...]) -> Engine:
+        """Return the engine for one shape of the image tensor, loading it the first time.
+
+        Raises:
+            WeightsError: the file fits other shapes only.
+            EngineError: the backend refuses the network.
+        """
+        if input_shape not in self._engines:
+            if len(self._engines) >= _MAX_ENGINES:
+                self._engines.popitem(last=False)[1].close()
+            self._engines[input_shape] = create_engine(self.model(input_shape), self._inference)
+        self._engines.move_to_end(input_shape)
+        return self._engines[input_shape]
+
+    def model(self, input_shape: tuple[int, ...]) -> NetworkModel:
+        """Return the network with all shapes fixed.
+
+        Raises:
+            WeightsError: the file fits other shapes only.
+        """
+        import onnx
+
+        fixed = self.input_shape
+        if len(fixed) != len(input_shape) or any(
+            own not in (None, length) for own, length in zip(fixed, input_shape, strict=True)
+        ):
+            raise WeightsError(
+                f"{self._path}: input '{self.input_name}' has shape {list(fixed)}, the image needs {list(input_shape)}"
+            )
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        _set_shape(model.graph.input[0], input_shape)
+        for output in model.graph.output:
+            output.type.tensor_type.ClearField("shape")
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        for output in model.graph.output:
+            inferred = _shape(output)
+            # A batch that shape inference lost is the input's.
+            _set_shape(output, (input_shape[0] if inferred[0] is None else inferred[0], *inferred[1:]))
+        size = "x".join(str(length) for length in input_shape)
+        return NetworkModel(f"{self._path.stem}-{size}", model.SerializeToString())
+
+    def close(self) -> None:
+        """Free the engines; calling it again does nothing."""
+        while self._engines:
+            self._engines.popitem()[1].close()
+
+
+def _remove_unused(graph: Any) -> None:
+    """Remove nodes and constants that no output needs: runtimes would compute them all the same.
+
+    Nodes are in topological order, so one walk backwards finds them. Names that a node's own
+    subgraphs use count as needed.
+    """
+    needed = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if needed.isdisjoint(node.output):
+            graph.node.remove(node)
+            continue
+        needed.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                needed.update(name for part in inner.node for name in part.input)
+    for tensor in list(graph.initializer):
+        if tensor.name not in needed:
+            graph.initializer.remove(tensor)
+
+
+def _shape(tensor: Any) -> tuple[int | None, ...]:
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
+        for dim in tensor.type.tensor_type.shape.dim
+    )
+
+
+def _set_shape(tensor: Any, shape: tuple[int | None, ...]) -> None:
+    dims = tensor.type.tensor_type.shape.dim
+    names = [dim.dim_param for dim in dims]
+    del dims[:]
+    for index, length in enumerate(shape):
+        dim = dims.add()
+        if length is not None:
+            dim.dim_value = length
+        elif index < len(names):
+            dim.dim_param = names[index]

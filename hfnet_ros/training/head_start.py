@@ -1,0 +1,101 @@
+"""Give the head over local descriptors a start: a vocabulary and a projection fitted to the views.
+
+A VLAD of good local descriptors retrieves well without any training (docs/hfnet.md); training
+then starts there instead of at random.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from hfnet_ros.training.cache import TeacherCache
+from hfnet_ros.training.network import HFNet, keypoint_attention
+from hfnet_ros.training.teachers import fit_projection, fit_vocabulary
+
+_VIEWS = 1536
+_BATCH = 16
+_VOCABULARY_VIEWS = 192
+_MIN_ATTENTION = 0.3  # cells whose descriptors the vocabulary is learned from
+_SHARPNESS = 30.0  # of the soft assignment: exp(30 cosine)
+_LOCAL_SHARE = 3.0  # norm of this head's part over that of the published head's, at the start
+
+
+def fit_local_head(network: HFNet, cache: TeacherCache, seed: int) -> None:
+    """Fit clusters and projection of `network.aggregate_local` to the views of a cache.
+
+    The projection keeps the main directions of the views' VLADs, turned so that they agree best
+    with the global teacher's targets (orthogonal Procrustes): cosines stay as they are.
+    """
+    head = network.aggregate_local
+    if head is None:
+        return
+    rows = np.linspace(0, len(cache.images) - 1, min(_VIEWS, len(cache.images))).astype(np.int64)
+    network.eval()
+    vocabulary = _learn_vocabulary(network, cache, rows[:: max(1, len(rows) // _VOCABULARY_VIEWS)], seed)
+    device = head.clusters.device
+    with torch.no_grad():
+        clusters = torch.from_numpy(vocabulary).to(device)
+        head.clusters.copy_(clusters)
+        head.assignment.weight.copy_(_SHARPNESS * clusters[:, :, None, None])
+        if head.assignment.bias is not None:
+            head.assignment.bias.zero_()
+    vlads, norms = [], []
+    for start in range(0, len(rows), _BATCH):
+        vlad, norm = _look(network, cache, rows[start : start + _BATCH])
+        vlads.append(vlad)
+        norms.append(norm)
+    projection = _align(np.concatenate(vlads), np.asarray(cache.targets[rows]))
+    scale = _LOCAL_SHARE * float(np.concatenate(norms).mean())
+    with torch.no_grad():
+        head.projection.weight.copy_(scale * torch.from_numpy(projection).to(device))
+        head.projection.bias.zero_()
+    network.train()
+
+
+def _learn_vocabulary(
+    network: HFNet, cache: TeacherCache, rows: NDArray[np.int64], seed: int
+) -> NDArray[np.float32]:
+    found = []
+    for row in rows:
+        local, attention = _local_maps(network, cache, rows[rows == row])
+        found.append(local[0].flatten(1).T[attention[0].flatten() > _MIN_ATTENTION].cpu().numpy())
+    assert network.aggregate_local is not None
+    return fit_vocabulary(found, len(network.aggregate_local.clusters), seed)
+
+
+def _local_maps(
+    network: HFNet, cache: TeacherCache, rows: NDArray[np.int64]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    device = next(network.parameters()).device
+    images = torch.from_numpy(np.array(cache.images[rows], np.float32))[:, None].to(device)
+    with torch.no_grad():
+        outputs = network(images)
+    return outputs.local.float(), keypoint_attention(outputs.logits, network.aggregate_local_attention)
+
+
+def _look(
+    network: HFNet, cache: TeacherCache, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the VLADs [N, K D] of views, and the norm [N] of the published head's part."""
+    device = next(network.parameters()).device
+    images = torch.from_numpy(np.array(cache.images[rows], np.float32))[:, None].to(device)
+    assert network.aggregate_local is not None
+    with torch.no_grad():
+        features = network.encoder(network.normalize(images))
+        local = functional.normalize(network.describer(features.local), dim=1)
+        attention = keypoint_attention(network.detector(features.detector), network.aggregate_local_attention)
+        vlads = network.aggregate_local.vlad(local, attention)
+        if network.aggregate is None or network.reduce is None:
+            return vlads.cpu().numpy(), np.ones(len(rows), np.float32)
+        semantic = network.aggregate(functional.normalize(network.reduce(features.semantic), dim=1))
+    return vlads.cpu().numpy(), semantic.norm(dim=1).cpu().numpy()
+
+
+def _align(vlads: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return orthonormal rows [G, K D] that keep the VLADs' main directions and point like the targets."""
+    projection = fit_projection(vlads, targets.shape[1])
+    left, _, right = np.linalg.svd((vlads @ projection.T).T.astype(np.float64) @ targets)
+    return np.asarray((left @ right).T @ projection, np.float32)

@@ -1,0 +1,151 @@
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hfnet_ros.config import ExtractorConfig, InferenceConfig  # noqa: E402
+from hfnet_ros.errors import ConfigError, DatasetError  # noqa: E402
+from hfnet_ros.features.hfnet import GlobalHead, HFNetExtractor  # noqa: E402
+from hfnet_ros.features.preprocess import mean_gray  # noqa: E402
+from hfnet_ros.training.export import export_onnx  # noqa: E402
+from hfnet_ros.training.network import HFNet, halve_image  # noqa: E402
+from hfnet_ros.training.options import NetworkOptions, options_from_dict, read_options  # noqa: E402
+from hfnet_ros.training.trainer import learning_rate, load_trained, train  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+
+def quietly(*_):
+    pass
+
+
+def read_curves(folder):
+    with (folder / "curves.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_cache, tiny_options):
+    folder = tmp_path_factory.mktemp("run")
+    train(folder, tiny_cache, tiny_options, quietly)
+    return folder
+
+
+def test_every_loss_falls(finished):
+    rows = read_curves(finished)
+    for name in ("global", "local", "detector", "match", "place"):
+        assert float(rows[-1][name]) < 0.95 * float(rows[0][name]), name
+
+
+def test_a_resumed_run_ends_with_the_same_numbers(finished, tmp_path, tiny_cache, tiny_options):
+    train(tmp_path, tiny_cache, tiny_options, quietly, stop_after=9)
+    train(tmp_path, tiny_cache, tiny_options, quietly)
+    whole, resumed = (load_trained(folder, tiny_options).state_dict() for folder in (finished, tmp_path))
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_a_run_does_not_go_on_with_other_options(finished, tiny_cache, tiny_options):
+    other = dataclasses.replace(tiny_options, schedule=dataclasses.replace(tiny_options.schedule, seed=1))
+    with pytest.raises(ConfigError, match="other options"):
+        train(finished, tiny_cache, other, quietly)
+
+
+def test_a_cache_for_another_student_is_refused(tmp_path, tiny_cache, tiny_options):
+    other = dataclasses.replace(
+        tiny_options, network=dataclasses.replace(tiny_options.network, global_size=24)
+    )
+    with pytest.raises(DatasetError, match="make a new cache"):
+        train(tmp_path, tiny_cache, other, quietly)
+
+
+def test_the_exported_network_says_what_the_trained_one_says(finished, tmp_path, tiny_options, make_photo):
+    network = load_trained(finished, tiny_options)
+    export_onnx(network, tmp_path / "full.onnx", half=False)
+    export_onnx(network, tmp_path / "half.onnx", half=True)
+    image = make_photo((160, 128))
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(mean_gray(image))[None, None])
+    expected = outputs.descriptor[0].numpy()
+    for name, tolerance in (("full", 1e-4), ("half", 2e-2)):
+        extractor = HFNetExtractor(tmp_path / f"{name}.onnx", ExtractorConfig(), InferenceConfig())
+        found = extractor.extract(image)
+        np.testing.assert_allclose(found.global_descriptor, expected, atol=tolerance)
+        assert found.local.descriptors.shape[1] == tiny_options.network.descriptor_size
+    assert (tmp_path / "half.onnx").stat().st_size < 0.8 * (tmp_path / "full.onnx").stat().st_size
+
+
+def test_the_published_encoder_exports_too(tmp_path, make_photo):
+    torch.manual_seed(0)
+    options = NetworkOptions(
+        encoder="mobilenet_v2",
+        width=0.35,
+        normalization="fixed",
+        cluster_channels=0,
+        local_clusters=0,
+        global_size=32,
+    )
+    export_onnx(HFNet(options).eval(), tmp_path / "published.onnx", half=True)
+    found = HFNetExtractor(tmp_path / "published.onnx", ExtractorConfig(), InferenceConfig()).extract(
+        make_photo((160, 128))
+    )
+    assert found.global_descriptor.shape == (32,)
+    assert np.linalg.norm(found.global_descriptor) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_rate_rises_then_falls(tiny_options):
+    rates = [learning_rate(tiny_options.schedule, step) for step in range(tiny_options.schedule.steps)]
+    peak = int(np.argmax(rates))
+    assert peak in (tiny_options.schedule.warmup_steps - 1, tiny_options.schedule.warmup_steps)
+    assert rates[peak] == pytest.approx(tiny_options.schedule.learning_rate)
+    assert np.all(np.diff(rates[peak:]) <= 0.0)
+    assert rates[-1] < 0.05 * rates[peak]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"timetable": {}}, "no section"),
+        ({"schedule": {"stepps": 3}}, "no option"),
+        ({"schedule": {"steps": "many"}}, "expected int"),
+        ({"network": {"encoder": "vgg"}}, "expected one of"),
+    ],
+)
+def test_what_is_no_option_is_refused(values, message):
+    with pytest.raises(ConfigError, match=message):
+        options_from_dict(values)
+
+
+def test_options_survive_being_written(tiny_options):
+    assert options_from_dict(tiny_options.to_dict()) == tiny_options
+
+
+def test_a_preset_is_changed_by_a_file_and_then_by_the_command_line(tmp_path):
+    (tmp_path / "run.yaml").write_text("schedule: {steps: 7, pairs: 3}\nnetwork: {width: 0.5}\n")
+    options = read_options("full", tmp_path / "run.yaml", {"schedule": {"pairs": 2}})
+    assert (options.schedule.steps, options.schedule.pairs, options.network.width) == (7, 2, 0.5)
+    assert options.schedule.device == "cuda"
+
+
+def test_training_starts_from_another_run(finished, tmp_path, tiny_cache, tiny_options):
+    schedule = dataclasses.replace(tiny_options.schedule, steps=4, start_from=str(finished))
+    train(tmp_path, tiny_cache, dataclasses.replace(tiny_options, schedule=schedule), quietly)
+    first, before = read_curves(tmp_path)[0], read_curves(finished)
+    assert float(first["detector"]) < 0.9 * float(before[0]["detector"])
+
+
+def test_the_global_descriptor_of_the_halved_image(finished, tmp_path, tiny_options, make_photo):
+    network = load_trained(finished, tiny_options)
+    export_onnx(network, tmp_path / "halved.onnx", half=False, halves_global=True)
+    image = make_photo((192, 160))
+    small = halve_image(torch.from_numpy(mean_gray(image))[None, None])
+    assert small.shape[2:] == (96, 96)  # 80 rows are stretched to a multiple of 32
+    with torch.no_grad():
+        expected = network(small).descriptor[0].numpy()
+    found = HFNetExtractor(tmp_path / "halved.onnx", ExtractorConfig(), InferenceConfig()).extract(image)
+    np.testing.assert_allclose(found.global_descriptor, expected, atol=1e-4)
+    alone = GlobalHead(tmp_path / "halved.onnx", InferenceConfig()).describe(image)
+    np.testing.assert_allclose(alone, expected, atol=1e-4)
