@@ -6,8 +6,9 @@
 Runs `hfnet-ros run` in a process of its own and plays a walk to it over loopback DDS, camera and
 odometry, back and forth. Nothing is asserted.
 
-* latency: images seldom enough for the engine. Added is the time from just before an image is
-  serialized to when its pose is back in this process, minus the stages extract, retrieve, match and pose.
+* latency: images seldom enough for the engine. Added is the time from just before a serialized image
+  is written, as a bag's is, to when its pose is back in this process, minus the stages extract, retrieve,
+  match and pose. Most of it is transport, both ways, and the gate: comparison with odometry, filter.
 * overload: images faster than the engine. The wait of an answered image and its whole way.
 * end: from SIGTERM, in the middle of the overload, to the end of the process.
 * idle: CPU time of the active node without images.
@@ -103,8 +104,9 @@ class Robot:
             )
             self.publishers[interface.ODOMETRY].publish(odometry)
             image = image_to_message(self.make, picture, stamp_ns, FRAME)
+            cdr = self.make.serialize(image, interface.IMAGE.type_name)
             self.sent_ns[stamp_ns] = time.time_ns()
-            self.publishers[interface.IMAGE].publish(image)
+            self.publishers[interface.IMAGE].publish_cdr(cdr)
         time.sleep(1.0)
 
     @contextlib.contextmanager
