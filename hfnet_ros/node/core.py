@@ -140,8 +140,9 @@ class RelocalizerNode:
         """
         mounting = CameraMounting(config, self._transport)
         with self._swap:
+            if config.frames != self._config.frames or config.odometry != self._config.odometry:
+                self._mounting = mounting
             self._config = config
-            self._mounting = mounting
             self._odometry.set_config(config)
             self._reporter.set_config(config)
             if self._live is not None:

@@ -30,7 +30,7 @@ class CameraMounting:
         self._given = parse_mounting(config.frames.base_from_camera)
         self._wait_s = config.odometry.wait_s
         self._transport = transport
-        self._problem = "no image has come yet"
+        self._problem = "not looked up yet, which the next image does"
 
     @property
     def problem(self) -> str:

@@ -20,6 +20,11 @@ def declare_parameters(node: Node) -> None:
         for entry in dataclasses.fields(getattr(config, section.name)):
             name = f"{section.name}.{entry.name}"
             node.declare_parameter(name, entry.default, _descriptor(name, entry))
+    # rclpy says nothing of a misspelled parameter, and has no public name for what it was given.
+    sections = tuple(f"{section.name}." for section in dataclasses.fields(config))
+    for name in getattr(node, "_parameter_overrides", {}):
+        if name.startswith(sections) and not node.has_parameter(name):
+            node.get_logger().warning(f"there is no parameter {name}; what was given for it is ignored")
 
 
 def read_config(node: Node, changes: Iterable[Parameter] = ()) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import rclpy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -237,9 +239,11 @@ class RelocalizerLifecycleNode(LifecycleNode):
                     reason = f"{', '.join(later)}: read when the node is configured; deactivate and clean it up first"
                     return SetParametersResult(successful=False, reason=reason)
                 self._core.set_config(config)
+        except HfnetRosError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         except Exception as error:  # one that leaves a callback ends the executor
             self._report(error)
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=f"{type(error).__name__}: {error}")
         return SetParametersResult(successful=True)
 
 
@@ -251,7 +255,11 @@ def main(arguments: list[str] | None = None) -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    node = RelocalizerLifecycleNode()
+    try:
+        node = RelocalizerLifecycleNode()
+    except ParameterException as error:  # rclpy checks what it is given against the bounds
+        rclpy.try_shutdown()
+        sys.exit(f"relocalizer: error: {error}")
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

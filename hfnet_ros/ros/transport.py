@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import tf2_ros
+from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -47,6 +48,11 @@ class RclpyTransport:
         self._publishers = {topic: self._create_publisher(topic) for topic in PUBLISHED}
         self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=history_s))
         self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+        # The buffer does not hear of simulated time that begins again, and would refuse what is older.
+        backwards = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False)
+        self._restart = node.get_clock().create_jump_callback(
+            backwards, post_callback=self._forget_transforms
+        )
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
 
     @property
@@ -88,11 +94,15 @@ class RclpyTransport:
 
     def close(self) -> None:
         """Destroy what was created."""
+        self._restart.unregister()
         self._listener.unregister()
         for publisher in self._publishers.values():
             # Else the node would activate it once more, together with its successor.
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def _forget_transforms(self, _jump: TimeJump) -> None:
+        self._buffer.clear()
 
     def _ahead_s(self, target: str, source: str, stamp: Time) -> float | None:
         """Return how far a time lies after the newest transforms, s; None where newer ones would not help."""
