@@ -58,6 +58,7 @@ def _hfnet(options: argparse.Namespace) -> int:
         options.preset, options.config, {"data": {"photos": options.photos}} if options.photos else {}
     )
     check_folder_target(options.out)
+    options.out.mkdir(parents=True, exist_ok=True)  # the export may go into it
     if options.export:
         check_file_target(options.export)
     set_threads(options.threads)

@@ -52,6 +52,7 @@ def multi_task_losses(
     bank: Tensor,
     *,
     consistency: bool,
+    with_global: bool = True,
 ) -> dict[str, Tensor]:
     """Compute every task's loss for a batch of pairs, and `place`, a part of `global`, to watch it.
 
@@ -62,6 +63,7 @@ def multi_task_losses(
         bank: [V, G] global targets of all views, negatives for the global descriptor; with
             `bank_groups` [V] and `bank_group` [B] in `batch` to leave out the own group.
         consistency: also compare the two views.
+        with_global: also the global descriptor's tasks.
     """
     count = len(batch["points_a"])
     size_wh = (batch["images"].shape[3], batch["images"].shape[2])
@@ -70,9 +72,7 @@ def multi_task_losses(
     taught = functional.normalize(batch["descriptors"] @ local_projection.T, dim=2)
     is_point = batch["is_point"]
     squared = (at_a - taught).square().sum(dim=2)
-    descriptor = outputs.descriptor.float()
     losses = {
-        "global": distance_to_target(descriptor[:count], batch["targets"]),
         "local": (squared * is_point).sum() / is_point.sum().clamp(min=1),
         "detector": functional.cross_entropy(
             outputs.logits.float(), batch["cells"], ignore_index=UNKNOWN_CELL
@@ -81,12 +81,22 @@ def multi_task_losses(
     if consistency:
         at_b = sample_descriptors(local[count:], batch["points_b"], size_wh)
         losses["match"] = dual_softmax_loss(at_a, at_b, batch["is_match"])
-        # The other view shall say the same as the teacher of the first.
-        losses["global"] = 0.5 * (losses["global"] + distance_to_target(descriptor[count:], batch["targets"]))
-        place = place_loss(descriptor[:count], descriptor[count:], batch, bank)
-        losses["global"] = losses["global"] + _PLACE_SHARE * place
-        losses["place"] = place.detach()
+    if with_global:
+        losses.update(_global_losses(outputs.descriptor.float(), batch, bank, consistency=consistency))
     return losses
+
+
+def _global_losses(
+    descriptor: Tensor, batch: Mapping[str, Tensor], bank: Tensor, *, consistency: bool
+) -> dict[str, Tensor]:
+    in_a, in_b = descriptor.chunk(2)
+    distilled = distance_to_target(in_a, batch["targets"])
+    if not consistency:
+        return {"global": distilled}
+    # The other view shall say the same as the teacher of the first.
+    distilled = 0.5 * (distilled + distance_to_target(in_b, batch["targets"]))
+    place = place_loss(in_a, in_b, batch, bank)
+    return {"global": distilled + _PLACE_SHARE * place, "place": place.detach()}
 
 
 def distance_to_target(descriptors: Tensor, targets: Tensor) -> Tensor:

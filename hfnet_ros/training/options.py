@@ -39,10 +39,10 @@ class NetworkOptions:
     normalization: str = "image"
     descriptor_size: int = 64
     head_channels: int = 64
-    clusters: int = 32
+    clusters: int = 0
     local_clusters: int = 64
     cluster_channels: int = 128
-    global_size: int = 512
+    global_size: int = 1024
     halves_global: bool = True
 
 
@@ -110,7 +110,8 @@ class ScheduleOptions:
             the global head). Off is the published method: distillation only.
         start_from: folder of another run whose averaged weights training starts from; empty starts at
             random.
-        refits_head: fit the head over local descriptors anew although the other run had one.
+        head_start: step at which the head over local descriptors is fitted to them and the global loss
+            begins; 0 starts it at random with all the rest.
         seed: of everything random.
         precision: `float32` or `bfloat16` (automatic mixed precision).
         device: `cpu` or `cuda`.
@@ -128,7 +129,7 @@ class ScheduleOptions:
     points_per_pair: int = 192
     consistency: bool = True
     start_from: str = ""
-    refits_head: bool = False
+    head_start: int = 0
     seed: int = 0
     precision: str = "float32"
     device: str = "cpu"
@@ -158,7 +159,7 @@ class TrainingOptions:
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # An hour on two CPU cores.
-    "small": {"schedule": {"steps": 4000, "pairs": 10}},
+    "small": {"schedule": {"steps": 3200, "pairs": 10, "warmup_steps": 100, "head_start": 1200}},
     # Half an hour on one large GPU with 16 cores beside it.
     "full": {
         "data": {"views_per_photo": 3, "scenes": 32, "views_per_scene": 72, "view_wh": [448, 352]},
@@ -167,6 +168,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "pairs": 40,
             "learning_rate": 2e-3,
             "warmup_steps": 400,
+            "head_start": 4000,
             "average_decay": 0.999,
             "points_per_pair": 256,
             "precision": "bfloat16",
@@ -182,6 +184,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "normalization": "fixed",
             "descriptor_size": 256,
             "head_channels": 256,
+            "clusters": 32,
             "cluster_channels": 0,
             "local_clusters": 0,
             "global_size": 4096,

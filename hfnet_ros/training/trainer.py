@@ -35,6 +35,7 @@ Progress = Callable[[str, int, int], None]
 _MAX_GRADIENT = 5.0
 _CHECKPOINT = "checkpoint.pt"
 _CURVES = "curves.csv"
+_LOSSES = ("total", "global", "local", "detector", "match", "place")
 
 
 @dataclass
@@ -76,22 +77,24 @@ def train(
     schedule = options.schedule
     device = _device(schedule)
     is_resumed = (folder / _CHECKPOINT).is_file()
-    run = _start(_from_random(options) if is_resumed else options, device, cache)
+    run = _start(_from_random(options) if is_resumed else options, device)
     if is_resumed:
         _restore(run, folder, device)
     constants = _constants(cache, device)
     source = PairSource(cache, schedule)
     last = min(schedule.steps, stop_after or schedule.steps)
     started, first = time.monotonic(), run.step
-    sums: dict[str, float] = {}
+    seen: dict[str, list[float]] = {name: [] for name in _LOSSES}
     for batch in source.batches(run.step, last, workers):
-        losses = _take_step(run, batch, constants, schedule, device)
-        sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+        if run.step == schedule.head_start > 0:
+            _fit_head(run, cache, schedule.seed)
+        for name, value in _take_step(run, batch, constants, schedule, device).items():
+            seen[name].append(value)
         if run.step % schedule.log_every == 0:
-            means = {name: value / schedule.log_every for name, value in sums.items()}
+            means = {name: float(np.mean(values)) if values else math.nan for name, values in seen.items()}
             seconds = (time.monotonic() - started) / (run.step - first)
             _append_curves(folder / _CURVES, run, means, schedule, seconds)
-            sums = {}
+            seen = {name: [] for name in _LOSSES}
         if run.step % schedule.save_every == 0 or run.step == last:
             _save(run, folder / _CHECKPOINT)
         progress("training", run.step, schedule.steps)
@@ -118,8 +121,8 @@ def describe_run(folder: Path) -> str:
     """Return a sentence about a run from its curves."""
     with (folder / _CURVES).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    names = ("global", "local", "detector", "match", "place")
-    losses = ", ".join(f"{name} {rows[0][name]} -> {rows[-1][name]}" for name in names if name in rows[0])
+    first = {name: next((row[name] for row in rows if row[name] != "nan"), "nan") for name in _LOSSES[1:]}
+    losses = ", ".join(f"{name} {value} -> {rows[-1][name]}" for name, value in first.items())
     return f"{folder}: step {rows[-1]['step']}, losses {losses}"
 
 
@@ -131,15 +134,12 @@ def learning_rate(schedule: ScheduleOptions, step: int) -> float:
     return schedule.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))))
 
 
-def _start(options: TrainingOptions, device: torch.device, cache: TeacherCache | None = None) -> _Run:
+def _start(options: TrainingOptions, device: torch.device) -> _Run:
     torch.manual_seed(options.schedule.seed)
     network = HFNet(options.network).to(device)
     if options.schedule.start_from:
         state = _read_checkpoint(Path(options.schedule.start_from), device)["average"]
-        missing = network.load_state_dict(state, strict=False).missing_keys
-        is_new = any(name.startswith("aggregate_local") for name in missing)
-        if cache is not None and (is_new or options.schedule.refits_head):
-            fit_local_head(network, cache, options.schedule.seed)
+        network.load_state_dict(state, strict=False)  # a head that the other run lacks starts at random
     lay_out: Any = network.to  # its stubs leave out memory formats
     lay_out(memory_format=torch.channels_last)
     weights = TaskWeights(options.schedule.consistency).to(device)
@@ -160,6 +160,14 @@ def _from_random(options: TrainingOptions) -> TrainingOptions:
     return replace(options, schedule=replace(options.schedule, start_from=""))
 
 
+def _fit_head(run: _Run, cache: TeacherCache, seed: int) -> None:
+    """Give the head over local descriptors its start, in the network and in its running average."""
+    fit_local_head(run.network, cache, seed)
+    head, mean = run.network.aggregate_local, run.average.aggregate_local
+    if head is not None and mean is not None:
+        mean.load_state_dict(head.state_dict())
+
+
 def _take_step(
     run: _Run,
     batch: PairBatch,
@@ -174,7 +182,12 @@ def _take_step(
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         outputs = run.network(tensors["images"])
     losses = multi_task_losses(
-        outputs, tensors, constants["local_projection"], constants["bank"], consistency=schedule.consistency
+        outputs,
+        tensors,
+        constants["local_projection"],
+        constants["bank"],
+        consistency=schedule.consistency,
+        with_global=run.step >= schedule.head_start,
     )
     total = run.weights(losses)
     run.optimizer.zero_grad(set_to_none=True)

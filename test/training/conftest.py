@@ -1,21 +1,35 @@
+import contextlib
+
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Compute with one thread: tensors this small only make threads wait for each other."""
+    with contextlib.suppress(ImportError):
+        from hfnet_ros.training.trainer import set_threads
+
+        set_threads(1)
 
 
 @pytest.fixture(scope="session")
 def tiny_options():
-    """Return options of a run of seconds: one generated apartment, no photos, no published weights."""
-    from hfnet_ros.training.options import options_from_dict
+    """Return the small preset cut down to seconds: one generated apartment, no photos, no published weights."""
+    from hfnet_ros.training.options import read_options
 
-    return options_from_dict(
+    return read_options(
+        "small",
+        None,
         {
             "network": {"width": 0.5, "global_size": 16, "clusters": 4, "local_clusters": 4, "cluster_channels": 16,
                         "head_channels": 16,
                         "descriptor_size": 16},
             "data": {"scenes": 1, "views_per_scene": 12, "view_wh": [128, 96], "max_keypoints": 64},
             "teachers": {"local": "sift", "global_parts": ["vlad"], "vocabulary_size": 8},
-            "schedule": {"steps": 24, "pairs": 4, "warmup_steps": 4, "learning_rate": 3e-3, "points_per_pair": 32,
-                         "save_every": 8, "log_every": 4, "average_decay": 0.9},
-        }
+            "schedule": {"steps": 32, "pairs": 4, "warmup_steps": 4, "learning_rate": 3e-3, "points_per_pair": 32,
+                         "save_every": 8, "log_every": 4, "average_decay": 0.9,
+                         "head_start": 8},
+        },
     )  # fmt: skip
 
 
