@@ -30,6 +30,12 @@ except Exception as error:  # the package raises more than ImportError where its
 
 TIMED_OUT, BAD_PARAMETER = DDSException.DDS_RETCODE_TIMEOUT, DDSException.DDS_RETCODE_BAD_PARAMETER
 _FOREVER = (1 << 63) - 1
+_PRIVATE_NAMES = (
+    "ddspy_take",
+    "ddspy_topic_create",
+    "ddspy_get_matched_publication_data",
+    "ddspy_get_matched_subscription_data",
+)
 _ANY_STATE = SampleState.Any | ViewState.Any | InstanceState.Any
 _TAKEN_AT_ONCE = 64
 
@@ -40,11 +46,11 @@ class _Sample(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t))
 
 
-def _c_function(name: str, *argument_types: Any) -> Any:
-    """Return a function of the C library that gives back a code or an entity, called without the GIL."""
+def _c_function(name: str, *argument_types: Any, returns: Any = ctypes.c_int32) -> Any:
+    """Return a function of the C library, called without the GIL; most give back a code or an entity."""
     # `dll[name]` and not `dll.name`: the latter is shared with cyclonedds, whose signatures it would change.
     function = DDS._dll_handle[name]
-    function.restype, function.argtypes = ctypes.c_int32, argument_types
+    function.restype, function.argtypes = returns, argument_types
     return function
 
 
@@ -55,6 +61,8 @@ _waitset_attach = _c_function("dds_waitset_attach", _ENTITY, _ENTITY, ctypes.c_s
 _waitset_detach = _c_function("dds_waitset_detach", _ENTITY, _ENTITY)
 _waitset_wait = _c_function("dds_waitset_wait", _ENTITY, _POINTER, ctypes.c_size_t, ctypes.c_int64)
 _delete = _c_function("dds_delete", _ENTITY)
+_get_user_data = _c_function("dds_qget_userdata", _POINTER, _POINTER, _POINTER, returns=ctypes.c_bool)
+_free = _c_function("dds_free", _POINTER, returns=None)
 
 
 def check_private_names() -> None:
@@ -66,7 +74,7 @@ def check_private_names() -> None:
     found = metadata.version("cyclonedds")
     if found != SUPPORTED_VERSION:
         raise DdsError(f"cyclonedds {found} is installed, {SUPPORTED_VERSION} is needed: {_INSTALL}")
-    missing = [name for name in ("ddspy_take", "ddspy_topic_create") if not hasattr(_clayer, name)]
+    missing = [name for name in _PRIVATE_NAMES if not hasattr(_clayer, name)]
     if missing:
         raise DdsError(f"cyclonedds {found} lacks {', '.join(missing)}: it is damaged; {_INSTALL}")
 
@@ -130,6 +138,40 @@ def take_refused_policy(endpoint: Any) -> int | None:
     name = "get_offered_incompatible_qos_status" if is_writer else "get_requested_incompatible_qos_status"
     status = getattr(endpoint, name)()
     return int(status.last_policy_id) if status.total_count_change else None
+
+
+def publication_user_data(reader: DataReader[Any], publication: int) -> bytes | None:
+    """Return what a writer that matches a reader says of itself; None if it does not match any more."""
+    found = _clayer.ddspy_get_matched_publication_data
+    user_data: bytes | None = found(reader._ref, publication, _pick_policies, _read_user_data)
+    return user_data
+
+
+def subscription_user_data(writer: DataWriter[Any], subscription: int) -> bytes | None:
+    """Return what a reader that matches a writer says of itself; None if it does not match any more."""
+    found = _clayer.ddspy_get_matched_subscription_data
+    user_data: bytes | None = found(writer._ref, subscription, _pick_policies, _read_user_data)
+    return user_data
+
+
+def _pick_policies(*description: Any) -> Any:
+    # Key, participant's key and handle, topic, type, policies as they were read, sample info, hash of the type.
+    return description[5]
+
+
+def _read_user_data(qos: int) -> bytes:
+    """Read one policy from C.
+
+    cyclonedds' own reading of policies puts all threads' values into the same variables, so that one
+    thread gets what another asked for, and leaves the C library's copies behind.
+    """
+    value, size = ctypes.c_void_p(), ctypes.c_size_t()
+    if not _get_user_data(qos, ctypes.byref(value), ctypes.byref(size)) or not value:
+        return b""
+    try:
+        return ctypes.string_at(value, size.value)
+    finally:
+        _free(value)
 
 
 class Waiter:

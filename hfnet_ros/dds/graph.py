@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from hfnet_ros.dds.qos import Durability, QosProfile, Reliability
 
 _MOST_ENDPOINTS = 100_000
 _LOOK_AGAIN_S = 0.05
+_reading_policies = threading.Lock()  # cyclonedds reads them for all threads into the same variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ def _endpoints(node: DdsNode, builtin_topic: Any) -> dict[str, list[DcpsEndpoint
     # A new reader holds what is there now; there is nothing to keep up to date.
     reader = BuiltinDataReader(participant, builtin_topic)
     found: dict[str, list[DcpsEndpoint]] = {}
-    for endpoint in reader.read(_MOST_ENDPOINTS):
+    with _reading_policies:
+        endpoints = reader.read(_MOST_ENDPOINTS)
+    for endpoint in endpoints:
         if endpoint.sample_info.instance_state != InstanceState.Alive or not endpoint.sample_info.valid_data:
             continue
         name = ros_topic(endpoint.topic_name)

@@ -63,23 +63,36 @@ class Lifecycle:
         Raises:
             HfnetRosError: it failed, or does not start from this state; the state is as before.
         """
-        label, start, end = _TRANSITIONS[transition]
         with self._changing:
-            if self._state != start:
-                raise HfnetRosError(
-                    f"cannot {label}: the node is {LABELS[self._state]}, expected {LABELS[start]}"
-                )
-            if end == FINALIZED:
-                self._finalize()
-            else:
-                self._actions[transition]()
-                self._state = end
-            _logger.info("%s", LABELS[end])
+            self._change(transition)
+
+    def change_if(self, transition: int, is_wanted: Callable[[], bool]) -> None:
+        """Go through a transition, unless it is not wanted any more when no other one is under way."""
+        with self._changing:
+            if self._state == _TRANSITIONS[transition][1] and is_wanted():
+                self._go_through(transition)
 
     def end(self) -> None:
         """Go to FINALIZED from whatever state, where nothing can be changed any more."""
         with self._changing:
             self._finalize()
+
+    def _change(self, transition: int) -> None:
+        label, start, _ = _TRANSITIONS[transition]
+        if self._state != start:
+            raise HfnetRosError(
+                f"cannot {label}: the node is {LABELS[self._state]}, expected {LABELS[start]}"
+            )
+        self._go_through(transition)
+
+    def _go_through(self, transition: int) -> None:
+        end = _TRANSITIONS[transition][2]
+        if end == FINALIZED:
+            self._finalize()
+        else:
+            self._actions[transition]()
+            self._state = end
+        _logger.info("%s", LABELS[end])
 
     def _finalize(self) -> None:
         for transition in (DEACTIVATE, CLEANUP):
@@ -112,12 +125,12 @@ class Lifecycle:
         return self._make("srv/ChangeState_Response", success=self._try(request.transition))
 
     def _try(self, wanted: Any) -> bool:
-        number = self._number(wanted)
-        if number is None:
-            _logger.error("there is no transition %d '%s' here", wanted.id, wanted.label)
-            return False
         try:
-            self.change(number)
+            with self._changing:  # which shutdown is meant depends on how a transition under way ends
+                number = self._number(wanted)
+                if number is None:
+                    raise HfnetRosError(f"there is no transition {wanted.id} '{wanted.label}' here")
+                self._change(number)
         except HfnetRosError as error:
             _logger.error("%s", error)
             return False

@@ -19,7 +19,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from cyclonedds.core import DDSException, DDSStatus
-from cyclonedds.qos import Policy, Qos
+from cyclonedds.pub import DataWriter
 
 from hfnet_ros.dds import cyclone
 from hfnet_ros.dds.entities import NodeEntities
@@ -33,7 +33,11 @@ logger = logging.getLogger(__name__)
 _HEADER = struct.Struct("<Qq")
 _ENCAPSULATION = 4
 _MAX_WAITING = 32
-_MATCHING_S = 0.1  # as rmw_cyclonedds waits for a client whose reader is not discovered yet
+# A client's reader may be discovered after its request has come. rmw_cyclonedds gives it 0.1 s, too little
+# where a processor is busy: discovery is some packets and thread switches. Without its reader the answer
+# would be lost and the client would wait in vain; longer than this a client rarely waits at all.
+_MATCHING_S = 1.0
+_LOOK_AGAIN_S = 0.05
 
 
 class ServiceServer:
@@ -127,22 +131,18 @@ class ServiceServer:
     def _client_listens(self, publication: int) -> bool:
         """Return whether the client's reader is matched, or cannot be told; False if the client has gone."""
         until = time.monotonic() + _MATCHING_S
-        while True:
-            request_writer = self._reader.get_matched_publication_data(publication)
+        while not self._closed:
+            request_writer = cyclone.publication_user_data(self._reader, publication)
             if request_writer is None:
                 return False
-            client = _user_data(request_writer.qos).get("clientid")
-            readers = map(
-                self._writer.get_matched_subscription_data, self._writer.get_matched_subscriptions()
-            )
-            if client is None or any(
-                reader and _user_data(reader.qos).get("clientid") == client for reader in readers
-            ):
+            client = _values(request_writer).get("clientid")
+            if client is None or client in _listening(self._writer, "clientid"):
                 return True
             if time.monotonic() > until:
                 logger.warning("%s: a client is not ready to be answered", self.name)
                 return False
             time.sleep(0.01)
+        return False
 
 
 class ServiceClient:
@@ -176,8 +176,15 @@ class ServiceClient:
     def wait_for_service(self, timeout_s: float) -> bool:
         """Wait until the service can be called; return whether it can."""
         self._check_thread()
+        until = time.monotonic() + timeout_s
         with self._matching:
-            return self._matching.wait_for(self._is_available, timeout_s)
+            while not (is_available := self._is_available()) and not self._closed:
+                left_s = until - time.monotonic()
+                if left_s <= 0.0:
+                    break
+                # Looks again without being told to, so that nothing hangs on a single notification.
+                self._matching.wait(min(left_s, _LOOK_AGAIN_S))
+            return is_available
 
     def call(self, request: Any, timeout_s: float) -> Any:
         """Call the service and wait for its response; waiting for the service to appear is part of it.
@@ -229,11 +236,12 @@ class ServiceClient:
     def _is_available(self) -> bool:
         if self._closed:
             return False
-        writers = map(self._reader.get_matched_publication_data, self._reader.get_matched_publications())
-        readers = map(self._writer.get_matched_subscription_data, self._writer.get_matched_subscriptions())
-        answering = {_user_data(writer.qos).get("serviceid") for writer in writers if writer}
-        listening = {_user_data(reader.qos).get("serviceid") for reader in readers if reader}
-        return bool(answering & listening)
+        answering = {
+            _values(user_data).get("serviceid")
+            for publication in self._reader.get_matched_publications()
+            if (user_data := cyclone.publication_user_data(self._reader, publication)) is not None
+        }
+        return bool(answering & _listening(self._writer, "serviceid"))
 
     def _notice_match(self) -> None:
         cyclone.count_subscriptions(self._writer)
@@ -266,8 +274,16 @@ def _split(cdr: bytes) -> tuple[bytes, bytes]:
     return cdr[_ENCAPSULATION:end], cdr[:_ENCAPSULATION] + cdr[end:]
 
 
-def _user_data(qos: Qos) -> dict[str, str]:
+def _listening(writer: DataWriter[Any], key: str) -> set[str | None]:
+    """Return who the readers are that match a writer, by one value of what they say of themselves."""
+    return {
+        _values(user_data).get(key)
+        for subscription in writer.get_matched_subscriptions()
+        if (user_data := cyclone.subscription_user_data(writer, subscription)) is not None
+    }
+
+
+def _values(user_data: bytes) -> dict[str, str]:
     """Return what a peer says of an endpoint, `key=value;` after each other."""
-    policy = qos[Policy.Userdata]
-    text = policy.data.decode(errors="replace") if policy else ""
+    text = user_data.decode(errors="replace")
     return dict(part.split("=", 1) for part in text.split(";") if "=" in part)

@@ -54,7 +54,7 @@ def other(new_node):
 def wait_until():
     """Return a function that waits for a condition and fails the test if it does not come true."""
 
-    def wait(condition, timeout_s=20.0):
+    def wait(condition, timeout_s=60.0):
         until = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < until, "it did not happen"
@@ -79,7 +79,7 @@ def peer():
     for process in processes:
         process.stdin.close()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
         process.stdout.close()

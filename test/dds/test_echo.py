@@ -70,7 +70,7 @@ def test_messages_are_yielded_as_they_arrive(node, other, wait_until):
     listener.start()
     wait_until(lambda: publisher.num_subscribers)
     publisher.publish(other.messages.make(STRING, data="heard"))
-    listener.join(20)
+    listener.join(60)
     assert received == ["heard"]
     messages.close()
     wait_until(lambda: publisher.num_subscribers == 0)

@@ -43,7 +43,7 @@ def test_a_topic_is_waited_for(node, other):
     other.create_subscription("text", STRING, RELIABLE, print)
     assert wait_for_topic(node, "/text", 0.1) is None  # nobody publishes it
     other.create_publisher("text", STRING, RELIABLE)
-    assert wait_for_topic(node, "/text", 20.0).type_names == (STRING,)
+    assert wait_for_topic(node, "/text", 60.0).type_names == (STRING,)
 
 
 @pytest.mark.parametrize(

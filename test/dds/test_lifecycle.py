@@ -69,7 +69,7 @@ def call(other):
         if name not in clients:
             clients[name] = other.create_client(f"/tested/{name}", types[name])
         request = other.messages.make(f"{types[name]}_Request", **fields)
-        return clients[name].call(request, 20.0)
+        return clients[name].call(request, 60.0)
 
     return call
 
@@ -137,6 +137,13 @@ def test_a_failure_leaves_the_state(lifecycle, recorder):
     assert lifecycle.state == INACTIVE
 
 
+@pytest.mark.parametrize(("state", "is_wanted"), [(ACTIVE, True), (ACTIVE, False), (INACTIVE, True)])
+def test_a_transition_may_turn_out_to_be_unwanted(lifecycle, recorder, state, is_wanted):
+    enter(lifecycle, recorder, state)
+    lifecycle.change_if(DEACTIVATE, lambda: is_wanted)
+    assert recorder.done == (["deactivate"] if state == ACTIVE and is_wanted else [])
+
+
 def test_others_lead_the_node_through_its_life(lifecycle, recorder, call, change):
     assert call("get_state").current_state.label == "unconfigured"
     for number in (CONFIGURE, ACTIVATE, DEACTIVATE, ACTIVATE, DEACTIVATE, CLEANUP):
@@ -182,4 +189,22 @@ def test_a_shutdown_frees_everything_and_is_answered_before_the_end(lifecycle, r
     enter(lifecycle, recorder, ACTIVE)
     assert change(0, "shutdown")
     assert recorder.done == ["deactivate", "cleanup"]
-    assert recorder.ended.wait(20.0)
+    assert recorder.ended.wait(60.0)
+
+
+def test_a_shutdown_during_a_transition_follows_it(node, recorder, change):
+    """By its label: it is another number in the state that the transition leads to."""
+    begun, going_on = threading.Event(), threading.Event()
+    actions = recorder.actions()
+    activate = actions[ACTIVATE]
+    actions[ACTIVATE] = lambda: (begun.set(), going_on.wait(60.0), activate())
+    lifecycle = Lifecycle(node, actions, recorder.ended.set)
+    lifecycle.change(CONFIGURE)
+    activating = threading.Thread(target=lifecycle.change, args=(ACTIVATE,))
+    activating.start()
+    assert begun.wait(60.0)
+    threading.Timer(0.3, going_on.set).start()  # when the request for the end is there
+    assert change(0, "shutdown")
+    activating.join(60.0)
+    assert recorder.done == ["configure", "activate", "deactivate", "cleanup"]
+    assert lifecycle.state == FINALIZED

@@ -48,7 +48,7 @@ def test_a_node_closes_inside_its_own_callback(node, wait_until):
     publisher = node.create_publisher("text", STRING, RELIABLE)
     wait_until(lambda: publisher.num_subscribers)
     publisher.publish(node.messages.make(STRING, data="stop"))
-    assert closed.wait(20)
+    assert closed.wait(60)
 
 
 def test_a_node_closes_while_messages_arrive(node):

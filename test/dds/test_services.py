@@ -20,7 +20,7 @@ def answer(node):
 
 def test_a_call_is_answered(node, other, request_, answer):
     other.create_service("~/go", TRIGGER, lambda _: answer("grüß"))
-    response = node.create_client("/other/go", TRIGGER).call(request_, 10)
+    response = node.create_client("/other/go", TRIGGER).call(request_, 60)
     assert (response.success, response.message) == (True, "grüß")
 
 
@@ -34,7 +34,7 @@ def test_requests_carry_their_fields(node, other):
     other.create_service("load_map", "hfnet_ros/srv/LoadMap", load)
     client = node.create_client("load_map", "hfnet_ros/srv/LoadMap")
     request = node.messages.make("hfnet_ros/srv/LoadMap_Request", path="/maps/office")
-    assert client.call(request, 10).message == "no such map"
+    assert client.call(request, 60).message == "no such map"
     assert seen == ["/maps/office"]
 
 
@@ -47,7 +47,7 @@ def test_services_without_fields_work(node, other):
 
     other.create_service("empty", "std_srvs/srv/Empty", empty)
     node.create_client("empty", "std_srvs/srv/Empty").call(
-        node.messages.make("std_srvs/srv/Empty_Request"), 10
+        node.messages.make("std_srvs/srv/Empty_Request"), 60
     )
     assert called.is_set()
 
@@ -58,7 +58,7 @@ def test_another_process_calls(node, answer, peer):
         from hfnet_ros.dds.participant import DdsNode
         with DdsNode("caller") as node:
             client = node.create_client("go", "std_srvs/srv/Trigger")
-            print(client.call(node.messages.make("std_srvs/srv/Trigger_Request"), 15).message)
+            print(client.call(node.messages.make("std_srvs/srv/Trigger_Request"), 60).message)
     """)
     assert process.stdout.read() == "across\n"
 
@@ -70,13 +70,13 @@ def test_every_client_gets_its_own_answers(new_node, node, request_, answer):
     answers = []
 
     def call(client):
-        answers.extend(int(client.call(request_, 15).message) for _ in range(10))
+        answers.extend(int(client.call(request_, 60).message) for _ in range(10))
 
     threads = [threading.Thread(target=call, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     # Each answer is different; a client that took another's would leave one out, or have one twice.
     assert sorted(answers) == list(range(30))
 
@@ -103,7 +103,7 @@ def test_images_flow_while_a_service_takes_its_time(node, other, image, request_
     player = threading.Thread(target=play)
     player.start()
     try:
-        assert node.create_client("relocalize", TRIGGER).call(request_, 20).message == "True"
+        assert node.create_client("relocalize", TRIGGER).call(request_, 60).message == "True"
     finally:
         going_on.set()
         player.join()
@@ -111,16 +111,16 @@ def test_images_flow_while_a_service_takes_its_time(node, other, image, request_
 
 def test_a_slow_service_does_not_hold_up_another(node, other, request_, answer):
     going_on = threading.Event()
-    other.create_service("slow", TRIGGER, lambda _: (going_on.wait(20), answer())[1])
+    other.create_service("slow", TRIGGER, lambda _: (going_on.wait(60), answer())[1])
     other.create_service("fast", TRIGGER, lambda _: answer("fast"))
     slow, fast = node.create_client("slow", TRIGGER), node.create_client("fast", TRIGGER)
     results = []
-    caller = threading.Thread(target=lambda: results.append(slow.call(request_, 20)))
+    caller = threading.Thread(target=lambda: results.append(slow.call(request_, 60)))
     caller.start()
-    assert fast.call(request_, 10).message == "fast"
+    assert fast.call(request_, 60).message == "fast"
     assert results == []
     going_on.set()
-    caller.join(20)
+    caller.join(60)
     assert results[0].message == "done"
 
 
@@ -134,14 +134,14 @@ def test_a_service_nobody_offers(node, request_):
 def test_an_answer_that_does_not_come_in_time(node, other, request_, answer):
     going_on = threading.Event()
     answers = iter(["late", "in time"])
-    other.create_service("slow", TRIGGER, lambda _: (going_on.wait(20), answer(next(answers)))[1])
+    other.create_service("slow", TRIGGER, lambda _: (going_on.wait(60), answer(next(answers)))[1])
     client = node.create_client("slow", TRIGGER)
-    assert client.wait_for_service(10)
+    assert client.wait_for_service(60)
     with pytest.raises(DdsError, match=r"/slow gave no answer within 0\.1 s"):
         client.call(request_, 0.1)
     going_on.set()
     # The first answer comes now, and is not taken for the second.
-    assert client.call(request_, 10).message == "in time"
+    assert client.call(request_, 60).message == "in time"
 
 
 def test_a_service_that_fails_answers_the_next_request(node, other, request_, answer, caplog):
@@ -155,10 +155,10 @@ def test_a_service_that_fails_answers_the_next_request(node, other, request_, an
 
     other.create_service("go", TRIGGER, fail_once)
     client = node.create_client("go", TRIGGER)
-    assert client.wait_for_service(10)
+    assert client.wait_for_service(60)
     with pytest.raises(DdsError, match="gave no answer"):
         client.call(request_, 0.3)
-    assert client.call(request_, 10).message == "better"
+    assert client.call(request_, 60).message == "better"
     assert "a bug of the user" in caplog.text
 
 
@@ -182,20 +182,20 @@ def test_a_call_inside_a_callback_is_refused(node, other, image, request_, wait_
 
 def test_closing_a_client_ends_its_call(node, other, request_, answer):
     going_on, begun, errors = threading.Event(), threading.Event(), []
-    other.create_service("slow", TRIGGER, lambda _: (begun.set(), going_on.wait(20), answer())[2])
+    other.create_service("slow", TRIGGER, lambda _: (begun.set(), going_on.wait(60), answer())[2])
     client = node.create_client("slow", TRIGGER)
 
     def call():
         try:
-            client.call(request_, 30)
+            client.call(request_, 60)
         except DdsError as error:
             errors.append(str(error))
 
     caller = threading.Thread(target=call)
     caller.start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     client.close()
-    caller.join(20)
+    caller.join(60)
     going_on.set()
     assert errors == ["the client of /slow was closed during a call"]
 
@@ -203,7 +203,7 @@ def test_closing_a_client_ends_its_call(node, other, request_, answer):
 def test_a_closed_service_is_gone(node, other, request_, answer, wait_until):
     service = other.create_service("go", TRIGGER, lambda _: answer())
     client = node.create_client("go", TRIGGER)
-    assert client.call(request_, 10).success
+    assert client.call(request_, 60).success
     service.close()
     service.close()
     wait_until(lambda: not client.wait_for_service(0))
