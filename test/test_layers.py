@@ -17,7 +17,7 @@ LAYERS = {
     "types": 2, "config": 2,
     "files": 3, "messages": 3,
     "inference": 4, "map": 4, "scene": 4,
-    "features": 5, "retrieval": 5, "matching": 5, "pose": 5,
+    "features": 5, "retrieval": 5, "matching": 5, "pose": 5, "gpu": 5,
     "localization": 6, "mapping": 6,
     "node": 7,
     "cli": 8, "__main__": 8, "ros": 8, "dds": 8, "evaluation": 8, "training": 8,
@@ -26,7 +26,10 @@ OUTERMOST = 8
 COMMAND_LINE = ("cli", "__main__")
 
 # Within a layer nothing imports a neighbour, but for these.
-NEIGHBOURS = {("geometry", "errors"), ("types", "config"), ("messages", "files")}
+NEIGHBOURS = {
+    ("geometry", "errors"), ("types", "config"), ("messages", "files"),
+    ("features", "gpu"), ("retrieval", "gpu"), ("matching", "gpu"),
+}  # fmt: skip
 
 # What is generated beside the package by a ROS build.
 GENERATED = ("msg", "srv")
@@ -35,8 +38,8 @@ GENERATED = ("msg", "srv")
 RESERVED = {
     "onnxruntime": ("inference",),
     "tensorrt": ("inference",),
-    "pycuda": ("inference",),
-    "cuda": ("inference",),
+    "pycuda": ("inference", "gpu.compiler"),
+    "cuda": ("inference", "gpu.compiler"),
     "torch": ("training",),
     "torchvision": ("training",),
     "rclpy": ("ros",),
@@ -94,7 +97,7 @@ def may_import(own, other):
         return True
     if other in COMMAND_LINE:
         return False
-    if other == "inference" and own != "features":
+    if other == "inference" and own not in ("features", "gpu"):
         return False
     if LAYERS[own] == LAYERS[other]:
         return LAYERS[own] == OUTERMOST or (own, other) in NEIGHBOURS

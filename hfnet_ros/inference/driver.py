@@ -14,6 +14,7 @@ from hfnet_ros.errors import EngineError
 
 LIBRARY = "libcuda.so.1"
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR, _INTEGRATED = 75, 76, 18  # CUdevice_attribute
+_MAX_DYNAMIC_SHARED_BYTES = 8  # CUfunction_attribute
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,59 @@ class CudaDriver:
     def destroy_graph(self, graph: int) -> None:
         """Free a recorded graph."""
         self._call("cuGraphExecDestroy", ctypes.c_void_p(graph))
+
+    def compute_capability(self) -> tuple[int, int]:
+        """Return that of the GPU whose context is current in this thread, e.g. (8, 7) for Orin."""
+        device = ctypes.c_int()
+        self._call("cuCtxGetDevice", ctypes.byref(device))
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        self._call("cuDeviceGetAttribute", ctypes.byref(major), _CAPABILITY_MAJOR, device)
+        self._call("cuDeviceGetAttribute", ctypes.byref(minor), _CAPABILITY_MINOR, device)
+        return major.value, minor.value
+
+    def load_module(self, image: bytes) -> int:
+        """Load compiled kernels into the current context; `unload_module` frees them."""
+        module = ctypes.c_void_p()
+        self._call("cuModuleLoadData", ctypes.byref(module), ctypes.c_char_p(image))
+        return module.value or 0
+
+    def unload_module(self, module: int) -> None:
+        """Free a module; its context must still be current."""
+        self._call("cuModuleUnload", ctypes.c_void_p(module))
+
+    def module_function(self, module: int, name: str, shared_bytes: int = 0) -> int:
+        """Return a kernel of a module, allowed that much dynamic shared memory."""
+        function = ctypes.c_void_p()
+        self._call(
+            "cuModuleGetFunction",
+            ctypes.byref(function),
+            ctypes.c_void_p(module),
+            ctypes.c_char_p(name.encode()),
+        )
+        if shared_bytes:  # together with the static part it may be more than what is there unasked, 48 KiB
+            self._call("cuFuncSetAttribute", function, _MAX_DYNAMIC_SHARED_BYTES, shared_bytes)
+        return function.value or 0
+
+    def launch_kernel(
+        self,
+        function: int,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        shared_bytes: int,
+        stream: int,
+        parameters: ctypes.Array[ctypes.c_void_p],
+    ) -> None:
+        """Put a kernel on the stream; the driver copies what `parameters` point to before this returns."""
+        self._call(
+            "cuLaunchKernel",
+            ctypes.c_void_p(function),
+            *grid,
+            *block,
+            shared_bytes,
+            ctypes.c_void_p(stream),
+            parameters,
+            None,
+        )
 
     def _device(self, index: int) -> ctypes.c_int:
         device = ctypes.c_int()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -46,6 +46,18 @@ class TensorBuffer:
     spec: TensorSpec
     host: Tensor
     address: int
+
+
+class FollowingWork(Protocol):
+    """Work that goes on where a network stops, on the same stream."""
+
+    def put(self) -> None:
+        """Put it on the stream."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; the stream and the memory are still there."""
+        ...
 
 
 class PlanRefusedError(EngineError):
@@ -94,6 +106,7 @@ class TensorrtEngine:
         self._inputs: dict[str, TensorSpec] = {}
         self._outputs: dict[str, TensorSpec] = {}
         self._results: dict[str, Tensor] = {}
+        self._following: FollowingWork | None = None
         trt = import_tensorrt()
         self._version = str(trt.__version__)
         self._log = tensorrt_log(trt)
@@ -173,6 +186,17 @@ class TensorrtEngine:
         """Return where a tensor lies on the device; the same for the engine's whole life."""
         return self._buffers[name].address
 
+    def follow_with(self, work: FollowingWork, copied: Collection[str]) -> None:
+        """Let each run go on with more work, before the first run.
+
+        Args:
+            work: put on the stream behind the network, and recorded with it; it belongs to the engine then.
+            copied: the outputs that still come to the host, and are returned by `run`.
+        """
+        self._owned_memory()
+        self._following = work
+        self._results = {key: self._buffers[key].host for key in copied}
+
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run the network once; see `Engine.run` for the life of the result."""
         memory = self._owned_memory()
@@ -222,8 +246,10 @@ class TensorrtEngine:
         for key in self._inputs:
             memory.copy_to_device(self._buffers[key].address, self._buffers[key].host)
         self._execute(memory)
-        for key in self._outputs:
+        for key in self._results:
             memory.copy_to_host(self._buffers[key].host, self._buffers[key].address)
+        if self._following is not None:
+            self._following.put()
 
     def _execute(self, memory: CudaMemory) -> None:
         start = self._log.count
@@ -263,8 +289,10 @@ class TensorrtEngine:
         try:
             if self._driver is not None and self._graph:
                 self._driver.destroy_graph(self._graph)
+            if self._following is not None:
+                self._following.close()
         finally:
-            self._graph, self._driver = 0, None
+            self._graph, self._driver, self._following = 0, None, None
             self._context = None
             self._engine = None
             self._runtime = None

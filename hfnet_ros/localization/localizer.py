@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.place_pose import PlacePoseEstimator, PoseAttempt
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.retrieval.index import create_index
+from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
+from hfnet_ros.retrieval.index import DescriptorIndex, create_index
 from hfnet_ros.retrieval.nearby import NearbyKeyframes
 from hfnet_ros.retrieval.places import group_into_places
 from hfnet_ros.types import (
@@ -45,11 +47,37 @@ class _Attempted:
     attempt: PoseAttempt
 
 
+class MapSearch(Protocol):
+    """How a map is searched, where that is not left to the `Localizer`."""
+
+    @property
+    def index(self) -> DescriptorIndex:
+        """What finds prior frames in the whole map."""
+        ...
+
+    @property
+    def matcher(self) -> LandmarkMatcher:
+        """What matches keypoints with the landmarks of a place."""
+        ...
+
+
 class Localizer:
     """Localizes single images in one map; belongs to the thread that made its extractor."""
 
-    def __init__(self, visual_map: VisualMap, extractor: FeatureExtractor, config: Config) -> None:
+    def __init__(
+        self,
+        visual_map: VisualMap,
+        extractor: FeatureExtractor,
+        config: Config,
+        search: MapSearch | None = None,
+    ) -> None:
         """Prepare search structures over the map.
+
+        Args:
+            visual_map: to localize in.
+            extractor: the one the map was built with.
+            config: how.
+            search: over the same map, not owned; on the CPU unless given.
 
         Raises:
             ExtractorMismatchError: the map was built with another extractor.
@@ -63,10 +91,16 @@ class Localizer:
         self._map = visual_map
         self._extractor = extractor
         self._config = config
-        self._index = create_index(visual_map.global_descriptors, config.retrieval.exact_limit)
+        self._index = (
+            search.index
+            if search is not None
+            else create_index(visual_map.global_descriptors, config.retrieval.exact_limit)
+        )
         self._nearby = NearbyKeyframes(visual_map.keyframe_poses, visual_map.global_descriptors, config.prior)
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
-        self._estimator = PlacePoseEstimator(visual_map, config)
+        self._estimator = PlacePoseEstimator(
+            visual_map, config, search.matcher if search is not None else None
+        )
         self._thread_pools = ThreadpoolController()
 
     def localize(self, frame: Frame, prior: PosePrior | None = None) -> Localization:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
+from hfnet_ros.features.aggregation import learn_words
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.timing import StageClock
@@ -26,6 +27,7 @@ from hfnet_ros.types import Correspondences, LocalFeatures, Outcome, Place, Pose
 _VIEW_MARGIN = 0.1  # of the image's width and height
 _MAX_TWIN_KEYPOINTS = 150
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
+_MIN_SORTED_LANDMARKS = 2000  # fewer are compared as fast as they are sorted
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,10 @@ class PlacePoseEstimator:
         self._map = visual_map
         self._config = config
         vocabulary = visual_map.aggregation.get("vocabulary")
+        if vocabulary is None and visual_map.num_landmarks >= _MIN_SORTED_LANDMARKS:
+            # An extractor with a global head needs no vocabulary to describe images, only to match fast.
+            count = config.retrieval.vocabulary_size
+            vocabulary = learn_words(visual_map.landmark_descriptors, count, config.pose.seed)
         self._matcher = matcher or MutualNearestMatcher(config.matching, vocabulary)
         self._words = None
         self._order = np.arange(visual_map.num_landmarks)
@@ -189,7 +195,8 @@ class PlacePoseEstimator:
             ranks = np.sort(ranks[np.argsort(-counts, kind="stable")[:limit]])
         idxs = self._order[ranks]
         words = None if self._words is None else self._words[ranks]
-        return LandmarkSet(idxs, self._xyz[ranks], self._descriptors[ranks], words)
+        descriptors = self._descriptors[ranks if self._matcher.needs_descriptors else ranks[:0]]
+        return LandmarkSet(idxs, self._xyz[ranks], descriptors, words)
 
     def _problem(self, correspondences: Correspondences, camera: Camera) -> PoseProblem:
         rows: NDArray[np.int64] = correspondences.landmark_idxs

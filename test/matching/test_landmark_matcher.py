@@ -159,6 +159,23 @@ def test_copies_of_the_best_landmark_do_not_hide_a_rival_elsewhere(extra_duplica
         assert len(ratio_match([4.0, 0.0, 0.0], extra_duplicates=extra_duplicates, seed=seed)) == 0
 
 
+def test_many_copies_nearer_than_the_rival_do_not_hide_it():
+    copies = [leaning(0, 12, -0.05 * (n + 1)) for n in range(12)]
+    descriptors = np.stack([leaning(0, 1, 0.0), *copies, leaning(0, 1, 20.5)])
+    xyz = np.zeros((14, 3))
+    xyz[:13, 0], xyz[13, 0] = np.linspace(0.0, 0.01, 13), 4.0
+    query = features(leaning(0, 1, 10.0)[None])
+    for rows, expected in ((range(14), 0), (range(13), 1)):
+        rows = np.array(rows)
+        # Another landmark far off gives the set its extent, and is no rival.
+        landmarks = LandmarkSet(
+            np.append(rows, 14),
+            np.append(xyz[rows], [[0.0, 9.0, 0.0]], axis=0),
+            np.append(descriptors[rows], leaning(9, 8, 0.0)[None], axis=0),
+        )
+        assert len(MutualNearestMatcher(MatchingConfig(ratio=0.9)).match(query, landmarks)) == expected
+
+
 def test_a_single_landmark_has_no_rival():
     landmarks = LandmarkSet(np.array([5]), np.ones((1, 3)), np.eye(1, 8, dtype=np.float32))
     found = MutualNearestMatcher(MatchingConfig(ratio=0.9)).match(

@@ -1,0 +1,224 @@
+"""Measure matching and retrieval on a GPU, beside the CPU's way and plain torch on the same GPU.
+
+    python bench/gpu/matching.py --out matching.json
+    compute-sanitizer --tool memcheck  python bench/gpu/matching.py --rounds 3 --frames 20 --no-torch
+    compute-sanitizer --tool racecheck python bench/gpu/matching.py --rounds 3 --frames 20 --no-torch
+
+Needs an NVIDIA driver and pycuda (with nvcc) or cuda-bindings with NVRTC; torch is compared with where it is
+installed. The GPU is named in the result. This was written without a GPU and has not run on one yet.
+
+Times are medians over rounds, the ways in turns. "host" begins and ends with arrays of the host, copies
+included; "device" begins with descriptors that are on the device, as own post-processing leaves them, and
+ends with the matches on the host. The floor is that of docs/gpu.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfnet_ros.config import MatchingConfig
+from hfnet_ros.gpu.matching import GpuLandmarks
+from hfnet_ros.gpu.retrieval import GpuKeyframes
+from hfnet_ros.gpu.tables import put_rows
+from hfnet_ros.inference.cuda_memory import open_cuda_memory
+from hfnet_ros.inference.driver import probe_driver
+from hfnet_ros.matching.landmark_matcher import LandmarkSet, MutualNearestMatcher
+from hfnet_ros.matching.mutual_nearest import mutual_nearest
+from hfnet_ros.matching.visual_words import assign_words
+from hfnet_ros.retrieval.index import ExactIndex
+from hfnet_ros.types import LocalFeatures
+
+WARM_UP = 20
+NUM_WORDS = 64
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def make_scene(
+    rng: np.random.Generator, num_keypoints: int, num_landmarks: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return keypoints of which most see a landmark, more or less alike, and the landmarks."""
+    landmarks = unit(rng.normal(size=(num_landmarks, size)))
+    noise = rng.uniform(0.2, 1.2, (num_keypoints, 1)) * unit(rng.normal(size=(num_keypoints, size)))
+    return unit(landmarks[rng.integers(num_landmarks, size=num_keypoints)] + noise), landmarks
+
+
+def torch_ways(keypoints: np.ndarray, landmarks: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """Return the same steps in plain torch, from descriptors on the device to matches on the host."""
+    import torch
+
+    fixed = torch.from_numpy(keypoints).cuda()
+    ways = {}
+    for name, dtype in (("torch fp16, device", torch.float16), ("torch fp32, device", torch.float32)):
+        table = torch.from_numpy(landmarks).to("cuda", dtype)
+
+        def match(table: Any = table, dtype: Any = dtype) -> Any:
+            similarity = fixed.to(dtype) @ table.T
+            best, nearest = similarity.topk(2, dim=1)
+            back = similarity.argmax(dim=0)
+            own = torch.arange(len(fixed), device="cuda")
+            kept = (back[nearest[:, 0]] == own) & (best[:, 0] >= 0.6)
+            rows = own[kept].cpu().numpy()
+            return rows, nearest[kept, 0].cpu().numpy(), best[kept, 0].float().cpu().numpy()
+
+        ways[name] = match
+    return ways
+
+
+def agreement(found: Any, wanted: Any) -> float:
+    """Return the share of pairs that both ways give."""
+    ours = set(zip(found[0].tolist(), found[1].tolist(), strict=True))
+    theirs = set(zip(wanted[0].tolist(), wanted[1].tolist(), strict=True))
+    return len(ours & theirs) / max(len(ours | theirs), 1)
+
+
+def median_ms(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
+    """Return the median and the 95th percentile of each way, ms, all run in turns."""
+    for way in ways.values():
+        for _ in range(WARM_UP):
+            way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    return {
+        name: {
+            "median": 1e3 * statistics.median(times),
+            "p95": 1e3 * float(np.percentile(times, 95)),
+            "rounds": len(times),
+        }
+        for name, times in seconds.items()
+    }
+
+
+def measure_matching(options: argparse.Namespace, memory: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    keypoints, landmarks = make_scene(rng, options.keypoints, options.landmarks, options.size)
+    rows = np.arange(len(landmarks))
+    xyz = rng.uniform(-20.0, 20.0, (len(landmarks), 3))
+    table = GpuLandmarks(memory, landmarks, xyz, max_keypoints=len(keypoints), max_listed=len(landmarks))
+    address = put_rows(memory, keypoints, np.float32, options.size)
+
+    def on_device(ratio: float = 1.0) -> Any:
+        return table.match_on_device(
+            address, len(keypoints), rows, min_similarity=0.6, ratio=ratio, same_place_m=0.4
+        )
+
+    gpu_ways: dict[str, Callable[[], Any]] = {
+        "kernels, device": on_device,
+        "kernels, device, ratio 0.9": lambda: on_device(0.9),
+        "kernels, host": lambda: table.match(keypoints, rows, min_similarity=0.6),
+    }
+    if not options.no_torch:
+        gpu_ways.update(torch_ways(keypoints, landmarks))
+    vocabulary = unit(rng.normal(size=(NUM_WORDS, options.size)))
+    words = assign_words(landmarks, vocabulary)
+    order = np.argsort(words, kind="stable")
+    listed = LandmarkSet(order, xyz[order], landmarks[order], words[order])
+    features = LocalFeatures(
+        np.zeros((len(keypoints), 2), np.float32), np.ones(len(keypoints), np.float32), keypoints
+    )
+    matcher = MutualNearestMatcher(MatchingConfig(max_query_keypoints=len(keypoints)), vocabulary)
+    cpu_ways: dict[str, Callable[[], Any]] = {
+        "CPU, all landmarks": lambda: mutual_nearest(keypoints, landmarks, 0.6),
+        "CPU, within visual words": lambda: matcher.match(features, listed),
+    }
+    wanted = mutual_nearest(keypoints, landmarks, 0.6)
+    result = {
+        "num_matches": len(wanted[0]),
+        "same_as_cpu": {
+            name: agreement(way(), wanted) for name, way in gpu_ways.items() if "ratio" not in name
+        },
+        "ms": median_ms(gpu_ways, options.rounds) | median_ms(cpu_ways, max(options.rounds // 20, 3)),
+        "memory_growth_bytes": memory_growth(memory, on_device, options.frames),
+    }
+    table.close()
+    return result
+
+
+def measure_retrieval(options: argparse.Namespace, memory: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    database = unit(rng.normal(size=(options.keyframes, options.global_size)))
+    query = unit(rng.normal(size=(1, options.global_size)))[0]
+    keyframes, index = GpuKeyframes(memory, database, max_found=25), ExactIndex(database)
+    wanted = {hit.keyframe_idx for hit in index.search(query, 25)}
+    ways: dict[str, Callable[[], Any]] = {
+        "kernels, host": lambda: keyframes.search(query, 25),
+        "CPU": lambda: index.search(query, 25),
+    }
+    if not options.no_torch:
+        import torch
+
+        table = torch.from_numpy(database).to("cuda", torch.float16)
+
+        def search() -> Any:
+            wanted = torch.from_numpy(query).to("cuda", torch.float16)
+            best, idxs = (table @ wanted).topk(25)
+            return best.cpu(), idxs.cpu()
+
+        ways["torch fp16, host"] = search
+    found = set(keyframes.search(query, 25)[0].tolist())
+    result = {"same_as_cpu": len(found & wanted) / 25, "ms": median_ms(ways, options.rounds)}
+    keyframes.close()
+    return result
+
+
+def memory_growth(memory: Any, frame: Callable[[], Any], frames: int) -> int:
+    """Return how much less device memory is free after many frames."""
+    before = memory.free_bytes()[0]
+    for _ in range(frames):
+        frame()
+    return before - memory.free_bytes()[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--keypoints", type=int, default=2048)
+    parser.add_argument("--landmarks", type=int, default=20000)
+    parser.add_argument("--size", type=int, default=64, help="numbers of a local descriptor")
+    parser.add_argument("--keyframes", type=int, default=5000)
+    parser.add_argument("--global-size", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--frames", type=int, default=10000, help="after which the memory is looked at")
+    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
+    options = parser.parse_args()
+    driver = probe_driver()
+    if not driver.gpus:
+        raise SystemExit(f"no GPU to measure: {driver.reason}; {driver.remedy}")
+    gpu = driver.gpus[0]
+    memory = open_cuda_memory()
+    try:
+        result = {
+            "gpu": gpu.name,
+            "compute_capability": ".".join(map(str, gpu.capability)),
+            "cuda_library": memory.library,
+            "matching": f"{options.keypoints} x {options.landmarks} x {options.size}",
+            "gigaflop": 2e-9 * options.keypoints * (options.landmarks + options.keypoints) * options.size,
+            "match": measure_matching(options, memory),
+            "retrieve": measure_retrieval(options, memory),
+        }
+    finally:
+        memory.close()
+    text = json.dumps(result, indent=1)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
