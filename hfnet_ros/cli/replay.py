@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from hfnet_ros.types import TrackingState, Verdict
 if TYPE_CHECKING:
     from hfnet_ros.evaluation.replay import BagSources
     from hfnet_ros.localization.live import Answer
+
+_logger = logging.getLogger(__name__)
 
 _EXAMPLE = """hfnet-ros replay robot.bag --map kitchen.map --out answers.bag
   hfnet-ros replay robot.bag --map kitchen.map --out answers.bag --real-time --cost-ms 120"""
@@ -97,7 +100,7 @@ def _replay(options: argparse.Namespace) -> int:
     with BagReader(options.bag) as bag:
         sources = open_sources(bag, choices, config)
         served = ServedMap.load(str(options.map))
-        localizer, close = served.opener(sources.config)()
+        localizer, close = served.opener(sources.config)(_log_progress)
         replay, tally, started_s = Replay(sources, localizer), _Tally(), time.perf_counter()
         if options.real_time:
             answers = replay.in_real_time(None if options.cost_ms is None else 1e-3 * options.cost_ms)
@@ -115,6 +118,11 @@ def _replay(options: argparse.Namespace) -> int:
         _print(options, sources, tally, time.perf_counter() - started_s, 1e-9 * (bag.end_ns - bag.start_ns))
         print_notes(bag)
     return 0
+
+
+def _log_progress(text: str) -> None:
+    if text:
+        _logger.info("%s", text)
 
 
 def _check(options: argparse.Namespace) -> None:

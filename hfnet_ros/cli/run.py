@@ -57,6 +57,7 @@ def parse_remappings(pairs: Sequence[str]) -> dict[str, str]:
 
 def _run(options: argparse.Namespace) -> int:
     from hfnet_ros.dds.relocalizer_node import DdsRelocalizerNode
+    from hfnet_ros.node.ending import end_at_once
 
     logging.getLogger("hfnet_ros").setLevel(logging.DEBUG if options.verbose else logging.INFO)
     ended = threading.Event()
@@ -77,6 +78,8 @@ def _run(options: argparse.Namespace) -> int:
             ended.wait()
         finally:
             node.close()
+    if node.is_still_at_work:
+        end_at_once()
     return 0
 
 

@@ -54,7 +54,7 @@ class DdsRelocalizerNode:
         self._node = DdsNode(node_name, namespace, domain_id, remappings=remappings, loopback=loopback)
         try:
             self._transport = DdsTransport(self._node, config.odometry.history_s, use_sim_time=use_sim_time)
-            self._core = RelocalizerNode(config, self._transport)
+            self._core = RelocalizerNode(config, self._transport, give_up=self._give_up)
             self._listening: list[Any] = []
             self._timers: Timers | None = None
             self._rosout = self._node.create_rosout_handler()
@@ -76,11 +76,17 @@ class DdsRelocalizerNode:
         """Configure and activate, unless told to end meanwhile.
 
         Raises:
-            HfnetRosError: the map or the engine cannot be loaded.
+            HfnetRosError: the map or the engine cannot be loaded. An engine that takes long and fails then
+                leaves the node inactive.
         """
         for transition in (CONFIGURE, ACTIVATE):
             if not self.ended.is_set():
                 self._lifecycle.change(transition)
+
+    @property
+    def is_still_at_work(self) -> bool:
+        """Tell whether something goes on that could not be stopped; of use after `close`."""
+        return self._core.is_still_at_work
 
     def close(self) -> None:
         """End from whatever state, and leave the domain."""
@@ -88,6 +94,15 @@ class DdsRelocalizerNode:
         logging.getLogger("hfnet_ros").removeHandler(self._rosout)
         self._node.close()
         self.ended.set()
+
+    def _give_up(self) -> None:
+        """Deactivate, since the engine cannot be made ready; called by the thread that has tried."""
+
+        def deactivate() -> None:
+            self._lifecycle.change_if(DEACTIVATE, lambda: self._core.has_failed)
+
+        # Not in this thread, whose end is waited for.
+        threading.Thread(target=deactivate, name="hfnet-give-up", daemon=True).start()
 
     def _configure(self) -> None:
         self._core.configure()

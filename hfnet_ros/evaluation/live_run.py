@@ -37,6 +37,7 @@ from hfnet_ros.types import (
 
 _STAGES = ("extract", "retrieve", "match", "pose")
 _START_TIMEOUT_S, _SETTLE_S, _STOP_TIMEOUT_S = 60.0, 1.0, 10.0
+_LISTEN_TIMEOUT_S = 30.0  # for the node to be discovered, on a machine however busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ class LiveRun:
     @property
     def play_command(self) -> list[str]:
         """Return the arguments of `hfnet-ros` for the player."""
-        return ["play", str(self.bag), "--clock", "--rate", str(self.rate), *self._network()]
+        waiting = ("--wait", str(_LISTEN_TIMEOUT_S))
+        return ["play", str(self.bag), "--clock", "--rate", str(self.rate), *waiting, *self._network()]
 
     def _network(self) -> tuple[str, ...]:
         return "--domain", str(self.domain), "--loopback"
@@ -127,8 +129,10 @@ class _Recorded:
                 raise HfnetRosError(f"the live node did not start; what it said is in {log}")
 
     def wait_until_quiet(self) -> None:
+        """Wait until no answer comes for longer than any took, since one may still be in work."""
+        slowest_s = max((float(status.timings.total) for status in self.statuses), default=0.0)
         self._last_s = time.monotonic()
-        while time.monotonic() - self._last_s < _SETTLE_S:
+        while time.monotonic() - self._last_s < _SETTLE_S + 2.0 * slowest_s:
             time.sleep(0.05)
 
 

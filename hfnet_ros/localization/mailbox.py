@@ -119,6 +119,12 @@ class Mailbox(Generic[AnswerType]):
         with self._changed:
             return ImageCounters(self._received, self._superseded, self._processed)
 
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether `close` was called."""
+        with self._changed:
+            return self._closed
+
     def set_config(self, config: NodeConfig) -> None:
         """Use another mode and rate from now on."""
         with self._changed:
@@ -138,6 +144,24 @@ class Mailbox(Generic[AnswerType]):
             self._superseded += self._job is not None
             self._job = job
             self._changed.notify_all()
+
+    def refuse(self, job: ImageJob) -> ImageTask[AnswerType] | None:
+        """Count an image that cannot be localized now; return it if it is to be answered so.
+
+        It is answered as often as images are localized, else it counts as superseded. An image that
+        waits in the slot is too old when work begins, and is dropped.
+        """
+        with self._changed:
+            self._received += 1
+            self._superseded += self._job is not None
+            self._job = None
+            if self._closed or (self._on_demand and not self._is_wanted(job)):
+                return None
+            if not self._is_wanted(job) and self._limit.due_s(job.arrived_s) > self.now_s():
+                self._superseded += 1
+                return None
+            self._job = job
+            return self._take_image()
 
     def ask(self, request: Request[AnswerType]) -> None:
         """Want the next image, whatever mode and rate say; once closed, the answer is None."""

@@ -110,9 +110,13 @@ class Relocalizer:
         return self.tracking_at(stamp_ns).belief
 
     def tracking_at(self, stamp_ns: int) -> Tracking:
-        """Return what is known at a time, by odometry as far as there is some, and how good it is."""
+        """Return what is known at a time, by odometry as far as there is some, and how good it is.
+
+        Args:
+            stamp_ns: the time; 0 for that of the last image.
+        """
         with self._lock:
-            return self._tracking_at(self._moment(stamp_ns))
+            return self._tracking_at(self._moment(stamp_ns or self._last_stamp_ns or 0))
 
     def set_initial_pose(self, map_from_base: Rigid3, covariance: FloatArray, stamp_ns: int) -> None:
         """Take a hint where the robot is; it is never a position itself.

@@ -38,6 +38,7 @@ class LocalizationHealth:
 
     Attributes:
         on_demand: images are localized only when asked, so that LOST is no error.
+        not_ready: why no image is localized, while the engine is being prepared; empty when it is ready.
         outcome: of the last processed image; empty before the first.
         verdict: of it; empty unless it was localized.
         reason: one sentence to both.
@@ -51,6 +52,7 @@ class LocalizationHealth:
     """
 
     on_demand: bool = False
+    not_ready: str = ""
     state: TrackingState = TrackingState.LOST
     outcome: str = ""
     verdict: str = ""
@@ -119,7 +121,8 @@ class MapHealth:
         path: folder of the map in use; empty while there is none.
         error: why the last attempt to load one failed; empty if it did not.
         residual_px: reprojection noise the map found in itself; None if it was not tested.
-        engine_progress: what is going on while an engine is built; empty when it is ready.
+        engine_progress: what is going on while an engine is built or loaded; empty when it is ready.
+        engine_error: why it cannot be made ready; empty if it can.
     """
 
     path: str = ""
@@ -131,6 +134,7 @@ class MapHealth:
     extractor: str = ""
     backend: str = ""
     engine_progress: str = ""
+    engine_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,8 @@ def _state(now: LocalizationHealth) -> Finding:
         return Finding("state", value)
     if now.state is TrackingState.STALE:
         return Finding("state", value, Level.WARN, "position is stale: its uncertainty exceeds the limit")
+    if now.not_ready:
+        return Finding("state", value, Level.WARN, f"not localized yet: {now.not_ready}")
     if now.on_demand:
         return Finding("state", value, Level.WARN, "position unknown; localizes when asked by service")
     if now.verdict == Verdict.AWAITING_AGREEMENT.value:
@@ -268,8 +274,15 @@ def _of_map(now: MapHealth) -> list[Finding]:
         Finding("self-test residual (px)", _number(now.residual_px, 2)),
         Finding("extractor", now.extractor),
         Finding("backend", now.backend),
-        _complaint("engine", now.engine_progress, Level.WARN, "engine is not ready", good="ready"),
+        _engine(now),
     ]
+
+
+def _engine(now: MapHealth) -> Finding:
+    if now.engine_error:
+        return _complaint("engine", now.engine_error, Level.ERROR, "the engine could not be made ready")
+    good = "ready" if now.backend else ""
+    return _complaint("engine", now.engine_progress, Level.WARN, "engine is not ready", good=good)
 
 
 def _complaint(key: str, error: str, level: Level, what: str, good: str = "") -> Finding:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hfnet_ros.messages.factory import MessageFactory
 
 BAD_INPUT = "BAD_INPUT"
+NOT_READY = "NOT_READY"
 _STAGES = ("wait", "decode", "extract", "retrieve", "match", "pose", "gate", "total")
 _NOT_FINITE = -1.0
 
@@ -33,7 +34,8 @@ class StatusInput:
     Attributes:
         stamp_ns: of the image.
         map_frame: name of the map's frame.
-        relocalization: what the image changed; None if it could not be used, which is BAD_INPUT.
+        relocalization: what the image changed; None if it was not localized.
+        outcome: then, BAD_INPUT or NOT_READY.
         error: then, why.
         prior_frame_name: file name of the best prior frame; empty without one.
         num_received: images since activation.
@@ -47,6 +49,7 @@ class StatusInput:
     stamp_ns: int
     map_frame: str
     relocalization: Relocalization | None
+    outcome: str = BAD_INPUT
     error: str = ""
     prior_frame_name: str = ""
     num_received: int = 0
@@ -72,7 +75,7 @@ def status_message(factory: MessageFactory, given: StatusInput) -> Any:
         num_superseded=given.num_superseded,
         num_processed=given.num_processed,
         timings=factory.make("hfnet_ros/msg/StageTimings", **stages),
-        **(_outcome_fields(result) if result else {"outcome": BAD_INPUT, "reason": given.error}),
+        **(_outcome_fields(result) if result else {"outcome": given.outcome, "reason": given.error}),
         fix=_fix(factory, result) if result else [],
         **_gate_fields(result.decision if result else None),
         **_position_fields(result or given),

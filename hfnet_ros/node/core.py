@@ -11,15 +11,14 @@ from typing import Any
 from hfnet_ros.config import Config
 from hfnet_ros.errors import (
     CalibrationError,
-    ConfigError,
     HfnetRosError,
     ImageError,
     InputError,
     MessageError,
 )
 from hfnet_ros.geometry import Camera
-from hfnet_ros.localization.live import Answer, ImageJob, LiveRelocalizer, OpenLocalizer
-from hfnet_ros.localization.relocalizer import ImageLocalizer, Tracking
+from hfnet_ros.localization.live import Answer, ImageJob
+from hfnet_ros.localization.relocalizer import Tracking
 from hfnet_ros.messages.camera_info import camera_from_message
 from hfnet_ros.messages.diagnostics import MapHealth, NodeHealth, OdometryHealth
 from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
@@ -28,11 +27,10 @@ from hfnet_ros.messages.poses import InitialPose, initial_pose_from_message
 from hfnet_ros.node import interface
 from hfnet_ros.node.health_recorder import HealthRecorder
 from hfnet_ros.node.interface import Service, Topic
-from hfnet_ros.node.memory import return_memory
+from hfnet_ros.node.map_in_use import MapInUse
 from hfnet_ros.node.mounting import CameraMounting
 from hfnet_ros.node.odometry import NodeOdometry
 from hfnet_ros.node.reporter import Reporter
-from hfnet_ros.node.serving import ServedMap
 from hfnet_ros.node.transport import Transport
 from hfnet_ros.types import Frame, ImageArray, TrackingState
 
@@ -47,7 +45,8 @@ class RelocalizerNode:
     """What the node does; a transport binds `subscriptions`, `services` and `timers` to a middleware.
 
     The life cycle is ROS 2's: `configure` loads the map, `activate` starts the engine in its own
-    thread, `deactivate` ends that thread, `cleanup` drops the map.
+    thread, `deactivate` ends that thread, `cleanup` drops the map. An engine that is not ready soon, as
+    one that must be built, is prepared while the node is active: images and requests are refused then.
     """
 
     def __init__(
@@ -55,8 +54,16 @@ class RelocalizerNode:
         config: Config,
         transport: Transport,
         decode_image: Callable[[Any], ImageArray] = image_from_message,
+        give_up: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take the parameters, the middleware and how it decodes images; nothing is loaded yet.
+        """Take the parameters and the middleware; nothing is loaded yet.
+
+        Args:
+            config: the parameters.
+            transport: the middleware.
+            decode_image: how it decodes images.
+            give_up: called by the localizing thread when the engine cannot be made ready after all:
+                whoever leads the life cycle then deactivates the node, if it `has_failed` still.
 
         Raises:
             ConfigError: the camera's mounting cannot be read.
@@ -70,18 +77,26 @@ class RelocalizerNode:
         self._recorder = HealthRecorder()
         self._camera: Camera | None = None
         self._camera_problem = _NO_CAMERA_INFO
-        # While images are localized only their thread exchanges it, so that an answer goes with its map.
-        self._served: ServedMap | None = None
         self._map_problem = ""
-        self._live: LiveRelocalizer | None = None
-        self._configured = self._active = False
-        self._loading = threading.Lock()  # one map is read at a time; nothing else waits for that
-        self._swap = threading.Lock()  # one change of map, engine or parameters at a time
+        self._changing = threading.Lock()  # one change of the parameters at a time
+        self._map = MapInUse(
+            config, self._odometry, self._on_answer, self._reporter.publish_map_info, give_up
+        )
 
     @property
     def config(self) -> Config:
         """Return the parameters in force."""
         return self._config
+
+    @property
+    def has_failed(self) -> bool:
+        """Tell whether the engine cannot be made ready, and the node is to be deactivated."""
+        return self._map.has_failed
+
+    @property
+    def is_still_at_work(self) -> bool:
+        """Tell whether something goes on that could not be stopped, such as the building of an engine."""
+        return self._map.is_still_at_work
 
     # Life cycle
 
@@ -91,46 +106,30 @@ class RelocalizerNode:
         Raises:
             MapFormatError: it cannot be used.
         """
-        with self._swap:
-            if self._config.node.map:
-                self._served = ServedMap.load(self._config.node.map)
-            else:
-                _logger.warning("no map is named (parameter node.map); waiting for a call of ~/load_map")
-            self._configured = True
+        if not self._config.node.map:
+            _logger.warning("no map is named (parameter node.map); waiting for a call of ~/load_map")
+        self._map.configure(self._config.node.map)
 
     def activate(self) -> None:
-        """Start the engine.
+        """Start the engine, and wait a little until it is ready; what takes longer goes on by itself.
 
         Raises:
-            EngineError: the network cannot be loaded.
+            EngineError: the network cannot be loaded, and that was known soon.
         """
-        with self._swap:
-            self._recorder.clear()
-            self._start_live()
-            self._active = True
-            served = self._served
-        if served is not None:
-            self._reporter.publish_map_info(served)
+        self._recorder.clear()
+        self._map.activate()
 
     def deactivate(self) -> None:
         """Stop localizing and free the engine; what was known of the position is forgotten."""
-        with self._swap:
-            self._active = False
-            live, self._live = self._live, None
-        if live is not None:
-            if not live.stop():
-                _logger.error("the localizing thread does not end: it is still busy with an image")
-            return_memory()
+        self._map.deactivate()
 
     def cleanup(self) -> None:
         """Drop map, calibration and odometry."""
-        self.deactivate()
-        with self._swap:
-            self._configured = False
-            self._served, self._map_problem = None, ""
-            self._camera, self._camera_problem = None, _NO_CAMERA_INFO
-            self._odometry.clear()
-            self._reporter.forget_map()
+        self._map.cleanup()
+        self._map_problem = ""
+        self._camera, self._camera_problem = None, _NO_CAMERA_INFO
+        self._odometry.clear()
+        self._reporter.forget_map()
 
     def set_config(self, config: Config) -> None:
         """Take other parameters, those of the engine from the next activation on.
@@ -139,14 +138,13 @@ class RelocalizerNode:
             ConfigError: the camera's mounting cannot be read; nothing was changed.
         """
         mounting = CameraMounting(config, self._transport)
-        with self._swap:
+        with self._changing:
             if config.frames != self._config.frames or config.odometry != self._config.odometry:
                 self._mounting = mounting
             self._config = config
             self._odometry.set_config(config)
             self._reporter.set_config(config)
-            if self._live is not None:
-                self._live.set_config(config)
+            self._map.set_config(config)
 
     # What a transport binds
 
@@ -218,7 +216,7 @@ class RelocalizerNode:
     def on_relocalize(self, request: Any) -> Any:
         """Localize the next image and answer when that is done (hfnet_ros/Relocalize)."""
         start = time.monotonic()
-        served = self._served
+        served = self._map.served
         answer, problem = self._request(request.timeout, ignore_prior=request.ignore_prior)
         return self._reporter.relocalize_response(answer, problem, served, time.monotonic() - start)
 
@@ -234,7 +232,7 @@ class RelocalizerNode:
 
     def on_reinitialize(self, _request: Any) -> Any:
         """Forget the position and search the whole map (std_srvs/Empty, Nav2's name)."""
-        live = self._live
+        live = self._map.live
         if live is not None:
             live.reinitialize()
             _logger.info("position forgotten on request; searching the whole map")
@@ -244,13 +242,14 @@ class RelocalizerNode:
         """Replace the map; a bad one leaves the old one in service (hfnet_ros/LoadMap)."""
         problem = ""
         try:
-            with self._loading:
-                self._replace_map(request.path)
+            self._map.replace(request.path)
+            self._map_problem = ""
         except HfnetRosError as error:
             self._map_problem = problem = str(error)
-            kept = f"; still using {self._served.path}" if self._served is not None else ""
+            served = self._map.served
+            kept = f"; still using {served.path}" if served is not None else ""
             _logger.error("map not replaced: %s%s", problem, kept)
-        return self._reporter.load_map_response(problem, self._served)
+        return self._reporter.load_map_response(problem, self._map.served)
 
     # Timers
 
@@ -258,13 +257,13 @@ class RelocalizerNode:
         """Publish diagnostics, and the map's points when somebody has begun to look."""
         self._odometry.poll()
         self._reporter.publish_diagnostics(self._health())
-        served = self._served
-        if served is not None and self._active:
+        served = self._map.served
+        if served is not None and self._map.is_active:
             self._reporter.publish_map_points(served)
 
     def on_tf_timer(self) -> None:
         """Repeat map->odom with a fresh stamp while the position is known."""
-        live, served = self._live, self._served
+        live, served = self._map.live, self._map.served
         if live is None or served is None:
             return
         self._odometry.poll()
@@ -274,49 +273,13 @@ class RelocalizerNode:
 
     # What the above share
 
-    def _start_live(self) -> None:
-        if self._served is None or self._live is not None:
-            return
-        live = LiveRelocalizer(
-            self._served.opener(self._config), self._config, self._odometry, self._on_answer
-        )
-        live.start()
-        self._live = live
-
-    def _replace_map(self, path: str) -> None:
-        served = ServedMap.load(path)
-        with self._swap:
-            if not self._configured:
-                raise ConfigError("the node is not configured, so that no map is in use; configure it first")
-            if self._live is not None:
-                self._live.replace_localizer(self._exchanging_opener(served))
-            else:
-                before, self._served = self._served, served
-                try:
-                    if self._active:
-                        self._start_live()
-                except BaseException:
-                    self._served = before
-                    raise
-            self._map_problem = ""
-        if self._active:
-            self._reporter.publish_map_info(served)
-
-    def _exchanging_opener(self, served: ServedMap) -> OpenLocalizer:
-        """Return an opener after which answers are in another map; it runs between two images."""
-        open_localizer = served.opener(self._config)
-
-        def open_and_exchange() -> tuple[ImageLocalizer, Callable[[], None]]:
-            opened = open_localizer()
-            self._served = served
-            return opened
-
-        return open_and_exchange
-
     def _take_hint(self, hint: InitialPose) -> None:
-        live, served = self._live, self._served
+        live, served = self._map.live, self._map.served
         if live is None or served is None:
             raise InputError("no map is loaded")
+        not_ready = self._map.not_ready
+        if not_ready:
+            raise InputError(not_ready)
         map_frame = self._reporter.map_frame(served)
         if hint.frame_id != map_frame:
             raise InputError(f"it is in frame '{hint.frame_id}', the map is '{map_frame}'")
@@ -326,7 +289,7 @@ class RelocalizerNode:
         arrived_s = time.monotonic()
         frame_id = plain_frame_id(message.header.frame_id)
         self._recorder.note_image(frame_id)
-        live = self._live
+        live = self._map.live
         if live is None:
             return
         self._odometry.poll()
@@ -342,44 +305,59 @@ class RelocalizerNode:
                 raise CalibrationError(self._camera_problem)
             return Frame(stamp_ns, decode(message), camera, frame_id)
 
-        live.offer(ImageJob(stamp_ns, arrived_s, read, lambda: self._mounting.look_up(frame_id, stamp_ns)))
+        job = ImageJob(stamp_ns, arrived_s, read, lambda: self._mounting.look_up(frame_id, stamp_ns))
+        reason = self._map.refusal
+        if not reason:
+            live.offer(job)
+        elif live.refuse(job, reason):
+            # What else is missing may be said meanwhile.
+            self._mounting.look_up(frame_id, stamp_ns, can_wait=False)
 
     def _on_answer(self, answer: Answer) -> None:
-        """Publish what became of an image; called by the localizing thread."""
-        served = self._served
+        """Publish what became of an image; called by the localizing thread, or by that of a refused image."""
+        served = self._map.served
         if served is None:
             return
         self._reporter.publish_answer(answer, served)
         self._recorder.note_answer(answer)
 
     def _request(self, timeout_s: float, *, ignore_prior: bool) -> tuple[Answer | None, str]:
-        live, served = self._live, self._served
+        live, served = self._map.live, self._map.served
         if live is None:
-            return None, "the node is not active" if not self._active else "no map is loaded"
+            return None, "the node is not active" if not self._map.is_active else "no map is loaded"
         timeout_s = (
             min(timeout_s, _LONGEST_REQUEST_S) if timeout_s > 0.0 else self._config.node.request_timeout_s
         )
-        answer = live.request(timeout_s, ignore_prior=ignore_prior)
-        if answer is not None and self._served is served:
+        reason = self._map.refusal
+        answer = live.refusal(reason) if reason else live.request(timeout_s, ignore_prior=ignore_prior)
+        if answer is not None and self._map.served is served:
             return answer, ""
-        if self._live is not live:
+        if self._map.live is not live:
             return None, "the node was deactivated during the request"
-        if self._served is not served:
+        if self._map.served is not served:
             return None, "the map was replaced during the request; ask again"
         return None, f"no image was answered within {timeout_s:g} s"
 
     def _health(self) -> NodeHealth:
         """Return everything diagnostics say."""
-        config, live, served, now_ns = self._config, self._live, self._served, self._transport.now_ns()
+        config, live, served, now_ns = (
+            self._config,
+            self._map.live,
+            self._map.served,
+            self._transport.now_ns(),
+        )
         tracking = live.tracking_at(now_ns) if live is not None else Tracking(TrackingState.LOST, None)
+        pending = live.pending if live is not None else None
         topic = self._transport.resolved(self._image_topic())
-        lifecycle = "active" if self._active else "inactive" if self._configured else "unconfigured"
+        lifecycle = (
+            "active" if self._map.is_active else "inactive" if self._map.is_configured else "unconfigured"
+        )
         odometry_ns = self._odometry.newest_stamp_ns
         return NodeHealth(
             node_name=self._transport.node_name,
             hardware_id=self._recorder.camera_frame,
             lifecycle=lifecycle,
-            localization=self._recorder.localization_health(config, tracking),
+            localization=self._recorder.localization_health(config, tracking, self._map.not_ready),
             images=self._recorder.image_health(
                 config,
                 topic,
@@ -394,7 +372,13 @@ class RelocalizerNode:
             ),
             map=MapHealth(error=self._map_problem)
             if served is None
-            else served.health(self._reporter.map_frame(served), self._map_problem, is_open=live is not None),
+            else served.health(
+                self._reporter.map_frame(served),
+                self._map_problem,
+                is_open=live is not None and pending is None,
+                engine_progress="" if pending is None else str(pending),
+                engine_error=self._map.engine_problem,
+            ),
         )
 
     def _image_topic(self) -> Topic:

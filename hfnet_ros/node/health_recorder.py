@@ -15,7 +15,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.localization.live import Answer
 from hfnet_ros.localization.relocalizer import Tracking
 from hfnet_ros.messages.diagnostics import ImageHealth, LocalizationHealth
-from hfnet_ros.messages.status import worst_sigmas
+from hfnet_ros.messages.status import NOT_READY, worst_sigmas
 from hfnet_ros.types import Relocalization, Verdict
 
 _WINDOW_S = 60.0
@@ -41,6 +41,7 @@ class _Seen:
     size_wh: tuple[int, int] | None = None
     camera_frame: str = ""
     last: Relocalization | None = None
+    refusal: str = ""  # why the last image was not localized, if the engine was not ready
     rejected_in_a_row: int = 0
     answered: deque[_Answered] = field(default_factory=deque)
 
@@ -81,6 +82,9 @@ class HealthRecorder:
         with self._lock:
             seen = self._seen
             seen.num_processed = counters.num_processed
+            seen.refusal = answer.error if answer.is_refused else ""
+            if answer.is_refused:  # it says nothing of images, nor of how long one takes
+                return
             seen.last_error = answer.error
             answered = _Answered(now_s, answer.total_s, counters.num_received, counters.num_superseded)
             seen.answered.append(answered)
@@ -117,24 +121,31 @@ class HealthRecorder:
                 superseded_share=_superseded_share(seen.answered),
             )
 
-    def localization_health(self, config: Config, now: Tracking) -> LocalizationHealth:
-        """Return what is known of localization; `now` is what is known of the position."""
+    def localization_health(self, config: Config, now: Tracking, not_ready: str) -> LocalizationHealth:
+        """Return what is known of localization.
+
+        Args:
+            config: the parameters in force.
+            now: what is known of the position.
+            not_ready: why no image is localized, while the engine is being prepared; else empty.
+        """
         with self._lock:
             seen = self._seen
             seen.drop_answers_before(time.monotonic() - _WINDOW_S)
             last, latencies_s = seen.last, [answered.latency_s for answered in seen.answered]
-            rejected, processed = seen.rejected_in_a_row, seen.num_processed
+            rejected, processed, refusal = seen.rejected_in_a_row, seen.num_processed, seen.refusal
         sigmas = worst_sigmas(now.belief.covariance if now.belief is not None else None)
-        decision = last.decision if last is not None else None
+        decision = last.decision if last is not None and not refusal else None
         median_s, last_percent_s = (
             np.percentile(latencies_s, [50, 99]).tolist() if latencies_s else (None, None)
         )
         return LocalizationHealth(
             on_demand=config.node.mode == "on_demand",
+            not_ready=not_ready,
             state=now.state,
-            outcome=last.localization.outcome.value if last is not None else "",
+            outcome=NOT_READY if refusal else last.localization.outcome.value if last is not None else "",
             verdict=decision.verdict.value if decision is not None else "",
-            reason=_reason(last),
+            reason=refusal or _reason(last),
             age_s=now.age_s,
             distance_m=now.distance_m,
             position_sigma_m=sigmas[0] if sigmas is not None else None,

@@ -37,8 +37,14 @@ class CameraMounting:
         """Return why the mounting is not known; empty if it is."""
         return self._problem
 
-    def look_up(self, camera_frame: str, stamp_ns: int) -> Rigid3 | None:
-        """Return base_from_camera at a time, None where nobody knows it."""
+    def look_up(self, camera_frame: str, stamp_ns: int, *, can_wait: bool = True) -> Rigid3 | None:
+        """Return base_from_camera at a time, None where nobody knows it.
+
+        Args:
+            camera_frame: optical frame of the image.
+            stamp_ns: time of the image.
+            can_wait: wait a little for transforms that are on their way; if not, that is no problem.
+        """
         if self._base_frame in ("", camera_frame):
             self._problem = ""
             return Rigid3.identity()  # the camera's own pose is what is asked for
@@ -46,10 +52,12 @@ class CameraMounting:
             self._problem = "images have an empty frame_id; let the driver name the optical frame"
             return None
         try:
-            base_from_camera = self._wait_for_transform(camera_frame, stamp_ns)
+            base_from_camera = self._wait_for_transform(
+                camera_frame, stamp_ns, self._wait_s if can_wait else 0.0
+            )
         except TransformError as error:
             if error.ahead_s is not None:
-                self._problem = str(error)
+                self._problem = "" if not can_wait and _is_on_its_way(error) else str(error)
                 return None
             self._problem = (
                 "" if self._given is not None else f"{error}; publish it or set frames.base_from_camera"
@@ -58,16 +66,19 @@ class CameraMounting:
         self._problem = ""
         return base_from_camera
 
-    def _wait_for_transform(self, camera_frame: str, stamp_ns: int) -> Rigid3:
-        deadline_s = time.monotonic() + self._wait_s
+    def _wait_for_transform(self, camera_frame: str, stamp_ns: int, wait_s: float) -> Rigid3:
+        deadline_s = time.monotonic() + wait_s
         while True:
             try:
                 return self._transport.look_up_transform(self._base_frame, camera_frame, stamp_ns)[1]
             except TransformError as error:
-                comes = error.ahead_s is not None and error.ahead_s <= _LONGEST_DELAY_S
-                if not comes or time.monotonic() >= deadline_s:
+                if not _is_on_its_way(error) or time.monotonic() >= deadline_s:
                     raise
             time.sleep(_POLL_S)
+
+
+def _is_on_its_way(error: TransformError) -> bool:
+    return error.ahead_s is not None and error.ahead_s <= _LONGEST_DELAY_S
 
 
 def parse_mounting(text: str) -> Rigid3 | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.extractor import create_extractor, with_extractor_of
+from hfnet_ros.localization.gpu_search import open_gpu_search
 from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.localization.preparation import ReportProgress
 from hfnet_ros.map.map_io import load_map, read_map_header
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.messages.diagnostics import MapHealth
@@ -24,14 +27,12 @@ class ServedMap:
     Attributes:
         digest: SHA-256 of its manifest, hexadecimal.
         backend: what runs its extractor, once that is open.
-        engine_progress: what goes on while an engine is built; empty when it is ready.
     """
 
     path: Path
     visual_map: VisualMap
     digest: str
     backend: str = ""
-    engine_progress: str = ""
 
     @classmethod
     def load(cls, path: str) -> ServedMap:
@@ -51,7 +52,9 @@ class ServedMap:
         visual_map = load_map(folder)
         return cls(folder, visual_map, str(read_map_header(folder)["manifest_sha256"]))
 
-    def health(self, frame_id: str, error: str, *, is_open: bool) -> MapHealth:
+    def health(
+        self, frame_id: str, error: str, *, is_open: bool, engine_progress: str, engine_error: str
+    ) -> MapHealth:
         """Return what diagnostics say of it, of the last failure to replace it, and of its extractor."""
         visual_map = self.visual_map
         return MapHealth(
@@ -63,31 +66,28 @@ class ServedMap:
             residual_px=visual_map.consistency.residual_px if visual_map.consistency.num_keyframes else None,
             extractor=visual_map.extractor_id,
             backend=self.backend if is_open else "",
-            engine_progress=self.engine_progress,
+            engine_progress=engine_progress,
+            engine_error=engine_error,
         )
 
-    def opener(self, config: Config) -> Callable[[], tuple[Localizer, Callable[[], None]]]:
-        """Return what the localizing thread calls to make its engine and localizer.
+    def opener(self, config: Config) -> Callable[[ReportProgress], tuple[Localizer, Callable[[], None]]]:
+        """Return what the localizing thread calls to make its engine and localizer, and hears of it by.
 
         The first image a network sees takes several times longer than the next; it is a black one
         here, so that the robot does not wait for it.
         """
 
-        def open_localizer() -> tuple[Localizer, Callable[[], None]]:
-            extractor = create_extractor(
-                with_extractor_of(config, self.visual_map.extractor_id), self._note_progress
-            )
-            try:
+        def open_localizer(report: ReportProgress) -> tuple[Localizer, Callable[[], None]]:
+            with contextlib.ExitStack() as opened:
+                extractor = create_extractor(with_extractor_of(config, self.visual_map.extractor_id), report)
+                opened.callback(extractor.close)
                 width, height = self.visual_map.cameras[0].refined.size_wh
                 extractor.extract(np.zeros((height, width), np.uint8))
-                localizer = Localizer(self.visual_map, extractor, config)
+                search = open_gpu_search(self.visual_map, config, extractor.backend)
+                if search is not None:
+                    opened.callback(search.close)
+                localizer = Localizer(self.visual_map, extractor, config, search)
                 self.backend = extractor.backend
-                return localizer, extractor.close
-            except BaseException:
-                extractor.close()
-                raise
+                return localizer, opened.pop_all().close
 
         return open_localizer
-
-    def _note_progress(self, text: str) -> None:
-        self.engine_progress = text

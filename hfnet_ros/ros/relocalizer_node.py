@@ -27,6 +27,7 @@ from hfnet_ros.errors import HfnetRosError
 from hfnet_ros.node import interface
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
+from hfnet_ros.node.ending import end_at_once
 from hfnet_ros.node.interface import Service
 from hfnet_ros.ros.bond import NavBond
 from hfnet_ros.ros.cv_bridge_images import image_decoder
@@ -59,6 +60,7 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self._service_group = ReentrantCallbackGroup()
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hfnet-service")
         self._core: RelocalizerNode | None = None
+        self._is_still_at_work = False
         self._transport: RclpyTransport | None = None
         self._bound: list[Callable[[], object]] = []  # what undoes `configure`
         self._listening: list[Callable[[], object]] = []  # what undoes `activate`
@@ -79,7 +81,7 @@ class RelocalizerLifecycleNode(LifecycleNode):
             config = read_config(self)
             self._transport = RclpyTransport(self, config.odometry.history_s)
             self._bound.append(self._transport.close)
-            self._core = RelocalizerNode(config, self._transport, decode_image=image_decoder())
+            self._core = RelocalizerNode(config, self._transport, image_decoder(), self._give_up)
             self._core.configure()
             self._start_timers(self._core)
         except Exception as error:
@@ -89,7 +91,7 @@ class RelocalizerLifecycleNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the engine, listen to images."""
+        """Start the engine, listen to images; an engine that takes long is prepared while active."""
         core = self._core
         if core is None:
             return TransitionCallbackReturn.FAILURE
@@ -133,6 +135,11 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self._pool.shutdown(wait=False, cancel_futures=True)
         logging.getLogger("hfnet_ros").removeHandler(self._log_handler)
 
+    @property
+    def is_still_at_work(self) -> bool:
+        """Tell whether something goes on that could not be stopped; of use after `close`."""
+        return self._is_still_at_work
+
     def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:  # noqa: N802
         """Refuse an impossible transition, e.g. deactivate while unconfigured.
 
@@ -148,6 +155,17 @@ class RelocalizerLifecycleNode(LifecycleNode):
             return response
 
     # What the transitions do
+
+    def _give_up(self) -> None:
+        """Deactivate, since the engine cannot be made ready; called by the thread that has tried."""
+        executor = self.executor
+        if executor is not None:  # transitions belong in its thread
+            executor.create_task(self._surviving(self._deactivate_failed))
+
+    def _deactivate_failed(self) -> None:
+        core = self._core
+        if core is not None and core.has_failed:
+            self.trigger_deactivate()
 
     def _in_background(self, service: Service) -> Callable[[Any, Any], Coroutine[Any, Any, Any]]:
         """Return a service callback that leaves the executor free while it waits, e.g. for an image."""
@@ -226,6 +244,7 @@ class RelocalizerLifecycleNode(LifecycleNode):
     def _unbind(self) -> None:
         if self._core is not None:
             self._core.cleanup()
+            self._is_still_at_work |= self._core.is_still_at_work
         while self._bound:
             self._bound.pop()()
         self._core = self._transport = None
@@ -272,3 +291,5 @@ def main(arguments: list[str] | None = None) -> None:
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
+    if node.is_still_at_work:
+        end_at_once()

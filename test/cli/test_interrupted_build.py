@@ -87,7 +87,8 @@ def test_a_build_that_fails_leaves_the_older_map(run, short, kit, map_copy, tmp_
 
 # The program with a step that says it has begun, then takes for ever.
 STUCK = """
-import sys, time, pathlib
+import signal, sys, time, pathlib
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a script starts in the background
 import numpy as np
 from hfnet_ros.cli.main import main
 from hfnet_ros.mapping import map_builder
@@ -126,7 +127,7 @@ def test_a_terminated_build_cleans_up(run, short, kit, map_copy, tmp_path, step,
     marker = tmp_path / "begun"
     process = start_stuck(step, short, map_copy, kit, marker)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     marker.unlink()
     assert process.returncode == 130
     assert out == ""
@@ -139,7 +140,7 @@ def test_what_a_killed_build_leaves_is_swept_by_the_next(run, short, kit, map_co
     marker = tmp_path / "begun"
     process = start_stuck("write", short, map_copy, kit, marker)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert run("map", "verify", map_copy).status == 0, "the older map is as it was"
     assert any(path.name.startswith(".copy.map.tmp-") for path in tmp_path.iterdir())
     assert run("map", "build", *short.options(), "--out", map_copy, *kit.FAST).status == 0

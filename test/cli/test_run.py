@@ -47,7 +47,7 @@ def client():
 def call(client, name, type_name, **fields):
     service = client.create_client(f"/relocalizer/{name}", type_name)
     try:
-        return service.call(client.messages.make(f"{type_name}_Request", **fields), 30.0)
+        return service.call(client.messages.make(f"{type_name}_Request", **fields), 60.0)
     finally:
         service.close()
 
@@ -103,7 +103,7 @@ def test_inactive_it_waits_to_be_led(start, client, room_map):
     assert change(client, "activate")
     assert state(client) == "active"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "Traceback" not in err
 
@@ -114,7 +114,7 @@ def test_shut_down_by_service_it_ends_well(start, client, room_map):
     while state(client) != "active":
         assert time.monotonic() < until
     assert change(client, "shutdown")
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "Traceback" not in err
 
@@ -123,6 +123,6 @@ def test_told_to_end_while_it_starts_it_ends_well(start, client, room_map):
     process = start("--map", room_map)
     call(client, "get_state", "lifecycle_msgs/srv/GetState")  # it is there, and is loading
     process.terminate()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "Traceback" not in err

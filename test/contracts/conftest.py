@@ -18,7 +18,13 @@ def rig_kind(request):
 
 
 @pytest.fixture
-def start_rig(rig_kind, room_walk, room_map, node_parameters, tmp_path):
+def node_program():
+    """What Python runs as the node's process; None is a copy of one that has done its imports."""
+    return
+
+
+@pytest.fixture
+def start_rig(rig_kind, room_walk, room_map, node_parameters, node_program, tmp_path):
     """Return a function that starts a node with parameters (section, name): value."""
     rigs = []
 
@@ -27,7 +33,7 @@ def start_rig(rig_kind, room_walk, room_map, node_parameters, tmp_path):
         if rig_kind == "core":
             rig = MemoryRig(room_walk, room_map, parameters)
         elif rig_kind == "dds":
-            rig = DdsRig(room_walk, room_map, parameters, folder=tmp_path)
+            rig = DdsRig(room_walk, room_map, parameters, folder=tmp_path, program=node_program)
         else:
             from ros_rig import RosRig  # imports rclpy
 

@@ -15,7 +15,7 @@ LOST, TRACKING = "LOST", "TRACKING"
 def stand_still(rig, is_done):
     """Report odometry of the first image's place until something has happened."""
     odom_from_base = rig.walk.odom_from_map @ rig.walk.map_from_base[0]
-    until = time.monotonic() + 20.0
+    until = time.monotonic() + 60.0
     while not is_done():
         assert time.monotonic() < until, "it did not happen"
         rig.send_odometry(odom_from_base, time.time_ns())
@@ -47,10 +47,11 @@ def test_map_from_odom_is_broadcast_while_the_position_is_known(start_rig):
     assert stamps == sorted(set(stamps))
 
     rig.call(interface.REINITIALIZE, rig.request("std_srvs/srv/Empty"))
-    rig.settle()
-    before = len(rig.transforms_heard)
-    rig.settle()
-    assert len(rig.transforms_heard) == before
+    until, before = time.monotonic() + 60.0, -1
+    while len(rig.transforms_heard) > before:  # some may still be on their way; then there are no more
+        assert time.monotonic() < until, "it is still broadcast"
+        before = len(rig.transforms_heard)
+        rig.settle()
 
 
 def test_map_from_odom_is_left_to_others_unless_asked_for(rig):
@@ -63,15 +64,19 @@ def test_pictures_are_drawn_for_those_who_look(rig):
     rig.localize()
     rig.watch(interface.DEBUG_IMAGE)
     rig.watch(interface.MATCHES)
-    for _ in range(20):  # until the node has heard of the subscriptions
+    for _ in range(100):  # until the node has heard of the subscriptions
         status = rig.step()
         rig.settle()
-        if rig.received.get(interface.DEBUG_IMAGE) and rig.received.get(interface.MATCHES):
+        pictures = [
+            picture
+            for picture in rig.received.get(interface.DEBUG_IMAGE, [])
+            if picture.header.stamp == status.header.stamp
+        ]
+        if pictures and rig.received.get(interface.MATCHES):
             break
-    picture = rig.received[interface.DEBUG_IMAGE][-1]
+    (picture,) = pictures
     assert (picture.width, picture.height, picture.encoding) == (320, 240, "bgr8")
     assert picture.header.frame_id == "camera_optical"
-    assert picture.header.stamp == status.header.stamp
     markers = [marker for marker in rig.received[interface.MATCHES][-1].markers if len(marker.points)]
     assert {marker.header.frame_id for marker in markers} == {"map"}
     assert max(len(marker.points) for marker in markers) >= status.num_inliers

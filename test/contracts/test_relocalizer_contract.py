@@ -66,11 +66,11 @@ def test_the_map_is_announced(rig):
 def test_a_request_is_answered_after_the_work(rig):
     rig.localize()
     with rig.while_stepping():
-        response = rig.call(interface.RELOCALIZE, rig.request("hfnet_ros/srv/Relocalize", timeout=10.0))
+        response = rig.call(interface.RELOCALIZE, rig.request("hfnet_ros/srv/Relocalize", timeout=60.0))
     assert response.success, response.message
     assert response.status.outcome == "LOCALIZED"
     assert response.status.num_inliers > 0
-    assert 0.0 < response.elapsed < 10.0
+    assert 0.0 < response.elapsed < 60.0
     assert np.trace(np.array(response.pose.pose.covariance).reshape(6, 6)) > 0.0
 
 
@@ -126,11 +126,11 @@ def test_forgetting_the_position_on_request(rig):
 def test_no_images_are_an_error_in_diagnostics(rig):
     rig.wait_for_diagnostics("images", lambda level, message, _: level == 2 and "no image" in message)
     rig.localize()
-    for _ in range(50):  # diagnostics are of now, so that images must be too
+    until, said = time.monotonic() + 60.0, None
+    while said != (0, "localized"):  # diagnostics are of now, so that images must be too
+        assert time.monotonic() < until, said
         rig.step(0, time.time_ns())
-        if rig.diagnostics("localization")[0] == 0:
-            break
-    assert rig.diagnostics("localization")[:2] == (0, "localized")
+        said = rig.diagnostics("localization")[:2]
     rig.wait_for_diagnostics("images", lambda level, message, _: level == 2 and "no image" in message)
 
 
@@ -152,7 +152,7 @@ def test_an_uncalibrated_camera_is_refused_by_name(rig):
             "sensor_msgs/msg/CameraInfo", header=header, width=320, height=240, distortion_model="plumb_bob"
         ),
     )
-    rig.settle()
+    rig.flush()
     status = rig.step()
     assert status.outcome == "BAD_INPUT"
     assert "all zeros" in status.reason
@@ -161,13 +161,11 @@ def test_an_uncalibrated_camera_is_refused_by_name(rig):
 def test_a_calibration_of_another_size_is_refused_and_then_recovers(rig):
     rig.localize()
     rig.send_camera_info(rig.walk.camera.resized((640, 480)))
-    rig.settle()
     status = rig.step()
     assert status.outcome == "BAD_INPUT"
     assert "320x240" in status.reason
     assert "640x480" in status.reason
     rig.send_camera_info()
-    rig.settle()
     assert rig.step().verdict == "ACCEPTED"
 
 
@@ -203,6 +201,7 @@ def test_a_zero_stamp_is_refused(rig):
     assert status.outcome == "BAD_INPUT"
     assert "stamp" in status.reason
     assert rig.step().verdict == "ACCEPTED"
+    rig.wait_for(lambda: len(rig.poses) > before, "a pose")
     assert len(rig.poses) == before + 1
 
 
@@ -252,6 +251,7 @@ def test_a_kidnapped_robot_is_found_again(rig):
     assert rejected
     assert verdicts[-1].verdict == "ACCEPTED"
     assert sum(status.relocated for status in verdicts) == 1
+    rig.wait_for(lambda: rig.poses[-1].header.stamp == verdicts[-1].header.stamp, "its pose")
     assert rig.error_of(rig.poses[-1], last) < 0.1
 
 

@@ -43,7 +43,7 @@ def test_a_node_that_ends_during_the_run_is_an_error(new_run, room_map, monkeypa
             client = node.create_client("/relocalizer/change_state", "lifecycle_msgs/srv/ChangeState")
             wanted = node.messages.make("lifecycle_msgs/msg/Transition", label="shutdown")
             request = node.messages.make("lifecycle_msgs/srv/ChangeState_Request", transition=wanted)
-            assert client.call(request, 30.0).success
+            assert client.call(request, 60.0).success
 
     monkeypatch.setattr("hfnet_ros.evaluation.live_run._run_to_end", end_the_node)
     with pytest.raises(HfnetRosError, match="ended early, with code 0"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.config import Config, GateConfig, NodeConfig
-from hfnet_ros.errors import EngineError, ImageError, InputError
+from hfnet_ros.errors import EngineError, HfnetRosError, ImageError, InputError
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.live import ImageCounters, ImageJob, LiveRelocalizer
 from hfnet_ros.localization.odometry import NoOdometry
@@ -38,7 +38,7 @@ class Rig:
         self.answers, self.threads, self.closed = queue.Queue(), [], []
         self.live = LiveRelocalizer(self.open, config, NoOdometry(), self.answers.put)
 
-    def open(self):
+    def open(self, report):
         self.threads.append(threading.current_thread())
         localizer = self.make_localizer(AlwaysHere())
         return localizer, lambda: self.closed.append(threading.current_thread())
@@ -161,7 +161,7 @@ def test_the_unexpected_does_not_end_the_thread(new_rig, caplog, where):
 def test_what_cannot_be_opened_is_reported_by_start(new_rig):
     rig = new_rig()
 
-    def fail():
+    def fail(report):
         raise EngineError("no such file: engine.plan")
 
     broken = LiveRelocalizer(fail, CONFIG, NoOdometry(), rig.answers.put)
@@ -289,7 +289,7 @@ def test_the_map_is_replaced_between_two_images(rig, scripted_localizer):
     there = Rigid3(np.eye(3), np.array([50.0, 0.0, 0.0]))
     opened_in = []
 
-    def open_other():
+    def open_other(report):
         opened_in.append(threading.current_thread())
         return scripted_localizer({2 * S: there}), lambda: rig.closed.append("other")
 
@@ -306,7 +306,7 @@ def test_a_map_that_cannot_be_opened_leaves_the_old_one(rig):
     rig.live.offer(rig.job(S))
     rig.answer()
 
-    def fail():
+    def fail(report):
         raise EngineError("out of memory")
 
     with pytest.raises(EngineError, match="out of memory"):
@@ -385,3 +385,155 @@ def test_an_idle_thread_uses_no_processor(rig):
     # Nothing to do is waited for without a time-out: woken twice at the most, by the errands.
     assert set(waits) == {None}
     assert len(waits) <= 3
+
+
+class SlowOpening:
+    """Opens a localizer when told to, and hears of nothing before that unless it reports."""
+
+    def __init__(self, rig):
+        self.rig, self.go, self.reports = rig, threading.Event(), True
+
+    def __call__(self, report):
+        until = time.monotonic() + WAIT_S
+        while not self.go.wait(0.005) and time.monotonic() < until:
+            if self.reports:
+                report("building")
+        return self.rig.open(report)
+
+
+@pytest.fixture
+def slow(new_rig):
+    rig, opened = new_rig(), queue.Queue()
+    rig.opened, rig.opening = opened, SlowOpening(rig)
+    rig.live = LiveRelocalizer(rig.opening, CONFIG, NoOdometry(), rig.answers.put, opened.put)
+    yield rig
+    rig.opening.go.set()
+
+
+def test_what_takes_longer_than_the_patience_goes_on(slow):
+    assert not slow.live.start(0.0)
+    assert not slow.live.start(0.0)  # it is being done already
+    assert slow.live.is_running
+    assert slow.live.pending is not None
+    slow.opening.go.set()
+    assert slow.opened.get(timeout=WAIT_S) is None
+    assert slow.live.pending is None
+    slow.live.offer(slow.job(S))
+    assert slow.answer().error == ""
+
+
+def test_what_is_ready_in_time_is_not_told_of_again(new_rig):
+    rig, opened = new_rig(), queue.Queue()
+    rig.live = LiveRelocalizer(rig.open, CONFIG, NoOdometry(), rig.answers.put, opened.put)
+    assert rig.live.start(WAIT_S)
+    rig.live.offer(rig.job(S))
+    rig.answer()
+    assert opened.empty()
+
+
+@pytest.mark.parametrize("error", [EngineError("out of memory"), ZeroDivisionError("nobody thought of this")])
+def test_what_fails_later_is_told(new_rig, error):
+    rig, opened, go = new_rig(), queue.Queue(), threading.Event()
+
+    def fail(report):
+        assert go.wait(WAIT_S)
+        raise error
+
+    live = LiveRelocalizer(fail, CONFIG, NoOdometry(), rig.answers.put, opened.put)
+    assert not live.start(0.0)
+    replaced = []
+
+    def replace():
+        try:
+            live.replace_localizer(rig.open)
+        except EngineError as refused:
+            replaced.append(str(refused))
+
+    replacing = threading.Thread(target=replace)
+    replacing.start()
+    while not live._worker.mailbox._errands:
+        time.sleep(0.001)
+    go.set()
+    assert str(opened.get(timeout=WAIT_S)) == live.failure == str(error)
+    assert live.request(WAIT_S) is None
+    replacing.join(WAIT_S)
+    assert replaced == ["the map cannot be replaced: localization is being stopped"]
+    assert live.stop()
+    assert live.failure == ""
+
+
+def test_stopping_calls_off_what_is_prepared(slow):
+    assert not slow.live.start(0.0)
+    assert slow.live.stop(WAIT_S)
+    assert not slow.live.is_ending
+    assert slow.opened.empty()  # whoever stopped it knows
+    assert slow.threads == []
+
+
+def test_what_cannot_be_called_off_is_closed_when_it_is_ready(slow):
+    slow.opening.reports = False
+    assert not slow.live.start(0.0)
+    assert not slow.live.stop(0.01)
+    assert slow.live.is_ending
+    slow.opening.go.set()
+    until = time.monotonic() + WAIT_S
+    while slow.live.is_ending and time.monotonic() < until:
+        time.sleep(0.001)
+    assert slow.closed == slow.threads
+    assert len(slow.threads) == 1
+    assert slow.opened.empty()
+
+
+def test_nobody_waits_for_what_was_stopped(slow):
+    """A start without a limit, as `load_map` makes it, ends when the thread is given up."""
+    slow.opening.reports = False
+    ended = []
+
+    def start():
+        try:
+            slow.live.start()
+        except HfnetRosError as error:
+            ended.append(str(error))
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    while slow.live.pending is None:
+        time.sleep(0.001)
+    assert not slow.live.stop(0.01)
+    starting.join(WAIT_S)
+    assert ended == ["localization was stopped before the engine was ready"]
+
+
+def test_parameters_that_change_during_the_preparation_are_used(slow):
+    slow.live = LiveRelocalizer(slow.opening, ON_DEMAND, NoOdometry(), slow.answers.put, slow.opened.put)
+    assert not slow.live.start(0.0)
+    slow.live.set_config(dataclasses.replace(CONFIG, gate=GateConfig(systematic_translation_m=3.0)))
+    slow.opening.go.set()
+    assert slow.opened.get(timeout=WAIT_S) is None
+    assert np.sqrt(slow.live._worker.relocalizer._judge._filter._systematic[0, 0]) == pytest.approx(3.0)
+    slow.live.offer(slow.job(S))
+    assert slow.answer().error == ""
+
+
+def test_a_refused_image_is_answered_with_the_reason(slow):
+    assert not slow.live.start(0.0)
+    slow.live.offer(slow.job(S))  # too old when the engine is ready
+    assert slow.live.refuse(slow.job(2 * S), "building")
+    answer = slow.answer()
+    assert (answer.stamp_ns, answer.error, answer.is_refused) == (2 * S, "building", True)
+    assert (answer.relocalization, answer.tracking.state) == (None, TrackingState.LOST)
+    assert answer.counters == ImageCounters(num_received=2, num_superseded=1, num_processed=1)
+    slow.opening.go.set()
+    assert slow.opened.get(timeout=WAIT_S) is None
+    slow.live.offer(slow.job(3 * S))
+    assert slow.answer().stamp_ns == 3 * S
+
+
+def test_an_unreadable_image_says_what_is_known_of_the_position(rig):
+    def broken():
+        raise ImageError("a JPEG that ends in the middle")
+
+    rig.live.offer(rig.job(S))
+    rig.answer()
+    rig.live.offer(rig.job(S + 1, broken))
+    assert rig.answer().tracking.state is TrackingState.TRACKING

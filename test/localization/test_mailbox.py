@@ -168,3 +168,29 @@ def test_a_clock_of_its_own_tells_when_images_are_due():
     assert mailbox.due_s() == pytest.approx(100.3), "up to half a period early"
     assert mailbox.take().job.stamp_ns == 3
     assert mailbox.counters == ImageCounters(num_received=3, num_superseded=1, num_processed=0)
+
+
+def test_images_are_refused_as_often_as_they_are_taken():
+    """At 2 Hz: of images a tenth of a second apart every fifth is answered."""
+    now_s = [100.0]
+    mailbox = Mailbox(NodeConfig(max_rate_hz=2.0), lambda: now_s[0])
+    answered = []
+    for number in range(11):
+        now_s[0] = 100.0 + 0.1 * number
+        task = mailbox.refuse(job(number, now_s[0]))
+        if task is not None:
+            mailbox.note_processed()
+            answered.append(number)
+    assert len(answered) in (3, 4)  # an image up to half a period early takes the next slot
+    counters = mailbox.counters
+    assert counters.num_received == 11
+    assert counters.num_processed + counters.num_superseded == 11
+
+
+def test_a_refused_image_answers_those_who_wait_for_it():
+    mailbox, request = Mailbox(NodeConfig(mode="on_demand")), Request(False)
+    assert mailbox.refuse(job(1)) is None
+    mailbox.ask(request)
+    assert mailbox.refuse(job(2)).requests == (request,)
+    mailbox.close()
+    assert mailbox.refuse(job(3)) is None

@@ -47,7 +47,12 @@ GOOD = NodeHealth(
     ),
     odometry=OdometryHealth(source="tf", age_s=0.01),
     map=MapHealth(
-        path="/maps/office", frame_id="map", num_keyframes=100, num_landmarks=9000, residual_px=0.8
+        path="/maps/office",
+        frame_id="map",
+        num_keyframes=100,
+        num_landmarks=9000,
+        residual_px=0.8,
+        backend="onnxruntime-cpu",
     ),
 )
 
@@ -57,6 +62,7 @@ CASES = [
     ("localization", {"state": TrackingState.STALE}, {"state": Level.WARN}),
     ("localization", {"state": TrackingState.LOST, "verdict": ""}, {"state": Level.ERROR}),
     ("localization", {"state": TrackingState.LOST, "on_demand": True}, {"state": Level.WARN}),
+    ("localization", {"state": TrackingState.LOST, "not_ready": "building"}, {"state": Level.WARN}),
     (
         "localization",
         {"state": TrackingState.LOST, "verdict": "AWAITING_AGREEMENT"},
@@ -82,6 +88,7 @@ CASES = [
     ("map", {"path": ""}, {"map": Level.ERROR}),
     ("map", {"error": "map.json is missing"}, {"last map error": Level.WARN}),
     ("map", {"engine_progress": "building, 40 %"}, {"engine": Level.WARN}),
+    ("map", {"engine_error": "out of memory"}, {"engine": Level.ERROR}),
 ]
 
 
@@ -128,6 +135,7 @@ def test_a_robot_that_knows_where_it_is(factory):
     assert values["size (px)"] == "640x480"
     assert values["latency 99 % (s)"] == "0.0900"
     assert values["camera mounting"] == "known"
+    assert values["engine"] == "ready"
 
 
 @pytest.mark.parametrize(("section", "changes", "expected"), CASES)

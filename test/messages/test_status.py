@@ -174,7 +174,7 @@ def test_every_number_is_finite(factory, bad):
 def test_words_are_those_of_the_message_definition(factory):
     constants = {name for name, kind, _ in factory.store.fielddefs[TYPE][0] if kind == "string"}
     words = {word.value for kind in (Outcome, Verdict, TrackingState) for word in kind}
-    assert constants == words | {"BAD_INPUT"}
+    assert constants == words | {"BAD_INPUT", "NOT_READY"}
 
 
 def test_the_worst_direction_counts():

@@ -30,7 +30,7 @@ def load(monkeypatch):
 
     def slow(path):
         reading.set()
-        assert go.wait(20.0)
+        assert go.wait(60.0)
         return read(path)
 
     monkeypatch.setattr(ServedMap, "load", slow)
@@ -50,7 +50,7 @@ class Call(threading.Thread):
         self.response = self.work()
 
     def result(self):
-        self.join(20.0)
+        self.join(60.0)
         assert not self.is_alive()
         return self.response
 
@@ -87,7 +87,7 @@ def test_a_swap_that_fails_leaves_answers_in_the_old_map(rig, upstairs, monkeypa
 def test_nothing_waits_while_a_map_is_read(rig, load):
     go, reading = load
     call = Call(rig, interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(rig.map_path)))
-    assert reading.wait(20.0)
+    assert reading.wait(60.0)
     config = rig.node.config
     rig.node.set_config(dataclasses.replace(config, gate=dataclasses.replace(config.gate, probability=0.9)))
     rig.deactivate()
@@ -100,7 +100,7 @@ def test_nothing_waits_while_a_map_is_read(rig, load):
 def test_a_map_read_when_the_node_was_cleaned_up_meanwhile_is_not_kept(rig, load):
     go, reading = load
     call = Call(rig, interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(rig.map_path)))
-    assert reading.wait(20.0)
+    assert reading.wait(60.0)
     rig.node.cleanup()
     go.set()
     response = call.result()
@@ -195,6 +195,8 @@ def test_parameters_are_taken_while_active(rig):
     rig.node.set_config(dataclasses.replace(config, node=narrow))
     assert rig.step().verdict == "ACCEPTED"  # the position was kept
     assert sum(value != 0.0 for value in rig.poses[-1].pose.covariance) == 6
+    rig.received[interface.DIAGNOSTICS].clear()
+    rig.wait_for_diagnostics("images", lambda level, message, values: values["camera mounting"] == "known")
 
 
 def test_parameters_that_cannot_be_used_change_nothing(rig):
@@ -211,7 +213,7 @@ def test_the_map_is_let_go_when_cleaned_up(rig, apartment):
 
     rig.wait_for(lambda: rig.received[interface.MAP_POINTS], "the map's points")
     rig.localize()
-    served = weakref.ref(rig.node._served)
+    served = weakref.ref(rig.node._map.served)
     rig.deactivate()
     rig.node.cleanup()
     gc.collect()

@@ -45,7 +45,7 @@ def images(recorder):
 
 
 def localization(recorder):
-    return recorder.localization_health(Config(), LOST)
+    return recorder.localization_health(Config(), LOST, "")
 
 
 def test_before_the_first_image_nothing_is_known(clock):

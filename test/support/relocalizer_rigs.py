@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import yaml
+from node_process import NodeProcess
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
@@ -29,6 +30,8 @@ from hfnet_ros.node.core import RelocalizerNode
 BASE_FROM_CAMERA = Rigid3.from_quat([-0.5, 0.5, -0.5, 0.5], [0.2, 0.05, 0.6])
 CAMERA_FRAME = "camera_optical"
 WATCHED = (interface.POSE, interface.STATUS, interface.MAP_INFO, interface.DIAGNOSTICS, interface.MAP_POINTS)
+LONGEST_S = 60.0  # a bound of waits that usually take a hundredth of it
+GET_STATE = "lifecycle_msgs/srv/GetState"
 DOMAIN_ID = 1 + os.getpid() % 100  # ports of higher ones are those that Linux gives to clients
 
 
@@ -50,8 +53,9 @@ class Rig:
 
     factory = None
 
-    def __init__(self, walk, map_path, parameters):
+    def __init__(self, walk, map_path, parameters, *, waits_until_ready=True):
         self.walk = walk
+        self.waits_until_ready = waits_until_ready
         self.map_path = map_path
         self.parameters = parameters
         self.received = {topic: [] for topic in WATCHED}
@@ -80,6 +84,7 @@ class Rig:
     def send_camera_info(self, camera=None, stamp_ns=None):
         header = header_to_message(self.factory, stamp_ns or self.start_ns, CAMERA_FRAME)
         self.send(interface.CAMERA_INFO, camera_to_message(self.factory, camera or self.walk.camera, header))
+        self.flush()
 
     def send_mounting(self):
         transform = transform_to_message(self.factory, BASE_FROM_CAMERA, 1, "base_link", CAMERA_FRAME)
@@ -120,7 +125,7 @@ class Rig:
         header = header_to_message(self.factory, stamp_ns, frame_id)
         message = self.factory.make("geometry_msgs/msg/PoseWithCovarianceStamped", header=header, pose=pose)
         self.send(interface.INITIAL_POSE, message)
-        self.settle()
+        self.flush()
 
     def step(self, index=None, stamp_ns=None, *, place=None, message=None, wait=True):
         """Drive to a pose of the walk, take an image, and return its status.
@@ -168,8 +173,12 @@ class Rig:
         pose = self.factory.make("geometry_msgs/msg/Pose", position=position, orientation=orientation)
         self.send_odometry_pose(pose, stamp_ns)
 
+    def flush(self):
+        """Wait until the node has taken what was sent to it, on whatever topic."""
+
     def settle(self):
-        """Let messages of other topics arrive that nothing is heard of."""
+        """Give the node the time to do what it should not do."""
+        self.flush()
         time.sleep(0.2)
 
     def localize(self):
@@ -181,9 +190,20 @@ class Rig:
                 return
         raise AssertionError(f"not localized: {self.received[interface.STATUS][-1]}")
 
+    @contextlib.contextmanager
+    def until_ready(self):
+        """Wait at the end of the block until the node is ready, which is when it announces its map."""
+        before = len(self.received[interface.MAP_INFO])
+        yield
+        self.wait_until_ready(before)
+
+    def wait_until_ready(self, before=0):
+        if self.waits_until_ready and self.parameters["node"]["map"]:
+            self.wait_for(lambda: len(self.received[interface.MAP_INFO]) > before, "map_info")
+
     # What a test asks
 
-    def wait_for(self, condition, what, timeout_s=20.0):
+    def wait_for(self, condition, what, timeout_s=LONGEST_S):
         with self.arrived:
             assert self.arrived.wait_for(condition, timeout_s), f"{what} did not come"
 
@@ -265,14 +285,14 @@ class MemoryTransport:
 class MemoryRig(Rig):
     """The node's core without a middleware."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         self.transport = MemoryTransport()
         self.transport.take_transforms = self.take_transforms
         self.factory = self.transport.factory
         for topic in WATCHED:
             self.watch(topic)
-        self.node = RelocalizerNode(Config.from_dict(self.parameters), self.transport)
+        self.node = RelocalizerNode(Config.from_dict(self.parameters), self.transport, give_up=self._give_up)
         self.services = {service.name: answer for service, answer in self.node.services()}
         self.transport.is_active = False
         self.node.configure()
@@ -301,9 +321,13 @@ class MemoryRig(Rig):
     def call(self, service, request):
         return self.services[service.name](request)
 
+    def _give_up(self):
+        threading.Thread(target=lambda: self.node.has_failed and self.deactivate()).start()
+
     def activate(self):
-        self.transport.is_active = True
-        self.node.activate()
+        with self.until_ready():
+            self.transport.is_active = True
+            self.node.activate()
 
     def deactivate(self):
         self.node.deactivate()
@@ -326,26 +350,26 @@ class Resources:
 class DdsRig(Rig):
     """`hfnet-ros run` in another process, talked to over DDS on the loopback interface."""
 
-    def __init__(self, *arguments, folder):
+    def __init__(self, *arguments, folder, program=None, **options):
+        """Start it; `program` is what Python shall run, if it is to begin from nothing."""
         from hfnet_ros.dds import qos
         from hfnet_ros.dds.participant import DdsNode
 
-        super().__init__(*arguments)
+        super().__init__(*arguments, **options)
         self.qos = qos
         parameters = folder / "parameters.yaml"
         parameters.write_text(yaml.safe_dump(self.parameters))
         self.log = (folder / "node.log").open("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hfnet_ros", "run", "--params", str(parameters), "--domain", str(DOMAIN_ID),
-             "--loopback"],
-            stderr=self.log,
-        )  # fmt: skip
+        command = ("run", "--params", str(parameters), "--domain", str(DOMAIN_ID), "--loopback")
+        if program is None:
+            self.process = NodeProcess(command, self.log)
+        else:
+            self.process = subprocess.Popen([sys.executable, *program, *command], stderr=self.log)
         self.client = DdsNode("robot", domain_id=DOMAIN_ID, loopback=True)
         self.factory = self.client.messages
         self.publishers = {}
         self.clients = {}
-        for topic in WATCHED:
-            self.watch(topic)
+        self.subscriptions = [self.watch(topic) for topic in WATCHED]
         for topic in self.sent():
             self.publisher(topic)
         self.transforms = {
@@ -359,6 +383,7 @@ class DdsRig(Rig):
             lambda message, _: self.take_transforms(message.transforms),
         )
         self.wait_until_listening()
+        self.wait_until_ready()
 
     def watch(self, topic, take=None):
         profile = {interface.Qos.LATCHED: self.qos.LATCHED}.get(topic.qos, self.qos.RELIABLE)
@@ -376,11 +401,21 @@ class DdsRig(Rig):
         return self.publishers[topic]
 
     def wait_until_listening(self):
-        until = time.monotonic() + 30.0
-        while not all(publisher.num_subscribers for publisher in self.publishers.values()):
+        until = time.monotonic() + LONGEST_S
+        while not self._is_matched():
             assert self.process.poll() is None, self.log_text()
             assert time.monotonic() < until, "the node does not listen: " + self.log_text()
             time.sleep(0.02)
+
+    def _is_matched(self):
+        publishers = (*self.publishers.values(), *self.transforms.values())
+        return all(publisher.num_subscribers for publisher in publishers) and all(
+            subscription.num_publishers for subscription in self.subscriptions
+        )
+
+    def flush(self):
+        # What was sent before a request arrives before it, and is taken before what follows its answer.
+        self.call(interface.Service("~/get_state", GET_STATE), self.request(GET_STATE))
 
     def log_text(self):
         self.log.flush()
@@ -392,14 +427,14 @@ class DdsRig(Rig):
 
     def send_transforms(self, transforms, *, static):
         self.transforms[static].publish(self.factory.make("tf2_msgs/msg/TFMessage", transforms=transforms))
-        time.sleep(0.1)  # another topic than the image: no order between the two
+        self.flush()
 
     def call(self, service, request):
         name = service.name.replace("~", "/relocalizer")
         name = name if name.startswith("/") else "/" + name
         if name not in self.clients:
             self.clients[name] = self.client.create_client(name, service.type_name)
-        return self.clients[name].call(request, 30.0)
+        return self.clients[name].call(request, LONGEST_S)
 
     def change_state(self, transition):
         service = interface.Service("~/change_state", "lifecycle_msgs/srv/ChangeState")
@@ -407,8 +442,9 @@ class DdsRig(Rig):
         assert self.call(service, self.request(service.type_name, transition=wanted)).success, self.log_text()
 
     def activate(self):
-        self.change_state(3)
-        self.wait_until_listening()
+        with self.until_ready():
+            self.change_state(3)
+            self.wait_until_listening()
 
     def deactivate(self):
         self.change_state(4)
@@ -422,10 +458,13 @@ class DdsRig(Rig):
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20.0)
+        return self.process.wait(LONGEST_S)
 
     def close(self):
-        if self.process.poll() is None:
-            self.terminate()
-        self.client.close()
-        self.log.close()
+        try:
+            if self.process.poll() is None:
+                self.terminate()
+        finally:
+            self.process.kill()
+            self.client.close()
+            self.log.close()

@@ -9,7 +9,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from relocalizer_rigs import DOMAIN_ID, WATCHED, Rig
+from relocalizer_rigs import DOMAIN_ID, LONGEST_S, WATCHED, Rig
 from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
@@ -22,8 +22,8 @@ from hfnet_ros.ros.transport import QOS
 class RosRig(Rig):
     """Node and robot on executors of their own, so that neither waits for the other."""
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         self.factory = RclpyMessages()
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = os.environ.get(
             "ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST"
@@ -72,14 +72,18 @@ class RosRig(Rig):
 
     def send_transforms(self, transforms, *, static):
         self.transforms[static].sendTransform(transforms)
-        time.sleep(0.1)  # another topic than the image: no order between the two
+        self.flush()
+
+    def flush(self):
+        # Executors know no order between topics.
+        time.sleep(0.2)
 
     def call(self, service, request):
         name = service.name.replace("~", "/relocalizer")
         if name not in self.clients:
             self.clients[name] = self.robot.create_client(message_class(service.type_name), name)
-        assert self.clients[name].wait_for_service(10.0)
-        return self.clients[name].call(request, 30.0)
+        assert self.clients[name].wait_for_service(LONGEST_S)
+        return self.clients[name].call(request, LONGEST_S)
 
     def change_state(self, transition):
         service = interface.Service("~/change_state", "lifecycle_msgs/srv/ChangeState")
@@ -87,11 +91,12 @@ class RosRig(Rig):
         assert self.call(service, request).success
 
     def activate(self):
-        self.change_state(Transition.TRANSITION_ACTIVATE)
-        until = time.monotonic() + 10.0
-        while not all(publisher.get_subscription_count() for publisher in self.publishers.values()):
-            assert time.monotonic() < until, "the node does not listen"
-            time.sleep(0.02)
+        with self.until_ready():
+            self.change_state(Transition.TRANSITION_ACTIVATE)
+            until = time.monotonic() + LONGEST_S
+            while not all(publisher.get_subscription_count() for publisher in self.publishers.values()):
+                assert time.monotonic() < until, "the node does not listen"
+                time.sleep(0.02)
 
     def deactivate(self):
         self.change_state(Transition.TRANSITION_DEACTIVATE)

@@ -1,0 +1,113 @@
+"""What only the rclpy node has: parameters that change, topics that come and go, simulated time."""
+
+import threading
+import time
+
+import pytest
+
+from hfnet_ros.messages.poses import transform_to_message
+from hfnet_ros.node import interface
+
+pytestmark = pytest.mark.ros
+CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
+
+
+@pytest.fixture
+def rig_kind():
+    pytest.importorskip("rclpy", reason="rclpy cannot be imported: no ROS 2 here")
+    return "ros"
+
+
+def set_parameter(rig, name, value):
+    from rclpy.parameter import Parameter
+
+    return rig.node.set_parameters([Parameter(name, value=value)])[0]
+
+
+def test_a_parameter_is_taken_while_active(rig):
+    rig.localize()
+    assert set_parameter(rig, "node.diagonal_covariance", True).successful
+    status = rig.step()
+    assert status.verdict == "ACCEPTED"
+    rig.wait_for(lambda: rig.poses[-1].header.stamp == status.header.stamp, "its pose")
+    assert sum(value != 0.0 for value in rig.poses[-1].pose.covariance) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("gate.probability", 2.0, "out of range"),
+        ("gate.probability", "much", "expected float"),
+        ("frames.base_from_camera", "1 2 3", "seven numbers"),
+        ("node.image_transport", "compressed", "read when the node is configured"),
+    ],
+)
+def test_a_parameter_that_cannot_be_taken_is_refused_with_a_reason(rig, name, value, words):
+    before = rig.node.get_parameter(name).value
+    result = set_parameter(rig, name, value)
+    assert not result.successful
+    assert words in result.reason
+    assert rig.node.get_parameter(name).value == before
+    rig.localize()
+
+
+def test_a_request_survives_that_the_node_is_cleaned_up(rig):
+    answers = []
+    request = rig.request("hfnet_ros/srv/Relocalize", timeout=55.0)
+    for _ in range(20):  # until the request is there before the end is
+        thread = threading.Thread(target=lambda: answers.append(rig.call(interface.RELOCALIZE, request)))
+        thread.start()
+        rig.settle()
+        rig.change_state(DEACTIVATE)
+        rig.change_state(CLEANUP)
+        thread.join(50.0)
+        if answers[-1].message not in ("the node is not active", "the node is not configured"):
+            break
+        rig.change_state(CONFIGURE)
+        rig.activate()
+    assert answers[-1].message == "the node was deactivated during the request"
+    answer = rig.call(interface.RELOCALIZE, request)
+    assert (answer.success, answer.message) == (False, "the node is not configured")
+    rig.change_state(CONFIGURE)
+    rig.activate()
+    rig.localize()
+
+
+def test_nothing_is_left_behind_by_configuring_again_and_again(rig):
+    def count():
+        node = rig.node
+        return [len(list(entities)) for entities in (node.publishers, node.subscriptions, node.timers)]
+
+    before = count()
+    for _ in range(3):
+        for transition in (DEACTIVATE, CLEANUP, CONFIGURE, ACTIVATE):
+            rig.change_state(transition)
+    assert count() == before
+    rig.localize()
+
+
+def test_transforms_of_before_are_forgotten_when_simulated_time_begins_again(rig):
+    """A bag that loops: tf2 would refuse all of the second round."""
+    from rosgraph_msgs.msg import Clock
+
+    from hfnet_ros.geometry import Rigid3
+
+    clock = rig.robot.create_publisher(Clock, "/clock", 10)
+    assert set_parameter(rig, "use_sim_time", True).successful
+    transport = rig.node._transport
+
+    def tell(seconds):
+        message = Clock()
+        message.clock.sec = seconds
+        transform = transform_to_message(rig.factory, Rigid3.identity(), seconds * 10**9, "odom", "base_link")
+        until = time.monotonic() + 60.0
+        while transport.now_ns() != seconds * 10**9:
+            assert time.monotonic() < until, "the node does not follow /clock"
+            clock.publish(message)
+            time.sleep(0.05)
+        rig.send_transforms([transform], static=False)
+        rig.settle()
+        return transport.look_up_transform("odom", "base_link", None)[0]
+
+    assert tell(1000) == 1000 * 10**9
+    assert tell(10) == 10 * 10**9

@@ -1,0 +1,111 @@
+"""What only the core shows of an engine that takes long; the rest is in test/contracts."""
+
+import logging
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from hfnet_ros.errors import EngineError
+from hfnet_ros.messages.headers import stamp_from_message
+from hfnet_ros.node import interface, map_in_use, serving
+
+LOAD_MAP = "hfnet_ros/srv/LoadMap"
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def building(monkeypatch):
+    """Let every engine take until `go` is set, without patience of the node."""
+    go, create = threading.Event(), serving.create_extractor
+
+    def slow(config, progress):
+        progress("building")
+        assert go.wait(WAIT_S)
+        return create(config, progress)
+
+    monkeypatch.setattr(serving, "create_extractor", slow)
+    monkeypatch.setattr(map_in_use, "PATIENCE_S", 0.0)
+    yield go
+    go.set()
+
+
+def test_a_map_for_a_node_without_one_serves_when_its_engine_is_ready(start_rig, building, room_map):
+    rig = start_rig(map_path="")
+    responses = []
+    request = rig.request(LOAD_MAP, path=str(room_map))
+    call = threading.Thread(target=lambda: responses.append(rig.call(interface.LOAD_MAP, request)))
+    call.start()
+    rig.wait_for_diagnostics("map", lambda level, message, _: level == 1 and "building" in message)
+    assert responses == []
+    building.set()
+    call.join(WAIT_S)
+    assert [response.success for response in responses] == [True]
+    rig.wait_for(lambda: rig.received[interface.MAP_INFO], "map_info")
+    rig.localize()
+
+
+def test_a_map_whose_engine_fails_is_not_kept_by_a_node_without_one(start_rig, room_map, monkeypatch):
+    def fail(*_):
+        raise EngineError("no memory left")
+
+    rig = start_rig(map_path="")
+    monkeypatch.setattr(serving, "create_extractor", fail)
+    response = rig.call(interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(room_map)))
+    assert (response.success, response.message, response.map.path) == (False, "no memory left", "")
+    rig.wait_for_diagnostics("map", lambda level, message, _: level == 2 and "no memory left" in message)
+
+
+def test_a_hint_for_an_engine_that_is_not_ready_is_ignored_with_a_line(start_rig, building, caplog):
+    rig = start_rig(map_path="")
+    request = rig.request(LOAD_MAP, path=str(rig.map_path))
+    call = threading.Thread(target=lambda: rig.call(interface.LOAD_MAP, request))
+    call.start()
+    rig.wait_for_diagnostics("map", lambda level, message, _: "building" in message)
+    with caplog.at_level(logging.WARNING, "hfnet_ros"):
+        rig.send_initial_pose(0, rig.stamp(0))
+    assert "initialpose ignored: the engine is not ready yet: building" in caplog.text
+    building.set()
+    call.join(WAIT_S)
+
+
+def test_an_engine_for_images_of_another_size_is_not_ready_either(rig, building, monkeypatch):
+    """It is built when the first of them comes, in the middle of the work on an image."""
+    rig.localize()
+    extractor = rig.node._map.live._worker.relocalizer._localizer._extractor
+    extract = extractor.extract
+    report = rig.node._map.live._worker.preparation.report
+
+    def build_and_extract(image):
+        report("building for 320x240")
+        assert building.wait(WAIT_S)
+        report("")
+        return extract(image)
+
+    monkeypatch.setattr(extractor, "extract", build_and_extract)
+    rig.step(0, rig.stamp(50), wait=False)
+    rig.wait_for_diagnostics("map", lambda level, message, _: "building for 320x240" in message)
+    status = rig.step(0, rig.stamp(51))
+    assert (status.outcome, status.state) == ("NOT_READY", "TRACKING")
+    assert "building for 320x240" in status.reason
+    building.set()
+    rig.wait_for(lambda: len(rig.received[interface.STATUS]) > 4, "a status")
+    rig.wait_for(
+        lambda: stamp_from_message(rig.received[interface.STATUS][-1].header.stamp) == rig.stamp(50),
+        "the status of the image in work",
+    )
+    assert rig.received[interface.STATUS][-1].outcome == "LOCALIZED"
+    assert rig.step().outcome == "LOCALIZED"
+
+
+def test_the_end_of_a_process_takes_along_what_cannot_be_stopped():
+    program = (
+        "import threading; from hfnet_ros.node.ending import end_at_once\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "print('said'); end_at_once()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60.0, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "said\n", "")
