@@ -51,7 +51,8 @@ def main() -> None:
         network_s.clear()
         answers = [localizer.localize(frame) for frame in frames]
         times_ms = [[answer.timings_s[stage] * 1e3 for stage in STAGES] for answer in answers]
-        network_ms = [seconds * 1e3 for seconds in network_s] or [float("nan")] * len(frames)
+        per_frame = np.array(network_s or [np.nan] * len(frames)).reshape(len(frames), -1)
+        network_ms = per_frame.sum(axis=1) * 1e3
         runs.append([[*row, network] for row, network in zip(times_ms, network_ms, strict=True)])
     times = np.median(np.array(runs), axis=0)
     found = np.array([answer.outcome is Outcome.LOCALIZED for answer in answers])
@@ -68,9 +69,17 @@ def main() -> None:
 def _watch_network(extractor) -> list[float]:
     """Note the seconds of every run of the network from now on."""
     seconds: list[float] = []
-    for engine in getattr(extractor, "_engines", {}).values():
+    for engine in _engines_of(extractor):
         engine.run = _timed(engine.run, seconds)
     return seconds
+
+
+def _engines_of(part) -> list:
+    inner = [getattr(part, name) for name in ("_network", "_local", "_head") if hasattr(part, name)]
+    return [
+        *getattr(part, "_engines", {}).values(),
+        *(engine for each in inner for engine in _engines_of(each)),
+    ]
 
 
 def _timed(run, seconds: list[float]):

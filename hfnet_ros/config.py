@@ -33,18 +33,26 @@ def parameter(
 class ExtractorConfig:
     """Which features describe an image."""
 
-    name: str = parameter("xfeat", "Feature extractor; sift needs no weights.", choices=("xfeat", "sift"))
-    weights: str = parameter("", "File with the published weights; empty searches the usual places.")
+    name: str = parameter(
+        "hfnet",
+        "Feature extractor: hfnet, whose weights come with the package and whose one pass gives local and global "
+        "descriptors; xfeat, with its published weights; xfeat+hfnet, XFeat's keypoints and HF-Net's global "
+        "descriptor; sift, without a network.",
+        choices=("hfnet", "xfeat", "xfeat+hfnet", "sift"),
+    )
+    weights: str = parameter(
+        "", "Weights of the extractor (of xfeat+hfnet: XFeat's); empty searches the usual places."
+    )
     max_keypoints: int = parameter(2048, "Keypoints kept per image, best first.", low=64, high=8192)
     detection_threshold: float = parameter(
         0.05,
-        "Heat-map probability above which a peak is a keypoint (XFeat, as published).",
+        "Heat-map probability above which a peak is a keypoint of XFeat, as published; HF-Net's limit is 0.005.",
         low=0.0,
         high=1.0,
     )
     nms_radius_px: int = parameter(
         2,
-        "Half size of the square in which a keypoint must be the highest (XFeat, as published).",
+        "Half size of the square in which a keypoint of XFeat must be the highest, as published; HF-Net's is 4.",
         unit="px",
         low=1,
         high=16,
@@ -93,6 +101,17 @@ class InferenceConfig:
         low=-1,
         high=3,
     )
+    gpu_postprocessing: str = parameter(
+        "auto",
+        "Choose and describe keypoints on the GPU: behind a TensorRT engine (auto), or never; not yet tried on a GPU.",
+        choices=("auto", "off"),
+    )
+    gpu_matching: str = parameter(
+        "auto",
+        "Search and match in the map on the GPU: where the network runs there and the map fits (auto), or never; not "
+        "yet tried on a GPU.",
+        choices=("auto", "off"),
+    )
 
 
 @dataclass(frozen=True)
@@ -107,7 +126,11 @@ class RetrievalConfig:
     )
     max_places: int = parameter(3, "Places tried per image before giving up.", low=1, high=50)
     vocabulary_size: int = parameter(
-        64, "VLAD centres learned from the map (extractors without a global descriptor).", low=4, high=512
+        64,
+        "Visual words learned from the map: landmarks are matched within them, and extractors without a global "
+        "descriptor get one of them (VLAD).",
+        low=4,
+        high=512,
     )
     global_size: int = parameter(
         1024, "Largest number of dimensions kept of an aggregated descriptor.", low=16, high=8192

@@ -14,7 +14,7 @@ from hfnet_ros.errors import WeightsError
 
 _EXAMPLE = "hfnet-ros demo --out demo_out"
 _MAPPING_RATE_HZ, _QUERY_RATE_HZ = 2.0, 1.5  # images of a walk at half a metre a second
-_LIVE_RATE = {"sift": 2.0, "xfeat": 6.0}  # times real time, so that an old laptop keeps up
+_LIVE_RATE, _SIFT_LIVE_RATE = 3.0, 2.0  # times real time, so that an old laptop keeps up
 
 
 def add_verbs(verbs: Any) -> None:
@@ -36,8 +36,8 @@ def add_verbs(verbs: Any) -> None:
 def _demo(options: argparse.Namespace) -> int:
     from hfnet_ros.cli.main import main
 
-    config, note = _choose_extractor(read_config(options), asked=bool(options.extractor))
-    print(note)
+    config = read_config(options)
+    print(_ready_extractor(config))
     mapping, query = _generate(options.out, options.seed, options.rooms)
     shared = ["--extractor", config.extractor.name]
     if config.extractor.weights:
@@ -88,7 +88,7 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
         bag=bag,
         parameters=parameters,
         image_topic="/camera/image_raw",
-        rate=_LIVE_RATE[config.extractor.name],
+        rate=_SIFT_LIVE_RATE if config.extractor.name == "sift" else _LIVE_RATE,
         domain=options.domain,
         log=options.out / "relocalizer.log",
     )
@@ -110,28 +110,21 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
     return 0 if results else 1
 
 
-def _choose_extractor(config: Config, *, asked: bool) -> tuple[Config, str]:
-    """Return the configuration to use and a sentence about it: XFeat, or SIFT where its weights are not had."""
-    from hfnet_ros.features.weights import XFEAT, fetch_weights, find_weights
+def _ready_extractor(config: Config) -> str:
+    """Make sure that the weights are here, fetching published ones, and say in a line which they are."""
+    from hfnet_ros.features.weights import HFNET, XFEAT, fetch_weights, find_weights
 
-    if config.extractor.name != "xfeat":
-        return config, f"extractor: {config.extractor.name}"
+    name = config.extractor.name
+    if name == "sift":
+        return "extractor: sift, without weights"
+    if name == "hfnet":
+        return f"extractor: hfnet, weights {find_weights(HFNET.file_name, config.extractor.weights)}"
     try:
-        return config, f"extractor: xfeat, weights {find_weights(XFEAT.file_name, config.extractor.weights)}"
+        return f"extractor: {name}, weights {find_weights(XFEAT.file_name, config.extractor.weights)}"
     except WeightsError:
         if config.extractor.weights:
             raise
-    try:
-        return config, f"extractor: xfeat, weights fetched to {fetch_weights(XFEAT)} ({XFEAT.licence})"
-    except WeightsError as error:
-        if asked:
-            raise
-        sift = dataclasses.replace(config, extractor=dataclasses.replace(config.extractor, name="sift"))
-        return sift, (
-            f"extractor: sift, because the weights of xfeat are not on this machine ({error}).\n"
-            f"For xfeat, which is several times faster, download {XFEAT.url}\n"
-            "and run: hfnet-ros demo --weights xfeat.pt"
-        )
+    return f"extractor: {name}, weights fetched to {fetch_weights(XFEAT)} ({XFEAT.licence})"
 
 
 def _generate(folder: Path, seed: int, rooms: int) -> tuple[Path, Path]:

@@ -8,6 +8,7 @@ import re
 import statistics
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ import numpy as np
 from hfnet_ros.cli.options import add_config_options, new_verb, read_config
 from hfnet_ros.config import Config, InferenceConfig
 from hfnet_ros.errors import ConfigError, EngineError
+from hfnet_ros.features.preprocess import MIN_SIDE_PX
 from hfnet_ros.inference.engine import NetworkModel
 
 if TYPE_CHECKING:
     from hfnet_ros.inference.plan_cache import CachedPlan
 
-_EXPORT = "hfnet-ros engine export --size 640x480 --out xfeat-640x480.onnx"
+_EXPORT = "hfnet-ros engine export --size 640x480 --out hfnet-640x480.onnx"
 _BUILD = "hfnet-ros engine build --size 640x480"
 _BENCH = "hfnet-ros engine bench --size 640x480"
 _INSPECT = "hfnet-ros engine inspect"
@@ -32,7 +34,9 @@ def add_verbs(verbs: Any) -> None:
     engine = verbs.add_parser("engine", help="export, build, time or look at networks").add_subparsers(
         dest="engine_verb", required=True, metavar="VERB"
     )
-    export = new_verb(engine, "export", "write the network as ONNX for one image size", _EXPORT, _export)
+    export = new_verb(
+        engine, "export", "write the extractor's network as ONNX for one image size", _EXPORT, _export
+    )
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="ONNX file to write")
     export.add_argument("--half", action="store_true", help="write convolutions in float16")
     build = new_verb(
@@ -50,7 +54,7 @@ def add_verbs(verbs: Any) -> None:
         wanted = parser is not inspect
         parser.add_argument("--size", required=wanted, metavar="WxH", help="image size, e.g. 640x480")
         parser.add_argument("--onnx", type=Path, metavar="FILE", help="another network than the extractor's")
-        add_config_options(parser, extractor=parser is build)
+        add_config_options(parser, extractor=True)
     for parser in (build, bench, inspect):
         parser.add_argument("--precision", metavar="NAME", help="of a TensorRT engine (default: fp16)")
     bench.add_argument("--backend", metavar="NAME", help="auto, tensorrt, onnxruntime-cuda or onnxruntime")
@@ -60,7 +64,13 @@ def _export(options: argparse.Namespace) -> int:
     from hfnet_ros.files.atomic import atomic_file
     from hfnet_ros.inference.half_precision import with_half_convolutions
 
-    model = _network(options, _config(options))
+    config = _config(options)
+    model, *others = _networks(options, config)
+    if others:
+        raise ConfigError(
+            f"extractor {config.extractor.name} has {1 + len(others)} networks, a file holds one; export them by "
+            f"{' and '.join('--extractor ' + name for name in config.extractor.name.split('+'))}"
+        )
     if options.half:
         model = with_half_convolutions(model)
     with atomic_file(options.out) as temporary:
@@ -74,53 +84,43 @@ def _build(options: argparse.Namespace) -> int:
     from hfnet_ros.inference.plan_cache import PlanCache
 
     config = _config(options, backend="tensorrt", build_engines=True)
-    began = time.perf_counter()
-    if options.onnx is None and config.extractor.name != "xfeat":
-        _build_by_extractor(options, config)
-        print(f"{config.extractor.name}: ready after {time.perf_counter() - began:.1f} s")
-        return 0
-    model = _network(options, config)
-    plan = build_cached_plan(
-        model, config.inference, reason="asked for", progress=_show, replace=options.force
-    )
-    _show("")
     folder = PlanCache(config.inference.engine_cache).folder
-    print(f"{model.name}: {len(plan)} bytes in {folder}, ready after {time.perf_counter() - began:.1f} s")
+    for model in _networks(options, config):
+        began = time.perf_counter()
+        plan = build_cached_plan(
+            model, config.inference, reason="asked for", progress=_show, replace=options.force
+        )
+        _show("")
+        print(f"{model.name}: {len(plan)} bytes in {folder}, ready after {time.perf_counter() - began:.1f} s")
     return 0
-
-
-def _build_by_extractor(options: argparse.Namespace, config: Config) -> None:
-    """Let the extractor load what it will load on the robot, by describing a black image."""
-    from hfnet_ros.features.extractor import create_extractor
-
-    if options.force:
-        raise ConfigError("--force is for XFeat and --onnx; delete the engine that 'engine inspect' shows")
-    width, height = _size(options.size)
-    extractor = create_extractor(config)
-    try:
-        extractor.extract(np.zeros((height, width), np.uint8))
-    finally:
-        extractor.close()
 
 
 def _bench(options: argparse.Namespace) -> int:
+    config = _config(options, **({"backend": options.backend} if options.backend else {}))
+    for model in _networks(options, config):
+        _time(model, config, max(options.runs, 1))
+    return 0
+
+
+def _time(model: NetworkModel, config: Config, num_runs: int) -> None:
     from hfnet_ros.inference.backend import create_engine
 
-    config = _config(options, **({"backend": options.backend} if options.backend else {}))
-    engine = create_engine(_network(options, config), config.inference, _show)
-    image = {name: np.zeros(spec.shape, spec.dtype) for name, spec in engine.inputs.items()}
-    seconds = []
-    for _ in range(max(options.runs, 1) + 5):
-        start = time.perf_counter()
-        engine.run(image)
-        seconds.append(time.perf_counter() - start)
-    warm = sorted(seconds[5:])
-    print(
-        f"{engine.backend}, {config.inference.num_threads} threads: median {statistics.median(warm) * 1e3:.1f} ms, "
-        f"best {warm[0] * 1e3:.1f} ms, worst {warm[-1] * 1e3:.1f} ms over {len(warm)} runs"
-    )
-    engine.close()
-    return 0
+    engine = create_engine(model, config.inference, _show)
+    try:
+        image = {name: np.zeros(spec.shape, spec.dtype) for name, spec in engine.inputs.items()}
+        seconds = []
+        for _ in range(num_runs + 5):
+            start = time.perf_counter()
+            engine.run(image)
+            seconds.append(time.perf_counter() - start)
+        warm = sorted(seconds[5:])
+        print(
+            f"{model.name}: {engine.backend}, {config.inference.num_threads} threads: median "
+            f"{statistics.median(warm) * 1e3:.1f} ms, best {warm[0] * 1e3:.1f} ms, worst {warm[-1] * 1e3:.1f} ms "
+            f"over {len(warm)} runs"
+        )
+    finally:
+        engine.close()
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -133,9 +133,9 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.layers:
         _print_layers(options, config)
     elif options.log:
-        model = _network(options, config)
-        found = _plans_of(plans, model, config)
-        print(*cache.record(found[-1].key)["log"], sep="\n")
+        for model in _networks(options, config):
+            found = _plans_of(plans, model, config)
+            print(*cache.record(found[-1].key)["log"], sep="\n")
     else:
         print(f"{cache.folder}: {len(plans)} engines")
         for plan in plans:
@@ -163,11 +163,12 @@ def _plans_of(plans: list[CachedPlan], model: NetworkModel, config: Config) -> l
 def _print_layers(options: argparse.Namespace, config: Config) -> None:
     from hfnet_ros.inference.backend import create_engine
 
-    engine = create_engine(_network(options, config), config.inference)
-    try:
-        print(getattr(engine, "describe", lambda: "")())
-    finally:
-        engine.close()
+    for model in _networks(options, config):
+        engine = create_engine(model, config.inference)
+        try:
+            print(getattr(engine, "describe", lambda: "")())
+        finally:
+            engine.close()
 
 
 def _config(options: argparse.Namespace, **inference: Any) -> Config:
@@ -180,22 +181,22 @@ def _config(options: argparse.Namespace, **inference: Any) -> Config:
     return dataclasses.replace(config, inference=checked)
 
 
-def _network(options: argparse.Namespace, config: Config) -> NetworkModel:
+def _networks(options: argparse.Namespace, config: Config) -> tuple[NetworkModel, ...]:
+    """Return the networks that the verb is about, at least one."""
+    from hfnet_ros.features.extractor import create_extractor
+
     if options.size is None:
         raise ConfigError("--size is missing, expected WIDTHxHEIGHT of the images, e.g. --size 640x480")
+    size_wh = _size(options.size)
     if options.onnx is not None:
-        return _network_of_file(options.onnx, _size(options.size), config)
-    from hfnet_ros.features.preprocess import network_size
-    from hfnet_ros.features.weights import find_weights
-    from hfnet_ros.features.xfeat_network import SIZE_MULTIPLE, build_xfeat, load_xfeat_weights
-
-    size_wh = network_size(_size(options.size), SIZE_MULTIPLE)
-    if min(size_wh) == 0:
-        raise ConfigError(
-            f"--size is '{options.size}', expected WIDTHxHEIGHT of at least 32x32, e.g. 640x480"
-        )
-    weights = load_xfeat_weights(find_weights("xfeat.pt", config.extractor.weights))
-    return build_xfeat(weights, size_wh)
+        return (_network_of_file(options.onnx, size_wh, config),)
+    if min(size_wh) < MIN_SIDE_PX:
+        raise ConfigError(f"--size is '{options.size}', expected at least {MIN_SIDE_PX}x{MIN_SIDE_PX}")
+    with closing(create_extractor(config)) as extractor:
+        networks = extractor.networks(size_wh)
+    if not networks:
+        raise ConfigError(f"extractor {config.extractor.name} has no network; name another with --extractor")
+    return networks
 
 
 def _network_of_file(path: Path, size_wh: tuple[int, int], config: Config) -> NetworkModel:
@@ -216,7 +217,7 @@ def _network_of_file(path: Path, size_wh: tuple[int, int], config: Config) -> Ne
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)x(\d+)", text)
     if found is None or min(int(found[1]), int(found[2])) == 0:
-        raise ConfigError(f"--size is '{text}', expected WIDTHxHEIGHT of at least 32x32, e.g. 640x480")
+        raise ConfigError(f"--size is '{text}', expected WIDTHxHEIGHT, e.g. 640x480")
     return int(found[1]), int(found[2])
 
 

@@ -233,6 +233,7 @@ def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
         "keyframes": visual_map.num_keyframes,
         "landmarks": visual_map.num_landmarks,
         "observations": visual_map.num_observations,
+        "retrieval": _retrieval_text(visual_map),
         "cameras": len(visual_map.cameras),
         "extent_m": [round(float(side), 3) for side in high - low],
         "track_length_mean": round(float(lengths.mean()), 2),
@@ -242,6 +243,14 @@ def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
         "calibration": None if calibration is None else dataclasses.asdict(calibration),
         "build": dict(visual_map.build_info),
     }
+
+
+def _retrieval_text(visual_map: VisualMap) -> str:
+    size = visual_map.global_descriptors.shape[1]
+    if not visual_map.aggregation:
+        return f"global descriptor of the network, {size} dimensions"
+    words = len(visual_map.aggregation["vocabulary"])
+    return f"VLAD over the keypoints, {words} words learned from this map, {size} dimensions"
 
 
 def _verify(options: argparse.Namespace) -> int:

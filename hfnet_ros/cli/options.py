@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from hfnet_ros.config import Config, load_config
+from hfnet_ros.config import Config, ExtractorConfig, load_config
 from hfnet_ros.errors import ConfigError
 
 Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
+
+EXTRACTORS: tuple[str, ...] = ExtractorConfig.__dataclass_fields__["name"].metadata["choices"]
 
 
 def new_verb(
@@ -41,7 +43,9 @@ def add_config_options(parser: argparse.ArgumentParser, *, extractor: bool) -> N
     )
     if extractor:
         parser.add_argument(
-            "--extractor", choices=("xfeat", "sift"), help="feature extractor (default: xfeat)"
+            "--extractor",
+            choices=EXTRACTORS,
+            help=f"feature extractor (default: {Config().extractor.name}, in a map its own)",
         )
     parser.add_argument("--weights", metavar="FILE", help="weights of the extractor (default: searched)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the network (default: 2)")

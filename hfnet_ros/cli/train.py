@@ -77,7 +77,7 @@ def _hfnet(options: argparse.Namespace) -> int:
             network,
             options.export,
             half=not options.full_precision,
-            halves_global=run.network.halves_global,
+            global_scales=run.network.global_scales,
         )
         print(f"{options.export}: {size} bytes")
     return 0

@@ -1,14 +1,17 @@
-"""Verb `weights`: which weights there are, where they are, whether they are the published ones."""
+"""Verb `weights`: which weights there are, where they are, whether they are the genuine ones."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hfnet_ros.cli.options import check_file_target, new_verb
 from hfnet_ros.errors import ConfigError, WeightsError
+
+if TYPE_CHECKING:
+    from hfnet_ros.features.weights import KnownWeights
 
 _LIST = "hfnet-ros weights list"
 _FETCH = "hfnet-ros weights fetch xfeat.pt"
@@ -21,7 +24,9 @@ def add_verbs(verbs: Any) -> None:
     weights = verbs.add_parser("weights", help="list, fetch or check network weights").add_subparsers(
         dest="weights_verb", required=True, metavar="VERB"
     )
-    new_verb(weights, "list", "list known weights: publisher, licence, where they are", _LIST, _list)
+    new_verb(
+        weights, "list", "list known weights: what they are, publisher, licence, where they are", _LIST, _list
+    )
     fetch = new_verb(weights, "fetch", "fetch published weights, or take them from a file", _FETCH, _fetch)
     check = new_verb(weights, "check", "check that weights are the published ones", _CHECK, _check)
     for parser in (fetch, check):
@@ -39,27 +44,35 @@ def _list(_options: argparse.Namespace) -> int:
 
     for weights in _known():
         try:
-            where = str(find_weights(weights.file_name))
+            path = find_weights(weights.file_name)
         except WeightsError:
-            where = "not on this machine"
-        print(f"{weights.file_name}\n  publisher: {weights.publisher}\n  licence:   {weights.licence}")
-        print(
-            f"  address:   {weights.url}\n  SHA-256:   {' or '.join(weights.known_sha256)}\n  here:      {where}"
-        )
+            here = "not on this machine"
+        else:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            here = f"{path} ({'genuine' if digest in weights.known_sha256 else f'another file, SHA-256 {digest}'})"
+        print(f"{weights.file_name}\n  what:      {weights.about}")
+        print(f"  publisher: {weights.publisher}\n  licence:   {weights.licence}")
+        print(f"  address:   {weights.url or 'comes with this package'}")
+        print(f"  SHA-256:   {' or '.join(weights.known_sha256)}\n  here:      {here}")
     return 0
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from hfnet_ros.features.weights import fetch_weights
+    from hfnet_ros.features.weights import fetch_weights, shipped_folder
 
     weights = _find_known(options.name)
+    if not weights.url and not options.file:
+        path = shipped_folder() / weights.file_name
+        _checked_content(weights, path)
+        print(f"{path}: comes with this package, nothing to fetch")
+        return 0
     print(f"{weights.publisher}, {weights.licence}, {options.file or weights.url}")
     path = _install(weights, options.file) if options.file else fetch_weights(weights)
     print(f"{path}: SHA-256 as published")
     return 0
 
 
-def _install(weights: Any, file: Path) -> Path:
+def _install(weights: KnownWeights, file: Path) -> Path:
     """Copy a checked file to where weights are searched first."""
     from hfnet_ros.features.weights import weights_folders
     from hfnet_ros.files.atomic import atomic_file
@@ -72,13 +85,15 @@ def _install(weights: Any, file: Path) -> Path:
     return folder / weights.file_name
 
 
-def _checked_content(weights: Any, path: Path) -> bytes:
+def _checked_content(weights: KnownWeights, path: Path) -> bytes:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file, expected {weights.file_name} of {weights.publisher}")
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest not in weights.known_sha256:
-        raise WeightsError(f"{path}: SHA-256 is {digest}, expected {' or '.join(weights.known_sha256)}")
+        raise WeightsError(
+            f"{path}: SHA-256 is {digest}, expected {' or '.join(weights.known_sha256)} of {weights.publisher}"
+        )
     return content
 
 
@@ -88,7 +103,8 @@ def _check(options: argparse.Namespace) -> int:
     weights = _find_known(options.name)
     path = find_weights(weights.file_name, str(options.file or ""))
     digest = hashlib.sha256(_checked_content(weights, path)).hexdigest()
-    print(f"{path}: SHA-256 {digest}, as published by {weights.publisher} ({weights.licence})")
+    print(f"{path}: {weights.about}")
+    print(f"SHA-256 {digest}, as published by {weights.publisher} ({weights.licence})")
     return 0
 
 
@@ -102,13 +118,13 @@ def _name(options: argparse.Namespace) -> int:
     return 0
 
 
-def _known() -> tuple[Any, ...]:
-    from hfnet_ros.features.weights import XFEAT
+def _known() -> tuple[KnownWeights, ...]:
+    from hfnet_ros.features.weights import KNOWN_WEIGHTS
 
-    return (XFEAT,)
+    return KNOWN_WEIGHTS
 
 
-def _find_known(name: str) -> Any:
+def _find_known(name: str) -> KnownWeights:
     for weights in _known():
         if weights.file_name == name:
             return weights

@@ -23,6 +23,7 @@ from hfnet_ros.types import ImageFeatures
 Float32Array = NDArray[np.float32]
 
 _MAX_TRAINING_DESCRIPTORS = 50000
+_MAX_WORD_DESCRIPTORS = 20000
 _NUM_CLUSTERING_STEPS = 15
 
 
@@ -85,6 +86,19 @@ def fit_aggregation(images: Sequence[ImageFeatures], config: RetrievalConfig, se
     _, scales, directions = np.linalg.svd(vlads, full_matrices=False)
     rank = min(config.global_size, max(1, int(np.count_nonzero(scales > 1e-5 * scales[0]))))
     return VladAggregation(vocabulary, np.ascontiguousarray(directions[:rank]))
+
+
+def learn_words(descriptors: Float32Array, count: int, seed: int) -> Float32Array:
+    """Return visual words [K, D] of descriptors [N, D], to sort them by; K is `count`, or N if that is less.
+
+    For maps whose global descriptors are not made of a vocabulary. A sample is enough: words only
+    say what need not be compared.
+    """
+    rng = np.random.default_rng(seed)
+    if len(descriptors) > _MAX_WORD_DESCRIPTORS:
+        chosen = np.sort(rng.choice(len(descriptors), _MAX_WORD_DESCRIPTORS, replace=False))
+        descriptors = descriptors[chosen]
+    return _spherical_k_means(np.asarray(descriptors, np.float32), min(count, len(descriptors)), rng)
 
 
 def _spherical_k_means(descriptors: Float32Array, count: int, rng: np.random.Generator) -> Float32Array:

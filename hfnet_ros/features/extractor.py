@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Protocol
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, ExtractorMismatchError
+from hfnet_ros.inference.engine import EngineProgress, NetworkModel
 from hfnet_ros.types import ImageArray, ImageFeatures
+
+if TYPE_CHECKING:
+    from hfnet_ros.features.hfnet import CombinedExtractor, HFNetExtractor
+    from hfnet_ros.features.xfeat import XFeatExtractor
 
 
 class FeatureExtractor(Protocol):
@@ -41,7 +46,19 @@ class FeatureExtractor(Protocol):
         ...
 
 
-def create_extractor(config: Config, progress: Callable[[str], None] | None = None) -> FeatureExtractor:
+class NetworkExtractor(FeatureExtractor, Protocol):
+    """An extractor that can name its networks, so that engines of them are built before they are needed."""
+
+    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
+        """Return the networks that run on images of this size; none where the method has no network.
+
+        Raises:
+            WeightsError: the network fits images of other sizes only.
+        """
+        ...
+
+
+def create_extractor(config: Config, progress: EngineProgress | None = None) -> NetworkExtractor:
     """Make the configured extractor, loading its weights.
 
     Args:
@@ -49,19 +66,48 @@ def create_extractor(config: Config, progress: Callable[[str], None] | None = No
         progress: told what goes on while an engine is built; an empty text means it is ready.
 
     Raises:
-        WeightsError: the weights are missing or not the published ones.
+        WeightsError: the weights are missing, or not those of the extractor.
         EngineError: no backend can run the network.
     """
-    if config.extractor.name == "sift":
-        from hfnet_ros.features.sift import SiftExtractor
+    name = config.extractor.name
+    if name == "hfnet":
+        return _create_hfnet(config, progress)
+    if name == "xfeat":
+        return _create_xfeat(config, progress)
+    if name == "xfeat+hfnet":
+        return _create_combined(config, progress)
+    from hfnet_ros.features.sift import SiftExtractor
 
-        return SiftExtractor(config.extractor)
-    from hfnet_ros.features.weights import find_weights
+    return SiftExtractor(config.extractor)
+
+
+def _create_hfnet(config: Config, progress: EngineProgress | None) -> HFNetExtractor:
+    from hfnet_ros.features.hfnet import HFNetExtractor
+    from hfnet_ros.features.weights import HFNET, find_weights
+
+    path = find_weights(HFNET.file_name, config.extractor.weights)
+    return HFNetExtractor(path, config.extractor, config.inference, progress)
+
+
+def _create_xfeat(config: Config, progress: EngineProgress | None) -> XFeatExtractor:
+    from hfnet_ros.features.weights import XFEAT, find_weights
     from hfnet_ros.features.xfeat import XFeatExtractor
     from hfnet_ros.features.xfeat_network import load_xfeat_weights
 
-    path = find_weights("xfeat.pt", config.extractor.weights)
-    return XFeatExtractor(load_xfeat_weights(path), config.extractor, config.inference, progress)
+    weights = load_xfeat_weights(find_weights(XFEAT.file_name, config.extractor.weights))
+    return XFeatExtractor(weights, config.extractor, config.inference, progress)
+
+
+def _create_combined(config: Config, progress: EngineProgress | None) -> CombinedExtractor:
+    from hfnet_ros.features.hfnet import CombinedExtractor, GlobalHead
+    from hfnet_ros.features.weights import HFNET, find_weights
+
+    with ExitStack() as made:
+        local = _create_xfeat(config, progress)
+        made.callback(local.close)
+        head = GlobalHead(find_weights(HFNET.file_name), config.inference, progress)
+        made.pop_all()  # both are there, and belong to the pair
+        return CombinedExtractor(local, head)
 
 
 def with_extractor_of(config: Config, extractor_id: str) -> Config:

@@ -32,6 +32,9 @@ from hfnet_ros.features.onnx_network import OnnxNetwork
 from hfnet_ros.features.preprocess import check_image, mean_gray, network_size, resize_to
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.geometry.pixels import rescale_pixels
+from hfnet_ros.gpu.features import SelectionRule
+from hfnet_ros.gpu.keypoint_engine import DenseOutputs, chosen_features, with_keypoints
+from hfnet_ros.inference.engine import Engine, EngineProgress, NetworkModel
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
 
 Float32Array = NDArray[np.float32]
@@ -43,20 +46,36 @@ OUTPUT_NAMES = {
     "global": ("global", "global_descriptor"),
 }
 NMS_RADIUS_PX, NMS_ITERATIONS, DETECTION_THRESHOLD = 4, 3, 0.005  # as published
+CENTER_RADIUS_PX = 2
 
 
 class HFNetExtractor:
     """Keypoints, local descriptors and global descriptor in one pass; one engine per image size."""
 
-    def __init__(self, path: Path, config: ExtractorConfig, inference: InferenceConfig) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: ExtractorConfig,
+        inference: InferenceConfig,
+        progress: EngineProgress | None = None,
+    ) -> None:
         """Read the network; the engine of an image size is loaded when its first image comes.
+
+        Args:
+            path: ONNX file that keeps the contract above.
+            config: how many keypoints are kept.
+            inference: how the network runs.
+            progress: told what goes on while an engine is built, which may take minutes.
 
         Raises:
             WeightsError: the file is missing, no ONNX, or its outputs have other names.
         """
         self._names = output_names(path, OnnxNetwork(path, inference))
-        self._network = OnnxNetwork(path, inference, tuple(self._names.values()))
+        self._network = OnnxNetwork(
+            path, inference, tuple(self._names.values()), progress, self._with_keypoints
+        )
         self._config = config
+        self._inference = inference
 
     @property
     def extractor_id(self) -> str:
@@ -68,12 +87,18 @@ class HFNetExtractor:
         """What runs the network; before the first image, what is asked for."""
         return self._network.backend
 
+    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
+        """Return the network that runs on images of this size."""
+        return (_model_for(self._network, image_wh),)
+
     def extract(self, image: ImageArray) -> ImageFeatures:
         """Describe an image; see `FeatureExtractor.extract`."""
         outputs, scale = run_on_image(self._network, image)
-        scores = as_plane(outputs[self._names["scores"]])
-        dense = as_channels_first(outputs[self._names["local"]], scores.shape)
-        local = select_keypoints(scores, dense, self._config.max_keypoints)
+        local = chosen_features(outputs)
+        if local is None:
+            scores = as_plane(outputs[self._names["scores"]])
+            dense = as_channels_first(outputs[self._names["local"]], scores.shape)
+            local = select_keypoints(scores, dense, self._config.max_keypoints)
         keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
         descriptor = unit_rows(np.array(outputs[self._names["global"]], np.float32).reshape(1, -1))[0]
         return ImageFeatures(
@@ -84,23 +109,46 @@ class HFNetExtractor:
         """Free the engines; calling it again does nothing."""
         self._network.close()
 
+    def _with_keypoints(self, engine: Engine) -> Engine:
+        rule = SelectionRule(
+            radius=NMS_RADIUS_PX,
+            iterations=NMS_ITERATIONS,
+            threshold=DETECTION_THRESHOLD,
+            max_keypoints=self._config.max_keypoints,
+            cubic=False,
+            center_radius=CENTER_RADIUS_PX,
+        )
+        dense = DenseOutputs(self._names["scores"], self._names["local"])
+        return with_keypoints(engine, dense, rule, self._inference.gpu_postprocessing)
+
 
 class GlobalHead:
     """HF-Net's global descriptor alone; the local heads are not computed."""
 
-    def __init__(self, path: Path, inference: InferenceConfig) -> None:
-        """Read the network.
+    def __init__(
+        self, path: Path, inference: InferenceConfig, progress: EngineProgress | None = None
+    ) -> None:
+        """Read the network; see `HFNetExtractor`.
 
         Raises:
             WeightsError: the file is missing, no ONNX, or its outputs have other names.
         """
         self._name = output_names(path, OnnxNetwork(path, inference))["global"]
-        self._network = OnnxNetwork(path, inference, (self._name,))
+        self._network = OnnxNetwork(path, inference, (self._name,), progress)
+
+    @property
+    def backend(self) -> str:
+        """What runs the network; before the first image, what is asked for."""
+        return self._network.backend
 
     @property
     def digest(self) -> str:
         """First digits of the file's SHA-256."""
         return self._network.digest[:12]
+
+    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
+        """Return the network that runs on images of this size."""
+        return (_model_for(self._network, image_wh),)
 
     def describe(self, image: ImageArray) -> Float32Array:
         """Return the global descriptor [G] float32, unit norm."""
@@ -118,6 +166,8 @@ class _LocalExtractor(Protocol):
 
     @property
     def backend(self) -> str: ...
+
+    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]: ...
 
     def extract(self, image: ImageArray) -> ImageFeatures: ...
 
@@ -140,8 +190,12 @@ class CombinedExtractor:
 
     @property
     def backend(self) -> str:
-        """What runs the networks."""
-        return self._local.backend
+        """What runs the networks; both names where they differ."""
+        return " + ".join(dict.fromkeys([self._local.backend, self._head.backend]))
+
+    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
+        """Return the networks of both."""
+        return *self._local.networks(image_wh), *self._head.networks(image_wh)
 
     def extract(self, image: ImageArray) -> ImageFeatures:
         """Describe an image; see `FeatureExtractor.extract`."""
@@ -150,8 +204,10 @@ class CombinedExtractor:
 
     def close(self) -> None:
         """Free the engines of both; calling it again does nothing."""
-        self._local.close()
-        self._head.close()
+        try:
+            self._local.close()
+        finally:
+            self._head.close()
 
 
 def output_names(path: Path, network: OnnxNetwork) -> dict[str, str]:
@@ -168,7 +224,8 @@ def output_names(path: Path, network: OnnxNetwork) -> dict[str, str]:
         if not found:
             raise WeightsError(
                 f"{path}: network has outputs {', '.join(network.output_names)}, expected {role} as "
-                f"{' or '.join(candidates)}; name it with 'hfnet-ros weights name --{role} NAME'"
+                f"{' or '.join(candidates)}; if it is one of them, say which: 'hfnet-ros weights name "
+                f"{path} --{role} NAME --out named.onnx'"
             )
         names[role] = found[0]
     return names
@@ -217,17 +274,39 @@ def run_on_image(
     """
     check_image(image)
     image_wh = (image.shape[1], image.shape[0])
-    width, height = network_size(image_wh, int(network.metadata.get("hfnet_ros.multiple", str(CELL))))
-    gray = resize_to(mean_gray(image), (width, height))
-    channels_last = network.input_shape[-1] == 1
-    shape = (1, height, width, 1) if channels_last else (1, 1, height, width)
+    size_wh = _input_size(network, image_wh)
+    shape = _input_shape(network, size_wh)
+    gray = resize_to(mean_gray(image), size_wh)
     outputs = network.engine(shape).run({network.input_name: gray.reshape(shape)})
-    return outputs, np.array(image_wh) / np.array([width, height])
+    return outputs, np.array(image_wh) / np.array(size_wh)
+
+
+def _model_for(network: OnnxNetwork, image_wh: tuple[int, int]) -> NetworkModel:
+    return network.model(_input_shape(network, _input_size(network, image_wh)))
+
+
+def _input_size(network: OnnxNetwork, image_wh: tuple[int, int]) -> tuple[int, int]:
+    return network_size(image_wh, int(network.metadata.get("hfnet_ros.multiple", str(CELL))))
+
+
+def _input_shape(network: OnnxNetwork, size_wh: tuple[int, int]) -> tuple[int, ...]:
+    width, height = size_wh
+    is_channels_last = network.input_shape[-1] == 1
+    return (1, height, width, 1) if is_channels_last else (1, 1, height, width)
 
 
 def as_plane(tensor: Float32Array) -> Float32Array:
-    """Return scores [H, W] of a tensor that has these and lengths of one."""
-    return np.asarray(tensor.reshape([length for length in tensor.shape if length > 1]), np.float32)
+    """Return scores [H, W] of a tensor that has these and lengths of one.
+
+    Raises:
+        WeightsError: it has something else, such as the 65 classes of each cell.
+    """
+    lengths = [length for length in tensor.shape if length > 1]
+    if len(lengths) != 2:
+        raise WeightsError(
+            f"scores have shape {list(tensor.shape)}, expected one per pixel, [1, 1, H, W] or [1, H, W, 1]"
+        )
+    return np.asarray(tensor.reshape(lengths), np.float32)
 
 
 def as_channels_first(tensor: Float32Array, input_hw: Sequence[int]) -> Float32Array:
@@ -264,7 +343,8 @@ def select_keypoints(
         radius: of the non-maximum suppression, px.
         threshold: a keypoint's score is higher.
 
-    Convention: descriptors are sampled bilinearly at pixel x (w - 1) / (W - 1), as published.
+    Convention: descriptors are sampled bilinearly at the peak's pixel x (w - 1) / (W - 1), as published; the
+        keypoint itself lies between pixels.
     """
     height, width = scores.shape
     peaks = suppress_non_maxima(scores, radius, threshold)
@@ -274,7 +354,28 @@ def select_keypoints(
     points = np.stack([columns, rows], axis=1).astype(np.float32)
     map_size = np.array([dense.shape[2] - 1, dense.shape[1] - 1], np.float64)
     coordinates = points * (map_size / np.array([width - 1, height - 1]))
-    return LocalFeatures(points, values[best], unit_rows(sample_bilinear(dense, coordinates)))
+    descriptors = unit_rows(sample_bilinear(dense, coordinates))
+    return LocalFeatures(center_on_scores(scores, rows, columns), values[best], descriptors)
+
+
+def center_on_scores(
+    scores: Float32Array, rows: NDArray[np.intp], columns: NDArray[np.intp], radius: int = CENTER_RADIUS_PX
+) -> Float32Array:
+    """Return points (x, y) [N, 2] at the centre of gravity of the scores around peaks.
+
+    The network spreads a corner that lies between two pixels over both. Against whole pixels it
+    makes the epipolar error of matches in generated scenes 0.19 px instead of 0.32 (a parabola through
+    three scores 0.21), see docs/hfnet.md.
+    """
+    window = np.arange(-radius, radius + 1)
+    padded = np.pad(scores, radius)
+    around = padded[
+        rows[:, None, None] + radius + window[:, None], columns[:, None, None] + radius + window
+    ].astype(np.float64)
+    total = around.sum(axis=(1, 2))
+    x = columns + (around.sum(axis=1) @ window) / total
+    y = rows + (around.sum(axis=2) @ window) / total
+    return np.stack([x, y], axis=1).astype(np.float32)
 
 
 def suppress_non_maxima(

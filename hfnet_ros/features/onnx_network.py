@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import WeightsError
 from hfnet_ros.inference.backend import create_engine
-from hfnet_ros.inference.engine import Engine, NetworkModel
+from hfnet_ros.inference.engine import Engine, EngineProgress, NetworkModel
 
 _MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
 
@@ -21,13 +22,22 @@ class OnnxNetwork:
     Belongs to the thread that made it, as engines do.
     """
 
-    def __init__(self, path: Path, inference: InferenceConfig, outputs: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        inference: InferenceConfig,
+        outputs: Sequence[str] = (),
+        progress: EngineProgress | None = None,
+        complete: Callable[[Engine], Engine] | None = None,
+    ) -> None:
         """Read the file.
 
         Args:
             path: ONNX file with one input.
             inference: how engines run.
             outputs: the only outputs that are wanted, so that nothing else is computed; all if empty.
+            progress: told what goes on while an engine is built, which may take minutes.
+            complete: takes over each new engine, and returns what is used instead.
 
         Raises:
             WeightsError: it is missing or no ONNX.
@@ -41,14 +51,20 @@ class OnnxNetwork:
         try:
             self._model = onnx.load_model_from_string(content)
         except Exception as error:  # protobuf's exception classes differ between its versions
-            raise WeightsError(f"{path}: no ONNX network: {error}") from error
+            raise WeightsError(
+                f"{path}: no ONNX network: {error}; expected HF-Net's or another .onnx file (weights of XFeat need "
+                "'--extractor xfeat')"
+            ) from error
         if len(self._model.graph.input) != 1:
             names = [tensor.name for tensor in self._model.graph.input]
             raise WeightsError(f"{path}: network has inputs {names}, expected one, the image")
         self.digest = NetworkModel(path.name, content).digest
+        self._part = ""  # of the network's name, where it is not the whole file
         self._keep_outputs(path, outputs)
         self._path = path
         self._inference = inference
+        self._progress = progress
+        self._complete = complete
         self._engines: OrderedDict[tuple[int, ...], Engine] = OrderedDict()
 
     def _keep_outputs(self, path: Path, names: Sequence[str]) -> None:
@@ -58,12 +74,13 @@ class OnnxNetwork:
             raise WeightsError(
                 f"{path}: network has outputs {list(self.output_names)}, expected '{missing[0]}' among them"
             )
-        if not names:
+        if not names or set(names) == set(self.output_names):
             return
         for output in list(graph.output):
             if output.name not in names:
                 graph.output.remove(output)
         _remove_unused(graph)
+        self._part = "-" + re.sub(r"\W+", "_", "-".join(names))
 
     @property
     def input_name(self) -> str:
@@ -101,7 +118,8 @@ class OnnxNetwork:
         if input_shape not in self._engines:
             if len(self._engines) >= _MAX_ENGINES:
                 self._engines.popitem(last=False)[1].close()
-            self._engines[input_shape] = create_engine(self.model(input_shape), self._inference)
+            engine = create_engine(self.model(input_shape), self._inference, self._progress)
+            self._engines[input_shape] = engine if self._complete is None else self._complete(engine)
         self._engines.move_to_end(input_shape)
         return self._engines[input_shape]
 
@@ -131,7 +149,7 @@ class OnnxNetwork:
             # A batch that shape inference lost is the input's.
             _set_shape(output, (input_shape[0] if inferred[0] is None else inferred[0], *inferred[1:]))
         size = "x".join(str(length) for length in input_shape)
-        return NetworkModel(f"{self._path.stem}-{size}", model.SerializeToString())
+        return NetworkModel(f"{self._path.stem}{self._part}-{size}", model.SerializeToString())
 
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""

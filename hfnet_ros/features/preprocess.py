@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.errors import ImageError
 
-_MIN_SIDE_PX = 64
+MIN_SIDE_PX = 64
 
 
 def check_image(image: NDArray[Any]) -> None:
@@ -25,9 +25,9 @@ def check_image(image: NDArray[Any]) -> None:
         raise ImageError(
             f"image is {image.dtype}{list(image.shape)}, expected uint8 [H, W] gray or [H, W, 3] BGR"
         )
-    if min(image.shape[:2]) < _MIN_SIDE_PX:
+    if min(image.shape[:2]) < MIN_SIDE_PX:
         raise ImageError(
-            f"image is {image.shape[1]}x{image.shape[0]} px, expected at least {_MIN_SIDE_PX} px a side"
+            f"image is {image.shape[1]}x{image.shape[0]} px, expected at least {MIN_SIDE_PX} px a side"
         )
 
 

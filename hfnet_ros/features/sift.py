@@ -13,6 +13,7 @@ import numpy as np
 from hfnet_ros.config import ExtractorConfig
 from hfnet_ros.features.keypoints import select_top
 from hfnet_ros.features.preprocess import check_image
+from hfnet_ros.inference.engine import NetworkModel
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
 
 _CONTRAST_THRESHOLD = 0.02  # half of OpenCV's default: indoor walls are faint
@@ -35,6 +36,10 @@ class SiftExtractor:
     def backend(self) -> str:
         """What runs it."""
         return "opencv-cpu"
+
+    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:  # noqa: ARG002
+        """Return nothing: it has no network."""
+        return ()
 
     def extract(self, image: ImageArray) -> ImageFeatures:
         """Describe an image; see `FeatureExtractor.extract`."""

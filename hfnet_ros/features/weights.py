@@ -19,29 +19,50 @@ _TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
-class PublishedWeights:
-    """Weights that somebody else published; this package never ships them."""
+class KnownWeights:
+    """Weights this program works with.
+
+    Attributes:
+        file_name: name under which they are searched.
+        about: what they are.
+        url: where they are published; empty for those that come with this package.
+        licence: SPDX identifier.
+        publisher: who made them.
+        known_sha256: digests of the genuine files.
+    """
 
     file_name: str
+    about: str
     url: str
     licence: str
     publisher: str
     known_sha256: tuple[str, ...]
 
 
-XFEAT = PublishedWeights(
+HFNET = KnownWeights(
+    file_name="hfnet.onnx",
+    about="HF-Net: keypoints, local and global descriptors (docs/hfnet.md)",
+    url="",
+    licence="Apache-2.0",
+    publisher="hfnet_ros, trained by this project",
+    known_sha256=("33cac4c16ba9e7c2ac5c55af0af97e19defa6cd8415328becb262bfaa804c205",),
+)
+XFEAT = KnownWeights(
     file_name="xfeat.pt",
+    about="XFeat: keypoints and local descriptors",
     url="https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt",
     licence="Apache-2.0",
     publisher="verlab/accelerated_features (Potje et al., CVPR 2024)",
     known_sha256=("5f40d46f1269d30d669b5c6bd0849043e1d75a79dede7bbe70456ae8b2d0ab2c",),
 )
+KNOWN_WEIGHTS = (HFNET, XFEAT)
 
 
 def weights_folders() -> list[Path]:
     """Return the folders searched for weights, first match wins.
 
-    `$HFNET_ROS_WEIGHTS`, the user's cache, and `../shared/weights` beside a source checkout.
+    `$HFNET_ROS_WEIGHTS`, the user's cache, `../shared/weights` beside a source checkout, and this
+    package's own.
     """
     folders = []
     if os.environ.get("HFNET_ROS_WEIGHTS"):
@@ -50,7 +71,12 @@ def weights_folders() -> list[Path]:
     beside_checkout = Path(__file__).resolve().parents[3] / "shared" / "weights"
     if beside_checkout.is_dir():
         folders.append(beside_checkout)
-    return folders
+    return [*folders, shipped_folder()]
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the weights that come with this package."""
+    return Path(__file__).resolve().parents[1] / "weights"
 
 
 def _cache_folder() -> Path:
@@ -77,13 +103,22 @@ def find_weights(file_name: str, given: str = "") -> Path:
         if (folder / file_name).is_file():
             return folder / file_name
     searched = ", ".join(str(folder) for folder in weights_folders())
-    raise WeightsError(
-        f"weights '{file_name}' not found in {searched}; download {XFEAT.url} ({XFEAT.licence}) into one of "
-        "them or name the file with --weights; '--extractor sift' needs no weights"
+    raise WeightsError(f"weights '{file_name}' not found in {searched}; {_remedy(file_name)}")
+
+
+def _remedy(file_name: str) -> str:
+    known = {weights.file_name: weights for weights in KNOWN_WEIGHTS}.get(file_name)
+    if known is None:
+        return "put the file into one of them"
+    if not known.url:
+        return "it belongs to this package, which is incomplete: install it anew"
+    return (
+        f"download {known.url} ({known.licence}) into one of them ('hfnet-ros weights fetch {file_name}' does) or "
+        "name the file with --weights; '--extractor hfnet' comes with its weights"
     )
 
 
-def fetch_weights(weights: PublishedWeights) -> Path:
+def fetch_weights(weights: KnownWeights) -> Path:
     """Download published weights into the user's cache, keeping them only if the digest is known.
 
     Raises:

@@ -25,8 +25,10 @@ from hfnet_ros.features.keypoints import (
 from hfnet_ros.features.preprocess import check_image, mean_gray, network_size, resize_to
 from hfnet_ros.features.xfeat_network import CELL, SIZE_MULTIPLE, Weights, build_xfeat, expected_shapes
 from hfnet_ros.geometry.pixels import rescale_pixels
+from hfnet_ros.gpu.features import SelectionRule
+from hfnet_ros.gpu.keypoint_engine import DenseOutputs, chosen_features, with_keypoints
 from hfnet_ros.inference.backend import create_engine
-from hfnet_ros.inference.engine import Engine, EngineProgress, Tensor
+from hfnet_ros.inference.engine import Engine, EngineProgress, NetworkModel, Tensor
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
 
 _MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
@@ -68,6 +70,10 @@ class XFeatExtractor:
         engine = next(iter(self._engines.values()), None)
         return self._inference.backend if engine is None else engine.backend
 
+    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
+        """Return the network that runs on images of this size."""
+        return (build_xfeat(self._weights, network_size(image_wh, SIZE_MULTIPLE)),)
+
     def extract(self, image: ImageArray) -> ImageFeatures:
         """Describe an image; see `FeatureExtractor.extract`."""
         check_image(image)
@@ -75,7 +81,9 @@ class XFeatExtractor:
         input_wh = network_size(image_wh, SIZE_MULTIPLE)
         gray = resize_to(mean_gray(image), input_wh)
         outputs = self._engine(input_wh).run({"image": gray[None, None]})
-        local = select_keypoints(outputs, self._config)
+        local = chosen_features(outputs)
+        if local is None:
+            local = select_keypoints(outputs, self._config)
         scale = np.array(image_wh) / np.array(input_wh)
         keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
         return ImageFeatures(LocalFeatures(keypoints, local.scores, local.descriptors), None, self._id)
@@ -89,11 +97,22 @@ class XFeatExtractor:
         if input_wh not in self._engines:
             if len(self._engines) >= _MAX_ENGINES:
                 self._engines.popitem(last=False)[1].close()
-            self._engines[input_wh] = create_engine(
-                build_xfeat(self._weights, input_wh), self._inference, self._progress
-            )
+            network = build_xfeat(self._weights, input_wh)
+            engine = create_engine(network, self._inference, self._progress)
+            self._engines[input_wh] = self._with_keypoints(engine)
         self._engines.move_to_end(input_wh)
         return self._engines[input_wh]
+
+    def _with_keypoints(self, engine: Engine) -> Engine:
+        rule = SelectionRule(
+            radius=self._config.nms_radius_px,
+            iterations=1,
+            threshold=self._config.detection_threshold,
+            max_keypoints=self._config.max_keypoints,
+            cubic=True,
+        )
+        dense = DenseOutputs("heatmap", "descriptors", "reliability")
+        return with_keypoints(engine, dense, rule, self._inference.gpu_postprocessing)
 
 
 def select_keypoints(outputs: Mapping[str, Tensor], config: ExtractorConfig) -> LocalFeatures:

@@ -25,7 +25,7 @@ def export_onnx(
     path: Path,
     *,
     half: bool,
-    halves_global: bool = False,
+    global_scales: str = "whole",
     about: Mapping[str, str] | None = None,
 ) -> int:
     """Write the network with outputs `scores`, `local`, `global` (see `features.hfnet`); return its bytes.
@@ -35,7 +35,7 @@ def export_onnx(
         path: ONNX file to write.
         half: store weights in half precision. They are cast to float32 once, when the file is loaded:
             the arithmetic stays float32 on every backend.
-        halves_global: take the global descriptor from the image at half its size.
+        global_scales: of the image, for the global descriptor; see `NetworkOptions`.
         about: notes kept in the file's metadata.
 
     Raises:
@@ -43,7 +43,7 @@ def export_onnx(
     """
     import onnx
 
-    content = _trace(ExportedHFNet(network.cpu(), halves_global=halves_global).eval())
+    content = _trace(ExportedHFNet(network.cpu(), global_scales=global_scales).eval())
     model = onnx.load_model_from_string(content)
     if half:
         store_half(model)

@@ -138,22 +138,24 @@ def keypoint_attention(logits: Tensor, slope_offset: Tensor) -> Tensor:
 class ExportedHFNet(nn.Module):
     """The same network with the outputs of the engine contract (see `features.hfnet`).
 
-    With `halves_global` the global descriptor comes from the image at half its size, which is
-    the scale of the training views, averages noise away and costs a quarter of a pass.
+    The image at half its size is as large as the training views, and noise averages out in it; it
+    costs a quarter of a pass.
     """
 
-    def __init__(self, network: HFNet, *, halves_global: bool) -> None:
-        """Wrap a trained network."""
+    def __init__(self, network: HFNet, *, global_scales: str) -> None:
+        """Wrap a trained network; see `NetworkOptions.global_scales`."""
         super().__init__()
         self.network = network
-        self.halves_global = halves_global
+        self.global_scales = global_scales
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return scores [B, 1, H, W], local descriptors [B, D, H/8, W/8], global descriptor [B, G]."""
         outputs = self.network(image)
         descriptor = outputs.descriptor
-        if self.halves_global:
-            descriptor = self.network(halve_image(image)).descriptor
+        if self.global_scales != "whole":
+            halved = self.network(halve_image(image)).descriptor
+            both = functional.normalize(descriptor + halved, dim=1)
+            descriptor = both if self.global_scales == "both" else halved
         probability = torch.softmax(outputs.logits.float(), dim=1)[:, :NO_KEYPOINT]
         return functional.pixel_shuffle(probability, CELL), outputs.local.float(), descriptor.float()
 

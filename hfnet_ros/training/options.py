@@ -31,7 +31,8 @@ class NetworkOptions:
         local_clusters: of a second NetVLAD, over the local descriptors; 0 is without, as published.
         cluster_channels: of the map that NetVLAD aggregates; 0 takes the encoder's last map as it is.
         global_size: of the global descriptor (4096 as published).
-        halves_global: the exported network takes the global descriptor from the image at half its size.
+        global_scales: sizes of the image that the exported network takes the global descriptor from: `whole`,
+            `half`, or `both`, which are added.
     """
 
     encoder: str = "light"
@@ -43,7 +44,7 @@ class NetworkOptions:
     local_clusters: int = 64
     cluster_channels: int = 128
     global_size: int = 1024
-    halves_global: bool = True
+    global_scales: str = "both"
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class ScheduleOptions:
             random.
         head_start: step at which the head over local descriptors is fitted to them and the global loss
             begins; 0 starts it at random with all the rest.
+        fits_head_last: fit that head anew to the finished local descriptors. Measured (docs/hfnet.md): what
+            training adds holds on the training's views more than on others.
         seed: of everything random.
         precision: `float32` or `bfloat16` (automatic mixed precision).
         device: `cpu` or `cuda`.
@@ -130,6 +133,7 @@ class ScheduleOptions:
     consistency: bool = True
     start_from: str = ""
     head_start: int = 0
+    fits_head_last: bool = True
     seed: int = 0
     precision: str = "float32"
     device: str = "cpu"
@@ -188,7 +192,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "cluster_channels": 0,
             "local_clusters": 0,
             "global_size": 4096,
-            "halves_global": False,
+            "global_scales": "whole",
         },
         "schedule": {
             "consistency": False,
@@ -203,6 +207,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 _CHOICES = {
     "encoder": ("light", "mobilenet_v2"),
     "normalization": ("image", "fixed"),
+    "global_scales": ("whole", "half", "both"),
     "local": ("alike", "xfeat", "sift"),
     "precision": ("float32", "bfloat16"),
     "device": ("cpu", "cuda"),

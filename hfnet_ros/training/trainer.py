@@ -64,7 +64,7 @@ def train(
         stop_after: step at which to stop early, as an interruption would.
 
     Returns:
-        The running average of the network's weights.
+        The running average of the network's weights; when done, with the head fitted last.
 
     Raises:
         ConfigError: the folder holds a run with other options, or the device is missing.
@@ -98,11 +98,14 @@ def train(
         if run.step % schedule.save_every == 0 or run.step == last:
             _save(run, folder / _CHECKPOINT)
         progress("training", run.step, schedule.steps)
+    if schedule.fits_head_last and run.step == schedule.steps:
+        fit_local_head(run.average, cache, schedule.seed)
+        run.average.eval()
     return run.average
 
 
 def load_trained(folder: Path, options: TrainingOptions) -> HFNet:
-    """Return the running average of a run's network, on the CPU, for evaluation.
+    """Return the running average of a run's network as trained, on the CPU, for evaluation.
 
     Raises:
         DatasetError: there is no checkpoint.

@@ -76,7 +76,7 @@ def test_inspect_shows_engines_log_and_layers(jetson, onnx_file, capsys):
 
 def test_bench_says_what_ran(jetson, onnx_file, capsys):
     network = ("--onnx", onnx_file, "--size", "32x16", "--runs", "3")
-    assert run(capsys, "bench", *network)[1].startswith("tensorrt-10.3.0, ")
+    assert run(capsys, "bench", *network)[1].startswith("net-1x1x16x32: tensorrt-10.3.0, ")
     assert "over 3 runs" in run(capsys, "bench", *network, "--backend", "onnxruntime")[1]
     assert jetson.gpu.alive() == 0
 
@@ -112,3 +112,30 @@ def test_build_without_a_gpu_says_so(jetson, onnx_file, capsys):
     status, _, err = run(capsys, "build", "--onnx", onnx_file, "--size", "32x16")
     assert status == 1
     assert "TensorRT needs a GPU: no NVIDIA driver (libcuda.so.1 not found); install the NVIDIA driver" in err
+
+
+def test_build_makes_every_engine_of_the_extractor(jetson, monkeypatch, capsys):
+    """The simulated TensorRT cannot hold a real network: what is built counts, and under which names."""
+    built = []
+
+    def note(model, config, **_):
+        built.append(model.name)
+        return b"plan"
+
+    monkeypatch.setattr("hfnet_ros.inference.backend.build_cached_plan", note)
+    status, out, _ = run(capsys, "build", "--size", "128x96")
+    assert status == 0
+    assert built == ["hfnet-1x1x96x128"]
+    assert out.startswith("hfnet-1x1x96x128: 4 bytes in ")
+
+
+def test_bench_times_the_default_extractor(capsys):
+    status, out, _ = run(capsys, "bench", "--size", "128x96", "--runs", "2", "--backend", "onnxruntime")
+    assert status == 0
+    assert out.startswith("hfnet-1x1x96x128: onnxruntime-cpu, ")
+
+
+def test_an_extractor_without_a_network_has_no_engine(jetson, capsys):
+    status, _, err = run(capsys, "bench", "--size", "128x96", "--extractor", "sift")
+    assert status == 1
+    assert "extractor sift has no network" in err

@@ -1,7 +1,6 @@
 """Verbs `localize` and `evaluate` on an easy scene, where answers must be right."""
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -225,28 +224,3 @@ def test_names_that_are_no_text_are_escaped(run, built, short, tmp_path):
     assert json.loads((out / "results.json").read_text())["map"]["name"] == "w\\xff.map"
     assert (out / "report.html").is_file()
     assert run("map", "view", strange, "--out", page).status == 0
-
-
-def test_the_demo_maps_localizes_and_reports(run, monkeypatch, tmp_path):
-    from hfnet_ros import scene
-
-    small = scene.demo_camera((320, 240))
-    monkeypatch.setattr(scene, "demo_camera", lambda: small)
-    out = tmp_path / "demo"
-    answer = run("demo", "--out", out, "--rooms", 1, "--extractor", "sift", "--domain", 1 + os.getpid() % 100)
-    assert (answer.status, answer.err) == (0, "")
-    files = {
-        "scene",
-        "apartment.map",
-        "map.html",
-        "query.bag",
-        "relocalizer.yaml",
-        "relocalizer.log",
-        "report",
-    }
-    if importlib.util.find_spec("cyclonedds") is None:
-        files -= {"relocalizer.yaml", "relocalizer.log"}
-    assert {path.name for path in out.iterdir()} == files
-    results = json.loads((out / "report" / "results.json").read_text())
-    assert results["false_fixes"] == 0
-    assert results["recall"]["0.25m_2deg"] >= 0.9

@@ -96,7 +96,15 @@ def test_info_as_json_has_every_fact(run, built, mapping):
         "cameras",
         "extent_m",
     }
-    expected |= {"track_length_mean", "track_length_p95", "bytes", "self_test", "build", "calibration"}
+    expected |= {
+        "track_length_mean",
+        "track_length_p95",
+        "bytes",
+        "self_test",
+        "build",
+        "calibration",
+        "retrieval",
+    }
     assert facts.keys() == expected
     assert (facts["keyframes"], facts["cameras"]) == (33, 1)
     assert facts["landmarks"] > 1000

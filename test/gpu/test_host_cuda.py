@@ -58,7 +58,7 @@ extern "C" __global__ void turn(const int* values, int* out, unsigned* ballots) 
 FAULTS = {
     "reads beyond the end": ("out[0] = in[64 + threadIdx.x];", "not the kernel's"),
     "reads before the start": ("out[0] = in[-1024];", "not the kernel's"),
-    "writes far away": ("out[1 << 20] = 1.0f;", "not the kernel's"),
+    "writes beyond the end": ("out[1000] = 1.0f;", "not the kernel's"),
     "barrier in a branch": ("if (threadIdx.x < 5) __syncthreads();", "barrier that not all"),
     "exchange after the end": ("if (threadIdx.x) __shfl_sync(0xffffffffu, 1, 0);", "exchange that not all"),
     "exchange with a part": ("__ballot_sync(0xffffu, 1);", "mask"),

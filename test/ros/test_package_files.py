@@ -118,3 +118,17 @@ def test_cmake_installs_folders_and_entries():
 def test_source_tree_has_no_folder_that_would_hide_the_generated_modules():
     assert not (ROOT / "hfnet_ros" / "msg").exists()
     assert not (ROOT / "hfnet_ros" / "srv").exists()
+
+
+def test_weights_are_installed_by_pip_and_by_colcon():
+    weights = sorted((ROOT / "hfnet_ros" / "weights").iterdir())
+    assert [path.name for path in weights if path.suffix == ".onnx"] == ["hfnet.onnx"]
+    data = re.search(
+        r"^\[tool\.setuptools\.package-data\]\nhfnet_ros = (.*)$",
+        (ROOT / "pyproject.toml").read_text(),
+        re.MULTILINE,
+    )
+    patterns = ast.literal_eval(data[1])
+    assert all(any(path.match(pattern) for pattern in patterns) for path in weights)
+    # CMake takes the whole folder but for this.
+    assert re.findall(r'PATTERN "([^"]+)" EXCLUDE', CMAKE) == ["__pycache__"]

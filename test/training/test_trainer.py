@@ -10,7 +10,9 @@ from hfnet_ros.config import ExtractorConfig, InferenceConfig  # noqa: E402
 from hfnet_ros.errors import ConfigError, DatasetError  # noqa: E402
 from hfnet_ros.features.hfnet import GlobalHead, HFNetExtractor  # noqa: E402
 from hfnet_ros.features.preprocess import mean_gray  # noqa: E402
+from hfnet_ros.training.cache import open_cache  # noqa: E402
 from hfnet_ros.training.export import export_onnx  # noqa: E402
+from hfnet_ros.training.head_start import fit_local_head  # noqa: E402
 from hfnet_ros.training.network import HFNet, halve_image  # noqa: E402
 from hfnet_ros.training.options import NetworkOptions, options_from_dict, read_options  # noqa: E402
 from hfnet_ros.training.trainer import learning_rate, load_trained, train  # noqa: E402
@@ -145,15 +147,29 @@ def test_training_starts_from_another_run(finished, tmp_path, tiny_cache, tiny_o
     assert float(first["detector"]) < 0.9 * float(before[0]["detector"])
 
 
-def test_the_global_descriptor_of_the_halved_image(finished, tmp_path, tiny_options, make_photo):
+@pytest.mark.parametrize("scales", ["half", "both"])
+def test_the_global_descriptor_of_several_scales(scales, finished, tmp_path, tiny_options, make_photo):
     network = load_trained(finished, tiny_options)
-    export_onnx(network, tmp_path / "halved.onnx", half=False, halves_global=True)
+    export_onnx(network, tmp_path / "scaled.onnx", half=False, global_scales=scales)
     image = make_photo((192, 160))
-    small = halve_image(torch.from_numpy(mean_gray(image))[None, None])
+    whole = torch.from_numpy(mean_gray(image))[None, None]
+    small = halve_image(whole)
     assert small.shape[2:] == (96, 96)  # 80 rows are stretched to a multiple of 32
     with torch.no_grad():
         expected = network(small).descriptor[0].numpy()
-    found = HFNetExtractor(tmp_path / "halved.onnx", ExtractorConfig(), InferenceConfig()).extract(image)
+        if scales == "both":
+            expected = expected + network(whole).descriptor[0].numpy()
+            expected /= np.linalg.norm(expected)
+    found = HFNetExtractor(tmp_path / "scaled.onnx", ExtractorConfig(), InferenceConfig()).extract(image)
     np.testing.assert_allclose(found.global_descriptor, expected, atol=1e-4)
-    alone = GlobalHead(tmp_path / "halved.onnx", InferenceConfig()).describe(image)
+    alone = GlobalHead(tmp_path / "scaled.onnx", InferenceConfig()).describe(image)
     np.testing.assert_allclose(alone, expected, atol=1e-4)
+
+
+def test_the_head_is_fitted_last_to_the_finished_network(finished, tiny_cache, tiny_options):
+    given = train(finished, tiny_cache, tiny_options, quietly)  # is done already
+    trained = load_trained(finished, tiny_options)
+    assert not given.training
+    torch.testing.assert_close(given.describer.state_dict(), trained.describer.state_dict())
+    fit_local_head(trained, open_cache(tiny_cache), tiny_options.schedule.seed)
+    torch.testing.assert_close(given.aggregate_local.state_dict(), trained.aggregate_local.state_dict())

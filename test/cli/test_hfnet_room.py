@@ -1,0 +1,57 @@
+"""The default extractor from images to poses, with the weights of the package and nothing else."""
+
+import json
+
+import pytest
+
+from hfnet_ros.map.map_io import load_map, verify_map
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A machine on which nobody put weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("HFNET_ROS_WEIGHTS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def hfnet_map(alone, mapping, tmp_path_factory):
+    from hfnet_ros.cli.main import main
+
+    path = tmp_path_factory.mktemp("map") / "room.map"
+    options = ("--no-self-test", "--refine-intrinsics", "off", "--out", path)
+    assert main(["map", "build", *map(str, (*mapping.options(), *options))]) == 0
+    return path
+
+
+def test_the_map_is_described_by_the_networks_own_global_descriptor(run, hfnet_map):
+    visual_map = load_map(hfnet_map)
+    assert visual_map.extractor_id.startswith("hfnet-")
+    assert dict(visual_map.aggregation) == {}
+    assert verify_map(hfnet_map) == []
+    facts = json.loads(run("map", "info", hfnet_map, "--json").out)
+    size = visual_map.global_descriptors.shape[1]
+    assert facts["retrieval"] == f"global descriptor of the network, {size} dimensions"
+
+
+def test_a_map_of_sift_tells_of_its_words(run, built):
+    facts = json.loads(run("map", "info", built.path, "--json").out)
+    assert facts["retrieval"].startswith("VLAD over the keypoints, 64 words")
+
+
+def test_every_image_of_another_walk_is_localized(run, hfnet_map, query, tmp_path):
+    report = tmp_path / "report"
+    answer = run("evaluate", "--map", hfnet_map, *query.options(), "--out", report)
+    assert (answer.status, answer.err) == (0, "")
+    results = json.loads((report / "results.json").read_text())
+    assert results["extractor_id"].startswith("hfnet-")
+    assert results["false_fixes"] == 0
+    assert results["recall"]["0.25m_5deg"] == 1.0
+    assert results["median_translation_m"] < 0.05
+
+
+def test_sift_cannot_be_used_in_it(run, hfnet_map, query):
+    answer = run("localize", "--map", hfnet_map, "--extractor", "sift", query.files[0])
+    assert "the map was built with 'hfnet-" in answer.error

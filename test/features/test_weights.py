@@ -1,0 +1,56 @@
+"""Where weights are looked for, and what is said where they are not."""
+
+import hashlib
+
+import pytest
+
+from hfnet_ros.errors import WeightsError
+from hfnet_ros.features import weights
+from hfnet_ros.features.weights import HFNET, find_weights, shipped_folder, weights_folders
+
+
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch, tmp_path):
+    monkeypatch.setenv("HFNET_ROS_WEIGHTS", str(tmp_path / "named"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_the_packages_weights_are_found_without_anything_else():
+    path = find_weights(HFNET.file_name)
+    assert path == shipped_folder() / "hfnet.onnx"
+    assert path.stat().st_size < 12e6
+
+
+def test_the_packages_weights_are_those_of_the_model_card():
+    """Whoever replaces the file puts its digest into features/weights.py."""
+    digest = hashlib.sha256((shipped_folder() / HFNET.file_name).read_bytes()).hexdigest()
+    assert digest in HFNET.known_sha256
+
+
+@pytest.mark.parametrize("folder", ["named", "cache/hfnet_ros/weights"])
+def test_a_users_file_goes_before_the_packages(tmp_path, folder):
+    own = tmp_path / folder / "hfnet.onnx"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"my own")
+    assert find_weights("hfnet.onnx") == own
+    assert weights_folders()[-1] == shipped_folder()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("xfeat.pt", "verlab/accelerated_features.*Apache-2.0.*weights fetch xfeat.pt"),
+        ("hfnet.onnx", "belongs to this package, which is incomplete: install it anew"),
+        ("teacher.onnx", "put the file into one of them"),
+    ],
+)
+def test_missing_weights_are_explained(monkeypatch, tmp_path, name, words):
+    monkeypatch.setattr(weights, "weights_folders", lambda: [tmp_path / "nothing"])
+    with pytest.raises(WeightsError, match=words) as caught:
+        find_weights(name)
+    assert str(tmp_path / "nothing") in str(caught.value)
+
+
+def test_a_named_file_is_not_replaced_by_another(tmp_path):
+    with pytest.raises(WeightsError, match=r"named by extractor\.weights"):
+        find_weights("hfnet.onnx", str(tmp_path / "none.onnx"))
