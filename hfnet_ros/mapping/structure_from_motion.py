@@ -103,8 +103,11 @@ def recover_motion(
         if not models:
             raise _nothing_registered(len(keyframes), matches)
         model = max(models, key=lambda candidate: (candidate.num_reg_images(), candidate.num_points3D()))
-        _report_models(models, model, keyframes)
-        return _motion_of(model, camera_idxs, cameras, matches)
+        usable = sorted(model.reg_image_ids()) if cameras is not None else _images_of_sound_cameras(model)
+        if len(usable) < 2:
+            raise _nothing_registered(len(keyframes), matches)
+        _report_models(models, usable, keyframes)
+        return _motion_of(model, usable, camera_idxs, cameras, matches)
 
 
 def _colmap_cameras(
@@ -176,13 +179,28 @@ def _map_incrementally(
     return [model for model in models.values() if model.num_reg_images() >= 2]
 
 
+def _images_of_sound_cameras(model: pycolmap.Reconstruction) -> list[int]:
+    """Return the registered images whose estimated lens could exist.
+
+    COLMAP looks for others between its adjustments, but not after the last.
+    """
+    ratios = pycolmap.IncrementalPipelineOptions()
+    limits = (ratios.min_focal_length_ratio, ratios.max_focal_length_ratio, ratios.max_extra_param)
+    return [
+        image_id
+        for image_id in sorted(model.reg_image_ids())
+        if not model.cameras[model.images[image_id].camera_id].has_bogus_params(*limits)
+    ]
+
+
 def _motion_of(
     model: pycolmap.Reconstruction,
+    usable: Sequence[int],
     camera_idxs: Sequence[int],
     cameras: Sequence[Camera] | None,
     matches: PairMatches,
 ) -> RecoveredMotion:
-    image_idxs = sorted(image_id - image_id_of(0) for image_id in model.reg_image_ids())
+    image_idxs = [image_id - image_id_of(0) for image_id in usable]
     used = sorted({camera_idxs[idx] for idx in image_idxs})
     position = {image_idx: row for row, image_idx in enumerate(image_idxs)}
     return RecoveredMotion(
@@ -200,9 +218,9 @@ def _motion_of(
 
 
 def _report_models(
-    models: Sequence[pycolmap.Reconstruction], kept: pycolmap.Reconstruction, keyframes: Sequence[Keyframe]
+    models: Sequence[pycolmap.Reconstruction], kept: Sequence[int], keyframes: Sequence[Keyframe]
 ) -> None:
-    ids = set(kept.reg_image_ids())
+    ids = set(kept)
     left_out = [frame.image.name for idx, frame in enumerate(keyframes) if image_id_of(idx) not in ids]
     _logger.info("registered %d of %d images; the scale is arbitrary", len(ids), len(keyframes))
     if left_out:

@@ -1,13 +1,16 @@
 """Poses from synthetic images alone, up to the similarity nobody can know."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pycolmap
 import pytest
 
 from hfnet_ros.errors import MappingError
 from hfnet_ros.files import list_images, read_image
 from hfnet_ros.mapping.map_builder import build_map_without_poses
+from hfnet_ros.mapping.structure_from_motion import _images_of_sound_cameras
 from hfnet_ros.mapping.views import MappingImage, View
 
 SACRE_COEUR = Path(__file__).parents[3] / "shared/data/sacre_coeur"
@@ -71,6 +74,25 @@ def test_images_without_keypoints_are_refused(kit, config):
     images, extractor = kit.make_images(world), kit.make_extractor(world, with_global=False)
     with pytest.raises(MappingError, match="no keypoint in any of 3 images"):
         build_map_without_poses(images, None, extractor, config)
+
+
+def test_images_whose_estimated_lens_cannot_exist_are_left_out():
+    def image_and_camera(number, focal):
+        params = [focal, 320.0, 240.0, 0.0]
+        camera = pycolmap.Camera(
+            model="SIMPLE_RADIAL", width=640, height=480, params=params, camera_id=number
+        )
+        return SimpleNamespace(camera_id=number), camera
+
+    made = {
+        number: image_and_camera(number, focal) for number, focal in [(1, 500.0), (2, -83591.5), (3, 700.0)]
+    }
+    model = SimpleNamespace(
+        reg_image_ids=lambda: list(made),
+        images={number: image for number, (image, _) in made.items()},
+        cameras={number: camera for number, (_, camera) in made.items()},
+    )
+    assert _images_of_sound_cameras(model) == [1, 3]
 
 
 @pytest.mark.shared
