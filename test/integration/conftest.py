@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from pathlib import Path
 
@@ -42,10 +43,28 @@ def data():
 
 
 @pytest.fixture(scope="session")
-def kitchen(tmp_path_factory):
-    """Map of every 5th image of redkitchen/map: 100 keyframes."""
-    folder = folder_of("redkitchen")
-    path = tmp_path_factory.mktemp("redkitchen") / "kitchen.map"
-    given = ("--images", folder / "map", "--poses", folder / "map.tum", "--camera", folder / "camera.yaml")
-    run_quietly("map", "build", *given, "--every", 5, "--out", path, "--extractor", "xfeat")
-    return path
+def build_kitchen(tmp_path_factory):
+    """Return a function that gives the map of every 5th image of redkitchen/map: 100 keyframes."""
+
+    @functools.cache
+    def build(extractor: str) -> Path:
+        folder = folder_of("redkitchen")
+        path = tmp_path_factory.mktemp("redkitchen") / "kitchen.map"
+        given = (
+            "--images",
+            folder / "map",
+            "--poses",
+            folder / "map.tum",
+            "--camera",
+            folder / "camera.yaml",
+        )
+        run_quietly("map", "build", *given, "--every", 5, "--out", path, "--extractor", extractor)
+        return path
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def kitchen(build_kitchen):
+    """Map of RedKitchen with XFeat."""
+    return build_kitchen("xfeat")
