@@ -17,11 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hfnet_ros.cli.localize import open_localizer
+from hfnet_ros.cli.localize import open_in_map
 from hfnet_ros.config import Config, VerificationConfig
 from hfnet_ros.files.camera_yaml import read_camera_yaml
 from hfnet_ros.files.images import list_images, read_image
 from hfnet_ros.files.posed_images import pair_images_with_poses
+from hfnet_ros.map.map_io import load_map
 from hfnet_ros.types import Frame, Localization
 
 KINDS = (("right", "#2a9d5c"), ("neither", "#c9a227"), ("wrong", "#c0392b"), ("off-map", "#5b6b7b"))
@@ -50,7 +51,8 @@ def main() -> None:
         max_rotation_sigma_deg=everything,
     )
     config = dataclasses.replace(Config(), verification=open_limits)
-    _, _, localizer = open_localizer(options.map, config, extractor_given=False)
+    visual_map = load_map(options.map)
+    localizer = open_in_map(visual_map, config, camera, extractor_given=False).localizer
     found: dict[str, list[Localization]] = {name: [] for name, _ in KINDS}
     for folder, poses, every in options.queries:
         for image in pair_images_with_poses(Path(folder), Path(poses))[:: int(every)]:

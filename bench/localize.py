@@ -17,10 +17,11 @@ STARTED = time.perf_counter()
 
 import numpy as np  # noqa: E402
 
-from hfnet_ros.cli.localize import open_localizer  # noqa: E402
+from hfnet_ros.cli.localize import open_in_map  # noqa: E402
 from hfnet_ros.config import Config  # noqa: E402
 from hfnet_ros.files.camera_yaml import read_camera_yaml  # noqa: E402
 from hfnet_ros.files.images import list_images, read_image  # noqa: E402
+from hfnet_ros.map.map_io import load_map  # noqa: E402
 from hfnet_ros.types import Frame, Outcome  # noqa: E402
 
 STAGES = ("extract", "retrieve", "match", "pose", "total")
@@ -39,7 +40,8 @@ def main() -> None:
     options = parser.parse_args()
     config = Config.from_dict({"inference": {"num_threads": options.threads}})
     camera = read_camera_yaml(options.camera)
-    _, extractor, localizer = open_localizer(options.map, config, extractor_given=False)
+    opened = open_in_map(load_map(options.map), config, camera, extractor_given=False)
+    extractor, localizer = opened.extractor, opened.localizer
     frames = [Frame(0, read_image(path), camera) for path in list_images(options.images)[:: options.every]]
     localizer.localize(frames[0])
     print(

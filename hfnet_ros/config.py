@@ -79,7 +79,8 @@ class InferenceConfig:
         choices=("fp16", "fp32", "weak-fp16", "weak-int8"),
     )
     engine_cache: str = parameter(
-        "", "Folder of built TensorRT engines; empty is hfnet_ros/engines in the user's cache."
+        "",
+        "Folder of built TensorRT engines and compiled kernels; empty is hfnet_ros/engines in the user's cache.",
     )
     build_engines: bool = parameter(
         True,

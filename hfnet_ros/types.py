@@ -57,6 +57,14 @@ class LocalFeatures:
         """Return the number of keypoints."""
         return len(self.keypoints)
 
+    def moved_to(self, keypoints: NDArray[np.float32]) -> LocalFeatures:
+        """Return the same features at other points [N, 2]."""
+        return LocalFeatures(keypoints, self.scores, self.descriptors)
+
+    def chosen(self, rows: NDArray[np.int64]) -> LocalFeatures:
+        """Return some of the features [M], in the order of `rows`."""
+        return LocalFeatures(self.keypoints[rows], self.scores[rows], self.descriptors[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFeatures:

@@ -225,7 +225,12 @@ def measure(dense: Dense, memory: CudaMemory, options: argparse.Namespace) -> di
     reliability = tensors[2] if dense.reliability is not None else None
     made = {
         copied: FeatureKernels(
-            memory, *tensors[:2], dense.rule, reliability=reliability, copy_descriptors=copied
+            memory,
+            *tensors[:2],
+            dense.rule,
+            reliability=reliability,
+            copy_descriptors=copied,
+            half_descriptors=True,
         )
         for copied in (True, False)
     }

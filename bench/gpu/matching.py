@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from hfnet_ros.config import MatchingConfig
+from hfnet_ros.gpu.features_on_device import DeviceRows
 from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.gpu.retrieval import GpuKeyframes
 from hfnet_ros.gpu.tables import put_rows
@@ -109,12 +110,11 @@ def measure_matching(options: argparse.Namespace, memory: Any) -> dict[str, Any]
     rows = np.arange(len(landmarks))
     xyz = rng.uniform(-20.0, 20.0, (len(landmarks), 3))
     table = GpuLandmarks(memory, landmarks, xyz, max_keypoints=len(keypoints), max_listed=len(landmarks))
-    address = put_rows(memory, keypoints, np.float32, options.size)
+    address = put_rows(memory, keypoints, np.float16, options.size)
+    there = DeviceRows(address, options.size, len(keypoints))
 
     def on_device(ratio: float = 1.0) -> Any:
-        return table.match_on_device(
-            address, len(keypoints), rows, min_similarity=0.6, ratio=ratio, same_place_m=0.4
-        )
+        return table.match(there, rows, min_similarity=0.6, ratio=ratio, same_place_m=0.4)
 
     gpu_ways: dict[str, Callable[[], Any]] = {
         "kernels, device": on_device,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hfnet_ros.cli.bag_sources import bag_choices, print_notes
-from hfnet_ros.cli.localize import open_localizer
+from hfnet_ros.cli.localize import open_in_map
 from hfnet_ros.cli.options import read_config, tracked
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.records import QueryResult
+from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.visual_map import VisualMap
 
 if TYPE_CHECKING:
@@ -56,20 +58,20 @@ def query_bag(options: argparse.Namespace, *, independent: bool) -> BagRun:
         opened = open_camera if independent else open_sources
         sources = opened(bag, choices, config)
         truth = read_bag_truth(options, bag, sources, options.ground_truth)
-        visual_map, extractor, localizer = open_localizer(
-            options.map, sources.config, extractor_given=bool(options.extractor)
-        )
-        try:
-            results = _localize(options.every, bag, sources, truth, localizer, independent=independent)
-        finally:
-            extractor.close()
+        visual_map, camera = load_map(options.map), sources.first.camera
+        with closing(
+            open_in_map(visual_map, sources.config, camera, extractor_given=bool(options.extractor))
+        ) as session:
+            results = _localize(
+                options.every, bag, sources, truth, session.localizer, independent=independent
+            )
         if truth.samples.parent_frame not in ("", visual_map.frame_id):
             bag.note(
                 f"true poses are in '{truth.samples.parent_frame}', the map is '{visual_map.frame_id}': taken for "
                 "the same frame"
             )
         print_notes(bag)
-    return BagRun(visual_map, extractor.extractor_id, extractor.backend, sources.config, results, truth)
+    return BagRun(visual_map, visual_map.extractor_id, session.backend, sources.config, results, truth)
 
 
 def read_bag_truth(options: argparse.Namespace, bag: BagReader, sources: BagSources, source: str) -> BagTruth:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hfnet_ros.cli.bag_sources import (
     add_truth_options,
     refuse_without_bag,
 )
-from hfnet_ros.cli.localize import open_localizer, query_camera
+from hfnet_ros.cli.localize import open_in_map, query_camera
 from hfnet_ros.cli.options import add_config_options, check_file_target, new_verb, read_config, tracked
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.evaluation.calibration import AXES, CalibrationReport, calibrate
@@ -101,6 +102,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 def _localize(options: argparse.Namespace) -> tuple[VisualMap, list[QueryResult]]:
     from hfnet_ros.evaluation.run import localize_images
     from hfnet_ros.files.posed_images import pair_images_with_poses
+    from hfnet_ros.map.map_io import load_map
 
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
@@ -111,14 +113,12 @@ def _localize(options: argparse.Namespace) -> tuple[VisualMap, list[QueryResult]
     if options.poses is None:
         raise ConfigError("--images needs --poses: where the images were really taken")
     posed = pair_images_with_poses(options.images, options.poses)[:: options.every]
-    visual_map, extractor, localizer = open_localizer(
-        options.map, read_config(options), extractor_given=bool(options.extractor)
-    )
+    config, visual_map = read_config(options), load_map(options.map)
     camera = query_camera(options.camera, visual_map)
     images = [(image.path, image.stamp_ns, image.map_from_camera) for image in posed]
-    results = list(tracked(localize_images(localizer, images, camera), "localize", len(images)))
-    extractor.close()
-    return visual_map, results
+    with closing(open_in_map(visual_map, config, camera, extractor_given=bool(options.extractor))) as opened:
+        found = localize_images(opened.localizer, images, camera)
+        return visual_map, list(tracked(found, "localize", len(images)))
 
 
 def _print_report(report: CalibrationReport, num_queries: int, take: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from hfnet_ros.cli.bag_sources import (
     add_truth_options,
     refuse_without_bag,
 )
-from hfnet_ros.cli.localize import open_localizer, query_camera
+from hfnet_ros.cli.localize import open_in_map, query_camera
 from hfnet_ros.cli.options import (
     add_config_options,
     check_file_target,
@@ -104,6 +105,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _run_images(options: argparse.Namespace) -> Run:
     from hfnet_ros.evaluation.run import localize_images
     from hfnet_ros.files.posed_images import pair_images_with_poses
+    from hfnet_ros.map.map_io import load_map
 
     refuse_without_bag(
         options, *TRUTH_OPTIONS, *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS, "independent"
@@ -113,19 +115,18 @@ def _run_images(options: argparse.Namespace) -> Run:
     recorded = pair_images_with_poses(options.images, options.poses)
     posed = recorded[:: options.every]
     config = read_config(options)
-    visual_map, extractor, localizer = open_localizer(
-        options.map, config, extractor_given=bool(options.extractor)
-    )
+    visual_map = load_map(options.map)
     camera = query_camera(options.camera, visual_map)
     images = [(image.path, image.stamp_ns, image.map_from_camera) for image in posed]
-    results = list(tracked(localize_images(localizer, images, camera), "evaluate", len(images)))
-    extractor.close()
+    with closing(open_in_map(visual_map, config, camera, extractor_given=bool(options.extractor))) as opened:
+        found = localize_images(opened.localizer, images, camera)
+        results = list(tracked(found, "evaluate", len(images)))
     context = RunContext(
         keyframe_names=visual_map.keyframe_names,
         keyframe_poses=visual_map.keyframe_poses,
         groundtruth=[(image.stamp_ns, image.map_from_camera) for image in recorded],
     )
-    return visual_map, extractor.extractor_id, extractor.backend, config, results, context
+    return visual_map, visual_map.extractor_id, opened.backend, config, results, context
 
 
 def _run_bag(options: argparse.Namespace) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from hfnet_ros.cli.options import (
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, ImageError
 from hfnet_ros.evaluation.records import QueryResult
-from hfnet_ros.features.extractor import FeatureExtractor, create_extractor, with_extractor_of
+from hfnet_ros.features.extractor import with_extractor_of
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.localization.opening import OpenedLocalizer, open_localizer
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.visual_map import VisualMap
 
@@ -50,15 +51,13 @@ def add_verbs(verbs: Any) -> None:
     add_config_options(localize, extractor=True)
 
 
-def open_localizer(
-    map_path: Path, config: Config, *, extractor_given: bool
-) -> tuple[VisualMap, FeatureExtractor, Localizer]:
-    """Load a map and an extractor that fits it: the one asked for, else the map's own."""
-    visual_map = load_map(map_path)
+def open_in_map(
+    visual_map: VisualMap, config: Config, camera: Camera, *, extractor_given: bool
+) -> OpenedLocalizer:
+    """Open a localizer for images of a camera, with the extractor asked for, else the map's own."""
     if not extractor_given:
         config = with_extractor_of(config, visual_map.extractor_id)
-    extractor = create_extractor(config)
-    return visual_map, extractor, Localizer(visual_map, extractor, config)
+    return open_localizer(visual_map, config, camera.size_wh)
 
 
 def query_camera(path: Path | None, visual_map: VisualMap) -> Camera:
@@ -83,9 +82,7 @@ def _localize(options: argparse.Namespace) -> int:
         if target:
             check_file_target(target)
     config = read_config(options)
-    visual_map, extractor, localizer = open_localizer(
-        options.map, config, extractor_given=bool(options.extractor)
-    )
+    visual_map = load_map(options.map)
     camera = query_camera(options.camera, visual_map)
     unreadable: list[str] = []
 
@@ -93,17 +90,18 @@ def _localize(options: argparse.Namespace) -> int:
         unreadable.append(str(error) if str(path) in str(error) else f"{path}: {error}")
 
     images = [(path, index * 1_000_000_000, None) for index, path in enumerate(options.images)]
-    results = list(tracked(localize_images(localizer, images, camera, note), "localize", len(images)))
-    extractor.close()
+    with closing(open_in_map(visual_map, config, camera, extractor_given=bool(options.extractor))) as opened:
+        found = localize_images(opened.localizer, images, camera, note)
+        results = list(tracked(found, "localize", len(images)))
     for result in results:
         print(_describe(result))
     if options.out:
-        found = [
+        poses = [
             StampedPose(result.stamp_ns, result.localization.estimate.map_from_camera)
             for result in results
             if result.localization.estimate is not None
         ]
-        write_tum(options.out, found)
+        write_tum(options.out, poses)
     if options.json:
         with atomic_file(options.json) as temporary:
             temporary.write_text(json.dumps([_answer(result) for result in results], indent=1) + "\n")

@@ -21,7 +21,7 @@ from hfnet_ros.types import ImageArray, ImageFeatures
 
 if TYPE_CHECKING:
     from hfnet_ros.config import Config
-    from hfnet_ros.features.extractor import FeatureExtractor
+    from hfnet_ros.features.extractor import NetworkExtractor
     from hfnet_ros.geometry.camera import Camera
     from hfnet_ros.geometry.rigid3 import Rigid3
     from hfnet_ros.map.visual_map import VisualMap
@@ -220,7 +220,7 @@ def _update(options: argparse.Namespace) -> int:
 def _posed_session(
     options: argparse.Namespace,
     visual_map: VisualMap,
-    extractor: FeatureExtractor,
+    extractor: NetworkExtractor,
     config: Config,
     pixels: ExitStack,
 ) -> tuple[list[MappingImage], list[Rigid3], Camera]:
@@ -231,14 +231,14 @@ def _posed_session(
     from hfnet_ros.cli.localize import query_camera
     from hfnet_ros.files.images import list_images
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
-    from hfnet_ros.localization.localizer import Localizer
+    from hfnet_ros.localization.opening import searching
     from hfnet_ros.mapping.views import from_posed_images
 
     if options.bag:
         if has_poses(options):
             return pixels.enter_context(open_keyframes(options, config))
-        localizer = Localizer(visual_map, extractor, config)
-        return pixels.enter_context(open_localized(options, localizer, config))
+        with searching(visual_map, extractor, config) as localizer:
+            return pixels.enter_context(open_localized(options, localizer, config))
     refuse_bag_options(options)
     camera = query_camera(options.camera, visual_map)
     if options.poses:
@@ -248,12 +248,12 @@ def _posed_session(
 
     # Images without poses have no stamps either; their order stands in, one a second.
     queries = [(path, row * 1_000_000_000, None) for row, path in enumerate(list_images(options.images))]
-    results = localize_images(Localizer(visual_map, extractor, config), queries[:: options.every], camera)
-    found = [
-        PosedImage(result.image_path, result.stamp_ns, result.localization.estimate.map_from_camera)
-        for result in results
-        if result.image_path is not None and result.localization.estimate is not None
-    ]
+    with searching(visual_map, extractor, config, camera.size_wh) as localizer:
+        found = [
+            PosedImage(result.image_path, result.stamp_ns, result.localization.estimate.map_from_camera)
+            for result in localize_images(localizer, queries[:: options.every], camera)
+            if result.image_path is not None and result.localization.estimate is not None
+        ]
     asked = len(queries[:: options.every])
     print(f"localized: {len(found)} of {asked} images")
     if len(found) < 2:

@@ -76,6 +76,7 @@ class HFNetExtractor:
         )
         self._config = config
         self._inference = inference
+        self._leave_descriptors = False
 
     @property
     def extractor_id(self) -> str:
@@ -101,9 +102,11 @@ class HFNetExtractor:
             local = select_keypoints(scores, dense, self._config.max_keypoints)
         keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
         descriptor = unit_rows(np.array(outputs[self._names["global"]], np.float32).reshape(1, -1))[0]
-        return ImageFeatures(
-            LocalFeatures(keypoints, local.scores, local.descriptors), descriptor, self.extractor_id
-        )
+        return ImageFeatures(local.moved_to(keypoints), descriptor, self.extractor_id)
+
+    def leave_descriptors(self, leave: bool) -> None:
+        """Tell where descriptors shall be; see `NetworkExtractor.leave_descriptors`."""
+        self._leave_descriptors = leave
 
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
@@ -119,7 +122,7 @@ class HFNetExtractor:
             center_radius=CENTER_RADIUS_PX,
         )
         dense = DenseOutputs(self._names["scores"], self._names["local"])
-        return with_keypoints(engine, dense, rule, self._inference.gpu_postprocessing)
+        return with_keypoints(engine, dense, rule, self._inference, lambda: self._leave_descriptors)
 
 
 class GlobalHead:
@@ -171,6 +174,8 @@ class _LocalExtractor(Protocol):
 
     def extract(self, image: ImageArray) -> ImageFeatures: ...
 
+    def leave_descriptors(self, leave: bool) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -201,6 +206,10 @@ class CombinedExtractor:
         """Describe an image; see `FeatureExtractor.extract`."""
         local = self._local.extract(image).local
         return ImageFeatures(local, self._head.describe(image), self.extractor_id)
+
+    def leave_descriptors(self, leave: bool) -> None:
+        """Tell where descriptors shall be; see `NetworkExtractor.leave_descriptors`."""
+        self._local.leave_descriptors(leave)
 
     def close(self) -> None:
         """Free the engines of both; calling it again does nothing."""

@@ -57,6 +57,7 @@ class XFeatExtractor:
         self._inference = inference
         self._progress = progress
         self._engines: OrderedDict[tuple[int, int], Engine] = OrderedDict()
+        self._leave_descriptors = False
         self._id = f"xfeat-{_weights_digest(weights)}"
 
     @property
@@ -86,7 +87,11 @@ class XFeatExtractor:
             local = select_keypoints(outputs, self._config)
         scale = np.array(image_wh) / np.array(input_wh)
         keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
-        return ImageFeatures(LocalFeatures(keypoints, local.scores, local.descriptors), None, self._id)
+        return ImageFeatures(local.moved_to(keypoints), None, self._id)
+
+    def leave_descriptors(self, leave: bool) -> None:
+        """Tell where descriptors shall be; see `NetworkExtractor.leave_descriptors`."""
+        self._leave_descriptors = leave
 
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
@@ -112,7 +117,7 @@ class XFeatExtractor:
             cubic=True,
         )
         dense = DenseOutputs("heatmap", "descriptors", "reliability")
-        return with_keypoints(engine, dense, rule, self._inference.gpu_postprocessing)
+        return with_keypoints(engine, dense, rule, self._inference, lambda: self._leave_descriptors)
 
 
 def select_keypoints(outputs: Mapping[str, Tensor], config: ExtractorConfig) -> LocalFeatures:

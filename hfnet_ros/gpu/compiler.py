@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import metadata
 from typing import Any
 
 from hfnet_ros.errors import EngineError
+from hfnet_ros.gpu.kernel_cache import KernelKey, kept_kernels
+from hfnet_ros.inference.code_folder import CodeFolder
 
 _logger = logging.getLogger(__name__)
 
@@ -19,6 +24,7 @@ def compile_kernels(
     capability: tuple[int, int],
     defines: Mapping[str, int],
     first: str = "pycuda",
+    folder: CodeFolder | None = None,
 ) -> bytes:
     """Return machine code (cubin) of a source for GPUs of a compute capability.
 
@@ -28,13 +34,17 @@ def compile_kernels(
         capability: e.g. (8, 7) for Orin.
         defines: preprocessor macros.
         first: the compiler to try first, `pycuda` or `cuda-bindings`; the other one comes second.
+        folder: keeps what NVRTC compiled, for the next start; pycuda keeps its own.
 
     Raises:
         EngineError: neither is installed, or the source is refused; the message has the log.
     """
     architecture = f"sm_{capability[0]}{capability[1]}"
     macros = [f"-D{key}={value}" for key, value in sorted(defines.items())]
-    compilers = {"pycuda": _compile_by_pycuda, "cuda-bindings": _compile_by_nvrtc}
+    compilers: dict[str, Callable[[str, str, str, list[str]], bytes]] = {
+        "pycuda": _compile_by_pycuda,
+        "cuda-bindings": partial(_keep_from_nvrtc, folder),
+    }
     reasons = []
     for library in sorted(compilers, key=lambda library: library != first):
         try:
@@ -52,6 +62,31 @@ def _compile_by_pycuda(source: str, name: str, architecture: str, macros: list[s
     for warning in said:
         _logger.debug("compiling %s: %s", name, warning.message)
     return image
+
+
+def _keep_from_nvrtc(
+    folder: CodeFolder | None, source: str, name: str, architecture: str, macros: list[str]
+) -> bytes:
+    compile_anew = partial(_compile_by_nvrtc, source, name, architecture, macros)
+    if folder is None:
+        return compile_anew()
+    nvrtc: Any = importlib.import_module("cuda.bindings.nvrtc")
+    _, *version = nvrtc.nvrtcVersion()
+    key = KernelKey(
+        source=name,
+        source_sha256=hashlib.sha256(source.encode()).hexdigest(),
+        macros=" ".join(macros),
+        architecture=architecture,
+        compiler=f"NVRTC {'.'.join(map(str, version))}, cuda-bindings {_version_of('cuda-bindings')}",
+    )
+    return kept_kernels(folder, key, compile_anew)
+
+
+def _version_of(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def _compile_by_nvrtc(source: str, name: str, architecture: str, macros: list[str]) -> bytes:

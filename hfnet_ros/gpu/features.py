@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.module import KernelModule, Launch, OpenModule, open_module
@@ -103,7 +104,7 @@ class FeatureKernels:
             descriptors: [1, D, H/8, W/8] or [1, H/8, W/8, D].
             rule: how to choose.
             reliability: factor of XFeat's scores, [1, 1, H/8, W/8].
-            copy_descriptors: whether they come to the host.
+            copy_descriptors: whether `put` copies them to the host; the attribute of this name may be changed.
             half_descriptors: keep a copy in float16 on the device.
             open_kernels: compiles them.
 
@@ -113,6 +114,7 @@ class FeatureKernels:
         """
         self._memory = memory
         self._rule = rule
+        self.copy_descriptors = copy_descriptors
         height, width = _plane_size(scores)
         self._size_wh = (width, height)
         self._descriptor_size = _descriptor_size(descriptors, (height // CELL, width // CELL))
@@ -120,7 +122,7 @@ class FeatureKernels:
         with ExitStack() as undo:
             self._kernels = self._open(open_kernels, scores, descriptors, reliability)
             undo.callback(self._kernels.close)
-            self._allocate(copy_descriptors, half_descriptors)
+            self._allocate(half_descriptors)
             heatmap, shuffle = self._heatmap(scores)
             self._launches = [
                 *shuffle,
@@ -133,7 +135,8 @@ class FeatureKernels:
         """Put the work on a frame on the memory's stream, up to the copy to the host."""
         for launch in self._launches:
             launch()
-        self._memory.copy_to_host(self._host, self._device.count)
+        host = self._host if self.copy_descriptors else self._host[: self._descriptors_start]
+        self._memory.copy_to_host(host, self._device.count)
 
     def features(self) -> LocalFeatures:
         """Return copies of the latest frame's features, after the stream was waited for.
@@ -146,9 +149,19 @@ class FeatureKernels:
         values = self._host[_HEADER_BYTES:].view(np.float32)
         points = values[: 2 * limit].reshape(limit, 2)[:count]
         scores = values[2 * limit : 3 * limit][:count]
-        rest = values[3 * limit :]
-        descriptors = rest.reshape(limit, size if rest.size else 0)[:count]
+        if not self.copy_descriptors:
+            return LocalFeatures(points.copy(), scores.copy(), np.empty((count, 0), np.float32))
+        descriptors = values[3 * limit :].reshape(limit, size)[:count]
         return LocalFeatures(points.copy(), scores.copy(), descriptors.copy())
+
+    def fetch_descriptors(self) -> NDArray[np.float32]:
+        """Copy the latest frame's descriptors [N, D] to the host now, where `put` did not."""
+        count, size = int(self._host[:4].view(np.int32)[0]), self._descriptor_size
+        host = self._host[self._descriptors_start :][: 4 * count * size]
+        if count:
+            self._memory.copy_to_host(host, self._device.descriptors)
+            self._memory.synchronize()
+        return host.view(np.float32).reshape(count, size).copy()
 
     @property
     def on_device(self) -> DeviceFeatures:
@@ -195,7 +208,7 @@ class FeatureKernels:
         }
         return open_kernels(self._memory, "features.cu", defines)
 
-    def _allocate(self, copy_descriptors: bool, half_descriptors: bool) -> None:
+    def _allocate(self, half_descriptors: bool) -> None:
         memory, limit, size = self._memory, self._rule.max_keypoints, self._descriptor_size
         width, height = self._size_wh
         points = _HEADER_BYTES
@@ -212,7 +225,8 @@ class FeatureKernels:
             max_keypoints=limit,
             descriptor_size=size,
         )
-        self._host = memory.pinned(end if copy_descriptors else descriptors)
+        self._descriptors_start = descriptors
+        self._host = memory.pinned(end)
         self._keys = memory.allocate(8 * width * height)
         self._num_keys = memory.allocate(4)
         self._pixels = memory.allocate(4 * limit)

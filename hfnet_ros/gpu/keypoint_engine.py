@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.features import DeviceFeatures, DeviceTensor, FeatureKernels, SelectionRule
-from hfnet_ros.gpu.module import OpenModule, open_module
+from hfnet_ros.gpu.features_on_device import DeviceRows, FeaturesOnDevice, LeftDescriptors
+from hfnet_ros.gpu.module import OpenModule, module_opener
 from hfnet_ros.inference.engine import Engine, Tensor, TensorSpec
 from hfnet_ros.inference.tensorrt_engine import TensorrtEngine
 from hfnet_ros.types import LocalFeatures
 
 _logger = logging.getLogger(__name__)
-
-KEYPOINTS, SCORES, DESCRIPTORS = "chosen.keypoints", "chosen.scores", "chosen.descriptors"
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,26 @@ class DenseOutputs:
     reliability: str = ""
 
 
+class OutputsWithKeypoints(dict[str, Tensor]):
+    """Outputs of a network, and the keypoints that were chosen from others.
+
+    Attributes:
+        local: in pixels of the network's input.
+    """
+
+    def __init__(self, outputs: Mapping[str, Tensor], local: LocalFeatures) -> None:
+        """Take both."""
+        super().__init__(outputs)
+        self.local = local
+
+
 def with_keypoints(
     engine: Engine,
     dense: DenseOutputs,
     rule: SelectionRule,
-    mode: str,
-    open_kernels: OpenModule = open_module,
+    config: InferenceConfig,
+    leave_descriptors: Callable[[], bool] = lambda: False,
+    open_kernels: OpenModule | None = None,
 ) -> Engine:
     """Return an engine that chooses keypoints itself where it can, else the given one.
 
@@ -40,10 +57,11 @@ def with_keypoints(
         engine: taken over by the result.
         dense: what it puts out.
         rule: how keypoints are chosen.
-        mode: `inference.gpu_postprocessing`; `off` returns the engine.
-        open_kernels: compiles the kernels.
+        config: `gpu_postprocessing`, where `off` returns the engine, and `engine_cache`.
+        leave_descriptors: asked before each run, see `KeypointEngine`.
+        open_kernels: compiles the kernels, unless as `config` says.
     """
-    if mode == "off" or not isinstance(engine, TensorrtEngine):
+    if config.gpu_postprocessing == "off" or not isinstance(engine, TensorrtEngine):
         return engine
     try:
         kernels = FeatureKernels(
@@ -52,7 +70,8 @@ def with_keypoints(
             _on_device(engine, dense.descriptors),
             rule,
             reliability=_on_device(engine, dense.reliability) if dense.reliability else None,
-            open_kernels=open_kernels,
+            half_descriptors=True,
+            open_kernels=open_kernels or module_opener(config.engine_cache),
         )
     except EngineError as error:
         # What a compiler says has many lines, of which the log gets one.
@@ -60,23 +79,37 @@ def with_keypoints(
         _logger.debug("keypoints are chosen on the CPU: %s", error)
         return engine
     _logger.info("keypoints are chosen on the GPU")
-    return KeypointEngine(engine, dense, kernels)
+    return KeypointEngine(engine, dense, kernels, leave_descriptors)
 
 
 def chosen_features(outputs: Mapping[str, Tensor]) -> LocalFeatures | None:
     """Return the keypoints among the outputs of an engine, in pixels of its input; None without any."""
-    if KEYPOINTS not in outputs:
-        return None
-    return LocalFeatures(outputs[KEYPOINTS], outputs[SCORES], outputs[DESCRIPTORS])
+    return outputs.local if isinstance(outputs, OutputsWithKeypoints) else None
 
 
 class KeypointEngine:
     """A TensorRT engine followed by the kernels that choose keypoints, on one stream and one wait."""
 
-    def __init__(self, engine: TensorrtEngine, dense: DenseOutputs, kernels: FeatureKernels) -> None:
-        """Take over an engine that was not run yet, and kernels on its memory."""
+    def __init__(
+        self,
+        engine: TensorrtEngine,
+        dense: DenseOutputs,
+        kernels: FeatureKernels,
+        leave_descriptors: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take over engine and kernels.
+
+        Args:
+            engine: not run yet.
+            dense: what it puts out.
+            kernels: on its memory, with descriptors in float16 too.
+            leave_descriptors: asked before each run: shall descriptors stay on the device, until the
+                next run, unless they are read on the host?
+        """
         self._engine = engine
         self._kernels = kernels
+        self._leave_descriptors = leave_descriptors
+        self._num_runs, self._is_closed = 0, False
         gone = (dense.scores, dense.descriptors, dense.reliability)
         self._outputs = {key: spec for key, spec in engine.outputs.items() if key not in gone}
         engine.follow_with(kernels, tuple(self._outputs))
@@ -93,7 +126,7 @@ class KeypointEngine:
 
     @property
     def outputs(self) -> Mapping[str, TensorSpec]:
-        """Outputs of fixed shape; `run` returns the chosen keypoints beside them."""
+        """Outputs of fixed shape; `run` returns `OutputsWithKeypoints`."""
         return self._outputs
 
     @property
@@ -102,19 +135,43 @@ class KeypointEngine:
         return self._kernels.on_device
 
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Run once; see `Engine.run` for the life of what is not `chosen`, which is new each time."""
+        """Run once and return `OutputsWithKeypoints`.
+
+        Their arrays live as `Engine.run` says, but for the keypoints, which are new each time; descriptors
+        that are left on the device are gone with the next run.
+        """
+        leave = self._leave_descriptors()
+        if leave == self._kernels.copy_descriptors:
+            self._engine.record_anew()
+            self._kernels.copy_descriptors = not leave
+        self._num_runs += 1
         outputs = self._engine.run(inputs)
         chosen = self._kernels.features()
-        return {
-            **outputs,
-            KEYPOINTS: chosen.keypoints,
-            SCORES: chosen.scores,
-            DESCRIPTORS: chosen.descriptors,
-        }
+        if leave:
+            chosen = FeaturesOnDevice(chosen.keypoints, chosen.scores, self._left(len(chosen)))
+        return OutputsWithKeypoints(outputs, chosen)
 
     def close(self) -> None:
         """Free everything; calling it again does nothing."""
+        self._is_closed = True
         self._engine.close()
+
+    def _left(self, count: int) -> LeftDescriptors:
+        """Return the latest run's descriptors, refused after the next one."""
+        run, there = self._num_runs, self._kernels.on_device
+
+        def check() -> str:
+            if self._is_closed:
+                return "the engine was closed"
+            return "" if self._num_runs == run else "the engine ran on another image since"
+
+        return LeftDescriptors(
+            DeviceRows(there.half_descriptors, there.descriptor_size, count), check, self._fetch
+        )
+
+    def _fetch(self) -> NDArray[np.float32]:
+        self._engine.memory.synchronize()  # refuses other threads
+        return self._kernels.fetch_descriptors()
 
 
 def _on_device(engine: TensorrtEngine, name: str) -> DeviceTensor:

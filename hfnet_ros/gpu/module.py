@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.compiler import compile_kernels
 from hfnet_ros.gpu.source import read_source
+from hfnet_ros.inference.code_folder import CodeFolder
 from hfnet_ros.inference.cuda_memory import CudaMemory
 from hfnet_ros.inference.driver import CudaDriver
 
@@ -65,8 +67,20 @@ class KernelModule(Protocol):
 OpenModule = Callable[[CudaMemory, str, Mapping[str, int]], KernelModule]
 
 
+def module_opener(engine_cache: str) -> OpenModule:
+    """Return `open_module` with compiled kernels kept in the folder of `inference.engine_cache`.
+
+    Raises:
+        EngineError: the folder is in the home of nobody.
+    """
+    return partial(open_module, folder=CodeFolder(engine_cache))
+
+
 def open_module(
-    memory: CudaMemory, source_name: str, defines: Mapping[str, int] | None = None
+    memory: CudaMemory,
+    source_name: str,
+    defines: Mapping[str, int] | None = None,
+    folder: CodeFolder | None = None,
 ) -> KernelModule:
     """Compile kernels of this package for the GPU of `memory` and load them.
 
@@ -74,6 +88,7 @@ def open_module(
         memory: whose context is current in this thread; kernels run on its stream.
         source_name: a file of `hfnet_ros/gpu/kernels`, e.g. `features.cu`.
         defines: preprocessor macros, for sizes that are fixed when compiling.
+        folder: keeps compiled kernels for the next start.
 
     Raises:
         EngineError: there is no compiler, it refuses the source (the message has its log), or the
@@ -86,6 +101,7 @@ def open_module(
         driver.compute_capability(),
         defines or {},
         first=memory.library,
+        folder=folder,
     )
     return CudaKernelModule(driver, image, memory.stream, source_name)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hfnet_ros.config import Config
 from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.matching import GpuLandmarks
-from hfnet_ros.gpu.module import OpenModule, open_module
+from hfnet_ros.gpu.module import OpenModule, module_opener
 from hfnet_ros.gpu.retrieval import GpuKeyframes
 from hfnet_ros.inference.cuda_memory import CudaMemory, open_cuda_memory
 from hfnet_ros.map.visual_map import VisualMap
@@ -28,14 +28,21 @@ class ResidentMap:
         visual_map: VisualMap,
         config: Config,
         open_memory: Callable[[], CudaMemory] = open_cuda_memory,
-        open_kernels: OpenModule = open_module,
+        open_kernels: OpenModule | None = None,
     ) -> None:
         """Put the descriptors on the GPU.
+
+        Args:
+            visual_map: whose descriptors.
+            config: how it is searched.
+            open_memory: makes this thread's CUDA context current.
+            open_kernels: compiles and loads them, unless as `config` says.
 
         Raises:
             EngineError: there is no GPU or CUDA library, kernels do not compile, or the map does not fit.
         """
         self._thread = threading.get_ident()
+        open_kernels = open_kernels or module_opener(config.inference.engine_cache)
         with contextlib.ExitStack() as undo:
             memory = open_memory()
             undo.callback(memory.close)

@@ -13,18 +13,15 @@ import hashlib
 import json
 import os
 import re
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hfnet_ros.errors import EngineError
-from hfnet_ros.files.atomic import atomic_file
+from hfnet_ros.inference.code_folder import CodeFolder, difference
 
-FORMAT = 1
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_MAX_SIDECAR_BYTES = 4 << 20
+_PLAN = "plan"
 
 
 @dataclass(frozen=True)
@@ -64,18 +61,17 @@ class CachedPlan:
     seconds: float
 
 
-def default_cache_folder() -> Path:
-    """Return the folder for plans of this user."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (never raises)
-    return Path(cache) / "hfnet_ros" / "engines"
-
-
 class PlanCache:
     """A folder of plans and timing caches."""
 
     def __init__(self, folder: str = "") -> None:
         """Use a folder; it is made when something is first kept. Empty takes the user's cache."""
-        self.folder = Path(folder).expanduser() if folder else default_cache_folder()
+        self._code = CodeFolder(folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where the plans are."""
+        return self._code.path
 
     def load(self, key: PlanKey) -> tuple[bytes | None, str]:
         """Return the plan of a key, or None and why there is none that fits.
@@ -83,25 +79,8 @@ class PlanCache:
         Raises:
             EngineError: there is one that somebody else made or could have changed.
         """
-        plan_path = self._plan_path(key)
-        sidecar = self._read_own(plan_path.with_suffix(".json"))
-        if sidecar is None:
-            return None, self._why_not_built(key)
-        try:
-            record = json.loads(sidecar)
-            if record["format"] != FORMAT:
-                return None, f"the plan's record has format {record['format']}, expected {FORMAT}"
-            if record["key"] != asdict(key):
-                return None, f"the plan was built otherwise: {_difference(record['key'], asdict(key))}"
-            expected = record["plan_sha256"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            return None, f"the plan's record is damaged: {error!r}"
-        plan = self._read_own(plan_path)
-        if plan is None:
-            return None, "the plan's file is missing"
-        if hashlib.sha256(plan).hexdigest() != expected:
-            return None, "the plan's file is not the one that was built: its digest differs"
-        return plan, ""
+        plan, reason = self._code.load(_file_name(key), asdict(key), _PLAN)
+        return plan, reason or ("" if plan is not None else self._why_not_built(key))
 
     def store(self, key: PlanKey, plan: bytes, *, seconds: float = 0.0, log: tuple[str, ...] = ()) -> Path:
         """Keep a plan and its record, each in one step.
@@ -109,33 +88,21 @@ class PlanCache:
         Raises:
             EngineError: the folder belongs to somebody else, or cannot be written.
         """
-        path = self._plan_path(key)
-        record = {
-            "format": FORMAT,
-            "key": asdict(key),
-            "plan_sha256": hashlib.sha256(plan).hexdigest(),
-            "plan_bytes": len(plan),
-            "build_seconds": round(seconds, 3),
-            "log": list(log),
-        }
-        # Plan first: a record without its plan, or with another's, is noticed by the digest.
-        self._write(path, plan)
-        self._write(path.with_suffix(".json"), json.dumps(record, indent=1).encode())
-        return path
+        return self._code.store(_file_name(key), asdict(key), _PLAN, plan, seconds=seconds, log=log)
 
     def load_timing(self, key: PlanKey) -> bytes:
         """Return what was measured by earlier builds of the same TensorRT on the same GPU; may be empty."""
-        return self._read_own(self._timing_path(key)) or b""
+        return self._code.read_own(self._timing_path(key)) or b""
 
     def store_timing(self, key: PlanKey, timing: bytes) -> None:
         """Keep what was measured."""
         if timing:
-            self._write(self._timing_path(key), timing)
+            self._code.write(self._timing_path(key), timing)
 
     @contextlib.contextmanager
     def building(self, key: PlanKey) -> Iterator[None]:
         """Let one process at a time build the same plan; the others wait and find it."""
-        self._make_folder()
+        self._code.make()
         path = self.folder / f".{key.file_stem}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -150,7 +117,7 @@ class PlanCache:
         found = []
         for path in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []:
             with contextlib.suppress(EngineError, OSError, ValueError, KeyError, TypeError):
-                record = json.loads(self._read_own(path) or b"")
+                record = json.loads(self._code.read_own(path) or b"")
                 key = PlanKey(**record["key"])
                 size = path.with_suffix(".plan").stat().st_size
                 found.append(CachedPlan(path.with_suffix(".plan"), size, key, float(record["build_seconds"])))
@@ -162,7 +129,7 @@ class PlanCache:
         Raises:
             EngineError: there is none.
         """
-        content = self._read_own(self._plan_path(key).with_suffix(".json"))
+        content = self._code.read_own((self.folder / _file_name(key)).with_suffix(".json"))
         try:
             return dict(json.loads(content or b""))
         except (ValueError, TypeError):
@@ -176,84 +143,18 @@ class PlanCache:
         Raises:
             EngineError: says whose it is or who may write.
         """
-        try:
-            status = self.folder.stat()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise EngineError(f"{self.folder}: cannot be read: {error.strerror}") from error
-        _check_owner(self.folder, status)
+        self._code.check()
 
     def _why_not_built(self, key: PlanKey) -> str:
         for plan in self.plans():
             if plan.key.onnx_sha256 == key.onnx_sha256:
-                return f"built otherwise before: {_difference(asdict(plan.key), asdict(key))}"
+                return f"built otherwise before: {difference(asdict(plan.key), asdict(key))}"
         return "not built yet on this machine"
-
-    def _plan_path(self, key: PlanKey) -> Path:
-        return self.folder / f"{key.file_stem}.plan"
 
     def _timing_path(self, key: PlanKey) -> Path:
         digest = hashlib.sha256(f"{key.tensorrt}|{key.gpu}|{key.machine}".encode()).hexdigest()[:16]
         return self.folder / f"timing-{digest}.cache"
 
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise EngineError(
-                f"{self.folder}: cannot be made: {error.strerror}; name another with inference.engine_cache"
-            ) from error
-        self.check_folder()
 
-    def _read_own(self, path: Path) -> bytes | None:
-        """Return a file's content if it is ours alone; None if there is no file.
-
-        Owner and content are those of the same open file: it cannot be exchanged in between.
-        """
-        self.check_folder()
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise EngineError(
-                f"{path}: cannot be opened as a plain file: {error.strerror}; delete it"
-            ) from error
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise EngineError(f"{path}: is no plain file; delete it")
-            _check_owner(path, status)
-            if path.suffix == ".json" and status.st_size > _MAX_SIDECAR_BYTES:
-                return b""
-            return file.read()
-
-    def _write(self, path: Path, content: bytes) -> None:
-        self._make_folder()
-        try:
-            with atomic_file(path) as temporary:
-                temporary.chmod(0o600)
-                temporary.write_bytes(content)
-            path.chmod(0o600)
-        except OSError as error:
-            raise EngineError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _check_owner(path: Path, status: os.stat_result) -> None:
-    user = os.geteuid()
-    if status.st_uid != user:
-        raise EngineError(
-            f"{path}: belongs to user {status.st_uid}, expected {user}, who runs this: a plan is code, and only "
-            "one's own is run; delete it, or name another folder with inference.engine_cache"
-        )
-    if status.st_mode & _OTHERS_WRITE:
-        raise EngineError(
-            f"{path}: others may write it (mode {stat.S_IMODE(status.st_mode):o}): a plan is code; "
-            f"chmod go-w {path} if you trust what is in it"
-        )
-
-
-def _difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    differing = [name for name in expected if found.get(name) != expected[name]]
-    return ", ".join(f"{name} is {found.get(name)!r}, expected {expected[name]!r}" for name in differing[:2])
+def _file_name(key: PlanKey) -> str:
+    return f"{key.file_stem}.plan"

@@ -177,10 +177,12 @@ class TensorrtEngine:
 
     @property
     def memory(self) -> CudaMemory:
-        """Context, stream and allocator of this engine, for kernels that go on where it stops."""
-        if self._memory is None:
-            raise EngineError(f"network '{self._name}' was closed before this call")
-        return self._memory
+        """Context, stream and allocator of this engine, for kernels that go on where it stops.
+
+        Raises:
+            EngineError: the engine was closed, or belongs to another thread.
+        """
+        return self._owned_memory()
 
     def device_address(self, name: str) -> int:
         """Return where a tensor lies on the device; the same for the engine's whole life."""
@@ -196,6 +198,14 @@ class TensorrtEngine:
         self._owned_memory()
         self._following = work
         self._results = {key: self._buffers[key].host for key in copied}
+
+    def record_anew(self) -> None:
+        """Forget the recorded run, because the work that follows the network has changed."""
+        self._owned_memory()
+        if self._driver is not None and self._graph:
+            graph, self._graph = self._graph, 0
+            self._cuda_graph = True
+            self._driver.destroy_graph(graph)
 
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run the network once; see `Engine.run` for the life of the result."""

@@ -82,12 +82,7 @@ class Localizer:
         Raises:
             ExtractorMismatchError: the map was built with another extractor.
         """
-        if visual_map.extractor_id != extractor.extractor_id:
-            raise ExtractorMismatchError(
-                f"the map was built with '{visual_map.extractor_id}', the extractor is "
-                f"'{extractor.extractor_id}': descriptors of two extractors cannot be compared; choose "
-                "the map's extractor or build the map anew"
-            )
+        check_extractor(visual_map, extractor)
         self._map = visual_map
         self._extractor = extractor
         self._config = config
@@ -265,6 +260,20 @@ class Localizer:
             if known.given is not None and known.given.is_same_as(camera):
                 return known.refined
         return camera
+
+
+def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor) -> None:
+    """Refuse an extractor that a map was not built with.
+
+    Raises:
+        ExtractorMismatchError: it was built with another.
+    """
+    if visual_map.extractor_id != extractor.extractor_id:
+        raise ExtractorMismatchError(
+            f"the map was built with '{visual_map.extractor_id}', the extractor is "
+            f"'{extractor.extractor_id}': descriptors of two extractors cannot be compared; choose "
+            "the map's extractor or build the map anew"
+        )
 
 
 def _check_size(frame: Frame) -> None:

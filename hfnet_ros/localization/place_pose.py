@@ -156,11 +156,8 @@ class PlacePoseEstimator:
         """
         pose, mask = estimate.map_from_camera, estimate.inlier_mask
         keypoints = problem.correspondences.keypoint_idxs[mask][:_MAX_TWIN_KEYPOINTS]
-        asked = LocalFeatures(
-            query.keypoints[keypoints], query.scores[keypoints], query.descriptors[keypoints]
-        )
         unseen = self._landmarks_of(places, unseen_from=(pose, problem.camera))
-        correspondences = self._matcher.match(asked, unseen)
+        correspondences = self._matcher.match(query.chosen(keypoints), unseen)
         elsewhere = self._problem(correspondences, problem.camera)
         scale_px = problem.pixels(self._scale_px)
         twin = quick_hypothesis(elsewhere, self._config.pose, problem.pixels(self._threshold_px), scale_px)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.features.extractor import create_extractor, with_extractor_of
-from hfnet_ros.localization.gpu_search import open_gpu_search
+from hfnet_ros.features.extractor import with_extractor_of
 from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.localization.opening import open_localizer
 from hfnet_ros.localization.preparation import ReportProgress
 from hfnet_ros.map.map_io import load_map, read_map_header
 from hfnet_ros.map.visual_map import VisualMap
@@ -71,23 +68,12 @@ class ServedMap:
         )
 
     def opener(self, config: Config) -> Callable[[ReportProgress], tuple[Localizer, Callable[[], None]]]:
-        """Return what the localizing thread calls to make its engine and localizer, and hears of it by.
+        """Return what the localizing thread calls to make its engine and localizer, and hears of it by."""
 
-        The first image a network sees takes several times longer than the next; it is a black one
-        here, so that the robot does not wait for it.
-        """
+        def open_served(report: ReportProgress) -> tuple[Localizer, Callable[[], None]]:
+            own = with_extractor_of(config, self.visual_map.extractor_id)
+            opened = open_localizer(self.visual_map, own, report=report)
+            self.backend = opened.backend
+            return opened.localizer, opened.close
 
-        def open_localizer(report: ReportProgress) -> tuple[Localizer, Callable[[], None]]:
-            with contextlib.ExitStack() as opened:
-                extractor = create_extractor(with_extractor_of(config, self.visual_map.extractor_id), report)
-                opened.callback(extractor.close)
-                width, height = self.visual_map.cameras[0].refined.size_wh
-                extractor.extract(np.zeros((height, width), np.uint8))
-                search = open_gpu_search(self.visual_map, config, extractor.backend)
-                if search is not None:
-                    opened.callback(search.close)
-                localizer = Localizer(self.visual_map, extractor, config, search)
-                self.backend = extractor.backend
-                return localizer, opened.pop_all().close
-
-        return open_localizer
+        return open_served

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from hfnet_ros.errors import EngineError
-from hfnet_ros.inference.plan_cache import PlanCache, PlanKey, default_cache_folder
+from hfnet_ros.inference.code_folder import CodeFolder, default_cache_folder
+from hfnet_ros.inference.plan_cache import PlanCache, PlanKey
 
 KEY = PlanKey("xfeat-640x480", "ab" * 32, "10.3.0", "Orin 8.7", "Linux-aarch64", "precision=fp16")
 
@@ -109,7 +110,7 @@ def test_what_others_may_write_is_refused(cache, stored, which, mode):
 def test_what_belongs_to_somebody_else_is_refused(cache, stored, which, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     if which == "plan":
-        monkeypatch.setattr(PlanCache, "check_folder", lambda self: None)
+        monkeypatch.setattr(CodeFolder, "check", lambda self: None)
     with pytest.raises(EngineError, match=rf"belongs to user {os.getuid()}, expected {os.getuid() + 1}"):
         cache.load(KEY)
     assert cache.folder.exists()

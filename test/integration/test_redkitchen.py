@@ -6,7 +6,7 @@ import random
 import cv2
 import pytest
 
-from hfnet_ros.cli.localize import open_localizer
+from hfnet_ros.cli.localize import open_in_map
 from hfnet_ros.config import Config
 from hfnet_ros.files import list_images, read_camera_yaml, read_image
 from hfnet_ros.map.map_io import load_map
@@ -76,10 +76,10 @@ def test_the_stretch_where_others_are_wrong(evaluate):
 def test_photographs_of_other_places_get_no_pose(kitchen, data):
     camera = read_camera_yaml(data("redkitchen") / "camera.yaml")
     photos = random.Random(0).sample(list_images(data("photos")), NUM_PHOTOS)
-    _, extractor, localizer = open_localizer(kitchen, Config(), extractor_given=False)
+    opened = open_in_map(load_map(kitchen), Config(), camera, extractor_given=False)
     answers = {}
     for stamp_ns, path in enumerate(photos):
         image = cv2.resize(read_image(path), camera.size_wh, interpolation=cv2.INTER_AREA)
-        answers[path.name] = localizer.localize(Frame(stamp_ns, image, camera)).outcome
-    extractor.close()
+        answers[path.name] = opened.localizer.localize(Frame(stamp_ns, image, camera)).outcome
+    opened.close()
     assert [name for name, outcome in answers.items() if outcome is Outcome.LOCALIZED] == []

@@ -35,6 +35,7 @@ class SimulatedGpu:
     def __init__(self, *, num_devices=1, init_code=SUCCESS, name="Simulated GPU", memory=1 << 30):
         self.num_devices, self.init_code, self.name, self.memory = num_devices, init_code, name, memory
         self.events, self.retained = [], 0
+        self.copied = []  # (bytes, direction) of each copy
         self.device_buffers, self.pinned_buffers, self.streams, self.graphs = {}, {}, {}, {}
         self.capture_works = True
         self._stacks = threading.local()
@@ -99,9 +100,12 @@ class SimulatedGpu:
         self.events.append("free pinned")
 
     def device_bytes(self, address, nbytes):
-        buffer = self.device_buffers[address]
-        assert nbytes <= buffer.nbytes, "copy beyond the end of a buffer"
-        return buffer[:nbytes]
+        for start, buffer in self.device_buffers.items():
+            if start <= address < start + buffer.nbytes:
+                part = buffer[address - start :][:nbytes]
+                assert part.nbytes == nbytes, "copy beyond the end of a buffer"
+                return part
+        raise KeyError(address)
 
     def copy(self, stream, address, host, nbytes, *, to_device):
         self.need_context()
@@ -112,7 +116,12 @@ class SimulatedGpu:
         device = self.device_bytes(address, nbytes)
         view = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(host))
         target, source = (device, view) if to_device else (view, device)
-        self.put(stream, lambda: np.copyto(target, source))
+
+        def work():
+            self.copied.append((nbytes, "to device" if to_device else "to host"))
+            np.copyto(target, source)
+
+        self.put(stream, work)
 
     # Streams and graphs
 

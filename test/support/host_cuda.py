@@ -331,6 +331,7 @@ def install_kernels(monkeypatch, machine, compilers=("pycuda", "cuda-bindings"),
 
 
 _images = {}
+num_compiled = [0]
 
 
 def _compile(source, options):
@@ -338,6 +339,7 @@ def _compile(source, options):
     kernels = host_kernels(source, defines)
     image = _IMAGE + str(len(_images)).encode()
     _images[image] = kernels
+    num_compiled[0] += 1
     return image
 
 
@@ -389,6 +391,7 @@ def fake_nvrtc():
         return write
 
     module = fake_cuda.new_module("cuda.bindings.nvrtc")
+    module.nvrtcVersion = lambda: (ok, 12, 9)
     module.nvrtcCreateProgram = create
     module.nvrtcCompileProgram = compile
     module.nvrtcGetProgramLogSize = lambda program: (ok, len(programs[program]["log"]))

@@ -1,7 +1,8 @@
 // Mutual nearest neighbours between an image's descriptors and landmarks that stay on the GPU.
 //
 // On one stream:
-//   round_keypoints   rows of the image to float16, and every result cleared;
+//   round_keypoints   rows of the image to float16, and every result cleared; or
+//   take_keypoints    the same of rows that are float16 on the device already;
 //   nearest_landmark  for each keypoint the most similar of the landmarks listed;
 //   nearest_keypoint  for each landmark so chosen the most similar keypoint;
 //   find_rivals       for each keypoint the best similarity among landmarks elsewhere (ratio test only);
@@ -181,18 +182,32 @@ __device__ __forceinline__ void find_nearest(
   }
 }
 
+__device__ __forceinline__ void clear_results(int i, int count, Key* nearest, Key* back, Order* rivals) {
+  if (i >= count) return;
+  nearest[i] = back[i] = NONE;
+  rivals[i] = 0u;
+}
+
 // One thread per number of the padded rows.
 extern "C" __global__ void __launch_bounds__(256) round_keypoints(
     const float* descriptors, int count, int size, half_bits* rounded, Key* nearest, Key* back,
     Order* rivals) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < count) {
-    nearest[i] = back[i] = NONE;
-    rivals[i] = 0u;
-  }
+  clear_results(i, count, nearest, back, rivals);
   if (i >= count * D) return;
   const int row = i / D, column = i % D;
   rounded[i] = column < size ? float_to_half(descriptors[row * size + column]) : half_bits(0);
+}
+
+// As round_keypoints, of rows listed (the first ones if `rows` is null) of a table of float16.
+extern "C" __global__ void __launch_bounds__(256) take_keypoints(
+    const half_bits* descriptors, const int* rows, int count, int size, half_bits* taken, Key* nearest, Key* back,
+    Order* rivals) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  clear_results(i, count, nearest, back, rivals);
+  if (i >= count * D) return;
+  const int row = rows ? rows[i / D] : i / D, column = i % D;
+  taken[i] = column < size ? descriptors[size_t(row) * size + column] : half_bits(0);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) nearest_landmark(
