@@ -120,8 +120,16 @@ class RetrievalConfig:
     """How prior frames are found and grouped."""
 
     num_prior_frames: int = parameter(
+        10,
+        "Keyframes retrieved per image by a network's global descriptor, as many as Sarlin et al. 2019 took; "
+        "more bring landmarks that no more than confuse.",
+        low=1,
+        high=500,
+    )
+    num_prior_frames_vlad: int = parameter(
         25,
-        "Keyframes retrieved per image: with 10 nearly all strongly turned views are lost, with 20 a few.",
+        "The same where the map learned VLAD of the extractor's keypoints: with 10 nearly all strongly turned views "
+        "are lost, with 20 a few.",
         low=1,
         high=500,
     )
@@ -219,6 +227,13 @@ class VerificationConfig:
     min_inliers: int = parameter(12, "Inliers on distinct keypoints at the least.", low=4, high=1000)
     max_rival_ratio: float = parameter(
         0.97, "Score of the best clearly different pose over the score of the best one.", low=0.1, high=1.0
+    )
+    min_lead_over_rival: float = parameter(
+        1.645,
+        "Standard deviations by which a pose explains the matches better than any that is turned by 8 degrees or "
+        "0.15 of the distance away; 95 % one-sided. Near-planar scenes fail first.",
+        low=0.0,
+        high=100.0,
     )
     max_twin_ratio: float = parameter(
         0.6,

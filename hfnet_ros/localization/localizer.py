@@ -28,6 +28,7 @@ from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.retrieval.index import DescriptorIndex, create_index
 from hfnet_ros.retrieval.nearby import NearbyKeyframes
 from hfnet_ros.retrieval.places import group_into_places
+from hfnet_ros.retrieval.prior_frames import num_prior_frames
 from hfnet_ros.types import (
     Evidence,
     Frame,
@@ -93,6 +94,7 @@ class Localizer:
         )
         self._nearby = NearbyKeyframes(visual_map.keyframe_poses, visual_map.global_descriptors, config.prior)
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
+        self._num_prior_frames = num_prior_frames(visual_map, config.retrieval)
         self._estimator = PlacePoseEstimator(
             visual_map, config, search.matcher if search is not None else None
         )
@@ -163,7 +165,7 @@ class Localizer:
             region = self._nearby.region(prior)
             if region is None:
                 return None
-            hits = self._nearby.search(descriptor, region, self._config.retrieval.num_prior_frames)
+            hits = self._nearby.search(descriptor, region, self._num_prior_frames)
             places = self._group(hits)
         attempts = self._estimate_in_places(features, camera, places, 1, clock)
         found = self._conclude(stamp_ns, features, attempts, Search.PRIOR, clock)
@@ -196,7 +198,7 @@ class Localizer:
     def _retrieve_places(self, descriptor: NDArray[np.float32] | None) -> list[Place]:
         if descriptor is None:
             return []
-        return self._group(self._index.search(descriptor, self._config.retrieval.num_prior_frames))
+        return self._group(self._index.search(descriptor, self._num_prior_frames))
 
     def _group(self, hits: Sequence[RetrievalHit]) -> list[Place]:
         return group_into_places(hits, self._map.covisibility, self._config.retrieval.min_shared_landmarks)

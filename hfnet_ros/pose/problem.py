@@ -18,8 +18,13 @@ _FAR_AWAY_PX = 1e6
 
 
 def robust_score(residuals: FloatArray, scale_px: float) -> float:
-    """Return the sum over matches of 1 / (1 + e^2 / c^2)^2: one for a perfect match, none far away."""
-    return float(np.sum(1.0 / (1.0 + (residuals / scale_px) ** 2) ** 2))
+    """Return the sum of `robust_scores`."""
+    return float(np.sum(robust_scores(residuals, scale_px)))
+
+
+def robust_scores(residuals: FloatArray, scale_px: float) -> FloatArray:
+    """Return 1 / (1 + e^2 / c^2)^2 of each match [M]: one for a perfect match, none far away."""
+    return np.asarray(1.0 / (1.0 + (residuals / scale_px) ** 2) ** 2)
 
 
 @dataclass(frozen=True, eq=False)

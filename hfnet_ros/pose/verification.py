@@ -13,7 +13,7 @@ from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
 from hfnet_ros.pose.evidence import THRESHOLDS_PX, chance_evidence
 from hfnet_ros.pose.hypotheses import Hypothesis
-from hfnet_ros.pose.problem import PoseProblem, robust_score
+from hfnet_ros.pose.problem import PoseProblem, robust_score, robust_scores
 from hfnet_ros.pose.refinement import LeastSquaresPose
 from hfnet_ros.types import Outcome
 
@@ -23,6 +23,10 @@ _REFERENCE_WIDTH_PX = 640.0
 # Two answers closer than this are one answer: a tenth of the scene's distance, five degrees.
 _SAME_POSE_DEPTH_FRACTION = 0.1
 _SAME_POSE_ANGLE_RAD = np.deg2rad(5.0)
+# From here on an answer must lead significantly; between the two its lead may be small, and so is the error.
+_FAR_POSE_DEPTH_FRACTION = 0.15
+_FAR_POSE_ANGLE_RAD = np.deg2rad(8.0)
+_NO_RIVAL_LEAD = 1e3  # where there is none; finite, because scores are written to files
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,12 @@ def verify_pose(
             f"another place explains the remaining matches {scores['twin_ratio']:.2f} times as well, "
             f"{config.max_twin_ratio:.2f} allowed"
         )
+    elif scores["lead_over_rival"] < config.min_lead_over_rival:
+        outcome = Outcome.ILL_CONDITIONED
+        reason = (
+            f"leads over another pose by {scores['lead_over_rival']:.2f} standard deviations, "
+            f"{config.min_lead_over_rival:.2f} needed"
+        )
     return Verification(outcome, reason, scores)
 
 
@@ -117,13 +127,14 @@ def _measure(
     cell_px = config.cell_size_px * max(size_wh) / _REFERENCE_WIDTH_PX
     inliers = points[fit.inlier_mask]
     sigma_translation, sigma_rotation = largest_sigmas(covariance)
-    rival_ratio, twin_ratio = _compare_rivals(problem, hypotheses, scale_px)
+    rival_ratio, twin_ratio, lead = _compare_rivals(problem, hypotheses, scale_px)
     return {
         "inliers": float(len(inliers)),
         "inlier_ratio": len(inliers) / max(len(points), 1),
         "evidence": chance_evidence(points, residuals, size_wh, cell_px, thresholds, num_trials),
         "coverage": _hull_area(inliers) / (size_wh[0] * size_wh[1]),
         "rival_ratio": rival_ratio,
+        "lead_over_rival": lead,
         "twin_ratio": twin_ratio,
         "sigma_translation_m": sigma_translation,
         "sigma_rotation_deg": float(np.rad2deg(sigma_rotation)),
@@ -132,12 +143,17 @@ def _measure(
 
 def _compare_rivals(
     problem: PoseProblem, hypotheses: Sequence[Hypothesis], scale_px: float
-) -> tuple[float, float]:
-    """Return the best other pose's score over the winner's: on all matches, and on what it leaves over."""
+) -> tuple[float, float, float]:
+    """Compare the winner with other poses.
+
+    Returns:
+        The best other pose's score over the winner's, on all matches and on what the winner leaves over; and
+        the winner's smallest lead over a pose that is far from it.
+    """
     best = hypotheses[0]
     close = best.residuals < scale_px
     if best.score <= 0.0 or not close.any():
-        return 1.0, 1.0
+        return 1.0, 1.0, 0.0
     depth = float(
         np.median(np.linalg.norm(problem.points3d[close] - best.map_from_camera.translation, axis=1))
     )
@@ -148,7 +164,24 @@ def _compare_rivals(
     ]
     rival_ratio = max((rival.score / best.score for rival in rivals), default=0.0)
     left_over = [robust_score(rival.residuals[~close], scale_px) / best.score for rival in rivals]
-    return rival_ratio, max(left_over, default=0.0)
+    far = [
+        rival
+        for rival in rivals
+        if rival.differs_from(best, _FAR_POSE_DEPTH_FRACTION * depth, _FAR_POSE_ANGLE_RAD)
+    ]
+    lead = min((_lead_over(best, rival, scale_px) for rival in far), default=_NO_RIVAL_LEAD)
+    return rival_ratio, max(left_over, default=0.0), lead
+
+
+def _lead_over(best: Hypothesis, rival: Hypothesis, scale_px: float) -> float:
+    """Return by how many standard deviations of the difference one pose explains the matches better than another.
+
+    Reference: Vuong, "Likelihood ratio tests for model selection and non-nested hypotheses", Econometrica 1989:
+    the matches' own differences tell how far chance alone would take the sum.
+    """
+    difference = robust_scores(best.residuals, scale_px) - robust_scores(rival.residuals, scale_px)
+    spread = float(np.sqrt(np.sum(difference**2)))
+    return float(np.sum(difference)) / spread if spread > 0.0 else 0.0
 
 
 def _hull_area(points: FloatArray) -> float:

@@ -50,7 +50,7 @@ def test_poses_are_those_of_the_cpu(apartment, config, emulated):
     # A few keypoints only: the emulation is slow.
     config = Config(
         extractor=config.extractor,
-        retrieval=RetrievalConfig(vocabulary_size=32, num_prior_frames=4),
+        retrieval=RetrievalConfig(vocabulary_size=32, num_prior_frames_vlad=4),
         matching=MatchingConfig(min_similarity=0.8, max_query_keypoints=256, words_per_keypoint=32),
     )
     extractor = SiftExtractor(config.extractor)
@@ -101,7 +101,7 @@ class OnEmulatedGpu(SiftExtractor):
 def test_answers_are_the_same_where_descriptors_stay_on_the_gpu(apartment, config, emulated, memory, ratio):
     config = Config(
         extractor=config.extractor,
-        retrieval=RetrievalConfig(vocabulary_size=32, num_prior_frames=4),
+        retrieval=RetrievalConfig(vocabulary_size=32, num_prior_frames_vlad=4),
         matching=MatchingConfig(min_similarity=0.8, max_query_keypoints=256, ratio=ratio),
     )
     search = emulated(apartment.visual_map, config)

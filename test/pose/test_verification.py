@@ -109,11 +109,32 @@ def test_the_other_pose_of_a_plane_is_a_rival(make_matches, judge):
     assert all(verdict.scores["rival_ratio"] > 0.97 for verdict in rivals)
 
 
+def test_a_lead_that_chance_may_have_made_is_not_believed(make_matches, judge):
+    lenient = {"max_translation_sigma_m": 10.0, "min_evidence": -10.0, "max_rival_ratio": 1.0}
+    led = []
+    for seed in range(20):
+        maker = make_matches(seed)
+        _, fit, _, verdict = judge(plane_problem(maker, 8.0, 8.0), **lenient)
+        if verdict.reason.startswith("leads over another pose"):
+            assert verdict.outcome is Outcome.ILL_CONDITIONED
+            led.append(verdict.scores["lead_over_rival"])
+            believed = judge(plane_problem(make_matches(seed), 8.0, 8.0), **lenient, min_lead_over_rival=0.0)[
+                3
+            ]
+            assert believed.outcome is Outcome.LOCALIZED
+        elif verdict.outcome is Outcome.LOCALIZED:
+            turned = fit.map_from_camera.rotation_to(maker.map_from_camera)
+            assert np.rad2deg(turned) < 8.0
+    assert len(led) >= 3
+    assert max(led) < 1.645
+
+
 def test_a_near_plane_has_one_pose_only(make_matches, judge):
     for seed in range(10):
         verdict = judge(plane_problem(make_matches(seed), 8.0, 3.0))[3]
         assert verdict.outcome is Outcome.LOCALIZED
         assert verdict.scores["rival_ratio"] < 0.5
+        assert verdict.scores["lead_over_rival"] > 3.0
 
 
 def test_believed_poses_of_a_far_plane_are_within_their_covariance(make_matches, judge):
