@@ -45,7 +45,7 @@ HFNET = KnownWeights(
     url="",
     licence="Apache-2.0",
     publisher="hfnet_ros, trained by this project",
-    known_sha256=("33cac4c16ba9e7c2ac5c55af0af97e19defa6cd8415328becb262bfaa804c205",),
+    known_sha256=("c93d43354afb131029b2993f6f9a4fe99bf94cf1476b70557d1e09692bb4a0c2",),
 )
 XFEAT = KnownWeights(
     file_name="xfeat.pt",

@@ -12,19 +12,32 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from hfnet_ros.training.cache import TeacherCache
-from hfnet_ros.training.network import HFNet, keypoint_attention
+from hfnet_ros.training.network import Aggregation, HFNet, keypoint_attention
 from hfnet_ros.training.teachers import fit_projection, fit_vocabulary
 
-_VIEWS = 1536
+_START_VIEWS = 1536
 _BATCH = 16
 _VOCABULARY_VIEWS = 192
-_MIN_ATTENTION = 0.3  # cells whose descriptors the vocabulary is learned from
+_MIN_ATTENTION = (
+    0.3  # probability of a keypoint in the cells whose descriptors the vocabulary is learned from
+)
 _SHARPNESS = 30.0  # of the soft assignment: exp(30 cosine)
 _LOCAL_SHARE = 3.0  # norm of this head's part over that of the published head's, at the start
 
 
-def fit_local_head(network: HFNet, cache: TeacherCache, seed: int) -> None:
-    """Fit clusters and projection of `network.aggregate_local` to the views of a cache.
+def start_local_head(network: HFNet, cache: TeacherCache, seed: int) -> None:
+    """Give the head a start for training, from a part of the views; see `_fit`."""
+    _fit(network, cache, seed, _START_VIEWS)
+
+
+def fit_local_head(network: HFNet, cache: TeacherCache, seed: int, aggregation: Aggregation) -> None:
+    """Fit the head anew to the finished network, from all views; see `_fit`."""
+    network.local_aggregation = aggregation
+    _fit(network, cache, seed, len(cache.images))
+
+
+def _fit(network: HFNet, cache: TeacherCache, seed: int, num_views: int) -> None:
+    """Fit clusters and projection of `network.aggregate_local` to views of a cache.
 
     The projection keeps the main directions of the views' VLADs, turned so that they agree best
     with the global teacher's targets (orthogonal Procrustes): cosines stay as they are.
@@ -32,7 +45,7 @@ def fit_local_head(network: HFNet, cache: TeacherCache, seed: int) -> None:
     head = network.aggregate_local
     if head is None:
         return
-    rows = np.linspace(0, len(cache.images) - 1, min(_VIEWS, len(cache.images))).astype(np.int64)
+    rows = np.linspace(0, len(cache.images) - 1, min(num_views, len(cache.images))).astype(np.int64)
     network.eval()
     vocabulary = _learn_vocabulary(network, cache, rows[:: max(1, len(rows) // _VOCABULARY_VIEWS)], seed)
     device = head.clusters.device
@@ -63,7 +76,9 @@ def _learn_vocabulary(
         local, attention = _local_maps(network, cache, rows[rows == row])
         found.append(local[0].flatten(1).T[attention[0].flatten() > _MIN_ATTENTION].cpu().numpy())
     assert network.aggregate_local is not None
-    return fit_vocabulary(found, len(network.aggregate_local.clusters), seed)
+    count = network.local_aggregation.vocabularies
+    size = len(network.aggregate_local.clusters) // count
+    return np.concatenate([fit_vocabulary(found, size, seed + number) for number in range(count)])
 
 
 def _local_maps(
@@ -87,7 +102,7 @@ def _look(
         features = network.encoder(network.normalize(images))
         local = functional.normalize(network.describer(features.local), dim=1)
         attention = keypoint_attention(network.detector(features.detector), network.aggregate_local_attention)
-        vlads = network.aggregate_local.vlad(local, attention)
+        vlads = network.aggregate_local.vlad(local, attention, network.local_aggregation)
         if network.aggregate is None or network.reduce is None:
             return vlads.cpu().numpy(), np.ones(len(rows), np.float32)
         semantic = network.aggregate(functional.normalize(network.reduce(features.semantic), dim=1))

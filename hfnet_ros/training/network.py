@@ -6,6 +6,7 @@ Scale", CVPR 2019, section 4; Arandjelovic et al., "NetVLAD", CVPR 2016.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,24 @@ class DenseOutputs(NamedTuple):
     descriptor: Tensor
 
 
+@dataclass(frozen=True)
+class Aggregation:
+    """How a NetVLAD weighs cells and clusters.
+
+    Attributes:
+        attention_power: a cell counts by this power of its attention.
+        cluster_saturation: a cluster counts by m / (m + this), m being the sum of its weights.
+        vocabularies: into which the clusters fall, in their order; a cell is assigned in each of them.
+    """
+
+    attention_power: float = 1.0
+    cluster_saturation: float = 0.0
+    vocabularies: int = 1
+
+
+AS_PUBLISHED = Aggregation()
+
+
 class NetVlad(nn.Module):
     """Soft VLAD of a feature map and a linear layer; residual = cluster - feature as published."""
 
@@ -43,19 +62,29 @@ class NetVlad(nn.Module):
         self.clusters = nn.Parameter(functional.normalize(torch.randn(clusters, channels), dim=1))
         self.projection = nn.Linear(clusters * channels, size)
 
-    def forward(self, features: Tensor, attention: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, attention: Tensor | None = None, aggregation: Aggregation = AS_PUBLISHED
+    ) -> Tensor:
         """Aggregate unit features [B, C, h, w], weighted by attention [B, 1, h, w], to [B, size]."""
-        projected: Tensor = self.projection(self.vlad(features, attention))
+        projected: Tensor = self.projection(self.vlad(features, attention, aggregation))
         return projected
 
-    def vlad(self, features: Tensor, attention: Tensor | None = None) -> Tensor:
+    def vlad(
+        self, features: Tensor, attention: Tensor | None = None, aggregation: Aggregation = AS_PUBLISHED
+    ) -> Tensor:
         """Return what is projected: [B, clusters * C], unit norm."""
-        weights = torch.softmax(self.assignment(features).flatten(2), dim=1)
+        scores = self.assignment(features).flatten(2)
+        parts = scores.chunk(aggregation.vocabularies, dim=1)
+        weights = torch.cat([torch.softmax(part, dim=1) for part in parts], dim=1)
         if attention is not None:
-            weights = weights * attention.flatten(2)
+            power = aggregation.attention_power
+            weights = weights * (attention if power == 1.0 else attention**power).flatten(2)
         summed = torch.matmul(weights, features.flatten(2).transpose(1, 2))
-        residuals = weights.sum(dim=2, keepdim=True) * self.clusters - summed
-        return functional.normalize(functional.normalize(residuals, dim=2).flatten(1), dim=1)
+        mass = weights.sum(dim=2, keepdim=True)
+        residuals = functional.normalize(mass * self.clusters - summed, dim=2)
+        if aggregation.cluster_saturation > 0.0:
+            residuals = residuals * (mass / (mass + aggregation.cluster_saturation))
+        return functional.normalize(residuals.flatten(1), dim=1)
 
 
 class HFNet(nn.Module):
@@ -96,6 +125,7 @@ class HFNet(nn.Module):
         )
         # Slope and offset of the attention; (1, 0) is the probability that a cell has a keypoint.
         self.aggregate_local_attention = nn.Parameter(torch.tensor([1.0, 0.0]))
+        self.local_aggregation = AS_PUBLISHED
 
     def normalize(self, image: Tensor) -> Tensor:
         """Bring gray levels 0 to 255 to about unit size; always float32."""
@@ -123,13 +153,13 @@ class HFNet(nn.Module):
         if self.aggregate_local is not None:
             # The head reads the local features; they are not bent for its sake.
             attention = keypoint_attention(logits.detach(), self.aggregate_local_attention)
-            parts.append(self.aggregate_local(local.detach(), attention))
+            parts.append(self.aggregate_local(local.detach(), attention, self.local_aggregation))
         total: Tensor = sum(parts[1:], parts[0])
         return total
 
 
 def keypoint_attention(logits: Tensor, slope_offset: Tensor) -> Tensor:
-    """Return how much each cell [B, 1, h, w] counts, from the log odds that it has a keypoint."""
+    """Return the probability that each cell [B, 1, h, w] has a keypoint, with slope and offset on its log odds."""
     logits = logits.float()
     odds = torch.logsumexp(logits[:, :NO_KEYPOINT], dim=1, keepdim=True) - logits[:, NO_KEYPOINT:]
     return torch.sigmoid(slope_offset[0] * odds + slope_offset[1])

@@ -31,6 +31,12 @@ class NetworkOptions:
         local_clusters: of a second NetVLAD, over the local descriptors; 0 is without, as published.
         cluster_channels: of the map that NetVLAD aggregates; 0 takes the encoder's last map as it is.
         global_size: of the global descriptor (4096 as published).
+        attention_power: of the head that is fitted last: a cell counts by this power of the probability that
+            it has a keypoint. Measured (docs/hfnet.md): blurred and empty parts of a room count for less.
+        cluster_saturation: of the head that is fitted last: a cluster with this sum of weights counts half of one
+            with many; 0 counts all alike, as published, also those that hardly anything was assigned to.
+        vocabularies: of the head that is fitted last: its clusters are so many vocabularies, learned apart. Two of
+            32 clusters vary less with the seed than one of 64.
         global_scales: sizes of the image that the exported network takes the global descriptor from: `whole`,
             `half`, or `both`, which are added.
     """
@@ -44,7 +50,10 @@ class NetworkOptions:
     local_clusters: int = 64
     cluster_channels: int = 128
     global_size: int = 1024
-    global_scales: str = "both"
+    attention_power: float = 4.0
+    cluster_saturation: float = 1.0
+    vocabularies: int = 2
+    global_scales: str = "half"
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from torch import Tensor
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.training.cache import TeacherCache, open_cache
-from hfnet_ros.training.head_start import fit_local_head
+from hfnet_ros.training.head_start import fit_local_head, start_local_head
 from hfnet_ros.training.losses import TaskWeights, multi_task_losses
-from hfnet_ros.training.network import HFNet
+from hfnet_ros.training.network import Aggregation, HFNet
 from hfnet_ros.training.options import ScheduleOptions, TrainingOptions
 from hfnet_ros.training.pairs import PairBatch, PairSource
 
@@ -87,7 +87,7 @@ def train(
     seen: dict[str, list[float]] = {name: [] for name in _LOSSES}
     for batch in source.batches(run.step, last, workers):
         if run.step == schedule.head_start > 0:
-            _fit_head(run, cache, schedule.seed)
+            _start_head(run, cache, schedule.seed)
         for name, value in _take_step(run, batch, constants, schedule, device).items():
             seen[name].append(value)
         if run.step % schedule.log_every == 0:
@@ -99,7 +99,9 @@ def train(
             _save(run, folder / _CHECKPOINT)
         progress("training", run.step, schedule.steps)
     if schedule.fits_head_last and run.step == schedule.steps:
-        fit_local_head(run.average, cache, schedule.seed)
+        shape = options.network
+        aggregation = Aggregation(shape.attention_power, shape.cluster_saturation, shape.vocabularies)
+        fit_local_head(run.average, cache, schedule.seed, aggregation)
         run.average.eval()
     return run.average
 
@@ -163,9 +165,9 @@ def _from_random(options: TrainingOptions) -> TrainingOptions:
     return replace(options, schedule=replace(options.schedule, start_from=""))
 
 
-def _fit_head(run: _Run, cache: TeacherCache, seed: int) -> None:
+def _start_head(run: _Run, cache: TeacherCache, seed: int) -> None:
     """Give the head over local descriptors its start, in the network and in its running average."""
-    fit_local_head(run.network, cache, seed)
+    start_local_head(run.network, cache, seed)
     head, mean = run.network.aggregate_local, run.average.aggregate_local
     if head is not None and mean is not None:
         mean.load_state_dict(head.state_dict())

@@ -13,7 +13,7 @@ from hfnet_ros.features.preprocess import mean_gray  # noqa: E402
 from hfnet_ros.training.cache import open_cache  # noqa: E402
 from hfnet_ros.training.export import export_onnx  # noqa: E402
 from hfnet_ros.training.head_start import fit_local_head  # noqa: E402
-from hfnet_ros.training.network import HFNet, halve_image  # noqa: E402
+from hfnet_ros.training.network import Aggregation, HFNet, NetVlad, halve_image  # noqa: E402
 from hfnet_ros.training.options import NetworkOptions, options_from_dict, read_options  # noqa: E402
 from hfnet_ros.training.trainer import learning_rate, load_trained, train  # noqa: E402
 
@@ -171,5 +171,45 @@ def test_the_head_is_fitted_last_to_the_finished_network(finished, tiny_cache, t
     trained = load_trained(finished, tiny_options)
     assert not given.training
     torch.testing.assert_close(given.describer.state_dict(), trained.describer.state_dict())
-    fit_local_head(trained, open_cache(tiny_cache), tiny_options.schedule.seed)
+    shape = tiny_options.network
+    aggregation = Aggregation(shape.attention_power, shape.cluster_saturation, shape.vocabularies)
+    fit_local_head(trained, open_cache(tiny_cache), tiny_options.schedule.seed, aggregation)
     torch.testing.assert_close(given.aggregate_local.state_dict(), trained.aggregate_local.state_dict())
+
+
+def test_clusters_of_little_weight_count_less():
+    torch.manual_seed(0)
+    vlad = NetVlad(channels=4, clusters=3, size=2)
+    with torch.no_grad():
+        vlad.assignment.weight.copy_(60.0 * torch.eye(4)[:3, :, None, None])
+        vlad.assignment.bias.zero_()
+        vlad.clusters.copy_(0.5 * torch.eye(4)[:3])
+    features = torch.eye(4)[:3].T.reshape(1, 4, 1, 3)  # one cell per cluster
+    weights = torch.tensor([3.0, 1.0, 0.0]).reshape(1, 1, 1, 3)
+    alike = vlad.vlad(features, weights).reshape(3, 4).norm(dim=1)
+    torch.testing.assert_close(alike[0], alike[1])
+    saturated = vlad.vlad(features, weights, Aggregation(cluster_saturation=1.0)).reshape(3, 4).norm(dim=1)
+    torch.testing.assert_close(saturated[1] / saturated[0], torch.tensor(0.5 / 0.75))
+    assert saturated[2] == 0.0
+
+
+def test_each_vocabulary_assigns_all_of_a_cell():
+    torch.manual_seed(1)
+    both = NetVlad(channels=8, clusters=6, size=2)
+    features = torch.nn.functional.normalize(torch.randn(1, 8, 3, 4), dim=1)
+    found = both.vlad(features, aggregation=Aggregation(vocabularies=2)).reshape(2, -1)
+    for part, rows in zip(found, (slice(0, 3), slice(3, 6)), strict=True):
+        alone = NetVlad(channels=8, clusters=3, size=2)
+        with torch.no_grad():
+            alone.assignment.weight.copy_(both.assignment.weight[rows])
+            alone.assignment.bias.copy_(both.assignment.bias[rows])
+            alone.clusters.copy_(both.clusters[rows])
+        torch.testing.assert_close(part * 2**0.5, alone.vlad(features)[0])
+
+
+def test_attention_is_sharpened():
+    vlad = NetVlad(channels=4, clusters=2, size=2)
+    features = torch.nn.functional.normalize(torch.randn(1, 4, 2, 3), dim=1)
+    attention = torch.rand(1, 1, 2, 3)
+    sharpened = vlad.vlad(features, attention, Aggregation(attention_power=4.0))
+    torch.testing.assert_close(sharpened, vlad.vlad(features, attention**4))
