@@ -11,6 +11,7 @@ evidence for right, wrong and off-map. Prints how many poses the real test would
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def main() -> None:
         min_evidence=-everything,
         min_inliers=4,
         max_rival_ratio=everything,
+        min_lead_over_rival=-everything,
         max_twin_ratio=everything,
         max_rematch_ratio=everything,
         max_translation_sigma_m=everything,
@@ -52,22 +54,23 @@ def main() -> None:
     )
     config = dataclasses.replace(Config(), verification=open_limits)
     visual_map = load_map(options.map)
-    localizer = open_in_map(visual_map, config, camera, extractor_given=False).localizer
     found: dict[str, list[Localization]] = {name: [] for name, _ in KINDS}
-    for folder, poses, every in options.queries:
-        for image in pair_images_with_poses(Path(folder), Path(poses))[:: int(every)]:
-            answer = localizer.localize(Frame(0, read_image(image.path), camera))
-            if answer.estimate is not None:
-                pose = answer.estimate.map_from_camera
-                distance = pose.translation_to(image.map_from_camera)
-                angle_deg = np.rad2deg(pose.rotation_to(image.map_from_camera))
-                found[_kind(distance, angle_deg)].append(answer)
-    for folder, count in options.photos:
-        paths = list_images(Path(folder))
-        chosen = np.random.default_rng(0).choice(len(paths), min(int(count), len(paths)), replace=False)
-        for index in sorted(chosen):
-            image = cv2.resize(read_image(paths[index]), camera.size_wh)
-            found["off-map"].append(localizer.localize(Frame(0, image, camera)))
+    with contextlib.closing(open_in_map(visual_map, config, camera, extractor_given=False)) as opened:
+        localizer = opened.localizer
+        for folder, poses, every in options.queries:
+            for image in pair_images_with_poses(Path(folder), Path(poses))[:: int(every)]:
+                answer = localizer.localize(Frame(0, read_image(image.path), camera))
+                if answer.estimate is not None:
+                    pose = answer.estimate.map_from_camera
+                    distance = pose.translation_to(image.map_from_camera)
+                    angle_deg = np.rad2deg(pose.rotation_to(image.map_from_camera))
+                    found[_kind(distance, angle_deg)].append(answer)
+        for folder, count in options.photos:
+            paths = list_images(Path(folder))
+            chosen = np.random.default_rng(0).choice(len(paths), min(int(count), len(paths)), replace=False)
+            for index in sorted(chosen):
+                image = cv2.resize(read_image(paths[index]), camera.size_wh)
+                found["off-map"].append(localizer.localize(Frame(0, image, camera)))
     _print(found, VerificationConfig())
     _draw(found, VerificationConfig().min_evidence, options.out)
 
@@ -101,6 +104,7 @@ def _passes(answer: Localization, limits: VerificationConfig) -> bool:
         answer.estimate is not None
         and scores["evidence"] >= limits.min_evidence
         and scores["rival_ratio"] <= limits.max_rival_ratio
+        and scores["lead_over_rival"] >= limits.min_lead_over_rival
         and scores["twin_ratio"] <= limits.max_twin_ratio
         and scores["rematch_ratio"] <= limits.max_rematch_ratio
         and scores["inliers"] >= limits.min_inliers

@@ -226,7 +226,10 @@ class VerificationConfig:
     )
     min_inliers: int = parameter(12, "Inliers on distinct keypoints at the least.", low=4, high=1000)
     max_rival_ratio: float = parameter(
-        0.97, "Score of the best clearly different pose over the score of the best one.", low=0.1, high=1.0
+        0.97,
+        "Score of the best clearly different pose (5 degrees or 0.1 of the distance) over the score of the best one.",
+        low=0.1,
+        high=1.0,
     )
     min_lead_over_rival: float = parameter(
         1.645,

@@ -170,14 +170,19 @@ class CodeFolder:
             raise EngineError(
                 f"{path}: cannot be opened as a plain file: {error.strerror}; delete it"
             ) from error
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise EngineError(f"{path}: is no plain file; delete it")
             _check_owner(path, status)
             if path.suffix == ".json" and status.st_size > _MAX_SIDECAR_BYTES:
                 return b""
-            return file.read()
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        except OSError as error:
+            raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file of the folder in one step, for this user alone.

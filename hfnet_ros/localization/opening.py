@@ -23,6 +23,8 @@ from hfnet_ros.map.visual_map import VisualMap
 class OpenedLocalizer:
     """A localizer with its extractor; belongs to the thread that opened it.
 
+    The localizer works only as long as this object is held: what it searches with on a GPU is freed with it.
+
     Attributes:
         extractor: open until `close`.
         backend: what runs the extractor.
@@ -86,6 +88,8 @@ def searching(
     with contextlib.closing(search):
         extractor.leave_descriptors(True)
         try:
+            # Once more, so that a CUDA graph without the copy of descriptors is recorded now.
+            extractor.extract(np.zeros((height, width), np.uint8))
             yield Localizer(visual_map, extractor, config, search)
         finally:
             extractor.leave_descriptors(False)

@@ -176,8 +176,9 @@ def _compare_rivals(
 def _lead_over(best: Hypothesis, rival: Hypothesis, scale_px: float) -> float:
     """Return by how many standard deviations of the difference one pose explains the matches better than another.
 
-    Reference: Vuong, "Likelihood ratio tests for model selection and non-nested hypotheses", Econometrica 1989:
-    the matches' own differences tell how far chance alone would take the sum.
+    The matches' own differences tell how far chance alone would take their sum if both poses were equally good.
+    Reference: the idea of Vuong, "Likelihood ratio tests for model selection and non-nested hypotheses",
+    Econometrica 1989, with robust scores instead of likelihoods.
     """
     difference = robust_scores(best.residuals, scale_px) - robust_scores(rival.residuals, scale_px)
     spread = float(np.sqrt(np.sum(difference**2)))

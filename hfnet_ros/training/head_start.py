@@ -18,9 +18,8 @@ from hfnet_ros.training.teachers import fit_projection, fit_vocabulary
 _START_VIEWS = 1536
 _BATCH = 16
 _VOCABULARY_VIEWS = 192
-_MIN_ATTENTION = (
-    0.3  # probability of a keypoint in the cells whose descriptors the vocabulary is learned from
-)
+# Probability of a keypoint in the cells whose descriptors the vocabulary is learned from.
+_MIN_ATTENTION = 0.3
 _SHARPNESS = 30.0  # of the soft assignment: exp(30 cosine)
 _LOCAL_SHARE = 3.0  # norm of this head's part over that of the published head's, at the start
 

@@ -125,6 +125,7 @@ class HFNet(nn.Module):
         )
         # Slope and offset of the attention; (1, 0) is the probability that a cell has a keypoint.
         self.aggregate_local_attention = nn.Parameter(torch.tensor([1.0, 0.0]))
+        # Not part of the state: a checkpoint is one of training, where it is always this.
         self.local_aggregation = AS_PUBLISHED
 
     def normalize(self, image: Tensor) -> Tensor:

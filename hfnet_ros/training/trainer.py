@@ -315,6 +315,11 @@ def _record_run(folder: Path, cache: TeacherCache, options: TrainingOptions) -> 
 
 def _check_fit(cache: TeacherCache, options: TrainingOptions) -> None:
     network = options.network
+    if network.vocabularies < 1 or network.local_clusters % network.vocabularies:
+        raise ConfigError(
+            f"network.local_clusters is {network.local_clusters}, which cannot be divided into "
+            f"network.vocabularies = {network.vocabularies} of one size"
+        )
     found = (cache.targets.shape[1], cache.local_projection.shape[0])
     if found != (network.global_size, network.descriptor_size):
         raise DatasetError(

@@ -135,6 +135,17 @@ def test_what_cannot_be_trusted_is_compiled_anew_with_one_line(machine, start, c
         assert elsewhere.read_bytes() == b"somebody's"
 
 
+def test_a_folder_in_the_place_of_the_code_costs_a_line_only(machine, start, caplog):
+    start()
+    code, _ = files(machine)
+    code.unlink()
+    code.mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert start() == 1
+    one_line(caplog, "cannot be kept")
+    assert code.is_dir()
+
+
 def test_code_of_another_user_is_not_run(machine, start, caplog, monkeypatch):
     start()
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +129,17 @@ def test_a_pipe_is_refused_and_does_not_hang(cache, stored):
     os.mkfifo(sidecar(stored), 0o600)
     with pytest.raises(EngineError, match="is no plain file"):
         cache.load(KEY)
+
+
+@pytest.mark.parametrize("is_record", [True, False])
+def test_a_folder_in_the_place_of_a_file_is_refused(cache, stored, is_record):
+    path = sidecar(stored) if is_record else stored
+    path.unlink()
+    path.mkdir()
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(EngineError, match="is no plain file"):
+        cache.load(KEY)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
 
 
 def test_files_are_private_whatever_the_umask(cache):

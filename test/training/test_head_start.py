@@ -4,7 +4,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hfnet_ros.training.cache import open_cache  # noqa: E402
-from hfnet_ros.training.head_start import _align, fit_local_head  # noqa: E402
+from hfnet_ros.training.head_start import _align, start_local_head  # noqa: E402
 from hfnet_ros.training.network import HFNet, NetVlad  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -55,5 +55,5 @@ def test_after_the_start_descriptors_agree_with_the_teacher(tiny_cache, tiny_opt
             return float((network.eval()(images).descriptor.numpy() * cache.targets).sum(axis=1).mean())
 
     before = agreement()
-    fit_local_head(network, cache, seed=0)
+    start_local_head(network, cache, seed=0)
     assert agreement() > before + 0.3

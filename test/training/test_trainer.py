@@ -213,3 +213,11 @@ def test_attention_is_sharpened():
     attention = torch.rand(1, 1, 2, 3)
     sharpened = vlad.vlad(features, attention, Aggregation(attention_power=4.0))
     torch.testing.assert_close(sharpened, vlad.vlad(features, attention**4))
+
+
+def test_clusters_that_make_no_equal_vocabularies_are_refused_before_training(
+    tmp_path, tiny_cache, tiny_options
+):
+    network = dataclasses.replace(tiny_options.network, vocabularies=3)
+    with pytest.raises(ConfigError, match="cannot be divided"):
+        train(tmp_path, tiny_cache, dataclasses.replace(tiny_options, network=network), quietly)
