@@ -154,6 +154,10 @@ class RetrievalConfig:
         20, "Landmarks two prior frames must share to belong to one place.", low=1, high=1000
     )
 
+    def count(self, *, by_vlad: bool) -> int:
+        """Return the number of keyframes to retrieve per image, which depends on what describes them."""
+        return self.num_prior_frames_vlad if by_vlad else self.num_prior_frames
+
 
 @dataclass(frozen=True)
 class MatchingConfig:

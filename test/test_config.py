@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from hfnet_ros.config import Config, ExtractorConfig, load_config
+from hfnet_ros.config import Config, ExtractorConfig, RetrievalConfig, load_config
 from hfnet_ros.errors import ConfigError
 
 SECTIONS = {section.name: section for section in dataclasses.fields(Config)}
@@ -189,3 +189,9 @@ def test_ros_parameters_that_are_no_sections(tmp_path, body):
 def test_a_section_that_is_empty_in_another_way_is_an_error(tmp_path, value):
     with pytest.raises(ConfigError, match="section 'pose'"):
         load_config(write(tmp_path, f"pose: {value}\n"))
+
+
+def test_vlad_retrieves_more_keyframes_than_a_network():
+    config = RetrievalConfig(num_prior_frames=7, num_prior_frames_vlad=19)
+    assert (config.count(by_vlad=False), config.count(by_vlad=True)) == (7, 19)
+    assert RetrievalConfig().count(by_vlad=True) > RetrievalConfig().count(by_vlad=False)

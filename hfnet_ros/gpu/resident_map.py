@@ -13,7 +13,6 @@ from hfnet_ros.gpu.module import OpenModule, module_opener
 from hfnet_ros.gpu.retrieval import GpuKeyframes
 from hfnet_ros.inference.cuda_memory import CudaMemory, open_cuda_memory
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.retrieval.prior_frames import num_prior_frames
 
 
 class ResidentMap:
@@ -50,7 +49,7 @@ class ResidentMap:
             self.keyframes = GpuKeyframes(
                 memory,
                 visual_map.global_descriptors,
-                max_found=num_prior_frames(visual_map, config.retrieval),
+                max_found=config.retrieval.count(by_vlad=bool(visual_map.aggregation)),
                 open_kernels=open_kernels,
             )
             undo.callback(self.keyframes.close)

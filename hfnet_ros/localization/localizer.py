@@ -28,7 +28,6 @@ from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.retrieval.index import DescriptorIndex, create_index
 from hfnet_ros.retrieval.nearby import NearbyKeyframes
 from hfnet_ros.retrieval.places import group_into_places
-from hfnet_ros.retrieval.prior_frames import num_prior_frames
 from hfnet_ros.types import (
     Evidence,
     Frame,
@@ -94,7 +93,7 @@ class Localizer:
         )
         self._nearby = NearbyKeyframes(visual_map.keyframe_poses, visual_map.global_descriptors, config.prior)
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
-        self._num_prior_frames = num_prior_frames(visual_map, config.retrieval)
+        self._num_prior_frames = config.retrieval.count(by_vlad=bool(visual_map.aggregation))
         self._estimator = PlacePoseEstimator(
             visual_map, config, search.matcher if search is not None else None
         )
