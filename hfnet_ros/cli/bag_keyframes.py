@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -88,8 +88,17 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Keyf
 
 
 @contextmanager
-def open_localized(options: argparse.Namespace, localizer: Localizer, config: Config) -> Iterator[Keyframes]:
+def open_localized(
+    options: argparse.Namespace,
+    open_localizer: Callable[[tuple[int, int]], AbstractContextManager[Localizer]],
+    config: Config,
+) -> Iterator[Keyframes]:
     """Take the images that can be localized, with the poses found; otherwise as `open_keyframes`.
+
+    Args:
+        options: as for `open_keyframes`.
+        open_localizer: gives a localizer for images of a width and height.
+        config: parameters.
 
     Raises:
         BagError: a topic is not there, or the calibration changes.
@@ -103,8 +112,9 @@ def open_localized(options: argparse.Namespace, localizer: Localizer, config: Co
             sources, _ = _open(bag, options, config)
             camera, asked = sources.first.camera, -(-len(sources.frames) // options.every)
             frames = tracked(islice(iter(sources.frames), 0, None, options.every), "localize", asked)
-            found = localized_images(bag, frames, localizer, camera)
-            chosen = [(store.keep(image), pose) for image, pose in found]
+            with open_localizer(camera.size_wh) as localizer:
+                found = localized_images(bag, frames, localizer, camera)
+                chosen = [(store.keep(image), pose) for image, pose in found]
             print_notes(bag)
         print(f"localized: {len(chosen)} of {asked} images")
         if len(chosen) < 2:

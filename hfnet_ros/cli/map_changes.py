@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hfnet_ros.features.extractor import NetworkExtractor
     from hfnet_ros.geometry.camera import Camera
     from hfnet_ros.geometry.rigid3 import Rigid3
+    from hfnet_ros.localization.localizer import Localizer
     from hfnet_ros.map.visual_map import VisualMap
     from hfnet_ros.mapping.alignment import Alignment
     from hfnet_ros.mapping.views import MappingImage
@@ -234,11 +235,13 @@ def _posed_session(
     from hfnet_ros.localization.opening import searching
     from hfnet_ros.mapping.views import from_posed_images
 
+    def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
+        return searching(visual_map, extractor, config, image_wh)
+
     if options.bag:
         if has_poses(options):
             return pixels.enter_context(open_keyframes(options, config))
-        with searching(visual_map, extractor, config) as localizer:
-            return pixels.enter_context(open_localized(options, localizer, config))
+        return pixels.enter_context(open_localized(options, open_localizer, config))
     refuse_bag_options(options)
     camera = query_camera(options.camera, visual_map)
     if options.poses:
@@ -248,7 +251,7 @@ def _posed_session(
 
     # Images without poses have no stamps either; their order stands in, one a second.
     queries = [(path, row * 1_000_000_000, None) for row, path in enumerate(list_images(options.images))]
-    with searching(visual_map, extractor, config, camera.size_wh) as localizer:
+    with open_localizer(camera.size_wh) as localizer:
         found = [
             PosedImage(result.image_path, result.stamp_ns, result.localization.estimate.map_from_camera)
             for result in localize_images(localizer, queries[:: options.every], camera)
