@@ -56,7 +56,7 @@ def _fit(network: HFNet, cache: TeacherCache, seed: int, num_views: int) -> None
             head.assignment.bias.zero_()
     vlads, norms = [], []
     for start in range(0, len(rows), _BATCH):
-        vlad, norm = _look(network, cache, rows[start : start + _BATCH])
+        vlad, norm = _aggregate(network, cache, rows[start : start + _BATCH])
         vlads.append(vlad)
         norms.append(norm)
     projection = _align(np.concatenate(vlads), np.asarray(cache.targets[rows]))
@@ -72,7 +72,7 @@ def _learn_vocabulary(
 ) -> NDArray[np.float32]:
     found = []
     for row in rows:
-        local, attention = _local_maps(network, cache, rows[rows == row])
+        _, local, attention = _look(network, cache, np.array([row]))
         found.append(local[0].flatten(1).T[attention[0].flatten() > _MIN_ATTENTION].cpu().numpy())
     assert network.aggregate_local is not None
     count = network.local_aggregation.vocabularies
@@ -80,32 +80,29 @@ def _learn_vocabulary(
     return np.concatenate([fit_vocabulary(found, size, seed + number) for number in range(count)])
 
 
-def _local_maps(
+def _look(
     network: HFNet, cache: TeacherCache, rows: NDArray[np.int64]
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what the network sees in views: deep map, local descriptors, attention of the cells."""
     device = next(network.parameters()).device
     images = torch.from_numpy(np.array(cache.images[rows], np.float32))[:, None].to(device)
     with torch.no_grad():
-        outputs = network(images)
-    return outputs.local.float(), keypoint_attention(outputs.logits, network.aggregate_local_attention)
+        semantic, logits, local = network.look(images)
+        return semantic, local.float(), keypoint_attention(logits, network.aggregate_local_attention)
 
 
-def _look(
+def _aggregate(
     network: HFNet, cache: TeacherCache, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the VLADs [N, K D] of views, and the norm [N] of the published head's part."""
-    device = next(network.parameters()).device
-    images = torch.from_numpy(np.array(cache.images[rows], np.float32))[:, None].to(device)
     assert network.aggregate_local is not None
+    semantic, local, attention = _look(network, cache, rows)
     with torch.no_grad():
-        features = network.encoder(network.normalize(images))
-        local = functional.normalize(network.describer(features.local), dim=1)
-        attention = keypoint_attention(network.detector(features.detector), network.aggregate_local_attention)
         vlads = network.aggregate_local.vlad(local, attention, network.local_aggregation)
         if network.aggregate is None or network.reduce is None:
             return vlads.cpu().numpy(), np.ones(len(rows), np.float32)
-        semantic = network.aggregate(functional.normalize(network.reduce(features.semantic), dim=1))
-    return vlads.cpu().numpy(), semantic.norm(dim=1).cpu().numpy()
+        deep = network.aggregate(functional.normalize(network.reduce(semantic), dim=1))
+    return vlads.cpu().numpy(), deep.norm(dim=1).cpu().numpy()
 
 
 def _align(vlads: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -140,11 +140,15 @@ class HFNet(nn.Module):
 
     def forward(self, image: Tensor) -> DenseOutputs:
         """Look at gray images [B, 1, H, W], 0 to 255, H and W multiples of 32."""
+        semantic, logits, local = self.look(image)
+        descriptor = self.describe(semantic, local, logits)
+        return DenseOutputs(logits, local, functional.normalize(descriptor, dim=1))
+
+    def look(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the global heads read: the deep map, and logits and local descriptors as in `DenseOutputs`."""
         features: Features = self.encoder(self.normalize(image))
         logits = self.detector(features.detector)
-        local = functional.normalize(self.describer(features.local), dim=1)
-        descriptor = self.describe(features.semantic, local, logits)
-        return DenseOutputs(logits, local, functional.normalize(descriptor, dim=1))
+        return features.semantic, logits, functional.normalize(self.describer(features.local), dim=1)
 
     def describe(self, semantic: Tensor, local: Tensor, logits: Tensor) -> Tensor:
         """Return the sum [B, G] of the global heads, not normalised."""
