@@ -16,9 +16,6 @@ once and writes the chosen keypoints, at the memory bandwidth given by --bandwid
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from measuring import describe_gpu, median_ms, memory_growth, write_result
 from scipy.spatial import cKDTree
 
 from hfnet_ros.config import ExtractorConfig, InferenceConfig
@@ -39,10 +37,9 @@ from hfnet_ros.files.images import read_image
 from hfnet_ros.gpu.features import DeviceTensor, FeatureKernels, SelectionRule
 from hfnet_ros.inference.backend import create_engine
 from hfnet_ros.inference.cuda_memory import CudaMemory, open_cuda_memory
-from hfnet_ros.inference.driver import CudaDriver, probe_driver
+from hfnet_ros.inference.driver import CudaDriver
 from hfnet_ros.types import LocalFeatures
 
-WARM_UP = 20
 SAME_PX = 0.02
 SIZE_WH = (640, 480)
 ON_CPU = InferenceConfig(backend="onnxruntime")
@@ -190,27 +187,6 @@ def agreement(found: LocalFeatures, wanted: LocalFeatures) -> dict[str, float]:
     }
 
 
-def median_ms(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
-    """Return the median and the 95th percentile of each way, ms, all run in turns."""
-    for way in ways.values():
-        for _ in range(min(WARM_UP, rounds)):
-            way()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - start)
-    return {
-        name: {
-            "median": 1e3 * statistics.median(times),
-            "p95": 1e3 * float(np.percentile(times, 95)),
-            "rounds": len(times),
-        }
-        for name, times in seconds.items()
-    }
-
-
 def recorded(memory: CudaMemory, kernels: FeatureKernels) -> Callable[[], None]:
     """Return what launches the kernels as one CUDA graph."""
     driver = CudaDriver()
@@ -270,10 +246,7 @@ def measure(dense: Dense, memory: CudaMemory, options: argparse.Namespace) -> di
         ways["torch"] = torch_way(dense)
         same["torch"] = agreement(ways["torch"](), wanted)
     ms = median_ms(ways, options.rounds)
-    before = memory.free_bytes()[0]
-    for _ in range(options.frames):
-        by_kernels()
-    growth = before - memory.free_bytes()[0]
+    growth = memory_growth(memory, by_kernels, options.frames)
     for kernels in made.values():
         kernels.close()
     moved = sum(array.nbytes for array in dense.arrays()) + 4 * dense.rule.max_keypoints * (
@@ -307,14 +280,10 @@ def main() -> None:
     parser.add_argument("--no-graph", action="store_true")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
     options = parser.parse_args()
-    driver = probe_driver()
-    if not driver.gpus:
-        raise SystemExit(f"no GPU to measure: {driver.reason}; {driver.remedy}")
-    gpu = driver.gpus[0]
+    gpu = describe_gpu()
     outputs = dense_outputs(read_image(options.image) if options.image else paint(), options.keypoints)
     result: dict[str, Any] = {
-        "gpu": gpu.name,
-        "compute_capability": ".".join(map(str, gpu.capability)),
+        **gpu,
         "size": "x".join(map(str, SIZE_WH)),
     }
     memory = open_cuda_memory()
@@ -326,10 +295,7 @@ def main() -> None:
                 result[key] = measure(dense.astype(dtype), memory, options)
     finally:
         memory.close()
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    write_result(result, options.out)
 
 
 if __name__ == "__main__":

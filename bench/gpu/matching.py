@@ -15,14 +15,12 @@ ends with the matches on the host. The floor is that of docs/gpu.md.
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import describe_gpu, median_ms, memory_growth, write_result
 
 from hfnet_ros.config import MatchingConfig
 from hfnet_ros.gpu.features_on_device import DeviceRows
@@ -30,14 +28,12 @@ from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.gpu.retrieval import GpuKeyframes
 from hfnet_ros.gpu.tables import put_rows
 from hfnet_ros.inference.cuda_memory import open_cuda_memory
-from hfnet_ros.inference.driver import probe_driver
 from hfnet_ros.matching.landmark_matcher import LandmarkSet, MutualNearestMatcher
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
 from hfnet_ros.matching.visual_words import assign_words
 from hfnet_ros.retrieval.index import ExactIndex
 from hfnet_ros.types import LocalFeatures
 
-WARM_UP = 20
 NUM_WORDS = 64
 
 
@@ -81,27 +77,6 @@ def agreement(found: Any, wanted: Any) -> float:
     ours = set(zip(found[0].tolist(), found[1].tolist(), strict=True))
     theirs = set(zip(wanted[0].tolist(), wanted[1].tolist(), strict=True))
     return len(ours & theirs) / max(len(ours | theirs), 1)
-
-
-def median_ms(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, float]]:
-    """Return the median and the 95th percentile of each way, ms, all run in turns."""
-    for way in ways.values():
-        for _ in range(WARM_UP):
-            way()
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - start)
-    return {
-        name: {
-            "median": 1e3 * statistics.median(times),
-            "p95": 1e3 * float(np.percentile(times, 95)),
-            "rounds": len(times),
-        }
-        for name, times in seconds.items()
-    }
 
 
 def measure_matching(options: argparse.Namespace, memory: Any) -> dict[str, Any]:
@@ -175,14 +150,6 @@ def measure_retrieval(options: argparse.Namespace, memory: Any) -> dict[str, Any
     return result
 
 
-def memory_growth(memory: Any, frame: Callable[[], Any], frames: int) -> int:
-    """Return how much less device memory is free after many frames."""
-    before = memory.free_bytes()[0]
-    for _ in range(frames):
-        frame()
-    return before - memory.free_bytes()[0]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -197,15 +164,11 @@ def main() -> None:
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as JSON")
     options = parser.parse_args()
-    driver = probe_driver()
-    if not driver.gpus:
-        raise SystemExit(f"no GPU to measure: {driver.reason}; {driver.remedy}")
-    gpu = driver.gpus[0]
+    gpu = describe_gpu()
     memory = open_cuda_memory()
     try:
         result = {
-            "gpu": gpu.name,
-            "compute_capability": ".".join(map(str, gpu.capability)),
+            **gpu,
             "cuda_library": memory.library,
             "matching": f"{options.keypoints} x {options.landmarks} x {options.size}",
             "gigaflop": 2e-9 * options.keypoints * (options.landmarks + options.keypoints) * options.size,
@@ -214,10 +177,7 @@ def main() -> None:
         }
     finally:
         memory.close()
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    write_result(result, options.out)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ of the log says why.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from hfnet_ros.errors import EngineError
-from hfnet_ros.inference.code_folder import CodeFolder
+from hfnet_ros.inference.code_folder import CodeFolder, short_digest
 
 _logger = logging.getLogger(__name__)
 
@@ -43,8 +41,7 @@ class KernelKey:
     @property
     def file_name(self) -> str:
         """Name of its file: readable first, then unambiguous."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.source.partition('.')[0]}-{self.architecture}-{digest[:16]}.{_KIND}"
+        return f"{self.source.partition('.')[0]}-{self.architecture}-{short_digest(asdict(self))}.{_KIND}"
 
 
 def kept_kernels(folder: CodeFolder, key: KernelKey, compile_anew: Callable[[], bytes]) -> bytes:

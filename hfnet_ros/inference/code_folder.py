@@ -200,6 +200,11 @@ class CodeFolder:
             raise EngineError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def short_digest(key: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits that tell keys apart in file names."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Return in words what two keys differ in."""
     differing = [name for name in expected if found.get(name) != expected[name]]

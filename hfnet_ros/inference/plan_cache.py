@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_ros.errors import EngineError
-from hfnet_ros.inference.code_folder import CodeFolder, difference
+from hfnet_ros.inference.code_folder import CodeFolder, difference, short_digest
 
 _PLAN = "plan"
 
@@ -47,8 +47,7 @@ class PlanKey:
     @property
     def file_stem(self) -> str:
         """Name of its files: readable first, then unambiguous."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{re.sub(r'[^A-Za-z0-9.-]+', '_', self.network)[:60]}-{digest[:16]}"
+        return f"{re.sub(r'[^A-Za-z0-9.-]+', '_', self.network)[:60]}-{short_digest(asdict(self))}"
 
 
 @dataclass(frozen=True)

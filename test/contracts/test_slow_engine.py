@@ -55,6 +55,15 @@ def slow(start_slow, engine):
     return start_slow()
 
 
+def localizes_when_ready(rig):
+    rig.wait_for_diagnostics("map", lambda level, message, values: values["engine"] == "ready")
+    rig.localize()
+
+
+def becomes_inactive(rig):
+    rig.wait_for_diagnostics("localization", lambda level, message, values: values["lifecycle"] == "inactive")
+
+
 def said(rig, name, *words, level):
     """Wait until diagnostics say something at a level."""
     rig.wait_for_diagnostics(
@@ -138,41 +147,34 @@ def test_what_fails_at_once_fails_the_transition(rig_kind, start_slow, engine, r
     ):
         rig.activate()
     said(rig, "map", "could not be made ready: no memory left", level=ERROR)
-    rig.wait_for_diagnostics("localization", lambda level, message, values: values["lifecycle"] == "inactive")
+    becomes_inactive(rig)
     engine.begin_again()
     engine.finish()
     rig.activate()
-    rig.wait_for_diagnostics("map", lambda level, message, values: values["engine"] == "ready")
-    rig.localize()
+    localizes_when_ready(rig)
 
 
 def test_what_fails_later_deactivates_the_node(slow, engine):
     assert refused_status(slow).outcome == "NOT_READY"
     engine.fail("no memory left")
     said(slow, "map", "the engine could not be made ready: no memory left", level=ERROR)
-    slow.wait_for_diagnostics(
-        "localization", lambda level, message, values: values["lifecycle"] == "inactive"
-    )
+    becomes_inactive(slow)
     response = slow.call(interface.RELOCALIZE, slow.request(RELOCALIZE, timeout=10.0))
     assert response.message == "the node is not active"
     engine.begin_again()
     engine.finish()
     slow.activate()
-    slow.wait_for_diagnostics("map", lambda level, message, values: values["engine"] == "ready")
-    slow.localize()
+    localizes_when_ready(slow)
 
 
 def test_deactivating_calls_the_building_off(slow, engine):
     slow.deactivate()
-    slow.wait_for_diagnostics(
-        "localization", lambda level, message, values: values["lifecycle"] == "inactive"
-    )
+    becomes_inactive(slow)
     slow.wait_for(lambda: engine.num_ended == engine.num_begun == 1, "the end of the building")
     assert slow.diagnostics("map")[2]["engine"] == ""
     engine.finish()
     slow.activate()
-    slow.wait_for_diagnostics("map", lambda level, message, values: values["engine"] == "ready")
-    slow.localize()
+    localizes_when_ready(slow)
 
 
 def test_a_builder_that_cannot_be_called_off_is_not_waited_for(slow, engine):
@@ -183,8 +185,7 @@ def test_a_builder_that_cannot_be_called_off_is_not_waited_for(slow, engine):
     said(slow, "map", "engine is not ready", level=WARN)
     engine.finish()
     slow.wait_for(lambda: engine.num_ended == 2, "the end of both")
-    slow.wait_for_diagnostics("map", lambda level, message, values: values["engine"] == "ready")
-    slow.localize()
+    localizes_when_ready(slow)
 
 
 def test_a_map_whose_engine_takes_long_is_waited_for_but_not_by_the_node(start_slow, engine, tmp_path):

@@ -3,29 +3,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from random_weights import make_random_weights
 
 from hfnet_ros.config import InferenceConfig
-from hfnet_ros.features.xfeat_network import build_xfeat, expected_shapes, load_xfeat_weights
+from hfnet_ros.features.xfeat_network import build_xfeat, load_xfeat_weights
 from hfnet_ros.inference.backend import create_engine
 
 SHARED_WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights" / "xfeat.pt"
-
-
-def make_random_weights(seed=0):
-    """Return tensors of the network's shapes; signals keep their size from layer to layer."""
-    rng = np.random.default_rng(seed)
-    weights = {}
-    for name, shape in expected_shapes().items():
-        if name.endswith("running_var"):
-            values = rng.uniform(0.5, 2.0, shape)
-        elif name.endswith("weight"):
-            values = rng.normal(scale=np.sqrt(2.0 / np.prod(shape[1:])), size=shape)
-        else:
-            values = rng.normal(scale=0.3, size=shape)
-        weights[name] = values.astype(np.float32)
-    # Logits a little apart, so that some pixels pass the threshold of 0.05 and most do not.
-    weights["keypoint_head.3.weight"] *= np.float32(1.5)
-    return weights
 
 
 @pytest.fixture(scope="session")

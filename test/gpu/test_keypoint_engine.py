@@ -7,12 +7,12 @@ import pytest
 from fake_machine import Machine
 from host_cuda import install_kernels, need_compiler
 from onnx import TensorProto, helper
+from random_weights import make_random_weights
 
 from hfnet_ros.config import ExtractorConfig, InferenceConfig, MatchingConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.features.hfnet import CombinedExtractor, HFNetExtractor
 from hfnet_ros.features.xfeat import XFeatExtractor
-from hfnet_ros.features.xfeat_network import expected_shapes
 from hfnet_ros.gpu.features_on_device import FeaturesOnDevice
 from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.gpu.module import open_module
@@ -41,18 +41,7 @@ def image(rng):
 
 @pytest.fixture(scope="module")
 def xfeat_weights():
-    rng = np.random.default_rng(0)
-    weights = {}
-    for name, shape in expected_shapes().items():
-        if name.endswith("running_var"):
-            values = rng.uniform(0.5, 2.0, shape)
-        elif name.endswith("weight"):
-            values = rng.normal(scale=np.sqrt(2.0 / np.prod(shape[1:])), size=shape)
-        else:
-            values = rng.normal(scale=0.3, size=shape)
-        weights[name] = values.astype(np.float32)
-    weights["keypoint_head.3.weight"] *= np.float32(1.5)
-    return weights
+    return make_random_weights()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,22 @@
+"""Weights of XFeat's network that were drawn, not trained."""
+
+import numpy as np
+
+from hfnet_ros.features.xfeat_network import expected_shapes
+
+
+def make_random_weights(seed=0):
+    """Return tensors of the network's shapes; signals keep their size from layer to layer."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in expected_shapes().items():
+        if name.endswith("running_var"):
+            values = rng.uniform(0.5, 2.0, shape)
+        elif name.endswith("weight"):
+            values = rng.normal(scale=np.sqrt(2.0 / np.prod(shape[1:])), size=shape)
+        else:
+            values = rng.normal(scale=0.3, size=shape)
+        weights[name] = values.astype(np.float32)
+    # Logits a little apart, so that some pixels pass the threshold of 0.05 and most do not.
+    weights["keypoint_head.3.weight"] *= np.float32(1.5)
+    return weights
