@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hfnet_ros.evaluation.bags import BagReader, BagWriter, CameraFrames
-from hfnet_ros.evaluation.bags.topics import CAMERA_INFO, IMAGE
+from hfnet_ros.bags import BagReader, BagWriter, CameraFrames
+from hfnet_ros.bags.topics import CAMERA_INFO, IMAGE
 from hfnet_ros.messages.camera_info import camera_to_message
 from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.headers import header_to_message

@@ -41,11 +41,11 @@ from hfnet_ros.dds.participant import DdsNode
 from hfnet_ros.files.camera_yaml import read_camera_yaml
 from hfnet_ros.files.images import read_image
 from hfnet_ros.files.posed_images import pair_images_with_poses
+from hfnet_ros.messages import topics
 from hfnet_ros.messages.camera_info import camera_to_message
 from hfnet_ros.messages.headers import header_to_message, stamp_from_message
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import pose_to_message
-from hfnet_ros.node import interface
 
 STAGES = ("extract", "retrieve", "match", "pose")
 FRAME, TICK_S = "camera_optical", 1.0 / os.sysconf("SC_CLK_TCK")
@@ -63,14 +63,14 @@ class Robot:
         self.steps = itertools.cycle(steps + steps[-2:0:-1])
         self.dds = DdsNode("camera", domain_id=options.domain, loopback=True)
         self.make = self.dds.messages
-        inputs = (interface.IMAGE, interface.CAMERA_INFO, interface.ODOMETRY)
+        inputs = (topics.IMAGE, topics.CAMERA_INFO, topics.ODOMETRY)
         self.publishers = {
             topic: self.dds.create_publisher(topic.name, topic.type_name, qos.RELIABLE) for topic in inputs
         }
         self.sent_ns: dict[int, int] = {}
         self.came_ns: dict[int, int] = {}
         self.statuses: list[tuple[int, Any]] = []
-        for topic, take in ((interface.POSE, self.take_pose), (interface.STATUS, self.take_status)):
+        for topic, take in ((topics.POSE, self.take_pose), (topics.STATUS, self.take_status)):
             name = topic.name.replace("~", "/relocalizer")
             self.dds.create_subscription(name, topic.type_name, qos.RELIABLE, take)
 
@@ -85,7 +85,7 @@ class Robot:
         for record in (self.sent_ns, self.came_ns, self.statuses):
             record.clear()
         info = camera_to_message(self.make, self.camera, header_to_message(self.make, time.time_ns(), FRAME))
-        self.publishers[interface.CAMERA_INFO].publish(info)
+        self.publishers[topics.CAMERA_INFO].publish(info)
         time.sleep(0.1)
         start_s = time.monotonic()
         for number in range(round(rate_hz * seconds)):
@@ -102,11 +102,11 @@ class Robot:
                     "geometry_msgs/msg/PoseWithCovariance", pose=pose_to_message(self.make, map_from_camera)
                 ),
             )
-            self.publishers[interface.ODOMETRY].publish(odometry)
+            self.publishers[topics.ODOMETRY].publish(odometry)
             image = image_to_message(self.make, picture, stamp_ns, FRAME)
-            cdr = self.make.serialize(image, interface.IMAGE.type_name)
+            cdr = self.make.serialize(image, topics.IMAGE.type_name)
             self.sent_ns[stamp_ns] = time.time_ns()
-            self.publishers[interface.IMAGE].publish_cdr(cdr)
+            self.publishers[topics.IMAGE].publish_cdr(cdr)
         time.sleep(1.0)
 
     @contextlib.contextmanager

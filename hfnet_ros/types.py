@@ -6,6 +6,7 @@ within one record (N keypoints, D descriptor size, M matches, L landmarks, F key
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ImageArray = NDArray[np.uint8]
+
+# Told in a few words what goes on while something is made ready; an empty text means it is.
+ReportProgress = Callable[[str], None]
+# Told a stage of long work, how many of its steps are done, and how many there are.
+Progress = Callable[[str, int, int], None]
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    """Stand in where nobody wants to know how far long work is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,3 +1,3 @@
 """Fixtures that several folders share."""
 
-pytest_plugins = ["generated_maps", "live_room"]
+pytest_plugins = ["browsers", "generated_maps", "live_room", "scored_queries"]

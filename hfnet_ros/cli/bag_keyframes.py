@@ -22,13 +22,13 @@ from hfnet_ros.cli.options import tracked
 from hfnet_ros.errors import ConfigError, MappingError
 
 if TYPE_CHECKING:
+    from hfnet_ros.bags import BagReader
     from hfnet_ros.config import Config
-    from hfnet_ros.evaluation.bags import BagReader
-    from hfnet_ros.evaluation.replay import BagSources
     from hfnet_ros.geometry.camera import Camera
     from hfnet_ros.geometry.rigid3 import Rigid3
     from hfnet_ros.localization.localizer import Localizer
     from hfnet_ros.mapping.views import MappingImage
+    from hfnet_ros.replay import BagSources
 
     PosedImages = Iterable[tuple[MappingImage, Rigid3]]
     Keyframes = tuple[list[MappingImage], list[Rigid3], Camera]
@@ -70,8 +70,8 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Keyf
         BagError: a topic or frame is not there, no image has a pose, or the calibration changes.
         ConfigError: the poses are named in no way or in two.
     """
-    from hfnet_ros.evaluation.bag_mapping import KeyframeStore, posed_images
-    from hfnet_ros.evaluation.bags import BagReader
+    from hfnet_ros.bags import BagReader
+    from hfnet_ros.replay.keyframes import KeyframeStore, posed_images
 
     if not has_poses(options):
         raise ConfigError("--bag needs poses to map from: --pose-topic, --tf map:base_link or --poses")
@@ -104,8 +104,8 @@ def open_localized(
         BagError: a topic is not there, or the calibration changes.
         MappingError: fewer than two images are localized.
     """
-    from hfnet_ros.evaluation.bag_mapping import KeyframeStore, localized_images
-    from hfnet_ros.evaluation.bags import BagReader
+    from hfnet_ros.bags import BagReader
+    from hfnet_ros.replay.keyframes import KeyframeStore, localized_images
 
     with KeyframeStore() as store:
         with BagReader(options.bag) as bag:
@@ -138,7 +138,7 @@ def has_poses(options: argparse.Namespace) -> bool:
 
 
 def _open(bag: BagReader, options: argparse.Namespace, config: Config) -> tuple[BagSources, str]:
-    from hfnet_ros.evaluation.replay import open_camera
+    from hfnet_ros.replay import open_camera
 
     if options.tf and ":" not in options.tf:
         raise ConfigError(f"--tf is '{options.tf}', expected two frames such as map:base_link")
@@ -148,8 +148,8 @@ def _open(bag: BagReader, options: argparse.Namespace, config: Config) -> tuple[
 def _selected(options: argparse.Namespace, stream: PosedImages, camera: Camera) -> PosedImages:
     """Yield keyframes of a stream by the options that `map build` and `map update` have of these."""
     from hfnet_ros.cli.keyframes import selection_limits
-    from hfnet_ros.evaluation.bag_mapping import keep_by_motion
     from hfnet_ros.mapping.keyframe_stream import KeyframeSelector
+    from hfnet_ros.replay.keyframes import keep_by_motion
 
     every = options.every
     distance_m, angle_deg = getattr(options, "min_distance", None), getattr(options, "min_angle", None)

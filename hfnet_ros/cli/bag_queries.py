@@ -18,10 +18,10 @@ from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.visual_map import VisualMap
 
 if TYPE_CHECKING:
-    from hfnet_ros.evaluation.bag_truth import BagTruth
-    from hfnet_ros.evaluation.bags import BagReader
-    from hfnet_ros.evaluation.replay import BagSources
+    from hfnet_ros.bags import BagReader
     from hfnet_ros.localization.localizer import Localizer
+    from hfnet_ros.replay import BagSources
+    from hfnet_ros.replay.truth import BagTruth
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ def query_bag(options: argparse.Namespace, *, independent: bool) -> BagRun:
     Raises:
         BagError: a topic or frame is not there, or no image has a true pose.
     """
-    from hfnet_ros.evaluation.bags import BagReader
-    from hfnet_ros.evaluation.replay import open_camera, open_sources
+    from hfnet_ros.bags import BagReader
+    from hfnet_ros.replay import open_camera, open_sources
 
     if bool(options.ground_truth) == bool(options.poses):
         raise ConfigError(
@@ -76,7 +76,7 @@ def query_bag(options: argparse.Namespace, *, independent: bool) -> BagRun:
 
 def read_bag_truth(options: argparse.Namespace, bag: BagReader, sources: BagSources, source: str) -> BagTruth:
     """Read known poses by the options of `add_truth_options`; `source` is a topic or two frames."""
-    from hfnet_ros.evaluation.bag_truth import read_truth
+    from hfnet_ros.replay.truth import read_truth
 
     return read_truth(
         bag,
@@ -99,9 +99,9 @@ def _localize(
     *,
     independent: bool,
 ) -> list[QueryResult]:
-    from hfnet_ros.evaluation.bag_queries import BagQueries
-    from hfnet_ros.evaluation.bag_truth import check_overlap
-    from hfnet_ros.evaluation.replay import Replay
+    from hfnet_ros.replay import Replay
+    from hfnet_ros.replay.queries import BagQueries
+    from hfnet_ros.replay.truth import check_overlap
 
     count = -(-len(sources.frames) // every)
     frames = itertools.islice(iter(sources.frames), 0, None, every)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from hfnet_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hfnet_ros.evaluation.bags import BagReader
-    from hfnet_ros.evaluation.replay import BagChoices
+    from hfnet_ros.bags import BagReader
+    from hfnet_ros.replay import BagChoices
 
 CAMERA_OPTIONS = ("image_topic", "camera_info_topic")
 MOUNTING_OPTIONS = ("base_frame", "base_from_camera")
@@ -76,8 +76,8 @@ def bag_choices(options: argparse.Namespace) -> BagChoices:
     Raises:
         CalibrationError: the file of --camera cannot be used.
     """
-    from hfnet_ros.evaluation.replay import BagChoices
     from hfnet_ros.files.camera_yaml import read_camera_yaml
+    from hfnet_ros.replay import BagChoices
 
     camera: Path | None = getattr(options, "camera", None)
     return BagChoices(

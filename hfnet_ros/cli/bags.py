@@ -89,11 +89,11 @@ def _add_make(make: argparse.ArgumentParser) -> None:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from hfnet_ros.evaluation.bags.make import LOOKING_AHEAD, BagRecipe, make_bag
-    from hfnet_ros.evaluation.bags.reader import BagReader
-    from hfnet_ros.evaluation.bags.simulated_odometry import OdometryNoise
-    from hfnet_ros.evaluation.replay.mounting import parse_mounting_option
+    from hfnet_ros.bags.make import LOOKING_AHEAD, BagRecipe, make_bag
+    from hfnet_ros.bags.reader import BagReader
+    from hfnet_ros.bags.simulated_odometry import OdometryNoise
     from hfnet_ros.files.camera_yaml import read_camera_yaml
+    from hfnet_ros.replay.mounting import parse_mounting_option
 
     odometry = None
     if options.odometry_from_poses:
@@ -128,7 +128,7 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from hfnet_ros.evaluation.bags.reader import BagReader
+    from hfnet_ros.bags.reader import BagReader
 
     with BagReader(options.bag) as bag:
         facts = {

@@ -24,9 +24,9 @@ from hfnet_ros.cli.bag_sources import (
 from hfnet_ros.cli.localize import open_in_map, query_camera
 from hfnet_ros.cli.options import add_config_options, check_file_target, new_verb, read_config, tracked
 from hfnet_ros.errors import ConfigError, DatasetError
-from hfnet_ros.evaluation.calibration import AXES, CalibrationReport, calibrate
 from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.trust.calibration import AXES, CalibrationReport, calibrate
 
 _EXAMPLE = """hfnet-ros calibrate --map kitchen.map --images query --poses query.tum --camera camera.yaml --write-map
   hfnet-ros calibrate --map kitchen.map --bag robot.bag --ground-truth /ground_truth/pose --write-map"""

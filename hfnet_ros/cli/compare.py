@@ -22,8 +22,8 @@ def add_verbs(verbs: Any) -> None:
 
 def _compare(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.comparison import compare_runs
-    from hfnet_ros.evaluation.comparison_page import write_comparison
     from hfnet_ros.evaluation.run_folder import read_run
+    from hfnet_ros.report.comparison_page import write_comparison
 
     check_folder_target(options.out)
     comparison = compare_runs([read_run(folder) for folder in options.runs])

@@ -73,9 +73,9 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
     """Play the bag to a live node over DDS and score what it publishes."""
     import yaml
 
+    from hfnet_ros.bags.make import LOOKING_AHEAD
     from hfnet_ros.cli.scoring import identify_run, write_scored_run
-    from hfnet_ros.evaluation.bags.make import LOOKING_AHEAD
-    from hfnet_ros.evaluation.live_run import LiveRun, query_results
+    from hfnet_ros.dds.live_run import LiveRun, query_results
     from hfnet_ros.evaluation.records import RunContext
     from hfnet_ros.files.posed_images import pair_images_with_poses
     from hfnet_ros.map.map_io import load_map

@@ -86,7 +86,7 @@ def _add_bag_options(evaluate: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from hfnet_ros.evaluation.rerun_file import load_rerun
+    from hfnet_ros.report.rerun_file import load_rerun
 
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
@@ -130,7 +130,7 @@ def _run_images(options: argparse.Namespace) -> Run:
 
 
 def _run_bag(options: argparse.Namespace) -> Run:
-    from hfnet_ros.evaluation.bag_queries import run_context
+    from hfnet_ros.replay.queries import run_context
 
     run = query_bag(options, independent=options.independent)
     context = run_context(run.results, run.truth, run.visual_map)

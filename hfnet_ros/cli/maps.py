@@ -132,7 +132,6 @@ def _build_by_input(
     options: argparse.Namespace, extractor: FeatureExtractor, config: Config, bars: ProgressBars
 ) -> VisualMap:
     """Build from poses, from a COLMAP model or from images alone, and test the map."""
-    from hfnet_ros.evaluation.self_test import with_self_test
     from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.mapping.colmap_model import read_colmap_model
     from hfnet_ros.mapping.map_builder import (
@@ -141,6 +140,7 @@ def _build_by_input(
         build_map_without_poses,
     )
     from hfnet_ros.mapping.options import BuildOptions
+    from hfnet_ros.trust.self_test import with_self_test
 
     build = BuildOptions(
         options.frame_id, options.refine_intrinsics, options.refine_poses, options.drop_moved, bars
@@ -265,9 +265,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _view(options: argparse.Namespace) -> int:
-    from hfnet_ros.evaluation.map_view import map_view_html, map_view_png
     from hfnet_ros.evaluation.run import readable_name
     from hfnet_ros.map.map_io import load_map
+    from hfnet_ros.report.map_view import map_view_html, map_view_png
 
     folder = options.map.resolve()  # `.` has no name
     target = options.out or folder.with_name(folder.name + ".html")

@@ -15,7 +15,6 @@ from hfnet_ros.config import Config, ExtractorConfig, load_config
 from hfnet_ros.errors import ConfigError
 
 Item = TypeVar("Item")
-Progress = Callable[[str, int, int], None]
 
 EXTRACTORS: tuple[str, ...] = ExtractorConfig.__dataclass_fields__["name"].metadata["choices"]
 

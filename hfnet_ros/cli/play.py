@@ -17,8 +17,8 @@ from hfnet_ros.cli.run import ended_by_signals, parse_remappings
 from hfnet_ros.errors import BagError, ConfigError
 
 if TYPE_CHECKING:
+    from hfnet_ros.bags.reader import BagReader
     from hfnet_ros.dds.player import PlayedMessage
-    from hfnet_ros.evaluation.bags.reader import BagReader
 
 _EXAMPLE = "hfnet-ros play kitchen.mcap --clock\n  hfnet-ros play images/ --camera camera.yaml --hz 10"
 
@@ -48,7 +48,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _play(options: argparse.Namespace) -> int:
-    from hfnet_ros.evaluation.bags import BagReader
+    from hfnet_ros.bags import BagReader
     from hfnet_ros.files.images import list_images
 
     if not 0.0 < options.rate <= 1000.0:
@@ -73,7 +73,7 @@ def _is_image_folder(source: Path) -> bool:
 
 def _bag_of_images(options: argparse.Namespace, folder: Path) -> Path:
     """Write a folder of images as a bag, files as they are if they can be."""
-    from hfnet_ros.evaluation.bags.make import BagRecipe, make_bag
+    from hfnet_ros.bags.make import BagRecipe, make_bag
     from hfnet_ros.files.camera_yaml import read_camera_yaml
 
     bag = folder / "images"
@@ -82,9 +82,9 @@ def _bag_of_images(options: argparse.Namespace, folder: Path) -> Path:
 
 
 def _play_bag(bag: BagReader, options: argparse.Namespace) -> int:
+    from hfnet_ros.bags.topics import COMPRESSED_IMAGE, IMAGE
     from hfnet_ros.dds.participant import DdsNode
     from hfnet_ros.dds.player import PlayedTopic, Player
-    from hfnet_ros.evaluation.bags.topics import COMPRESSED_IMAGE, IMAGE
     from hfnet_ros.messages.factory import ros_typestore
 
     chosen = [topic for topic in bag.topics if not options.topics or topic.name in options.topics]

@@ -24,8 +24,8 @@ from hfnet_ros.errors import ConfigError
 from hfnet_ros.types import TrackingState, Verdict
 
 if TYPE_CHECKING:
-    from hfnet_ros.evaluation.replay import BagSources
-    from hfnet_ros.localization.live import Answer
+    from hfnet_ros.replay import BagSources
+    from hfnet_ros.tracking.live import Answer
 
 _logger = logging.getLogger(__name__)
 
@@ -90,9 +90,9 @@ class _Tally:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from hfnet_ros.evaluation.bags import BagReader, check_bag_target
-    from hfnet_ros.evaluation.replay import AnswerRecorder, Replay, open_sources
+    from hfnet_ros.bags import BagReader, check_bag_target
     from hfnet_ros.node.serving import ServedMap
+    from hfnet_ros.replay import AnswerRecorder, Replay, open_sources
 
     _check(options)
     check_bag_target(options.out)

@@ -33,10 +33,10 @@ def write_scored_run(
         context: what surrounds them.
         rerun: file for a recording of the Rerun viewer, if wanted.
     """
-    from hfnet_ros.evaluation.report import write_report
-    from hfnet_ros.evaluation.rerun_file import write_rerun
     from hfnet_ros.evaluation.summary import summarize
     from hfnet_ros.evaluation.writers import write_run
+    from hfnet_ros.report.rerun_file import write_rerun
+    from hfnet_ros.report.run_report import write_report
 
     summary = summarize(results, identity, context)
     out.mkdir(parents=True, exist_ok=True)

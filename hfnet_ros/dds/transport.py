@@ -12,8 +12,8 @@ from hfnet_ros.dds.participant import DdsNode
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.headers import stamp_from_message
+from hfnet_ros.messages.topics import DIAGNOSTICS, PUBLISHED, Qos, Topic, resolve_topic
 from hfnet_ros.messages.transform_tree import TransformTree
-from hfnet_ros.node.interface import DIAGNOSTICS, PUBLISHED, Qos, Topic, resolve_topic
 
 _logger = logging.getLogger(__name__)
 

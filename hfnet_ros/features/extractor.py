@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, ExtractorMismatchError
-from hfnet_ros.inference.engine import EngineProgress, NetworkModel
-from hfnet_ros.types import ImageArray, ImageFeatures
+from hfnet_ros.inference.engine import NetworkModel
+from hfnet_ros.types import ImageArray, ImageFeatures, ReportProgress
 
 if TYPE_CHECKING:
     from hfnet_ros.features.hfnet import CombinedExtractor, HFNetExtractor
@@ -66,7 +66,7 @@ class NetworkExtractor(FeatureExtractor, Protocol):
         ...
 
 
-def create_extractor(config: Config, progress: EngineProgress | None = None) -> NetworkExtractor:
+def create_extractor(config: Config, progress: ReportProgress | None = None) -> NetworkExtractor:
     """Make the configured extractor, loading its weights.
 
     Args:
@@ -89,7 +89,7 @@ def create_extractor(config: Config, progress: EngineProgress | None = None) -> 
     return SiftExtractor(config.extractor)
 
 
-def _create_hfnet(config: Config, progress: EngineProgress | None) -> HFNetExtractor:
+def _create_hfnet(config: Config, progress: ReportProgress | None) -> HFNetExtractor:
     from hfnet_ros.features.hfnet import HFNetExtractor
     from hfnet_ros.features.weights import HFNET, find_weights
 
@@ -97,7 +97,7 @@ def _create_hfnet(config: Config, progress: EngineProgress | None) -> HFNetExtra
     return HFNetExtractor(path, config.extractor, config.inference, progress)
 
 
-def _create_xfeat(config: Config, progress: EngineProgress | None) -> XFeatExtractor:
+def _create_xfeat(config: Config, progress: ReportProgress | None) -> XFeatExtractor:
     from hfnet_ros.features.weights import XFEAT, find_weights
     from hfnet_ros.features.xfeat import XFeatExtractor
     from hfnet_ros.features.xfeat_network import load_xfeat_weights
@@ -106,7 +106,7 @@ def _create_xfeat(config: Config, progress: EngineProgress | None) -> XFeatExtra
     return XFeatExtractor(weights, config.extractor, config.inference, progress)
 
 
-def _create_combined(config: Config, progress: EngineProgress | None) -> CombinedExtractor:
+def _create_combined(config: Config, progress: ReportProgress | None) -> CombinedExtractor:
     from hfnet_ros.features.hfnet import CombinedExtractor, GlobalHead
     from hfnet_ros.features.weights import HFNET, find_weights
 

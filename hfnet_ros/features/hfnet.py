@@ -34,8 +34,8 @@ from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.gpu.features import SelectionRule
 from hfnet_ros.gpu.keypoint_engine import DenseOutputs, chosen_features, with_keypoints
-from hfnet_ros.inference.engine import Engine, EngineProgress, NetworkModel
-from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
+from hfnet_ros.inference.engine import Engine, NetworkModel
+from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, ReportProgress
 
 Float32Array = NDArray[np.float32]
 
@@ -57,7 +57,7 @@ class HFNetExtractor:
         path: Path,
         config: ExtractorConfig,
         inference: InferenceConfig,
-        progress: EngineProgress | None = None,
+        progress: ReportProgress | None = None,
     ) -> None:
         """Read the network; the engine of an image size is loaded when its first image comes.
 
@@ -129,7 +129,7 @@ class GlobalHead:
     """HF-Net's global descriptor alone; the local heads are not computed."""
 
     def __init__(
-        self, path: Path, inference: InferenceConfig, progress: EngineProgress | None = None
+        self, path: Path, inference: InferenceConfig, progress: ReportProgress | None = None
     ) -> None:
         """Read the network; see `HFNetExtractor`.
 

@@ -11,7 +11,8 @@ from typing import Any
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import WeightsError
 from hfnet_ros.inference.backend import create_engine
-from hfnet_ros.inference.engine import Engine, EngineProgress, NetworkModel
+from hfnet_ros.inference.engine import Engine, NetworkModel
+from hfnet_ros.types import ReportProgress
 
 _MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
 
@@ -27,7 +28,7 @@ class OnnxNetwork:
         path: Path,
         inference: InferenceConfig,
         outputs: Sequence[str] = (),
-        progress: EngineProgress | None = None,
+        progress: ReportProgress | None = None,
         complete: Callable[[Engine], Engine] | None = None,
     ) -> None:
         """Read the file.

@@ -28,8 +28,8 @@ from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.gpu.features import SelectionRule
 from hfnet_ros.gpu.keypoint_engine import DenseOutputs, chosen_features, with_keypoints
 from hfnet_ros.inference.backend import create_engine
-from hfnet_ros.inference.engine import Engine, EngineProgress, NetworkModel, Tensor
-from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
+from hfnet_ros.inference.engine import Engine, NetworkModel, Tensor
+from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, ReportProgress
 
 _MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
 
@@ -42,7 +42,7 @@ class XFeatExtractor:
         weights: Weights,
         config: ExtractorConfig,
         inference: InferenceConfig,
-        progress: EngineProgress | None = None,
+        progress: ReportProgress | None = None,
     ) -> None:
         """Keep the weights; the network of an image size is loaded when its first image comes.
 

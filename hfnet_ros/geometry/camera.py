@@ -21,6 +21,9 @@ _MIN_DEPTH = 1e-9
 _FOLD_MARGIN = 1.02
 
 
+REFERENCE_FOCAL_PX = 525.0  # parameters in pixels are stated for this focal length
+
+
 class DistortionModel(str, Enum):
     """Distortion models by their names in sensor_msgs/CameraInfo."""
 

@@ -120,3 +120,10 @@ def skew(vector: ArrayLike) -> FloatArray:
     """Return the [3, 3] matrix S with `S @ w = vector x w`."""
     x, y, z = np.asarray(vector, dtype=np.float64)
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+
+
+def interpolate(start: Rigid3, end: Rigid3, fraction: float) -> Rigid3:
+    """Return the pose a fraction of the way: origin on the straight line, rotation about a fixed axis."""
+    turn = Rotation.from_matrix(start.rotation.T @ end.rotation).as_rotvec()
+    rotation = start.rotation @ Rotation.from_rotvec(fraction * turn).as_matrix()
+    return Rigid3(rotation, start.translation + fraction * (end.translation - start.translation))

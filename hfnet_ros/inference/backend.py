@@ -10,16 +10,17 @@ from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import ConfigError, EngineError
 from hfnet_ros.inference.cuda_memory import INSTALL, find_cuda_library
 from hfnet_ros.inference.driver import DriverReport, probe_driver
-from hfnet_ros.inference.engine import Engine, EngineProgress, NetworkModel
+from hfnet_ros.inference.engine import Engine, NetworkModel
 from hfnet_ros.inference.plan_cache import PlanCache, PlanKey
 from hfnet_ros.inference.probe import BACKENDS, probe_backend
 from hfnet_ros.inference.tensorrt_library import import_tensorrt
+from hfnet_ros.types import ReportProgress
 
 _logger = logging.getLogger(__name__)
 
 
 def create_engine(
-    model: NetworkModel, config: InferenceConfig, progress: EngineProgress | None = None
+    model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None = None
 ) -> Engine:
     """Load `model` with the configured backend, in the thread that will run it.
 
@@ -50,7 +51,7 @@ def create_engine(
     return engine
 
 
-def _fastest(model: NetworkModel, config: InferenceConfig, progress: EngineProgress | None) -> Engine:
+def _fastest(model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:
     driver = probe_driver()
     reasons: list[str] = []
     for name in BACKENDS:
@@ -73,7 +74,7 @@ def _fastest(model: NetworkModel, config: InferenceConfig, progress: EngineProgr
     raise AssertionError("the last backend returns or raises")
 
 
-def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: EngineProgress | None) -> Engine:
+def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:
     if name == "tensorrt":
         return _open_tensorrt(model, config, progress)
     from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
@@ -81,7 +82,7 @@ def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: Eng
     return OnnxRuntimeEngine(model, config, cuda=name == "onnxruntime-cuda")
 
 
-def _open_tensorrt(model: NetworkModel, config: InferenceConfig, progress: EngineProgress | None) -> Engine:
+def _open_tensorrt(model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:
     from hfnet_ros.inference.tensorrt_engine import PlanRefusedError, TensorrtEngine
 
     driver = probe_driver()
@@ -120,7 +121,7 @@ def build_cached_plan(
     config: InferenceConfig,
     *,
     reason: str = "",
-    progress: EngineProgress | None = None,
+    progress: ReportProgress | None = None,
     replace: bool = False,
 ) -> bytes:
     """Build a plan and keep it; where another process is doing so, wait for that one.

@@ -14,9 +14,10 @@ from typing import Any
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import EngineError
-from hfnet_ros.inference.engine import EngineProgress, NetworkModel
+from hfnet_ros.inference.engine import NetworkModel
 from hfnet_ros.inference.half_precision import with_half_convolutions
 from hfnet_ros.inference.tensorrt_library import TensorrtLog, import_tensorrt, started, tensorrt_log
+from hfnet_ros.types import ReportProgress
 
 _WEAK_FLAGS = {"weak-fp16": ("FP16",), "weak-int8": ("INT8", "FP16")}
 
@@ -43,7 +44,7 @@ def build_plan(
     config: InferenceConfig,
     *,
     timing_cache: bytes = b"",
-    progress: EngineProgress | None = None,
+    progress: ReportProgress | None = None,
 ) -> BuiltPlan:
     """Build a plan on this machine, for this machine; takes seconds to minutes.
 
@@ -150,7 +151,7 @@ def _configure(trt: Any, builder: Any, options: Any, model: NetworkModel, config
     options.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
-def _monitor(trt: Any, name: str, progress: EngineProgress | None) -> Any:
+def _monitor(trt: Any, name: str, progress: ReportProgress | None) -> Any:
     """Return an object that TensorRT tells of its progress, None where it cannot or need not."""
     if progress is None or not hasattr(trt, "IProgressMonitor"):
         return None

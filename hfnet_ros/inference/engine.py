@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -14,10 +14,6 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import EngineError
 
 Tensor = NDArray[Any]
-
-# Told in a few words what is going on while an engine is made ready, which takes minutes where a
-# plan must be built; an empty text means it is ready. Called from any thread.
-EngineProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

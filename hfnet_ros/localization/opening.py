@@ -15,8 +15,8 @@ from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import NetworkExtractor, create_extractor
 from hfnet_ros.localization.gpu_search import open_gpu_search
 from hfnet_ros.localization.localizer import Localizer, check_extractor
-from hfnet_ros.localization.preparation import ReportProgress
 from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.types import ReportProgress
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from hfnet_ros.config import RetrievalConfig
 from hfnet_ros.errors import ImageError, MappingError
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.mapping.views import Keyframe, MappingImage, Progress
-from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
+from hfnet_ros.mapping.views import Keyframe, MappingImage
+from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, Progress
 
 Float32Array = NDArray[np.float32]
 

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
-from hfnet_ros.mapping.views import REFERENCE_FOCAL_PX, PairMatches, Progress, View, ignore_progress
+from hfnet_ros.mapping.views import PairMatches, View
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
+from hfnet_ros.types import Progress, ignore_progress
 
 FloatArray = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hfnet_ros.mapping.views import Progress, ignore_progress
+from hfnet_ros.types import Progress, ignore_progress
 
 IntrinsicsMode = Literal["auto", "on", "off"]
 

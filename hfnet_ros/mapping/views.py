@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 
 from hfnet_ros.files.images import read_image
 from hfnet_ros.files.posed_images import PosedImage
-from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import ImageArray, ImageFeatures
 
-Progress = Callable[[str, int, int], None]
 PairMatches = dict[tuple[int, int], NDArray[np.int64]]
-
-REFERENCE_FOCAL_PX = 525.0  # at which the pixel thresholds of the configuration are meant
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,10 +105,6 @@ class Structure:
             self.view_idx[kept],
             self.keypoint_idx[kept],
         )
-
-
-def ignore_progress(stage: str, done: int, total: int) -> None:
-    """Take note of nothing: the progress of a caller who does not ask."""
 
 
 def focal_scale(camera: Camera) -> float:

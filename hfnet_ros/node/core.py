@@ -17,21 +17,21 @@ from hfnet_ros.errors import (
     MessageError,
 )
 from hfnet_ros.geometry import Camera
-from hfnet_ros.localization.live import Answer, ImageJob
-from hfnet_ros.localization.relocalizer import Tracking
+from hfnet_ros.messages import topics
 from hfnet_ros.messages.camera_info import camera_from_message
 from hfnet_ros.messages.diagnostics import MapHealth, NodeHealth, OdometryHealth
 from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
 from hfnet_ros.messages.images import image_from_compressed, image_from_message
 from hfnet_ros.messages.poses import InitialPose, initial_pose_from_message
-from hfnet_ros.node import interface
+from hfnet_ros.messages.topics import Service, Topic
 from hfnet_ros.node.health_recorder import HealthRecorder
-from hfnet_ros.node.interface import Service, Topic
 from hfnet_ros.node.map_in_use import MapInUse
 from hfnet_ros.node.mounting import CameraMounting
 from hfnet_ros.node.odometry import NodeOdometry
 from hfnet_ros.node.reporter import Reporter
 from hfnet_ros.node.transport import Transport
+from hfnet_ros.tracking.live import Answer, ImageJob
+from hfnet_ros.tracking.relocalizer import Tracking
 from hfnet_ros.types import Frame, ImageArray, TrackingState
 
 _logger = logging.getLogger(__name__)
@@ -151,24 +151,24 @@ class RelocalizerNode:
     def subscriptions(self) -> list[tuple[Topic, Callable[[Any], None]]]:
         """Return the topics to listen to while active, with what takes their messages."""
         image = self._image_topic()
-        take_image = self.on_image if image is interface.IMAGE else self.on_compressed_image
-        topics: list[tuple[Topic, Callable[[Any], None]]] = [
+        take_image = self.on_image if image is topics.IMAGE else self.on_compressed_image
+        wanted: list[tuple[Topic, Callable[[Any], None]]] = [
             (image, take_image),
-            (interface.CAMERA_INFO, self.on_camera_info),
-            (interface.INITIAL_POSE, self.on_initial_pose),
+            (topics.CAMERA_INFO, self.on_camera_info),
+            (topics.INITIAL_POSE, self.on_initial_pose),
         ]
         if self._config.odometry.source in ("auto", "topic"):
-            topics.append((interface.ODOMETRY, self.on_odometry))
-        return topics
+            wanted.append((topics.ODOMETRY, self.on_odometry))
+        return wanted
 
     def services(self) -> list[tuple[Service, Callable[[Any], Any]]]:
         """Return the services with what turns their requests into responses."""
         return [
-            (interface.RELOCALIZE, self.on_relocalize),
-            (interface.LOAD_MAP, self.on_load_map),
-            (interface.TRIGGER, self.on_trigger),
-            (interface.REINITIALIZE, self.on_reinitialize),
-            (interface.NO_MOTION_UPDATE, self.on_no_motion_update),
+            (topics.RELOCALIZE, self.on_relocalize),
+            (topics.LOAD_MAP, self.on_load_map),
+            (topics.TRIGGER, self.on_trigger),
+            (topics.REINITIALIZE, self.on_reinitialize),
+            (topics.NO_MOTION_UPDATE, self.on_no_motion_update),
         ]
 
     def timers(self) -> list[tuple[float, Callable[[], None]]]:
@@ -383,7 +383,7 @@ class RelocalizerNode:
 
     def _image_topic(self) -> Topic:
         compressed = self._config.node.image_transport == "compressed"
-        return interface.COMPRESSED_IMAGE if compressed else interface.IMAGE
+        return topics.COMPRESSED_IMAGE if compressed else topics.IMAGE
 
 
 def _stamp_or_zero(message: Any) -> int:

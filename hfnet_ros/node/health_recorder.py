@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hfnet_ros.config import Config
-from hfnet_ros.localization.live import Answer
-from hfnet_ros.localization.relocalizer import Tracking
 from hfnet_ros.messages.diagnostics import ImageHealth, LocalizationHealth
 from hfnet_ros.messages.status import NOT_READY, worst_sigmas
+from hfnet_ros.tracking.live import Answer
+from hfnet_ros.tracking.relocalizer import Tracking
 from hfnet_ros.types import Relocalization, Verdict
 
 _WINDOW_S = 60.0

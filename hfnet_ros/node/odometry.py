@@ -9,9 +9,9 @@ from typing import Any
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import InputError, MessageError, TransformError
-from hfnet_ros.localization.odometry import OdometrySample, TransformHistory
 from hfnet_ros.messages.poses import odometry_from_message
 from hfnet_ros.node.transport import Transport
+from hfnet_ros.tracking.odometry import OdometrySample, TransformHistory
 
 _logger = logging.getLogger(__name__)
 

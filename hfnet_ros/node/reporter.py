@@ -7,15 +7,15 @@ from typing import Any
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.localization.live import Answer
+from hfnet_ros.messages import topics
 from hfnet_ros.messages.diagnostics import NodeHealth, diagnostics_message
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import pose_with_covariance_to_message, transform_to_message
 from hfnet_ros.messages.status import BAD_INPUT, NOT_READY, StatusInput, map_info_message, status_message
 from hfnet_ros.messages.visuals import draw_debug_image, map_points_message, matches_message
-from hfnet_ros.node import interface
 from hfnet_ros.node.serving import ServedMap
 from hfnet_ros.node.transport import Transport
+from hfnet_ros.tracking.live import Answer
 from hfnet_ros.types import Relocalization, Verdict
 
 _logger = logging.getLogger(__name__)
@@ -44,22 +44,22 @@ class Reporter:
         if relocalization is not None and _is_accepted(relocalization):
             pose = self._pose_message(relocalization, served)
             if pose is not None:
-                self._transport.publish(interface.POSE, pose)
-        self._transport.publish(interface.STATUS, self._status_message(answer, served))
+                self._transport.publish(topics.POSE, pose)
+        self._transport.publish(topics.STATUS, self._status_message(answer, served))
         if relocalization is not None:
             self._publish_pictures(answer, relocalization, served)
 
     def publish_map_info(self, served: ServedMap) -> None:
         """Say which map is in use."""
-        self._transport.publish(interface.MAP_INFO, self._map_info_message(served))
+        self._transport.publish(topics.MAP_INFO, self._map_info_message(served))
 
     def publish_map_points(self, served: ServedMap) -> None:
         """Publish the map's landmarks once per map, as soon as somebody listens."""
-        if self._points_shown is served or not self._transport.has_subscribers(interface.MAP_POINTS):
+        if self._points_shown is served or not self._transport.has_subscribers(topics.MAP_POINTS):
             return
         visual_map = served.visual_map
         self._transport.publish(
-            interface.MAP_POINTS,
+            topics.MAP_POINTS,
             map_points_message(
                 self._transport.factory,
                 visual_map.landmark_xyz,
@@ -77,7 +77,7 @@ class Reporter:
     def publish_diagnostics(self, health: NodeHealth) -> None:
         """Publish how the node is."""
         message = diagnostics_message(self._transport.factory, health, stamp_ns=self._transport.now_ns())
-        self._transport.publish(interface.DIAGNOSTICS, message)
+        self._transport.publish(topics.DIAGNOSTICS, message)
 
     def broadcast_map_from_odom(self, map_from_odom: Rigid3, served: ServedMap) -> None:
         """Send map->odom, dated ahead by the tolerance so that listeners need not wait for it."""
@@ -185,14 +185,14 @@ class Reporter:
 
     def _publish_pictures(self, answer: Answer, relocalization: Relocalization, served: ServedMap) -> None:
         transport, factory = self._transport, self._transport.factory
-        if transport.has_subscribers(interface.MATCHES):
+        if transport.has_subscribers(topics.MATCHES):
             message = matches_message(factory, relocalization.localization, frame_id=self.map_frame(served))
-            transport.publish(interface.MATCHES, message)
-        if answer.frame is not None and transport.has_subscribers(interface.DEBUG_IMAGE):
+            transport.publish(topics.MATCHES, message)
+        if answer.frame is not None and transport.has_subscribers(topics.DEBUG_IMAGE):
             picture = draw_debug_image(answer.frame, relocalization)
             frame_id = answer.frame.camera_frame_id
             message = image_to_message(factory, picture, answer.stamp_ns, frame_id)
-            transport.publish(interface.DEBUG_IMAGE, message)
+            transport.publish(topics.DEBUG_IMAGE, message)
 
 
 def _is_accepted(relocalization: Relocalization) -> bool:

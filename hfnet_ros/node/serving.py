@@ -11,10 +11,10 @@ from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.extractor import with_extractor_of
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.opening import open_localizer
-from hfnet_ros.localization.preparation import ReportProgress
 from hfnet_ros.map.map_io import load_map, read_map_header
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.messages.diagnostics import MapHealth
+from hfnet_ros.types import ReportProgress
 
 
 @dataclass(eq=False)

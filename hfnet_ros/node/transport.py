@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.factory import MessageFactory
-from hfnet_ros.node.interface import Topic
+from hfnet_ros.messages.topics import Topic
 
 
 class Transport(Protocol):

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import Correspondences
 
 FloatArray = NDArray[np.float64]
 
-REFERENCE_FOCAL_PX = 525.0  # pixel parameters are stated for this focal length
 _FAR_AWAY_PX = 1e6
 
 

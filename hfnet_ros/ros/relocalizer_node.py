@@ -24,11 +24,11 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from hfnet_ros.errors import HfnetRosError
-from hfnet_ros.node import interface
+from hfnet_ros.messages import topics
+from hfnet_ros.messages.topics import Service
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
 from hfnet_ros.node.ending import end_at_once
-from hfnet_ros.node.interface import Service
 from hfnet_ros.ros.bond import NavBond
 from hfnet_ros.ros.cv_bridge_images import image_decoder
 from hfnet_ros.ros.logs import RosLogHandler
@@ -65,7 +65,7 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self._bound: list[Callable[[], object]] = []  # what undoes `configure`
         self._listening: list[Callable[[], object]] = []  # what undoes `activate`
         # They outlive `cleanup`: rclpy ends an executor that answers by a service which has gone meanwhile.
-        for service in interface.SERVICES:
+        for service in topics.SERVICES:
             self.create_service(
                 message_class(service.type_name),
                 service.name,

@@ -16,7 +16,7 @@ from hfnet_ros.errors import TransformError
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.messages.poses import rigid_from_transform
-from hfnet_ros.node.interface import DIAGNOSTICS, PUBLISHED, Qos, Topic, resolve_topic
+from hfnet_ros.messages.topics import DIAGNOSTICS, PUBLISHED, Qos, Topic, resolve_topic
 from hfnet_ros.ros.messages import RclpyMessages, message_class
 
 QOS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +15,9 @@ from hfnet_ros.scene.model import Scene
 from hfnet_ros.scene.render import render
 from hfnet_ros.scene.sensor import SensorModel
 from hfnet_ros.scene.trajectory import StampedPose
+from hfnet_ros.types import Progress
 
 ImageFormat = Literal["jpg", "png"]
-Progress = Callable[[str, int, int], None]
 
 _JPEG_QUALITY = 95
 _NS_PER_S = 1_000_000_000

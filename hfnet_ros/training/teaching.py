@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,9 +29,7 @@ from hfnet_ros.training.teachers import (
     fit_projection,
 )
 from hfnet_ros.training.views import GROUP_SIZE, View, ViewJob, draw_views, training_photos, view_jobs
-from hfnet_ros.types import LocalFeatures
-
-Progress = Callable[[str, int, int], None]
+from hfnet_ros.types import LocalFeatures, Progress
 
 _TEACHER_KEYPOINTS = 1024
 _VOCABULARY_VIEWS = 240

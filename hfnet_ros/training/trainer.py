@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from hfnet_ros.training.losses import TaskWeights, multi_task_losses
 from hfnet_ros.training.network import Aggregation, HFNet
 from hfnet_ros.training.options import ScheduleOptions, TrainingOptions
 from hfnet_ros.training.pairs import PairBatch, PairSource
+from hfnet_ros.types import Progress
 
 _logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
 
 _MAX_GRADIENT = 5.0
 _CHECKPOINT = "checkpoint.pt"

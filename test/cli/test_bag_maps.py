@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hfnet_ros.evaluation.bags.make import LOOKING_AHEAD
+from hfnet_ros.bags.make import LOOKING_AHEAD
 from hfnet_ros.files import read_tum
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from hfnet_ros.node import interface
+from hfnet_ros.messages import topics
 
 NUM_IMAGES = 90
 ACTIVATE = 3
@@ -56,11 +56,11 @@ def test_thirty_images_a_second_all_become_statuses_or_are_superseded(start_rig,
     rig.send_mounting()
     rig.send_camera_info()
     period_ns = 1_000_000_000 // 30
-    statuses = rig.received[interface.STATUS]
+    statuses = rig.received[topics.STATUS]
 
     def send(number):
         index = number // 10 % len(rig.walk.images)
-        rig.send(interface.IMAGE, rig.image(index, rig.start_ns + number * period_ns))
+        rig.send(topics.IMAGE, rig.image(index, rig.start_ns + number * period_ns))
 
     def is_answered(number):
         return bool(statuses) and stamp_of(statuses[-1]) == rig.start_ns + number * period_ns
@@ -90,7 +90,7 @@ def test_a_late_subscriber_gets_the_last_pose(start_rig):
     rig.localize()
     rig.wait_for(lambda: rig.poses, "a pose")
     late = []
-    rig.watch(interface.POSE, late.append)
+    rig.watch(topics.POSE, late.append)
     until = time.monotonic() + 60.0
     while not late and time.monotonic() < until:
         time.sleep(0.01)
@@ -102,7 +102,7 @@ def test_told_to_end_during_work_it_ends_well(start_rig):
     rig = start_rig()
     rig.localize()
     for number in range(20):
-        rig.send(interface.IMAGE, rig.image(0, rig.stamp(100 + number)))
+        rig.send(topics.IMAGE, rig.image(0, rig.stamp(100 + number)))
     assert rig.terminate() == 0, rig.log_text()
     assert "Traceback" not in rig.log_text()
 
@@ -123,9 +123,9 @@ def test_a_broken_jpeg_is_refused_and_the_next_one_localized(start_rig):
     outcomes = []
     for index, cut in enumerate([False, True, False]):
         rig.send_odometry(rig.walk.odom_from_map @ rig.walk.map_from_base[index], rig.stamp(index))
-        rig.send(interface.COMPRESSED_IMAGE, message(index, cut))
-        rig.wait_for(lambda count=index: len(rig.received[interface.STATUS]) > count, "a status")
-        outcomes.append(rig.received[interface.STATUS][-1])
+        rig.send(topics.COMPRESSED_IMAGE, message(index, cut))
+        rig.wait_for(lambda count=index: len(rig.received[topics.STATUS]) > count, "a status")
+        outcomes.append(rig.received[topics.STATUS][-1])
     assert [status.outcome for status in outcomes] == ["LOCALIZED", "BAD_INPUT", "LOCALIZED"]
     assert "JPEG" in outcomes[1].reason or "cut" in outcomes[1].reason
 

@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
+from hfnet_ros.messages import topics
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.messages.poses import rigid_from_transform
-from hfnet_ros.node import interface
 
 LOST, TRACKING = "LOST", "TRACKING"
 
@@ -46,7 +46,7 @@ def test_map_from_odom_is_broadcast_while_the_position_is_known(start_rig):
     stamps = [stamp_from_message(message.header.stamp) for _, message in rig.transforms_heard]
     assert stamps == sorted(set(stamps))
 
-    rig.call(interface.REINITIALIZE, rig.request("std_srvs/srv/Empty"))
+    rig.call(topics.REINITIALIZE, rig.request("std_srvs/srv/Empty"))
     until, before = time.monotonic() + 60.0, -1
     while len(rig.transforms_heard) > before:  # some may still be on their way; then there are no more
         assert time.monotonic() < until, "it is still broadcast"
@@ -62,22 +62,22 @@ def test_map_from_odom_is_left_to_others_unless_asked_for(rig):
 
 def test_pictures_are_drawn_for_those_who_look(rig):
     rig.localize()
-    rig.watch(interface.DEBUG_IMAGE)
-    rig.watch(interface.MATCHES)
+    rig.watch(topics.DEBUG_IMAGE)
+    rig.watch(topics.MATCHES)
     for _ in range(100):  # until the node has heard of the subscriptions
         status = rig.step()
         rig.settle()
         pictures = [
             picture
-            for picture in rig.received.get(interface.DEBUG_IMAGE, [])
+            for picture in rig.received.get(topics.DEBUG_IMAGE, [])
             if picture.header.stamp == status.header.stamp
         ]
-        if pictures and rig.received.get(interface.MATCHES):
+        if pictures and rig.received.get(topics.MATCHES):
             break
     (picture,) = pictures
     assert (picture.width, picture.height, picture.encoding) == (320, 240, "bgr8")
     assert picture.header.frame_id == "camera_optical"
-    markers = [marker for marker in rig.received[interface.MATCHES][-1].markers if len(marker.points)]
+    markers = [marker for marker in rig.received[topics.MATCHES][-1].markers if len(marker.points)]
     assert {marker.header.frame_id for marker in markers} == {"map"}
     assert max(len(marker.points) for marker in markers) >= status.num_inliers
 

@@ -6,14 +6,14 @@ import time
 import numpy as np
 import pytest
 
-from hfnet_ros.node import interface
+from hfnet_ros.messages import topics
 
 
 def test_every_image_gets_a_status_and_accepted_ones_a_pose(rig, stamp_of):
     rig.localize()
     for _ in range(5):
         rig.step()
-    statuses = rig.received[interface.STATUS]
+    statuses = rig.received[topics.STATUS]
     assert [status.num_processed for status in statuses] == list(range(1, len(statuses) + 1))
     accepted = [stamp_of(status) for status in statuses if status.verdict == "ACCEPTED"]
     rig.wait_for(lambda: len(rig.poses) == len(accepted), "a pose for every accepted fix")
@@ -53,20 +53,20 @@ def test_nav2_gets_no_negative_element_when_asked(start_rig):
 
 
 def test_the_map_is_announced(rig):
-    rig.wait_for(lambda: rig.received[interface.MAP_INFO], "map_info")
-    info = rig.received[interface.MAP_INFO][-1]
+    rig.wait_for(lambda: rig.received[topics.MAP_INFO], "map_info")
+    info = rig.received[topics.MAP_INFO][-1]
     assert info.path == str(rig.map_path)
     assert info.num_keyframes > 0
     assert info.extent_max.x > info.extent_min.x
-    rig.wait_for(lambda: rig.received[interface.MAP_POINTS], "the map's points")
-    points = rig.received[interface.MAP_POINTS][-1]
+    rig.wait_for(lambda: rig.received[topics.MAP_POINTS], "the map's points")
+    points = rig.received[topics.MAP_POINTS][-1]
     assert points.width == info.num_landmarks
 
 
 def test_a_request_is_answered_after_the_work(rig):
     rig.localize()
     with rig.while_stepping():
-        response = rig.call(interface.RELOCALIZE, rig.request("hfnet_ros/srv/Relocalize", timeout=60.0))
+        response = rig.call(topics.RELOCALIZE, rig.request("hfnet_ros/srv/Relocalize", timeout=60.0))
     assert response.success, response.message
     assert response.status.outcome == "LOCALIZED"
     assert response.status.num_inliers > 0
@@ -75,7 +75,7 @@ def test_a_request_is_answered_after_the_work(rig):
 
 
 def test_a_request_without_images_says_so(rig):
-    response = rig.call(interface.RELOCALIZE, rig.request("hfnet_ros/srv/Relocalize", timeout=0.2))
+    response = rig.call(topics.RELOCALIZE, rig.request("hfnet_ros/srv/Relocalize", timeout=0.2))
     assert not response.success
     assert "0.2 s" in response.message
 
@@ -85,10 +85,10 @@ def test_on_demand_only_requests_are_served(start_rig):
     rig.send_mounting()
     rig.send_camera_info()
     with rig.while_stepping():
-        response = rig.call(interface.TRIGGER, rig.request("std_srvs/srv/Trigger"))
+        response = rig.call(topics.TRIGGER, rig.request("std_srvs/srv/Trigger"))
     assert not response.success  # a first fix awaits agreement
     assert "AWAITING_AGREEMENT" in response.message
-    assert len(rig.received[interface.STATUS]) == 1
+    assert len(rig.received[topics.STATUS]) == 1
 
 
 def test_a_broken_map_leaves_the_old_one_in_service(rig, tmp_path):
@@ -97,7 +97,7 @@ def test_a_broken_map_leaves_the_old_one_in_service(rig, tmp_path):
     shutil.copytree(rig.map_path, broken)
     array = next((broken / "arrays").glob("landmark_xyz*"))
     array.write_bytes(array.read_bytes()[:-100])
-    response = rig.call(interface.LOAD_MAP, rig.request("hfnet_ros/srv/LoadMap", path=str(broken)))
+    response = rig.call(topics.LOAD_MAP, rig.request("hfnet_ros/srv/LoadMap", path=str(broken)))
     assert not response.success
     assert "landmark_xyz" in response.message
     assert response.map.path == str(rig.map_path)
@@ -109,7 +109,7 @@ def test_a_map_is_swapped_while_running(rig, tmp_path):
     rig.localize()
     other = tmp_path / "other.map"
     shutil.copytree(rig.map_path, other)
-    response = rig.call(interface.LOAD_MAP, rig.request("hfnet_ros/srv/LoadMap", path=str(other)))
+    response = rig.call(topics.LOAD_MAP, rig.request("hfnet_ros/srv/LoadMap", path=str(other)))
     assert response.success, response.message
     assert response.map.path == str(other)
     # What was known in the old map says nothing in the new one.
@@ -118,7 +118,7 @@ def test_a_map_is_swapped_while_running(rig, tmp_path):
 
 def test_forgetting_the_position_on_request(rig):
     rig.localize()
-    rig.call(interface.REINITIALIZE, rig.request("std_srvs/srv/Empty"))
+    rig.call(topics.REINITIALIZE, rig.request("std_srvs/srv/Empty"))
     status = rig.step()
     assert (status.verdict, status.state, status.search) == ("AWAITING_AGREEMENT", "LOST", "global")
 
@@ -147,7 +147,7 @@ def test_an_uncalibrated_camera_is_refused_by_name(rig):
     rig.send_mounting()
     header = rig.factory.make("std_msgs/msg/Header", frame_id="camera_optical")
     rig.send(
-        interface.CAMERA_INFO,
+        topics.CAMERA_INFO,
         rig.factory.make(
             "sensor_msgs/msg/CameraInfo", header=header, width=320, height=240, distortion_model="plumb_bob"
         ),
@@ -226,10 +226,10 @@ def test_missing_odometry_is_never_identity(rig):
     rig.localize()
     before = len(rig.poses)
     far_ns = rig.start_ns + 30_000_000_000
-    number = len(rig.received[interface.STATUS])
-    rig.send(interface.IMAGE, rig.image(3, far_ns))
-    rig.wait_for(lambda: len(rig.received[interface.STATUS]) > number, "a status")
-    status = rig.received[interface.STATUS][-1]
+    number = len(rig.received[topics.STATUS])
+    rig.send(topics.IMAGE, rig.image(3, far_ns))
+    rig.wait_for(lambda: len(rig.received[topics.STATUS]) > number, "a status")
+    status = rig.received[topics.STATUS][-1]
     assert (status.outcome, status.verdict) == ("LOCALIZED", "NO_ODOMETRY")
     assert len(rig.poses) == before
 
@@ -258,9 +258,9 @@ def test_a_kidnapped_robot_is_found_again(rig):
 def test_deactivated_it_is_silent_and_comes_back(rig):
     rig.localize()
     rig.deactivate()
-    before = len(rig.received[interface.STATUS])
+    before = len(rig.received[topics.STATUS])
     rig.step(wait=False)
     rig.settle()
-    assert len(rig.received[interface.STATUS]) == before
+    assert len(rig.received[topics.STATUS]) == before
     rig.activate()
     rig.localize()

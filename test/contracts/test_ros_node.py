@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from hfnet_ros.messages import topics
 from hfnet_ros.messages.poses import transform_to_message
-from hfnet_ros.node import interface
 
 pytestmark = pytest.mark.ros
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
@@ -55,7 +55,7 @@ def test_a_request_survives_that_the_node_is_cleaned_up(rig):
     answers = []
     request = rig.request("hfnet_ros/srv/Relocalize", timeout=55.0)
     for _ in range(20):  # until the request is there before the end is
-        thread = threading.Thread(target=lambda: answers.append(rig.call(interface.RELOCALIZE, request)))
+        thread = threading.Thread(target=lambda: answers.append(rig.call(topics.RELOCALIZE, request)))
         thread.start()
         rig.settle()
         rig.change_state(DEACTIVATE)
@@ -66,7 +66,7 @@ def test_a_request_survives_that_the_node_is_cleaned_up(rig):
         rig.change_state(CONFIGURE)
         rig.activate()
     assert answers[-1].message == "the node was deactivated during the request"
-    answer = rig.call(interface.RELOCALIZE, request)
+    answer = rig.call(topics.RELOCALIZE, request)
     assert (answer.success, answer.message) == (False, "the node is not configured")
     rig.change_state(CONFIGURE)
     rig.activate()

@@ -8,7 +8,7 @@ import slow_engine
 from relocalizer_rigs import DdsRig, MemoryRig
 from slow_engine import SlowEngine
 
-from hfnet_ros.node import interface
+from hfnet_ros.messages import topics
 
 RELOCALIZE, LOAD_MAP, TRIGGER = "hfnet_ros/srv/Relocalize", "hfnet_ros/srv/LoadMap", "std_srvs/srv/Trigger"
 WARN, ERROR = 1, 2
@@ -94,28 +94,28 @@ def test_images_are_refused_with_the_reason_until_it_is_ready(slow, engine):
     assert slow.poses == []
     engine.say("building lenet: tactics, 90 %")
     said(slow, "map", "90 %", level=WARN)
-    announced = len(slow.received[interface.MAP_INFO])
+    announced = len(slow.received[topics.MAP_INFO])
     engine.finish()
-    slow.wait_for(lambda: len(slow.received[interface.MAP_INFO]) > announced, "map_info")
+    slow.wait_for(lambda: len(slow.received[topics.MAP_INFO]) > announced, "map_info")
     slow.localize()
     slow.wait_for(lambda: slow.poses, "a pose")
     slow.wait_for_diagnostics("map", lambda level, message, values: values["engine"] == "ready")
 
 
 def test_services_answer_at_once_why_they_do_nothing(slow, tmp_path):
-    response = slow.call(interface.RELOCALIZE, slow.request(RELOCALIZE, timeout=100.0))
+    response = slow.call(topics.RELOCALIZE, slow.request(RELOCALIZE, timeout=100.0))
     assert not response.success
     assert response.message.startswith("NOT_READY: the engine is not ready yet: building lenet")
     assert (response.status.outcome, response.status.header.frame_id) == ("NOT_READY", "map")
     assert response.pose.header.stamp.sec == 0
-    response = slow.call(interface.TRIGGER, slow.request(TRIGGER))
+    response = slow.call(topics.TRIGGER, slow.request(TRIGGER))
     assert not response.success
     assert response.message.startswith("NOT_READY: ")
-    slow.call(interface.NO_MOTION_UPDATE, slow.request("std_srvs/srv/Empty"))
-    slow.call(interface.REINITIALIZE, slow.request("std_srvs/srv/Empty"))
+    slow.call(topics.NO_MOTION_UPDATE, slow.request("std_srvs/srv/Empty"))
+    slow.call(topics.REINITIALIZE, slow.request("std_srvs/srv/Empty"))
     other = tmp_path / "other.map"
     shutil.copytree(slow.map_path, other)
-    response = slow.call(interface.LOAD_MAP, slow.request(LOAD_MAP, path=str(other)))
+    response = slow.call(topics.LOAD_MAP, slow.request(LOAD_MAP, path=str(other)))
     assert not response.success
     assert "the engine is not ready yet" in response.message
     assert response.map.path == str(slow.map_path)
@@ -126,17 +126,17 @@ def test_asked_for_images_only_it_refuses_none_unasked(rig_kind, start_slow, eng
         pytest.skip("what the core does in both modes goes out in the same way")
     engine.say("building")
     rig = start_slow(node__mode="on_demand")
-    rig.send(interface.IMAGE, rig.image(0, rig.stamp(0)))
-    response = rig.call(interface.TRIGGER, rig.request(TRIGGER))
+    rig.send(topics.IMAGE, rig.image(0, rig.stamp(0)))
+    response = rig.call(topics.TRIGGER, rig.request(TRIGGER))
     assert response.message.startswith("NOT_READY: ")
     rig.settle()
-    assert rig.received[interface.STATUS] == []
+    assert rig.received[topics.STATUS] == []
 
 
 def test_what_fails_at_once_fails_the_transition(rig_kind, start_slow, engine, room_map):
     engine.finish()
     rig = start_slow()
-    rig.wait_for(lambda: rig.received[interface.MAP_INFO], "map_info")
+    rig.wait_for(lambda: rig.received[topics.MAP_INFO], "map_info")
     rig.deactivate()
     engine.begin_again()
     engine.fail("no memory left")
@@ -159,7 +159,7 @@ def test_what_fails_later_deactivates_the_node(slow, engine):
     engine.fail("no memory left")
     said(slow, "map", "the engine could not be made ready: no memory left", level=ERROR)
     becomes_inactive(slow)
-    response = slow.call(interface.RELOCALIZE, slow.request(RELOCALIZE, timeout=10.0))
+    response = slow.call(topics.RELOCALIZE, slow.request(RELOCALIZE, timeout=10.0))
     assert response.message == "the node is not active"
     engine.begin_again()
     engine.finish()
@@ -191,23 +191,21 @@ def test_a_builder_that_cannot_be_called_off_is_not_waited_for(slow, engine):
 def test_a_map_whose_engine_takes_long_is_waited_for_but_not_by_the_node(start_slow, engine, tmp_path):
     engine.finish()
     rig = start_slow()
-    rig.wait_for(lambda: rig.received[interface.MAP_INFO], "map_info")
+    rig.wait_for(lambda: rig.received[topics.MAP_INFO], "map_info")
     rig.localize()
-    known = rig.received[interface.STATUS][-1]
+    known = rig.received[topics.STATUS][-1]
     other = tmp_path / "other.map"
     shutil.copytree(rig.map_path, other)
     engine.begin_again()
     engine.say("building another")
     responses = []
     request = rig.request(LOAD_MAP, path=str(other))
-    call = threading.Thread(target=lambda: responses.append(rig.call(interface.LOAD_MAP, request)))
+    call = threading.Thread(target=lambda: responses.append(rig.call(topics.LOAD_MAP, request)))
     call.start()
     said(rig, "map", "engine is not ready: building another", level=WARN)
     with rig.while_stepping():
-        rig.wait_for(
-            lambda: rig.received[interface.STATUS][-1].outcome == "NOT_READY", "a status that refuses"
-        )
-    assert rig.received[interface.STATUS][-1].state == known.state  # the position is not forgotten yet
+        rig.wait_for(lambda: rig.received[topics.STATUS][-1].outcome == "NOT_READY", "a status that refuses")
+    assert rig.received[topics.STATUS][-1].state == known.state  # the position is not forgotten yet
     rig.deactivate()
     call.join(20.0)
     assert [response.success for response in responses] == [False]

@@ -11,9 +11,9 @@ import pytest
 from hfnet_ros.errors import DatasetError
 from hfnet_ros.evaluation import RunIdentity, summarize
 from hfnet_ros.evaluation.comparison import compare_runs, count_splits
-from hfnet_ros.evaluation.comparison_page import write_comparison
 from hfnet_ros.evaluation.run_folder import read_run
 from hfnet_ros.evaluation.writers import write_run
+from hfnet_ros.report.comparison_page import write_comparison
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hfnet_ros.config import VerificationConfig
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.localizer import Localizer
-from hfnet_ros.localization.odometry import TransformHistory
-from hfnet_ros.localization.relocalizer import Relocalizer
 from hfnet_ros.scene import look_at, query_walk
+from hfnet_ros.tracking.odometry import TransformHistory
+from hfnet_ros.tracking.relocalizer import Relocalizer
 from hfnet_ros.types import Search, TrackingState, Verdict
 
 S = 1_000_000_000

@@ -58,18 +58,16 @@ def test_the_document_lists_the_encodings():
 
 
 def test_the_document_lists_what_the_node_publishes_and_serves():
-    from hfnet_ros.node import interface
+    from hfnet_ros.messages import topics
 
     rows = set(re.findall(r"^\| `([^`]+)` \| (\w+/\w+/\w+) \|", DOCUMENT, re.MULTILINE))
     inputs = (
-        interface.IMAGE,
-        interface.COMPRESSED_IMAGE,
-        interface.CAMERA_INFO,
-        interface.ODOMETRY,
-        interface.INITIAL_POSE,
+        topics.IMAGE,
+        topics.COMPRESSED_IMAGE,
+        topics.CAMERA_INFO,
+        topics.ODOMETRY,
+        topics.INITIAL_POSE,
     )
-    offered = {
-        (entry.name, entry.type_name) for entry in (*inputs, *interface.PUBLISHED, *interface.SERVICES)
-    }
+    offered = {(entry.name, entry.type_name) for entry in (*inputs, *topics.PUBLISHED, *topics.SERVICES)}
     transforms = {("/tf", "tf2_msgs/msg/TFMessage"), ("/tf_static", "tf2_msgs/msg/TFMessage")}
     assert rows == offered | transforms

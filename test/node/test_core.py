@@ -5,12 +5,12 @@ import threading
 import pytest
 
 from hfnet_ros.errors import ConfigError, EngineError, MapFormatError
-from hfnet_ros.localization.live import LiveRelocalizer
 from hfnet_ros.map.map_io import save_map
+from hfnet_ros.messages import topics
 from hfnet_ros.messages.headers import stamp_from_message
-from hfnet_ros.node import interface
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.serving import ServedMap
+from hfnet_ros.tracking.live import LiveRelocalizer
 
 LOAD_MAP = "hfnet_ros/srv/LoadMap"
 
@@ -66,7 +66,7 @@ def test_an_image_answered_during_a_swap_is_in_the_new_map(rig, upstairs, monkey
         frames.append(rig.step().header.frame_id)
 
     monkeypatch.setattr(LiveRelocalizer, "replace_localizer", replace_and_localize)
-    assert rig.call(interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(upstairs))).success
+    assert rig.call(topics.LOAD_MAP, rig.request(LOAD_MAP, path=str(upstairs))).success
     assert frames == ["upstairs"]
 
 
@@ -77,7 +77,7 @@ def test_a_swap_that_fails_leaves_answers_in_the_old_map(rig, upstairs, monkeypa
         raise EngineError("no memory left")
 
     monkeypatch.setattr("hfnet_ros.localization.opening.create_extractor", fail)
-    response = rig.call(interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(upstairs)))
+    response = rig.call(topics.LOAD_MAP, rig.request(LOAD_MAP, path=str(upstairs)))
     assert (response.success, response.message) == (False, "no memory left")
     assert response.map.frame_id == "map"
     status = rig.step()
@@ -86,7 +86,7 @@ def test_a_swap_that_fails_leaves_answers_in_the_old_map(rig, upstairs, monkeypa
 
 def test_nothing_waits_while_a_map_is_read(rig, load):
     go, reading = load
-    call = Call(rig, interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(rig.map_path)))
+    call = Call(rig, topics.LOAD_MAP, rig.request(LOAD_MAP, path=str(rig.map_path)))
     assert reading.wait(60.0)
     config = rig.node.config
     rig.node.set_config(dataclasses.replace(config, gate=dataclasses.replace(config.gate, probability=0.9)))
@@ -99,7 +99,7 @@ def test_nothing_waits_while_a_map_is_read(rig, load):
 
 def test_a_map_read_when_the_node_was_cleaned_up_meanwhile_is_not_kept(rig, load):
     go, reading = load
-    call = Call(rig, interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(rig.map_path)))
+    call = Call(rig, topics.LOAD_MAP, rig.request(LOAD_MAP, path=str(rig.map_path)))
     assert reading.wait(60.0)
     rig.node.cleanup()
     go.set()
@@ -114,7 +114,7 @@ def test_a_map_that_is_missing_leaves_the_node_unconfigured(transport, configure
     with pytest.raises(MapFormatError, match=r"none\.map"):
         node.configure()
     said = []
-    transport.watchers[interface.DIAGNOSTICS] = said.append
+    transport.watchers[topics.DIAGNOSTICS] = said.append
     node.on_diagnostics_timer()
     assert said[0].status[0].message == "the node is unconfigured: it localizes when activated"
 
@@ -123,7 +123,7 @@ def test_a_node_without_a_map_is_inactive_when_configured(transport, configured)
     node = RelocalizerNode(configured(), transport)
     node.configure()
     said = []
-    transport.watchers[interface.DIAGNOSTICS] = said.append
+    transport.watchers[topics.DIAGNOSTICS] = said.append
     node.on_diagnostics_timer()
     assert said[0].status[0].message == "the node is inactive: it localizes when activated"
 
@@ -131,7 +131,7 @@ def test_a_node_without_a_map_is_inactive_when_configured(transport, configured)
 def test_the_points_of_the_map_wait_for_activation(transport, node_parameters, room_map, configured):
     node = RelocalizerNode(configured(node__map=str(room_map), extractor__name="sift"), transport)
     points = []
-    transport.watchers[interface.MAP_POINTS] = points.append
+    transport.watchers[topics.MAP_POINTS] = points.append
     transport.is_active = False
     node.configure()
     node.on_diagnostics_timer()
@@ -146,8 +146,8 @@ def test_the_points_of_the_map_wait_for_activation(transport, node_parameters, r
 
 def test_pictures_are_not_drawn_for_nobody(rig):
     rig.localize()
-    assert interface.POSE in rig.transport.published
-    assert not {interface.DEBUG_IMAGE, interface.MATCHES} & set(rig.transport.published)
+    assert topics.POSE in rig.transport.published
+    assert not {topics.DEBUG_IMAGE, topics.MATCHES} & set(rig.transport.published)
 
 
 def test_a_stamp_out_of_range_is_refused(rig):
@@ -195,7 +195,7 @@ def test_parameters_are_taken_while_active(rig):
     rig.node.set_config(dataclasses.replace(config, node=narrow))
     assert rig.step().verdict == "ACCEPTED"  # the position was kept
     assert sum(value != 0.0 for value in rig.poses[-1].pose.covariance) == 6
-    rig.received[interface.DIAGNOSTICS].clear()
+    rig.received[topics.DIAGNOSTICS].clear()
     rig.wait_for_diagnostics("images", lambda level, message, values: values["camera mounting"] == "known")
 
 
@@ -211,7 +211,7 @@ def test_the_map_is_let_go_when_cleaned_up(rig, apartment):
     import gc
     import weakref
 
-    rig.wait_for(lambda: rig.received[interface.MAP_POINTS], "the map's points")
+    rig.wait_for(lambda: rig.received[topics.MAP_POINTS], "the map's points")
     rig.localize()
     served = weakref.ref(rig.node._map.served)
     rig.deactivate()

@@ -3,10 +3,10 @@ import pytest
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.localization.live import Answer, ImageCounters
-from hfnet_ros.localization.relocalizer import Tracking
 from hfnet_ros.node import health_recorder
 from hfnet_ros.node.health_recorder import HealthRecorder
+from hfnet_ros.tracking.live import Answer, ImageCounters
+from hfnet_ros.tracking.relocalizer import Tracking
 from hfnet_ros.types import (
     Evidence,
     GateDecision,

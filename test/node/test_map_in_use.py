@@ -9,8 +9,9 @@ import pytest
 
 from hfnet_ros.errors import EngineError
 from hfnet_ros.localization import opening
+from hfnet_ros.messages import topics
 from hfnet_ros.messages.headers import stamp_from_message
-from hfnet_ros.node import interface, map_in_use
+from hfnet_ros.node import map_in_use
 
 LOAD_MAP = "hfnet_ros/srv/LoadMap"
 WAIT_S = 30.0
@@ -36,14 +37,14 @@ def test_a_map_for_a_node_without_one_serves_when_its_engine_is_ready(start_rig,
     rig = start_rig(map_path="")
     responses = []
     request = rig.request(LOAD_MAP, path=str(room_map))
-    call = threading.Thread(target=lambda: responses.append(rig.call(interface.LOAD_MAP, request)))
+    call = threading.Thread(target=lambda: responses.append(rig.call(topics.LOAD_MAP, request)))
     call.start()
     rig.wait_for_diagnostics("map", lambda level, message, _: level == 1 and "building" in message)
     assert responses == []
     building.set()
     call.join(WAIT_S)
     assert [response.success for response in responses] == [True]
-    rig.wait_for(lambda: rig.received[interface.MAP_INFO], "map_info")
+    rig.wait_for(lambda: rig.received[topics.MAP_INFO], "map_info")
     rig.localize()
 
 
@@ -53,7 +54,7 @@ def test_a_map_whose_engine_fails_is_not_kept_by_a_node_without_one(start_rig, r
 
     rig = start_rig(map_path="")
     monkeypatch.setattr(opening, "create_extractor", fail)
-    response = rig.call(interface.LOAD_MAP, rig.request(LOAD_MAP, path=str(room_map)))
+    response = rig.call(topics.LOAD_MAP, rig.request(LOAD_MAP, path=str(room_map)))
     assert (response.success, response.message, response.map.path) == (False, "no memory left", "")
     rig.wait_for_diagnostics("map", lambda level, message, _: level == 2 and "no memory left" in message)
 
@@ -61,7 +62,7 @@ def test_a_map_whose_engine_fails_is_not_kept_by_a_node_without_one(start_rig, r
 def test_a_hint_for_an_engine_that_is_not_ready_is_ignored_with_a_line(start_rig, building, caplog):
     rig = start_rig(map_path="")
     request = rig.request(LOAD_MAP, path=str(rig.map_path))
-    call = threading.Thread(target=lambda: rig.call(interface.LOAD_MAP, request))
+    call = threading.Thread(target=lambda: rig.call(topics.LOAD_MAP, request))
     call.start()
     rig.wait_for_diagnostics("map", lambda level, message, _: "building" in message)
     with caplog.at_level(logging.WARNING, "hfnet_ros"):
@@ -91,12 +92,12 @@ def test_an_engine_for_images_of_another_size_is_not_ready_either(rig, building,
     assert (status.outcome, status.state) == ("NOT_READY", "TRACKING")
     assert "building for 320x240" in status.reason
     building.set()
-    rig.wait_for(lambda: len(rig.received[interface.STATUS]) > 4, "a status")
+    rig.wait_for(lambda: len(rig.received[topics.STATUS]) > 4, "a status")
     rig.wait_for(
-        lambda: stamp_from_message(rig.received[interface.STATUS][-1].header.stamp) == rig.stamp(50),
+        lambda: stamp_from_message(rig.received[topics.STATUS][-1].header.stamp) == rig.stamp(50),
         "the status of the image in work",
     )
-    assert rig.received[interface.STATUS][-1].outcome == "LOCALIZED"
+    assert rig.received[topics.STATUS][-1].outcome == "LOCALIZED"
     assert rig.step().outcome == "LOCALIZED"
 
 

@@ -10,14 +10,14 @@ import pytest
 import yaml
 
 from hfnet_ros.config import Config, load_config
-from hfnet_ros.localization.gate import chi_square_quantile
-from hfnet_ros.node import interface
+from hfnet_ros.messages import topics
+from hfnet_ros.messages.topics import Qos
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
-from hfnet_ros.node.interface import Qos
+from hfnet_ros.tracking.gate import chi_square_quantile
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "config"
-OWN_TOPICS = {topic.name.replace("~", "/relocalizer"): topic for topic in interface.PUBLISHED}
+OWN_TOPICS = {topic.name.replace("~", "/relocalizer"): topic for topic in topics.PUBLISHED}
 
 
 def parameters(file, node):
@@ -162,7 +162,7 @@ def rviz_displays():
 
 
 def test_rviz_shows_everything_that_can_be_shown():
-    pictures = {interface.POSE, interface.MATCHES, interface.MAP_POINTS, interface.DEBUG_IMAGE}
+    pictures = {topics.POSE, topics.MATCHES, topics.MAP_POINTS, topics.DEBUG_IMAGE}
     assert {OWN_TOPICS[display["Topic"]["Value"]] for display in rviz_displays()} == pictures
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.localization.fix_judge import FixJudge
-from hfnet_ros.localization.motion import BasePose, Moment
-from hfnet_ros.localization.odometry import OdometrySample
+from hfnet_ros.tracking.fix_judge import FixJudge
+from hfnet_ros.tracking.motion import BasePose, Moment
+from hfnet_ros.tracking.odometry import OdometrySample
 from hfnet_ros.types import TrackingState, Verdict
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "lost_robot.md").read_text()

@@ -18,18 +18,18 @@ from node_process import NodeProcess
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
+from hfnet_ros.messages import topics
 from hfnet_ros.messages.camera_info import camera_to_message
 from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.headers import header_to_message
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import pose_to_message, transform_to_message
 from hfnet_ros.messages.transform_tree import TransformTree
-from hfnet_ros.node import interface
 from hfnet_ros.node.core import RelocalizerNode
 
 BASE_FROM_CAMERA = Rigid3.from_quat([-0.5, 0.5, -0.5, 0.5], [0.2, 0.05, 0.6])
 CAMERA_FRAME = "camera_optical"
-WATCHED = (interface.POSE, interface.STATUS, interface.MAP_INFO, interface.DIAGNOSTICS, interface.MAP_POINTS)
+WATCHED = (topics.POSE, topics.STATUS, topics.MAP_INFO, topics.DIAGNOSTICS, topics.MAP_POINTS)
 LONGEST_S = 60.0  # a bound of waits that usually take a hundredth of it
 GET_STATE = "lifecycle_msgs/srv/GetState"
 DOMAIN_ID = 1 + os.getpid() % 100  # ports of higher ones are those that Linux gives to clients
@@ -66,10 +66,10 @@ class Rig:
 
     def sent(self):
         """Topics that the node listens to with these parameters."""
-        topics = [self.image_topic, interface.CAMERA_INFO]
+        sent = [self.image_topic, topics.CAMERA_INFO]
         if self.parameters["odometry"]["source"] in ("auto", "topic"):
-            topics.append(interface.ODOMETRY)
-        return [*topics, interface.INITIAL_POSE]
+            sent.append(topics.ODOMETRY)
+        return [*topics, topics.INITIAL_POSE]
 
     @property
     def is_compressed(self):
@@ -77,13 +77,13 @@ class Rig:
 
     @property
     def image_topic(self):
-        return interface.COMPRESSED_IMAGE if self.is_compressed else interface.IMAGE
+        return topics.COMPRESSED_IMAGE if self.is_compressed else topics.IMAGE
 
     # What the robot does
 
     def send_camera_info(self, camera=None, stamp_ns=None):
         header = header_to_message(self.factory, stamp_ns or self.start_ns, CAMERA_FRAME)
-        self.send(interface.CAMERA_INFO, camera_to_message(self.factory, camera or self.walk.camera, header))
+        self.send(topics.CAMERA_INFO, camera_to_message(self.factory, camera or self.walk.camera, header))
         self.flush()
 
     def send_mounting(self):
@@ -100,7 +100,7 @@ class Rig:
             child_frame_id="base_link",
             pose=self.factory.make("geometry_msgs/msg/PoseWithCovariance", pose=pose),
         )
-        self.send(interface.ODOMETRY, message)
+        self.send(topics.ODOMETRY, message)
 
     def image(self, index, stamp_ns):
         if not self.is_compressed:
@@ -124,7 +124,7 @@ class Rig:
         )
         header = header_to_message(self.factory, stamp_ns, frame_id)
         message = self.factory.make("geometry_msgs/msg/PoseWithCovarianceStamped", header=header, pose=pose)
-        self.send(interface.INITIAL_POSE, message)
+        self.send(topics.INITIAL_POSE, message)
         self.flush()
 
     def step(self, index=None, stamp_ns=None, *, place=None, message=None, wait=True):
@@ -137,11 +137,11 @@ class Rig:
         stamp_ns = self.stamp(number) if stamp_ns is None else stamp_ns
         if stamp_ns > 0:
             self.send_odometry(self.walk.odom_from_map @ self.walk.map_from_base[index], stamp_ns)
-        before = len(self.received[interface.STATUS])
+        before = len(self.received[topics.STATUS])
         self.send(self.image_topic, message or self.image(index if place is None else place, stamp_ns))
         if wait:
-            self.wait_for(lambda: len(self.received[interface.STATUS]) > before, "a status")
-            return self.received[interface.STATUS][-1]
+            self.wait_for(lambda: len(self.received[topics.STATUS]) > before, "a status")
+            return self.received[topics.STATUS][-1]
         return None
 
     def stamp(self, number):
@@ -188,18 +188,18 @@ class Rig:
         for _ in range(10):
             if self.step().state == "TRACKING":
                 return
-        raise AssertionError(f"not localized: {self.received[interface.STATUS][-1]}")
+        raise AssertionError(f"not localized: {self.received[topics.STATUS][-1]}")
 
     @contextlib.contextmanager
     def until_ready(self):
         """Wait at the end of the block until the node is ready, which is when it announces its map."""
-        before = len(self.received[interface.MAP_INFO])
+        before = len(self.received[topics.MAP_INFO])
         yield
         self.wait_until_ready(before)
 
     def wait_until_ready(self, before=0):
         if self.waits_until_ready and self.parameters["node"]["map"]:
-            self.wait_for(lambda: len(self.received[interface.MAP_INFO]) > before, "map_info")
+            self.wait_for(lambda: len(self.received[topics.MAP_INFO]) > before, "map_info")
 
     # What a test asks
 
@@ -219,7 +219,7 @@ class Rig:
 
     @property
     def poses(self):
-        return self.received[interface.POSE]
+        return self.received[topics.POSE]
 
     def error_of(self, message, index):
         """Distance (m) of a pose message from the truth of an image."""
@@ -230,7 +230,7 @@ class Rig:
 
     def diagnostics(self, name):
         """Return the newest status of diagnostics whose name ends so, as (level, message, values)."""
-        for status in self.received[interface.DIAGNOSTICS][-1].status:
+        for status in self.received[topics.DIAGNOSTICS][-1].status:
             if status.name.endswith(name):
                 level = status.level if isinstance(status.level, int) else status.level[0]
                 return level, status.message, {value.key: value.value for value in status.values}
@@ -238,7 +238,7 @@ class Rig:
 
     def wait_for_diagnostics(self, name, condition):
         self.wait_for(
-            lambda: self.received[interface.DIAGNOSTICS] and condition(*self.diagnostics(name)),
+            lambda: self.received[topics.DIAGNOSTICS] and condition(*self.diagnostics(name)),
             f"diagnostics of {name}",
         )
 
@@ -266,7 +266,7 @@ class MemoryTransport:
         return time.time_ns()
 
     def publish(self, topic, message):
-        if self.is_active or topic is interface.DIAGNOSTICS:
+        if self.is_active or topic is topics.DIAGNOSTICS:
             self.published.append(topic)
             self.watchers.get(topic, lambda _: None)(message)
 
@@ -386,7 +386,7 @@ class DdsRig(Rig):
         self.wait_until_ready()
 
     def watch(self, topic, take=None):
-        profile = {interface.Qos.LATCHED: self.qos.LATCHED}.get(topic.qos, self.qos.RELIABLE)
+        profile = {topics.Qos.LATCHED: self.qos.LATCHED}.get(topic.qos, self.qos.RELIABLE)
         name = topic.name.replace("~", "/relocalizer")
         take = take or (lambda message: self.take(topic, message))
         return self.client.create_subscription(
@@ -415,7 +415,7 @@ class DdsRig(Rig):
 
     def flush(self):
         # What was sent before a request arrives before it, and is taken before what follows its answer.
-        self.call(interface.Service("~/get_state", GET_STATE), self.request(GET_STATE))
+        self.call(topics.Service("~/get_state", GET_STATE), self.request(GET_STATE))
 
     def log_text(self):
         self.log.flush()
@@ -437,7 +437,7 @@ class DdsRig(Rig):
         return self.clients[name].call(request, LONGEST_S)
 
     def change_state(self, transition):
-        service = interface.Service("~/change_state", "lifecycle_msgs/srv/ChangeState")
+        service = topics.Service("~/change_state", "lifecycle_msgs/srv/ChangeState")
         wanted = self.factory.make("lifecycle_msgs/msg/Transition", id=transition)
         assert self.call(service, self.request(service.type_name, transition=wanted)).success, self.log_text()
 

@@ -13,7 +13,7 @@ from relocalizer_rigs import DOMAIN_ID, LONGEST_S, WATCHED, Rig
 from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
-from hfnet_ros.node import interface
+from hfnet_ros.messages import topics
 from hfnet_ros.ros.messages import RclpyMessages, message_class
 from hfnet_ros.ros.relocalizer_node import RelocalizerLifecycleNode
 from hfnet_ros.ros.transport import QOS
@@ -86,7 +86,7 @@ class RosRig(Rig):
         return self.clients[name].call(request, LONGEST_S)
 
     def change_state(self, transition):
-        service = interface.Service("~/change_state", "lifecycle_msgs/srv/ChangeState")
+        service = topics.Service("~/change_state", "lifecycle_msgs/srv/ChangeState")
         request = self.request(service.type_name, transition=Transition(id=transition))
         assert self.call(service, request).success
 

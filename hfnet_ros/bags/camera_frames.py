@@ -1,0 +1,237 @@
+"""The images of a bag with the calibration that held when they were taken, as a stream."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hfnet_ros.bags.reader import BagMessage, BagReader
+from hfnet_ros.bags.topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagTopic
+from hfnet_ros.errors import BagError, ImageError, MessageError
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.messages.camera_info import camera_from_message
+from hfnet_ros.messages.factory import RosbagsMessages
+from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
+from hfnet_ros.messages.images import image_from_compressed, image_from_message
+from hfnet_ros.messages.topics import camera_info_topic
+from hfnet_ros.types import Frame, ImageArray
+
+_COMPRESSED_SUFFIX = "/compressed"
+_OTHER_TRANSPORTS = ("/compressedDepth", "/theora", "/ffmpeg")
+_HELD_FRAMES = 4
+_CDR_STAMP_END = 12
+_NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BagFrame:
+    """One image of a bag; its pixels are decoded when they are asked for.
+
+    Attributes:
+        stamp_ns: time of exposure by its header; of receipt where that is zero.
+        receipt_ns: when the recorder received it.
+        camera: calibration that held.
+        camera_frame_id: name of the optical frame.
+        message: sensor_msgs Image or CompressedImage.
+        is_compressed: which of the two.
+    """
+
+    stamp_ns: int
+    receipt_ns: int
+    camera: Camera
+    camera_frame_id: str
+    message: Any
+    is_compressed: bool
+
+    @property
+    def name(self) -> str:
+        """Return what a person calls the image: its time in seconds."""
+        return f"{self.stamp_ns // _NS_PER_S}.{self.stamp_ns % _NS_PER_S:09d}"
+
+    def image(self) -> ImageArray:
+        """Return the pixels, [H, W] gray or [H, W, 3] BGR uint8; may be a read-only view.
+
+        Raises:
+            ImageError: they cannot be decoded, or are not of the calibration's size.
+        """
+        image = (
+            image_from_compressed(self.message) if self.is_compressed else image_from_message(self.message)
+        )
+        height, width = image.shape[:2]
+        if (width, height) != tuple(self.camera.size_wh):
+            raise ImageError(
+                f"image {self.name} is {width}x{height} px, expected the calibration's "
+                f"{self.camera.size_wh[0]}x{self.camera.size_wh[1]} px"
+            )
+        return image
+
+    def frame(self) -> Frame:
+        """Return the image as the pipeline takes it.
+
+        Raises:
+            ImageError: as `image`.
+        """
+        return Frame(self.stamp_ns, self.image(), self.camera, self.camera_frame_id)
+
+
+class CameraFrames:
+    """Iterates over the frames of one camera in the order of their header stamps.
+
+    An image that was received up to four images late is put in its place. One that comes later
+    still, or has the stamp of another, is left out; the bag's notes say how many.
+
+    Attributes:
+        topic: of the images.
+        camera_info: topic of the calibrations; None where the camera was given.
+    """
+
+    def __init__(
+        self,
+        bag: BagReader,
+        image_topic: str = "",
+        camera_info: str = "",
+        camera: Camera | None = None,
+    ) -> None:
+        """Choose the topics.
+
+        Args:
+            bag: open.
+            image_topic: raw or compressed, or the name without /compressed; "" takes the only camera.
+            camera_info: "" takes the sibling of the image topic, then the only one there is.
+            camera: calibration to use instead of those in the bag.
+
+        Raises:
+            BagError: a topic is not there or cannot be chosen; with the table of topics.
+            CalibrationError: the first calibration cannot be used.
+        """
+        self._bag = bag
+        self.topic: BagTopic = choose_image_topic(bag, image_topic)
+        self._is_compressed = self.topic.type_name == COMPRESSED_IMAGE
+        base = self.topic.name.removesuffix(_COMPRESSED_SUFFIX)
+        self._is_rectified = base.rpartition("/")[2].startswith("image_rect")
+        self.camera_info: BagTopic | None = None
+        self._calibration = b""
+        if camera is None:
+            self.camera_info = _choose_camera_info(bag, base, camera_info)
+            camera = self._first_camera(self.camera_info)
+        self._first = self._camera = camera
+
+    def __len__(self) -> int:
+        """Return the number of image messages in the bag, usable or not."""
+        return self.topic.count
+
+    def __iter__(self) -> Iterator[BagFrame]:
+        """Yield the frames, sorted."""
+        self._camera, self._calibration = self._first, b""
+        last_ns, num_late, num_double = -1, 0, 0
+        for frame in _sorted_closely(self._received()):
+            num_double += frame.stamp_ns == last_ns
+            num_late += frame.stamp_ns < last_ns
+            if frame.stamp_ns > last_ns:
+                last_ns = frame.stamp_ns
+                yield frame
+        if num_late:
+            self._bag.note(f"{self.topic.name}: {num_late} images with stamps far behind were left out")
+        if num_double:
+            self._bag.note(f"{self.topic.name}: {num_double} images with the stamp of another were left out")
+
+    def _received(self) -> Iterator[BagFrame]:
+        """Yield the frames as they were received."""
+        topics = [self.topic] if self.camera_info is None else [self.topic, self.camera_info]
+        num_undated = num_unusable = 0
+        for message in self._bag.messages(topics, raw=[CAMERA_INFO]):
+            if message.type_name == CAMERA_INFO:
+                self._take_camera(message)
+                continue
+            header = message.data.header
+            try:
+                stamp_ns = stamp_from_message(header.stamp)
+            except MessageError:
+                num_unusable += 1
+                continue
+            num_undated += stamp_ns == 0 and message.stamp_ns != 0
+            yield BagFrame(
+                stamp_ns or message.stamp_ns,
+                message.stamp_ns,
+                self._camera,
+                plain_frame_id(header.frame_id),
+                message.data,
+                self._is_compressed,
+            )
+        if num_undated:
+            self._bag.note(
+                f"{self.topic.name}: {num_undated} images without a stamp; their time of receipt stands in"
+            )
+        if num_unusable:
+            self._bag.note(f"{self.topic.name}: {num_unusable} images with an impossible stamp were left out")
+
+    def _first_camera(self, topic: BagTopic) -> Camera:
+        for message in self._bag.messages([topic]):
+            return camera_from_message(message.data, rectified=self._is_rectified)
+        raise BagError(f"{topic.name}: no calibration can be decoded; give one by --camera")
+
+    def _take_camera(self, message: BagMessage) -> None:
+        # Decoding each of thirty a second would be waste: behind encapsulation and stamp, the bytes
+        # tell whether anything has changed.
+        if message.data[_CDR_STAMP_END:] == self._calibration:
+            return
+        self._calibration = message.data[_CDR_STAMP_END:]
+        try:
+            decoded = RosbagsMessages().deserialize(message.data, CAMERA_INFO)
+            self._camera = camera_from_message(decoded, rectified=self._is_rectified)
+        # A parser that reads damaged bytes may fail in any way.
+        except Exception as error:
+            self._bag.note(f"{message.topic}: a calibration was left out: {error}")
+
+
+def choose_image_topic(bag: BagReader, asked: str = "") -> BagTopic:
+    """Return the topic of images asked for, or that of the only camera, raw rather than compressed.
+
+    Raises:
+        BagError: there is none or there are several; with the table of topics.
+    """
+    topics = [
+        topic
+        for topic in bag.topics
+        if topic.type_name in (IMAGE, COMPRESSED_IMAGE) and not topic.name.endswith(_OTHER_TRANSPORTS)
+    ]
+    names = {topic.name for topic in topics if topic.type_name == IMAGE and topic.count}
+    if asked and asked not in {topic.name for topic in bag.topics}:
+        compressed = [topic for topic in topics if topic.name == asked + _COMPRESSED_SUFFIX]
+        if compressed:
+            return compressed[0]
+    if not asked:
+        single = [
+            topic
+            for topic in topics
+            if topic.name.removesuffix(_COMPRESSED_SUFFIX) not in names - {topic.name}
+        ]
+        filled = [topic for topic in single if topic.count]
+        if len(filled) == 1:
+            return filled[0]
+    return bag.choose([IMAGE, COMPRESSED_IMAGE], asked, purpose="images", option="--image-topic")
+
+
+def _sorted_closely(frames: Iterator[BagFrame]) -> Iterator[BagFrame]:
+    """Yield frames by stamp, holding a few of them back."""
+    held: list[tuple[int, int, BagFrame]] = []
+    for order, frame in enumerate(frames):
+        heapq.heappush(held, (frame.stamp_ns, order, frame))
+        if len(held) > _HELD_FRAMES:
+            yield heapq.heappop(held)[2]
+    while held:
+        yield heapq.heappop(held)[2]
+
+
+def _choose_camera_info(bag: BagReader, image_base: str, asked: str) -> BagTopic:
+    sibling = camera_info_topic(image_base)
+    if not asked and any(topic.name == sibling and topic.type_name == CAMERA_INFO for topic in bag.topics):
+        asked = sibling
+    return bag.choose(
+        [CAMERA_INFO],
+        asked,
+        purpose=f"the calibration of {image_base}",
+        option="--camera-info-topic or --camera",
+    )

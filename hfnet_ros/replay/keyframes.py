@@ -1,0 +1,136 @@
+"""Images to map from, out of a bag: their pixels wait on disk until the map is built."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from hfnet_ros.bags import BagFrame, BagReader
+from hfnet_ros.errors import BagError
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.mapping.keyframe_selection import select_by_motion
+from hfnet_ros.mapping.views import MappingImage
+from hfnet_ros.replay.truth import BagTruth
+from hfnet_ros.tracking.relocalizer import ImageLocalizer
+from hfnet_ros.types import ImageArray
+
+
+class KeyframeStore:
+    """Keeps the pixels of chosen images in a temporary folder; a context manager.
+
+    A bag is read forwards, but a map asks for its keyframes more than once, and all of them in memory
+    are too many.
+    """
+
+    def __init__(self) -> None:
+        """Prepare; the folder is made when the context is entered."""
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._num_kept = 0
+
+    def __enter__(self) -> KeyframeStore:
+        """Make the folder."""
+        self._folder = tempfile.TemporaryDirectory(prefix="hfnet_keyframes_")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the folder with all images."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def keep(self, image: MappingImage) -> MappingImage:
+        """Store the pixels and return the same image, read from there.
+
+        Raises:
+            ImageError: the image cannot be decoded.
+            OSError: the disk is full.
+        """
+        if self._folder is None:
+            raise RuntimeError("the store is not open; use `with KeyframeStore() as store:`")
+        path = Path(self._folder.name) / f"{self._num_kept:06d}.npy"
+        np.save(path, image.read(), allow_pickle=False)
+        self._num_kept += 1
+        return MappingImage(image.name, image.stamp_ns, image.camera_idx, partial(_load, path))
+
+
+def posed_images(
+    bag: BagReader, frames: Iterable[BagFrame], truth: BagTruth, camera: Camera
+) -> Iterator[tuple[MappingImage, Rigid3]]:
+    """Yield the images with a known pose and their map_from_camera, as a stream.
+
+    The pixels are those of a message that is in memory only until the next image is asked for, unless
+    they are kept by a `KeyframeStore`. How many images have no pose is noted in the bag.
+
+    Args:
+        bag: where notes go.
+        frames: images in order.
+        truth: poses.
+        camera: calibration all of them must have.
+
+    Raises:
+        BagError: the calibration changes on the way, or no image has a pose.
+    """
+    num_images = num_unposed = 0
+    for frame in frames:
+        _check_camera(bag, frame, camera)
+        num_images += 1
+        pose = truth.camera_at(frame.stamp_ns)
+        if pose is None:
+            num_unposed += 1
+            continue
+        yield MappingImage(frame.name, frame.stamp_ns, 0, frame.image), pose
+    if num_unposed == num_images:
+        raise BagError(f"{bag.path}: none of {num_images} images has a pose; poses are from {truth.span()}")
+    if num_unposed:
+        bag.note(f"{num_unposed} of {num_images} images have no pose and are left out")
+
+
+def localized_images(
+    bag: BagReader, frames: Iterable[BagFrame], localizer: ImageLocalizer, camera: Camera
+) -> Iterator[tuple[MappingImage, Rigid3]]:
+    """Yield the images that can be localized, with the pose found; otherwise as `posed_images`.
+
+    Raises:
+        BagError: the calibration changes on the way.
+        ImageError: an image cannot be decoded.
+    """
+    for frame in frames:
+        _check_camera(bag, frame, camera)
+        estimate = localizer.localize(frame.frame()).estimate
+        if estimate is not None:
+            yield MappingImage(frame.name, frame.stamp_ns, 0, frame.image), estimate.map_from_camera
+
+
+def keep_by_motion(
+    stream: Iterable[tuple[MappingImage, Rigid3]], min_distance_m: float, min_angle_deg: float
+) -> Iterator[tuple[MappingImage, Rigid3]]:
+    """Yield images that moved or turned enough since the last one, as `select_by_motion` selects them.
+
+    Raises:
+        MappingError: a limit is negative or not finite, or both are zero.
+    """
+    last: Rigid3 | None = None
+    for image, pose in stream:
+        poses = [pose] if last is None else [last, pose]
+        if len(poses) - 1 in select_by_motion(poses, min_distance_m, min_angle_deg):
+            last = pose
+            yield image, pose
+
+
+def _check_camera(bag: BagReader, frame: BagFrame, camera: Camera) -> None:
+    if not frame.camera.is_same_as(camera):
+        raise BagError(
+            f"{bag.path}: the calibration of {frame.camera_frame_id} changes at {frame.name}, expected one for "
+            "the whole map; give the right one by --camera, or cut the bag"
+        )
+
+
+def _load(path: Path) -> ImageArray:
+    return np.asarray(np.load(path, allow_pickle=False), np.uint8)

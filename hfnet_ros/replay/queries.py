@@ -1,0 +1,88 @@
+"""Queries from the images of a bag: each by itself, or as the robot would have used them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from hfnet_ros.bags import BagFrame, BagReader
+from hfnet_ros.errors import ImageError
+from hfnet_ros.evaluation.records import QueryResult, RunContext
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.replay.driver import Replay
+from hfnet_ros.replay.truth import BagTruth
+from hfnet_ros.report.thumbnails import make_thumbnail
+from hfnet_ros.tracking.relocalizer import ImageLocalizer
+from hfnet_ros.types import Frame, Localization, Relocalization
+
+_MAX_PICTURES = 1000  # kept with their matches, about 60 kB each
+_NS_PER_S = 1_000_000_000
+
+
+class BagQueries:
+    """Turns answers into scored queries; pictures and matches of a long bag are kept for some of them."""
+
+    def __init__(self, bag: BagReader, truth: BagTruth, num_images: int) -> None:
+        """Take where notes go, the true poses, and how many images will come."""
+        self._bag, self._truth = bag, truth
+        self._picture_step = -(-max(1, num_images) // _MAX_PICTURES)
+        self._num_results = 0
+
+    def each_by_itself(self, localizer: ImageLocalizer, frames: Iterable[BagFrame]) -> Iterator[QueryResult]:
+        """Localize every image without any other; one that cannot be decoded is left out and noted.
+
+        Raises:
+            EngineError: the network failed.
+        """
+        for bag_frame in frames:
+            try:
+                frame = bag_frame.frame()
+                localization = localizer.localize(frame)
+            except ImageError as error:
+                self._bag.note(f"image {bag_frame.name} was left out: {error}")
+                continue
+            yield self._result(frame, localization, None)
+
+    def in_order(self, replay: Replay, frames: Iterable[BagFrame]) -> Iterator[QueryResult]:
+        """Follow the robot through the bag; an image that cannot be used is left out and noted."""
+        for answer in replay.in_order(frames, timed=True):
+            relocalization = answer.relocalization
+            if relocalization is None or answer.frame is None:
+                self._bag.note(f"image {_name(answer.stamp_ns)} was left out: {answer.error}")
+                continue
+            yield self._result(answer.frame, relocalization.localization, relocalization)
+
+    def _result(
+        self, frame: Frame, localization: Localization, relocalization: Relocalization | None
+    ) -> QueryResult:
+        thumbnail = None
+        if self._num_results % self._picture_step == 0:
+            thumbnail = make_thumbnail(frame.image)
+        else:
+            localization = dataclasses.replace(localization, correspondences=None)
+            if relocalization is not None:
+                relocalization = dataclasses.replace(relocalization, localization=localization)
+        self._num_results += 1
+        stamp_ns = frame.stamp_ns
+        truth = self._truth.camera_at(stamp_ns)
+        return QueryResult(_name(stamp_ns), None, stamp_ns, localization, truth, relocalization, thumbnail)
+
+
+def run_context(results: Iterable[QueryResult], truth: BagTruth, visual_map: VisualMap) -> RunContext:
+    """Return what surrounds the queries: the map, the full truth, and the fused poses if there are any."""
+    fused = [
+        (result.stamp_ns, result.relocalization.belief.map_from_base)
+        for result in results
+        if result.relocalization is not None and result.relocalization.belief is not None
+    ]
+    return RunContext(
+        keyframe_names=visual_map.keyframe_names,
+        keyframe_poses=visual_map.keyframe_poses,
+        groundtruth=truth.cameras(),
+        fused=fused,
+        groundtruth_base=truth.bases() if fused else (),
+    )
+
+
+def _name(stamp_ns: int) -> str:
+    return f"{stamp_ns // _NS_PER_S}.{stamp_ns % _NS_PER_S:09d}"

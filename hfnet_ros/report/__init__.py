@@ -1,0 +1,1 @@
+"""Pages a person opens: one self-contained file each, no network."""

@@ -1,0 +1,1 @@
+"""Fixes and odometry in, where the robot is out; knows nothing of images."""

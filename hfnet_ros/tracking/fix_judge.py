@@ -1,0 +1,157 @@
+"""Which fixes are believed, and when the former position is given up."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from hfnet_ros.config import Config
+from hfnet_ros.geometry.covariance import largest_sigmas
+from hfnet_ros.tracking.agreement import Agreement
+from hfnet_ros.tracking.gate import PLANAR, Comparison, FloatArray, InnovationGate
+from hfnet_ros.tracking.map_odom import MapOdomFilter
+from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel
+from hfnet_ros.types import Belief, GateDecision, TrackingState, Verdict
+
+_logger = logging.getLogger(__name__)
+
+
+class FixJudge:
+    """The position, the fixes that have not made it one, and the rules between them.
+
+    * No position: `gate.agreement_fixes` fixes must agree (bootstrap).
+    * A position: a fix must pass the gate. Where the position is STALE, nearly everything passes, so
+      that the fix must also agree with others, as at the start.
+    * `gate.recovery_rejections` rejected fixes that agree, with no accepted one among them: the robot
+      was carried away, the position is given up for theirs.
+    * A position vaguer than `staleness.lost_factor` allows is forgotten.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Start without a position."""
+        self._hint: BasePose | None = None
+        self.last_fix: Moment | None = None
+        self._motion = MotionModel(config.odometry)
+        self._filter = MapOdomFilter(config.gate, self._motion)
+        self.set_config(config)
+
+    def set_config(self, config: Config) -> None:
+        """Use other parameters; fixes that were not accepted yet are forgotten, the position is not."""
+        self._config = config
+        self._motion = MotionModel(config.odometry)
+        self._gate = InnovationGate(config.gate)
+        self._agreement = Agreement(config, self._gate, self._motion)
+        self._filter.set_config(config.gate, self._motion)
+
+    def forget(self) -> None:
+        """Have no position, no fixes and no hint."""
+        self._filter.forget()
+        self._agreement.clear()
+        self._hint = self.last_fix = None
+
+    def take_hint(self, hint: BasePose) -> None:
+        """Look around a pose until a fix is accepted; see `Relocalizer.set_initial_pose`."""
+        self._hint = hint
+
+    def expect(self, moment: Moment) -> BasePose | None:
+        """Return where the robot is to be looked for first: by a hint, else by the position."""
+        if self._hint is not None:
+            return self._motion.carry(self._hint, moment)
+        if not self._filter.is_started:
+            return None
+        position = self._filter.position(moment)
+        return None if self.state_of(position.covariance) is TrackingState.LOST else position
+
+    def belief(self, moment: Moment) -> Belief | None:
+        """Return the position at a moment, however vague."""
+        return self._filter.belief(moment) if self._filter.is_started else None
+
+    def state_of(self, covariance: FloatArray) -> TrackingState:
+        """Return what a position of this covariance [6, 6] counts as."""
+        limits = self._config.staleness
+        sigma_m, sigma_rad = largest_sigmas(covariance)
+        vague = max(sigma_m / limits.position_sigma_m, np.rad2deg(sigma_rad) / limits.rotation_sigma_deg)
+        if not vague <= limits.lost_factor:
+            return TrackingState.LOST
+        return TrackingState.TRACKING if vague <= 1.0 else TrackingState.STALE
+
+    def advance(self, moment: Moment) -> None:
+        """Follow odometry; forget a position that has become worthless, and a hint likewise."""
+        self._filter.advance(moment)
+        started = self._filter.is_started
+        if started and self.state_of(self._filter.position(moment).covariance) is TrackingState.LOST:
+            _logger.warning("the position has become too vague and is forgotten")
+            self._filter.forget()
+        if self._hint is not None:
+            sigma_m, _ = largest_sigmas(self._motion.carry(self._hint, moment).covariance)
+            if self._config.prior.sigmas * sigma_m > self._config.prior.max_radius_m:
+                _logger.info("the initial pose given has become too vague and is dropped")
+                self._hint = None
+
+    def judge(self, fix: BasePose) -> tuple[GateDecision, bool]:
+        """Decide on a fix and use it if it is believed; the flag says that a position was given up."""
+        if not self._filter.is_started:
+            return self._judge_without_position(fix), False
+        predicted = self._filter.predict(fix.moment)
+        comparison = self._gate.compare(predicted, fix)
+        if not comparison.fits:
+            return self._judge_rejected(fix, comparison)
+        if self.state_of(self._filter.position(fix.moment).covariance) is not TrackingState.TRACKING:
+            needed = self._needed(fix, self._config.gate.agreement_fixes)
+            support = self._agreement.weigh(fix, with_accepted=True)
+            if not support.is_clear(needed):
+                reason = f"the prediction is too vague to prove a fix, and {support.text(needed)}"
+                return _decision(Verdict.AWAITING_AGREEMENT, reason, comparison), False
+        self._filter.correct(fix)
+        self._accept(fix)
+        return _decision(Verdict.ACCEPTED, comparison.text, comparison), False
+
+    def _judge_without_position(self, fix: BasePose) -> GateDecision:
+        needed = self._needed(fix, self._config.gate.agreement_fixes)
+        support = self._agreement.weigh(fix, with_accepted=False)
+        if not support.is_clear(needed):
+            return GateDecision(Verdict.AWAITING_AGREEMENT, support.text(needed))
+        self._filter.start(fix)
+        self._accept(fix)
+        x, y, z = fix.map_from_base.translation
+        _logger.info("position found at x %.2f, y %.2f, z %.2f m: %s", x, y, z, support.text(needed))
+        return GateDecision(Verdict.ACCEPTED, support.text(needed))
+
+    def _judge_rejected(self, fix: BasePose, comparison: Comparison) -> tuple[GateDecision, bool]:
+        needed = self._config.gate.recovery_rejections
+        if self._fits_hint(fix):
+            needed = self._needed(fix, min(needed, self._config.gate.agreement_fixes))
+        support = self._agreement.weigh(fix, with_accepted=False)
+        reason = f"{comparison.text}; {support.text(needed)} against the position"
+        if not support.is_clear(needed):
+            return _decision(Verdict.REJECTED_INNOVATION, reason, comparison), False
+        _logger.warning("the robot is not where it was thought to be; position given up: %s", reason)
+        self._filter.start(fix)
+        self._accept(fix)
+        return _decision(Verdict.ACCEPTED, f"former position given up: {reason}", comparison), True
+
+    def _accept(self, fix: BasePose) -> None:
+        self._agreement.confirm(fix)
+        self.last_fix = fix.moment
+        self._hint = None
+
+    def _needed(self, fix: BasePose, fixes: int) -> int:
+        """Return how many fixes must agree; a hint that agrees is one of them."""
+        return max(1, fixes - 1) if self._fits_hint(fix) else fixes
+
+    def _fits_hint(self, fix: BasePose) -> bool:
+        if self._hint is None:
+            return False
+        return self._gate.compare(self._motion.carry(self._hint, fix.moment), fix, PLANAR).fits
+
+
+def _decision(verdict: Verdict, reason: str, comparison: Comparison) -> GateDecision:
+    return GateDecision(
+        verdict,
+        reason,
+        comparison.mahalanobis_sq,
+        comparison.threshold,
+        comparison.innovation,
+        comparison.dof,
+    )

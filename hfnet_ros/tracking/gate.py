@@ -1,0 +1,93 @@
+"""Does a fix fit the prediction? A chi-square test of their difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaincinv
+
+from hfnet_ros.config import GateConfig
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.motion import BasePose
+
+FloatArray = NDArray[np.float64]
+
+_AXES = {"full": (0, 1, 2, 3, 4, 5), "planar": (0, 1, 5)}
+PLANAR = "planar"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Two statements about one pose.
+
+    Attributes:
+        innovation: [6] second minus first, x y z (m) rx ry rz (rad), axes of the map.
+        mahalanobis_sq: its squared length in standard deviations, over the axes compared.
+        threshold: chi-square quantile.
+        dof: number of axes compared.
+    """
+
+    innovation: FloatArray
+    mahalanobis_sq: float
+    threshold: float
+    dof: int
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether the difference may be chance."""
+        return self.mahalanobis_sq <= self.threshold
+
+    @property
+    def text(self) -> str:
+        """Return the difference in words."""
+        distance_m = float(np.linalg.norm(self.innovation[:3]))
+        angle_deg = float(np.rad2deg(np.linalg.norm(self.innovation[3:])))
+        sign = "within" if self.fits else "beyond"
+        return (
+            f"{distance_m:.2f} m, {angle_deg:.1f} deg: {self.mahalanobis_sq:.1f} {sign} {self.threshold:.1f}"
+        )
+
+
+class InnovationGate:
+    """Compares poses of one moment.
+
+    The innovation's covariance is S = P + R + B: of the prediction and the fix, and the part of
+    a fix's error that the map is to blame for. Neighbouring fixes have that in common, distant ones do
+    not, so that their difference has between 0 and 2 B of it.
+    """
+
+    def __init__(self, config: GateConfig) -> None:
+        """Take the share of right fixes that pass, the axes and the systematic error."""
+        self._probability = config.probability
+        self._axes = config.axes
+        self._systematic = systematic_covariance(config)
+
+    def compare(self, predicted: BasePose, fix: BasePose, axes: str = "") -> Comparison:
+        """Test whether a fix fits a prediction for the same moment; `axes` as in the configuration."""
+        innovation = pose_difference(predicted.map_from_base, fix.map_from_base)
+        used = list(_AXES[axes or self._axes])
+        spread = (predicted.covariance + fix.covariance + self._systematic)[np.ix_(used, used)]
+        mahalanobis_sq = float(innovation[used] @ np.linalg.solve(spread, innovation[used]))
+        return Comparison(
+            innovation, mahalanobis_sq, chi_square_quantile(self._probability, len(used)), len(used)
+        )
+
+
+def pose_difference(reference: Rigid3, other: Rigid3) -> FloatArray:
+    """Return [6] d with t_other = t_ref + d_t, R_other = exp(d_r) R_ref: the errors' difference."""
+    turn = Rigid3(other.rotation @ reference.rotation.T, np.zeros(3)).rotvec
+    return np.concatenate([other.translation - reference.translation, turn])
+
+
+def systematic_covariance(config: GateConfig) -> FloatArray:
+    """Return the covariance [6, 6] of what neighbouring fixes are wrong by in common."""
+    sigmas = [config.systematic_translation_m] * 3 + [np.deg2rad(config.systematic_rotation_deg)] * 3
+    return np.diag(np.square(sigmas))
+
+
+def chi_square_quantile(probability: float, dof: int) -> float:
+    """Return what a sum of `dof` squared standard normals stays below with a probability."""
+    # scipy.stats says the same, and takes half a second to import.
+    return 2.0 * float(gammaincinv(0.5 * dof, probability))

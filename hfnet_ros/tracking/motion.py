@@ -1,0 +1,117 @@
+"""Carry poses of the robot through time: by odometry where there is some, else by what it can do at most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import OdometryConfig
+from hfnet_ros.geometry.covariance import change_child_covariance, symmetrize
+from hfnet_ros.geometry.rigid3 import Rigid3, skew
+from hfnet_ros.tracking.odometry import OdometrySample
+
+FloatArray = NDArray[np.float64]
+
+# A robot may use its largest speed for long, but seldom does: the limit is two standard deviations.
+_SIGMAS_OF_LIMIT = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """A time and the odometry that goes with it.
+
+    Attributes:
+        odometry: at `stamp_ns`, or before if none is newer; None without odometry.
+    """
+
+    stamp_ns: int
+    odometry: OdometrySample | None
+
+    @property
+    def is_measured(self) -> bool:
+        """Tell whether odometry is of exactly this time."""
+        return self.odometry is not None and self.odometry.stamp_ns == self.stamp_ns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BasePose:
+    """The robot's pose at a moment.
+
+    Attributes:
+        covariance: [6, 6] x y z rx ry rz, axes of the map.
+    """
+
+    moment: Moment
+    map_from_base: Rigid3
+    covariance: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """How the robot moved from one moment to another.
+
+    Attributes:
+        earlier_from_later: base to base.
+        distance_m: length of the path by odometry; None without.
+        turn_rad: sum of its turns, likewise.
+        unmeasured_s: time that no odometry covers.
+    """
+
+    earlier_from_later: Rigid3
+    distance_m: float | None
+    turn_rad: float | None
+    unmeasured_s: float
+
+
+def motion_between(earlier: Moment, later: Moment) -> Motion:
+    """Return the motion by odometry; what it does not cover is a motion by an unknown amount."""
+    start, end = earlier.odometry, later.odometry
+    if start is None or end is None or start.run != end.run:
+        unmeasured_ns = abs(later.stamp_ns - earlier.stamp_ns)
+        return Motion(Rigid3.identity(), None, None, 1e-9 * unmeasured_ns)
+    unmeasured_ns = abs(later.stamp_ns - end.stamp_ns) + abs(earlier.stamp_ns - start.stamp_ns)
+    return Motion(
+        start.odom_from_base.inverse() @ end.odom_from_base,
+        abs(end.distance_m - start.distance_m),
+        abs(end.turn_rad - start.turn_rad),
+        1e-9 * unmeasured_ns,
+    )
+
+
+class MotionModel:
+    """How uncertainty grows on the way."""
+
+    def __init__(self, config: OdometryConfig) -> None:
+        """Take odometry's noise and the robot's limits."""
+        self._translation_variance = config.translation_sigma_m**2  # per metre
+        self._rotation_variance = np.deg2rad(config.rotation_sigma_deg) ** 2  # per metre and per radian
+        self._speed_sigma = config.max_speed_m_s / _SIGMAS_OF_LIMIT
+        self._turn_sigma = np.deg2rad(config.max_turn_deg_s) / _SIGMAS_OF_LIMIT
+
+    def carry(self, pose: BasePose, moment: Moment) -> BasePose:
+        """Return the pose at another moment, with what is lost on the way added to its covariance.
+
+        An error of orientation swings the origin around: tau' = tau + phi x R d. Orientation noise
+        that gathers evenly along the way, with total variance q, has done so over a lever that shrinks
+        from R d to zero; integrated: q [Rd]x [Rd]x^T / 3 in position, -q [Rd]x / 2 between the two.
+        Taking one large step thus gives about what many small ones give. Where there is no odometry,
+        the standard deviation grows with time (and not its root): a robot that drives away goes on.
+        """
+        motion = motion_between(pose.moment, moment)
+        step = motion.earlier_from_later.translation
+        lever = skew(pose.map_from_base.rotation @ step)
+        covariance = change_child_covariance(pose.covariance, pose.map_from_base, step)
+        position = (self._speed_sigma * motion.unmeasured_s) ** 2
+        orientation = (self._turn_sigma * motion.unmeasured_s) ** 2
+        if motion.distance_m is not None and motion.turn_rad is not None:
+            position += self._translation_variance * motion.distance_m
+            gathered = self._rotation_variance * (motion.distance_m + motion.turn_rad)
+            orientation += gathered
+            covariance[:3, :3] += gathered / 3.0 * lever @ lever.T
+            covariance[:3, 3:] -= gathered / 2.0 * lever
+            covariance[3:, :3] -= gathered / 2.0 * lever.T
+        covariance[:3, :3] += position * np.eye(3)
+        covariance[3:, 3:] += orientation * np.eye(3)
+        return BasePose(moment, pose.map_from_base @ motion.earlier_from_later, symmetrize(covariance))

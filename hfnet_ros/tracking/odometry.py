@@ -1,0 +1,234 @@
+"""Where the robot was by dead reckoning, at any recent time."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hfnet_ros.config import OdometryConfig
+from hfnet_ros.errors import InputError
+from hfnet_ros.geometry.rigid3 import Rigid3, interpolate
+
+_NS_PER_S = 1_000_000_000
+_RESTART_NS = _NS_PER_S  # stamps further back than this are those of a new run, e.g. a bag that loops
+_MAX_NOT_ORTHOGONAL = 1e-3
+
+_logger = logging.getLogger(__name__)
+_runs = itertools.count()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OdometrySample:
+    """A pose in the odometry frame, and how far the robot has come on its path until there.
+
+    Attributes:
+        distance_m: length of the path since the run began, m.
+        turn_rad: all turning on the way added up, rad.
+        run: poses of two runs of odometry have nothing to do with each other; unique in this program.
+    """
+
+    stamp_ns: int
+    odom_from_base: Rigid3
+    distance_m: float
+    turn_rad: float
+    run: int
+
+
+class Odometry(Protocol):
+    """What the relocalizer asks of dead reckoning."""
+
+    @property
+    def is_expected(self) -> bool:
+        """Tell whether a missing pose is a fault, and not how this robot is built."""
+        ...
+
+    def sample_at(self, stamp_ns: int) -> OdometrySample | None:
+        """Return the pose at a time; None where it would have to be guessed."""
+        ...
+
+    def last_before(self, stamp_ns: int) -> OdometrySample | None:
+        """Return the pose at a time, or else the newest one before it; None if there is none."""
+        ...
+
+    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Wait until poses reach a time; return at once where none can be expected."""
+        ...
+
+
+class NoOdometry:
+    """For a robot without odometry: `MotionModel` then relies on its largest speed."""
+
+    is_expected = False
+
+    def sample_at(self, stamp_ns: int) -> None:
+        """Return None."""
+
+    def last_before(self, stamp_ns: int) -> None:
+        """Return None."""
+
+    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:  # noqa: ARG002
+        """Return False."""
+        return False
+
+
+class TransformHistory:
+    """The last seconds of odom->base, written by one thread and read by another."""
+
+    def __init__(self, config: OdometryConfig) -> None:
+        """Start empty; `config` says how much is remembered and what gap is bridged."""
+        self._config = config
+        self._always_expected = config.source in ("tf", "topic")
+        self._changed = threading.Condition()
+        self._samples: deque[OdometrySample] = deque()
+        self._stamps_ns: deque[int] = deque()
+        self._seen = False
+        self._run = next(_runs)
+        self._suspect: tuple[int, Rigid3] | None = None
+
+    @property
+    def is_expected(self) -> bool:
+        """Tell whether poses must come: by configuration, or because some have come."""
+        with self._changed:
+            return self._always_expected or self._seen
+
+    def add(self, stamp_ns: int, odom_from_base: Rigid3) -> bool:
+        """Remember a pose; False if it was not used, being a repetition or out of order.
+
+        Stamps that step back by more than a second begin a new run, as when a bag starts again:
+        everything before is dropped. A single stray stamp is not a new run; the second one is.
+
+        Raises:
+            InputError: a number is not finite, or the rotation is none.
+        """
+        _check_rigid(odom_from_base)
+        with self._changed:
+            self._seen = True
+            if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
+                if stamp_ns > self._stamps_ns[-1] - _RESTART_NS:
+                    return False
+                if not self._confirms_restart(stamp_ns, odom_from_base):
+                    return False
+            else:
+                self._suspect = None
+            self._append(stamp_ns, odom_from_base)
+            self._changed.notify_all()
+            return True
+
+    def clear(self) -> None:
+        """Forget everything, also that odometry was ever seen."""
+        with self._changed:
+            self._start_run()
+            self._seen = False
+
+    def latest(self) -> OdometrySample | None:
+        """Return the newest pose."""
+        with self._changed:
+            return self._samples[-1] if self._samples else None
+
+    def pose_at(self, stamp_ns: int) -> Rigid3 | None:
+        """Return odom_from_base at a time; None where it would have to be guessed."""
+        sample = self.sample_at(stamp_ns)
+        return sample.odom_from_base if sample is not None else None
+
+    def sample_at(self, stamp_ns: int) -> OdometrySample | None:
+        """Return the pose at a time, interpolated; None outside of what is known and in large gaps."""
+        with self._changed:
+            position = bisect.bisect_left(self._stamps_ns, stamp_ns)
+            if position == len(self._samples):
+                return None
+            after = self._samples[position]
+            if after.stamp_ns == stamp_ns:
+                return after
+            if position == 0:
+                return None
+            before = self._samples[position - 1]
+        gap_ns = after.stamp_ns - before.stamp_ns
+        if gap_ns > self._config.max_gap_s * _NS_PER_S:
+            return None
+        return _between(before, after, (stamp_ns - before.stamp_ns) / gap_ns, stamp_ns)
+
+    def last_before(self, stamp_ns: int) -> OdometrySample | None:
+        """Return the pose at a time, or else the newest one before it; None if there is none."""
+        exact = self.sample_at(stamp_ns)
+        if exact is not None:
+            return exact
+        with self._changed:
+            position = bisect.bisect_right(self._stamps_ns, stamp_ns)
+            return self._samples[position - 1] if position > 0 else None
+
+    def travelled(self, from_ns: int, to_ns: int) -> tuple[float, float] | None:
+        """Return length of the path (m) and sum of turns (rad) between two times; None if unknown."""
+        start, end = self.sample_at(from_ns), self.sample_at(to_ns)
+        if start is None or end is None or start.run != end.run:
+            return None
+        return abs(end.distance_m - start.distance_m), abs(end.turn_rad - start.turn_rad)
+
+    def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Wait until poses reach a time; False at the time-out, and at once if none ever came."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._changed:
+            while self._seen and not (self._stamps_ns and self._stamps_ns[-1] >= stamp_ns):
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0.0 or not self._changed.wait(left_s):
+                    break
+            return bool(self._stamps_ns) and self._stamps_ns[-1] >= stamp_ns
+
+    def _append(self, stamp_ns: int, odom_from_base: Rigid3) -> None:
+        distance_m = turn_rad = 0.0
+        if self._samples:
+            before = self._samples[-1]
+            distance_m = before.distance_m + before.odom_from_base.translation_to(odom_from_base)
+            turn_rad = before.turn_rad + before.odom_from_base.rotation_to(odom_from_base)
+        self._samples.append(OdometrySample(stamp_ns, odom_from_base, distance_m, turn_rad, self._run))
+        self._stamps_ns.append(stamp_ns)
+        oldest_ns = stamp_ns - round(self._config.history_s * _NS_PER_S)
+        while self._stamps_ns[0] < oldest_ns:
+            self._stamps_ns.popleft()
+            self._samples.popleft()
+
+    def _confirms_restart(self, stamp_ns: int, odom_from_base: Rigid3) -> bool:
+        """Begin a new run if this pose follows another one that was as far back."""
+        first, self._suspect = self._suspect, (stamp_ns, odom_from_base)
+        if first is None or not 0 < stamp_ns - first[0] <= _RESTART_NS:
+            return False
+        _logger.warning(
+            "odometry's stamps went back by %.1f s: its history is forgotten",
+            (self._stamps_ns[-1] - stamp_ns) / _NS_PER_S,
+        )
+        self._start_run()
+        self._append(*first)
+        return True
+
+    def _start_run(self) -> None:
+        self._samples.clear()
+        self._stamps_ns.clear()
+        self._suspect = None
+        self._run = next(_runs)
+
+
+def _between(before: OdometrySample, after: OdometrySample, fraction: float, stamp_ns: int) -> OdometrySample:
+    return OdometrySample(
+        stamp_ns,
+        interpolate(before.odom_from_base, after.odom_from_base, fraction),
+        before.distance_m + fraction * (after.distance_m - before.distance_m),
+        before.turn_rad + fraction * (after.turn_rad - before.turn_rad),
+        before.run,
+    )
+
+
+def _check_rigid(pose: Rigid3) -> None:
+    if not (np.isfinite(pose.rotation).all() and np.isfinite(pose.translation).all()):
+        raise InputError("odometry holds a number that is not finite; its sender is at fault")
+    off = np.abs(pose.rotation.T @ pose.rotation - np.eye(3)).max()
+    if off > _MAX_NOT_ORTHOGONAL or np.linalg.det(pose.rotation) < 0.0:
+        raise InputError(
+            f"odometry's orientation is no rotation (off by {off:.2g}); was its quaternion left at zero?"
+        )

@@ -1,0 +1,250 @@
+"""Images and odometry in, a position that a robot may use out.
+
+One image at a time: predict, search there first, localize, compare with the prediction, fuse. The live
+node, the replay of bags and the tests drive this same object.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import InputError
+from hfnet_ros.geometry.covariance import change_child_covariance, is_valid_covariance
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.fix_judge import FixJudge
+from hfnet_ros.tracking.motion import BasePose, Moment, motion_between
+from hfnet_ros.tracking.odometry import Odometry
+from hfnet_ros.types import (
+    Belief,
+    Frame,
+    GateDecision,
+    Localization,
+    PoseEstimate,
+    PosePrior,
+    Relocalization,
+    TrackingState,
+    Verdict,
+)
+
+FloatArray = NDArray[np.float64]
+
+_NS_PER_S = 1_000_000_000
+_RESTART_NS = _NS_PER_S  # images dated further back than this are those of a bag that begins again
+
+_logger = logging.getLogger(__name__)
+
+
+class ImageLocalizer(Protocol):
+    """What is asked of `Localizer`."""
+
+    def localize(self, frame: Frame, prior: PosePrior | None = None) -> Localization:
+        """Find the pose of a frame's camera, looking near `prior` first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracking:
+    """What is known of the position at some time.
+
+    Attributes:
+        belief: None while LOST.
+        age_s: since the last accepted fix; None if there was none.
+        distance_m: travelled since then by odometry; None where unknown.
+    """
+
+    state: TrackingState
+    belief: Belief | None
+    age_s: float | None = None
+    distance_m: float | None = None
+
+
+class Relocalizer:
+    """Follows a robot through a map.
+
+    `update` belongs to one thread, that of the localizer; everything else may be called from any.
+    The same images and odometry in the same order give the same answers, bit by bit.
+    """
+
+    def __init__(self, localizer: ImageLocalizer, config: Config, odometry: Odometry) -> None:
+        """Start without a position."""
+        self._localizer = localizer
+        self._odometry = odometry
+        self._lock = threading.Lock()  # of all below; never held while an image is localized
+        self._config = config
+        self._judge = FixJudge(config)
+        self._last_stamp_ns: int | None = None
+
+    def update(
+        self, frame: Frame, base_from_camera: Rigid3 | None, *, ignore_prior: bool = False
+    ) -> Relocalization:
+        """Localize an image and decide what the robot may make of it.
+
+        Args:
+            frame: the image; its stamp is the time its pose is valid at.
+            base_from_camera: mounting of the camera; None where it is unknown, and nothing is accepted.
+            ignore_prior: search the whole map at once.
+
+        Raises:
+            ImageError: the image does not have the size of its calibration.
+            EngineError: the network failed.
+        """
+        stamp_ns = frame.stamp_ns
+        with self._lock:
+            self._notice_restart(stamp_ns)
+            prior = None if ignore_prior else self._search_prior(stamp_ns, base_from_camera)
+            wait_s = self._config.odometry.wait_s
+        localization = self._localizer.localize(frame, prior)
+        self._odometry.wait_for(stamp_ns, wait_s)
+        with self._lock:
+            return self._conclude(localization, base_from_camera)
+
+    def belief_at(self, stamp_ns: int) -> Belief | None:
+        """Return what is known of the position at a time; None while LOST."""
+        return self.tracking_at(stamp_ns).belief
+
+    def tracking_at(self, stamp_ns: int) -> Tracking:
+        """Return what is known at a time, by odometry as far as there is some, and how good it is.
+
+        Args:
+            stamp_ns: the time; 0 for that of the last image.
+        """
+        with self._lock:
+            return self._tracking_at(self._moment(stamp_ns or self._last_stamp_ns or 0))
+
+    def set_initial_pose(self, map_from_base: Rigid3, covariance: FloatArray, stamp_ns: int) -> None:
+        """Take a hint where the robot is; it is never a position itself.
+
+        Until a fix is accepted, or the hint has become too vague on the way, images are searched for
+        around the hint and not around the prediction, and the hint counts as one fix among those that
+        must agree. A fix that agrees with the hint but not with a position in use needs only
+        `gate.agreement_fixes` to replace it. The hint is compared in x, y and yaw: people point at plans.
+
+        Args:
+            map_from_base: where the robot is said to be.
+            covariance: [6, 6] as everywhere, positive definite.
+            stamp_ns: when it was valid; 0 for now.
+
+        Raises:
+            InputError: a number is not finite or the covariance is none.
+        """
+        finite = np.isfinite(map_from_base.rotation).all() and np.isfinite(map_from_base.translation).all()
+        if not (finite and is_valid_covariance(covariance)):
+            raise InputError(
+                "the initial pose is not finite, or its covariance not symmetric and positive definite"
+            )
+        with self._lock:
+            moment = self._moment(stamp_ns or self._last_stamp_ns or 0)
+            self._judge.take_hint(BasePose(moment, map_from_base, covariance))
+        x, y, z = map_from_base.translation
+        _logger.info("looking around x %.2f, y %.2f, z %.2f m, as told", x, y, z)
+
+    def reinitialize(self) -> None:
+        """Forget the position, all fixes and hints."""
+        with self._lock:
+            self._judge.forget()
+
+    def replace_map(self, localizer: ImageLocalizer) -> None:
+        """Use another map from the next image on; what was known in the old one is forgotten."""
+        with self._lock:
+            self._localizer = localizer
+            self._judge.forget()
+
+    def set_config(self, config: Config) -> None:
+        """Use other parameters of odometry, gate and staleness from now on; the position is kept."""
+        with self._lock:
+            self._config = config
+            self._judge.set_config(config)
+
+    def _notice_restart(self, stamp_ns: int) -> None:
+        """Forget the position when a bag begins again; an image without a stamp says nothing of that."""
+        if stamp_ns <= 0:
+            return
+        last_ns, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
+        if last_ns is not None and stamp_ns < last_ns - _RESTART_NS:
+            seconds = (last_ns - stamp_ns) / _NS_PER_S
+            _logger.warning("image stamps went back by %.1f s: the position is forgotten", seconds)
+            self._judge.forget()
+
+    def _search_prior(self, stamp_ns: int, base_from_camera: Rigid3 | None) -> PosePrior | None:
+        if base_from_camera is None or stamp_ns <= 0:
+            return None
+        expected = self._judge.expect(self._moment(stamp_ns))
+        if expected is None:
+            return None
+        covariance = change_child_covariance(
+            expected.covariance, expected.map_from_base, base_from_camera.translation
+        )
+        return PosePrior(expected.map_from_base @ base_from_camera, covariance)
+
+    def _conclude(self, localization: Localization, base_from_camera: Rigid3 | None) -> Relocalization:
+        stamp_ns, estimate = localization.stamp_ns, localization.estimate
+        moment = self._moment(stamp_ns)
+        if stamp_ns > 0:
+            self._judge.advance(moment)
+        fix = decision = None
+        relocated = False
+        if estimate is not None:
+            decision = self._refuse(stamp_ns, moment, base_from_camera)
+            if base_from_camera is not None:
+                fix = _base_pose(moment, estimate, base_from_camera)
+            if fix is not None and decision is None:
+                decision, relocated = self._judge.judge(fix)
+        tracking = self._tracking_at(moment if stamp_ns > 0 else self._moment(self._last_stamp_ns or 0))
+        return Relocalization(
+            localization,
+            decision,
+            fix.map_from_base if fix is not None else None,
+            fix.covariance if fix is not None else None,
+            tracking.state,
+            tracking.belief,
+            relocated,
+            tracking.age_s,
+            tracking.distance_m,
+        )
+
+    def _refuse(self, stamp_ns: int, moment: Moment, base_from_camera: Rigid3 | None) -> GateDecision | None:
+        """Return why a fix cannot be judged at all."""
+        if base_from_camera is None:
+            return GateDecision(Verdict.NO_EXTRINSIC, "the mounting of the camera on the robot is unknown")
+        if stamp_ns <= 0:
+            return GateDecision(Verdict.NO_ODOMETRY, "the image has no stamp, so that no odometry fits it")
+        if self._odometry.is_expected and not moment.is_measured:
+            latest = moment.odometry
+            seen = (
+                f"the last before is {(stamp_ns - latest.stamp_ns) / _NS_PER_S:.3f} s older"
+                if latest is not None
+                else "there is none before either"
+            )
+            return GateDecision(Verdict.NO_ODOMETRY, f"no odometry at the stamp of the image; {seen}")
+        return None
+
+    def _moment(self, stamp_ns: int) -> Moment:
+        return Moment(stamp_ns, self._odometry.last_before(stamp_ns))
+
+    def _tracking_at(self, moment: Moment) -> Tracking:
+        belief, last_fix = self._judge.belief(moment), self._judge.last_fix
+        age_s = distance_m = None
+        if last_fix is not None:
+            age_s = 1e-9 * (moment.stamp_ns - last_fix.stamp_ns)
+            distance_m = motion_between(last_fix, moment).distance_m
+        if belief is None:
+            return Tracking(TrackingState.LOST, None, age_s, distance_m)
+        state = self._judge.state_of(belief.covariance)
+        kept = None if state is TrackingState.LOST else belief
+        return Tracking(state, kept, age_s, distance_m)
+
+
+def _base_pose(moment: Moment, estimate: PoseEstimate, base_from_camera: Rigid3) -> BasePose:
+    """Return a camera's pose as one of the robot it is mounted on."""
+    camera_from_base = base_from_camera.inverse()
+    covariance = change_child_covariance(
+        estimate.covariance, estimate.map_from_camera, camera_from_base.translation
+    )
+    return BasePose(moment, estimate.map_from_camera @ camera_from_base, covariance)

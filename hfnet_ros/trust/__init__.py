@@ -1,0 +1,1 @@
+"""How far a map and its covariances can be trusted: self-test and calibration."""

@@ -1,0 +1,166 @@
+"""How far can a map be trusted? Ask it about its own keyframes.
+
+Poses given for mapping carry errors (a few centimetres and degrees are usual), and so does the
+lens model. Both show when a map of one half localizes the other half: the differences to their given
+poses are what a query will suffer too. They set the pixel noise that pose estimation assumes,
+and are added to every covariance, which otherwise would count the noise of keypoints only.
+
+The halves are made of blocks of the sequence. Neighbouring keyframes share their error, and
+testing each between its neighbours would find almost none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import MappingError
+from hfnet_ros.features.extractor import FeatureExtractor
+from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.map.visual_map import MapConsistency, VisualMap
+from hfnet_ros.mapping.map_builder import build_map_from_poses
+from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.views import MappingImage
+from hfnet_ros.types import ImageFeatures, Localization, Progress, ignore_progress
+
+FloatArray = NDArray[np.float64]
+
+_logger = logging.getLogger(__name__)
+
+MIN_KEYFRAMES = 10
+_NUM_BLOCKS = 10
+_MIN_BLOCK = 3
+_RAYLEIGH_MEDIAN = 1.17741  # median length of a 2D normal vector over its deviation per axis
+_NORMAL_MEDIAN = 0.67449  # median absolute value of a normal variable over its deviation
+_CLIP_SIGMAS = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutKeyframe:
+    """A keyframe that the map under test does not contain."""
+
+    features: ImageFeatures
+    camera: Camera
+    map_from_camera: Rigid3
+
+
+def with_self_test(
+    visual_map: VisualMap,
+    images: Sequence[MappingImage],
+    extractor: FeatureExtractor,
+    config: Config,
+    progress: Progress = ignore_progress,
+) -> VisualMap:
+    """Return the map with its consistency measured; unchanged when it is too small to be halved.
+
+    Args:
+        visual_map: as built from the images.
+        images: what it was built from, found again by name.
+        extractor: the map's extractor.
+        config: parameters of mapping and localization.
+        progress: called with stages that begin with "self-test".
+
+    Raises:
+        ImageError: an image can no longer be read.
+    """
+    by_name = {image.name: image for image in images}
+    cameras = [camera.refined for camera in visual_map.cameras]
+    keyframes = [
+        (
+            dataclasses.replace(by_name[name], camera_idx=int(visual_map.keyframe_camera_idx[row])),
+            visual_map.map_from_camera(row),
+        )
+        for row, name in enumerate(visual_map.keyframe_names)
+    ]
+    if len(keyframes) < 2 * MIN_KEYFRAMES:
+        return visual_map
+    block = max(_MIN_BLOCK, len(keyframes) // _NUM_BLOCKS)
+    mapped = [keyframe for row, keyframe in enumerate(keyframes) if row // block % 2 == 0]
+    asked = [keyframe for row, keyframe in enumerate(keyframes) if row // block % 2 == 1]
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress(f"self-test, {stage}", done, total)
+
+    try:
+        half = build_map_from_poses(
+            [image for image, _ in mapped],
+            [pose for _, pose in mapped],
+            cameras,
+            extractor,
+            config,
+            BuildOptions(intrinsics="off", progress=report),
+        )
+    except MappingError as error:
+        _logger.warning("no self-test: half of the keyframes make no map: %s", error)
+        return visual_map
+    held_out: list[HeldOutKeyframe] = []
+    for image, pose in asked:
+        report("extract", len(held_out), len(asked))
+        held_out.append(HeldOutKeyframe(extractor.extract(image.read()), cameras[image.camera_idx], pose))
+    consistency = measure_consistency(Localizer(half, extractor, config), held_out)
+    return dataclasses.replace(visual_map, consistency=consistency)
+
+
+def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe]) -> MapConsistency:
+    """Localize held-out keyframes and describe how far they are from their given poses.
+
+    Args:
+        localizer: over a map of the other keyframes.
+        held_out: keyframes that it does not contain.
+
+    Returns:
+        Robust figures; `num_keyframes` is 0, and all else means nothing, when fewer than ten
+        keyframes could be localized.
+    """
+    errors, residuals = [], []
+    for stamp_ns, keyframe in enumerate(held_out):
+        answer = localizer.localize_features(keyframe.features, keyframe.camera, stamp_ns)
+        if answer.estimate is None:
+            continue
+        residual = _median_residual(answer, keyframe)
+        if not np.isfinite(residual):
+            _logger.warning("self-test: a held-out keyframe was localized elsewhere; the map has look-alikes")
+            continue
+        errors.append(_error_in_camera(answer.estimate.map_from_camera, keyframe.map_from_camera))
+        residuals.append(residual)
+    if len(errors) < MIN_KEYFRAMES:
+        return MapConsistency(0.0, 0.0, 0.0, 0)
+    differences = np.stack(errors)
+    sigmas = np.maximum(np.median(np.abs(differences), axis=0) / _NORMAL_MEDIAN, 1e-6)
+    clipped = np.clip(differences, -_CLIP_SIGMAS * sigmas, _CLIP_SIGMAS * sigmas)
+    covariance = clipped.T @ clipped / len(clipped)
+    return MapConsistency(
+        residual_px=float(np.median(residuals)) / _RAYLEIGH_MEDIAN,
+        translation_m=float(np.sqrt(np.mean(sigmas[:3] ** 2))),
+        rotation_rad=float(np.sqrt(np.mean(sigmas[3:] ** 2))),
+        num_keyframes=len(errors),
+        pose_covariance=tuple(float(value) for value in covariance.ravel()),
+    )
+
+
+def _error_in_camera(estimate: Rigid3, given: Rigid3) -> FloatArray:
+    """Return (translation, rotation) error [6] in camera axes, as covariances mean it."""
+    translation = estimate.rotation.T @ (estimate.translation - given.translation)
+    turn = Rigid3(given.rotation.T @ estimate.rotation, np.zeros(3))
+    return np.concatenate([translation, turn.rotvec])
+
+
+def _median_residual(answer: Localization, keyframe: HeldOutKeyframe) -> float:
+    """Return the median distance of the matched landmarks at the *given* pose, at the reference focal.
+
+    A landmark behind the given pose, as after a wrong answer, is infinitely far away.
+    """
+    assert answer.estimate is not None and answer.correspondences is not None
+    inlier = answer.estimate.inlier_mask
+    points = keyframe.map_from_camera.inverse() @ answer.correspondences.points3d[inlier]
+    difference = keyframe.camera.project(points) - answer.correspondences.points2d[inlier]
+    distance = np.nan_to_num(np.hypot(difference[:, 0], difference[:, 1]), nan=np.inf)
+    return float(np.median(distance)) * REFERENCE_FOCAL_PX / float(keyframe.camera.focal.mean())
