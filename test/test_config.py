@@ -26,7 +26,8 @@ def write(tmp_path, content):
 @pytest.mark.parametrize(("section", "entry"), PARAMETERS)
 def test_every_parameter_says_what_it_is(section, entry):
     meta = entry.metadata
-    assert set(meta) == {"sentence", "unit", "low", "high", "choices"}
+    assert set(meta) == {"sentence", "unit", "low", "high", "choices", "level"}
+    assert meta["level"] in ("basic", "advanced")
     assert re.fullmatch(r"[A-Z].{15,}\.", meta["sentence"]), "one sentence, from a capital to a full stop"
     assert type(entry.default) in (bool, int, float, str), "a type that a ROS parameter can have"
     suffix = re.search(r"_(px|deg|m_s|deg_s|m|s|hz)$", entry.name)
@@ -59,6 +60,22 @@ def test_bounds_belong_to_the_range_and_beyond_is_an_error(section, entry):
     for value in (low - 1, high + 1):
         with pytest.raises(ConfigError, match=rf"^{section}\.{entry.name} is .*expected {meta['low']} to"):
             Config.from_dict({section: {entry.name: value}})
+
+
+def test_a_few_parameters_are_basic():
+    """What the user of a robot sets; defaults that were measured are not among it."""
+    basic = {
+        f"{section}.{entry.name}"
+        for section in SECTIONS
+        for entry in dataclasses.fields(getattr(Config(), section))
+        if entry.metadata["level"] == "basic"
+    }
+    assert basic == {
+        "extractor.name", "extractor.weights", "inference.backend", "inference.num_threads",
+        "node.map", "node.mode", "node.max_rate_hz", "node.image_transport",
+        "frames.map_frame", "frames.odom_frame", "frames.base_frame", "frames.base_from_camera", "frames.publish_tf",
+        "odometry.source", "gate.axes",
+    }  # fmt: skip
 
 
 def test_sections_have_a_sentence_too():

@@ -17,54 +17,77 @@ _EXAMPLE = "hfnet-ros params > my.yaml   # edit, then: hfnet-ros evaluate --para
 def add_verbs(verbs: Any) -> None:
     """Add `params`."""
     params = new_verb(verbs, "params", "print all parameters as YAML to edit", _EXAMPLE, _print)
-    params.add_argument("--markdown", action="store_true", help="print the page docs/parameters.md instead")
+    form = params.add_mutually_exclusive_group()
+    form.add_argument("--basic", action="store_true", help="only those that the user of a robot sets")
+    form.add_argument("--markdown", action="store_true", help="print the page docs/parameters.md instead")
 
 
 def _print(options: argparse.Namespace) -> int:
-    print(parameters_markdown() if options.markdown else parameters_yaml(), end="")
+    print(parameters_markdown() if options.markdown else parameters_yaml(only_basic=options.basic), end="")
     return 0
 
 
-def parameters_yaml() -> str:
-    """Return all parameters at their defaults as YAML, each below its explanation."""
+def parameters_yaml(*, only_basic: bool = False) -> str:
+    """Return parameters at their defaults as YAML, each below its explanation; basic ones first in a section."""
     lines = [
         "# Parameters of hfnet_ros; what is left out keeps its default.",
-        "# Written by: hfnet-ros params",
+        f"# Written by: hfnet-ros params{' --basic' if only_basic else ''}",
     ]
     for section, kind, entries in _sections():
-        lines += ["", f"# {kind.__doc__.splitlines()[0]}", f"{section}:"]
-        for entry in entries:
-            explanation = f"{entry.metadata['sentence']} {_range_text(entry)}".strip()
-            lines += [f"  # {line}" for line in textwrap.wrap(explanation, 100)]
-            lines.append(f"  {entry.name}: {_yaml_value(entry.default)}")
+        for level in ("basic",) if only_basic else ("basic", "advanced"):
+            chosen = [entry for entry in entries if entry.metadata["level"] == level]
+            if not chosen:
+                continue
+            if f"{section}:" not in lines:
+                lines += ["", f"# {kind.__doc__.splitlines()[0]}", f"{section}:"]
+            if level == "advanced":
+                lines.append("  # -- advanced --")
+            for entry in chosen:
+                explanation = f"{entry.metadata['sentence']} {_range_text(entry)}".strip()
+                lines += [f"  # {line}" for line in textwrap.wrap(explanation, 100)]
+                lines.append(f"  {entry.name}: {_yaml_value(entry.default)}")
     return "\n".join(lines) + "\n"
 
 
 def parameters_markdown() -> str:
     """Return docs/parameters.md."""
+    basic = [
+        f"`{section}.{entry.name}`"
+        for section, _, entries in _sections()
+        for entry in entries
+        if entry.metadata["level"] == "basic"
+    ]
     lines = [
         "# Parameters",
         "",
-        "Written by `hfnet-ros params --markdown` from `hfnet_ros/config.py`; a test compares the two.",
+        "Written by `hfnet-ros params --markdown` from `hfnet_ros/config/`; a test compares the two.",
         "A file for `--params` is made by `hfnet-ros params > my.yaml`. Pixel values are meant at a focal",
         "length of 525 px and scale with that of the camera, unless they say otherwise.",
+        "",
+        "Basic ones are what the user of a robot sets (`hfnet-ros params --basic`); they are **bold** below and come "
+        "first.",
+        "The others are advanced: most of their defaults were measured, and a change needs a reason.",
+        "",
+        f"Basic: {', '.join(basic)}.",
     ]
     for section, kind, entries in _sections():
         lines += ["", f"## {section}", "", kind.__doc__.splitlines()[0], ""]
         lines += ["| parameter | default | unit | allowed | meaning |", "|---|---|---|---|---|"]
         for entry in entries:
             meta = entry.metadata
+            name = f"**`{entry.name}`**" if meta["level"] == "basic" else f"`{entry.name}`"
             default = f"`{_yaml_value(entry.default)}`"
-            allowed = _allowed(entry)
-            lines.append(f"| `{entry.name}` | {default} | {meta['unit']} | {allowed} | {meta['sentence']} |")
+            lines.append(f"| {name} | {default} | {meta['unit']} | {_allowed(entry)} | {meta['sentence']} |")
     return "\n".join(lines) + "\n"
 
 
-def _sections() -> Iterator[tuple[str, Any, tuple[dataclasses.Field[Any], ...]]]:
+def _sections() -> Iterator[tuple[str, Any, list[dataclasses.Field[Any]]]]:
+    """Yield name, class and parameters of each section, basic parameters first."""
     config = Config()
     for section in dataclasses.fields(config):
         kind = type(getattr(config, section.name))
-        yield section.name, kind, dataclasses.fields(kind)
+        entries = sorted(dataclasses.fields(kind), key=lambda entry: entry.metadata["level"] != "basic")
+        yield section.name, kind, entries
 
 
 def _allowed(entry: dataclasses.Field[Any]) -> str:

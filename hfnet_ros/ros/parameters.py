@@ -1,4 +1,4 @@
-"""ROS parameters from config.py: declared with its bounds, read back through its checks."""
+"""ROS parameters from `hfnet_ros.config`: declared with its bounds, read back through its checks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _descriptor(name: str, entry: dataclasses.Field[Any]) -> ParameterDescriptor
     # With dynamic typing a file may say 5 for 5.0; `Config.from_dict` refuses any other change of type.
     descriptor = ParameterDescriptor(
         name=name,
-        description=meta["sentence"] + unit,
+        description=f"{meta['sentence']}{unit} ({meta['level']})",
         additional_constraints=" or ".join(meta["choices"]),
         dynamic_typing=True,
     )

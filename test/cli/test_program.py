@@ -151,6 +151,14 @@ def test_params_prints_the_file_of_defaults(run, tmp_path):
     assert Config.from_dict(yaml.safe_load(answer.out)) == Config()
 
 
+def test_params_prints_the_few_that_the_user_of_a_robot_sets(run):
+    answer = run("params", "--basic")
+    assert Config.from_dict(yaml.safe_load(answer.out)) == Config()
+    assert set(yaml.safe_load(answer.out)["extractor"]) == {"name", "weights"}
+    assert "advanced" not in answer.out
+    assert len(answer.lines) < len(run("params").lines) / 4
+
+
 def test_params_prints_the_page_of_the_documentation(run):
     assert run("params", "--markdown").out == (ROOT / "docs" / "parameters.md").read_text()
 

@@ -1,0 +1,235 @@
+"""Parameters of what is done with one image: features, retrieval, matching, pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfnet_ros.config.schema import parameter
+
+
+@dataclass(frozen=True)
+class ExtractorConfig:
+    """Which features describe an image."""
+
+    name: str = parameter(
+        "hfnet",
+        "Feature extractor: hfnet, whose weights come with the package and whose one pass gives local and global "
+        "descriptors; xfeat, with its published weights; xfeat+hfnet, XFeat's keypoints and HF-Net's global "
+        "descriptor; sift, without a network.",
+        choices=("hfnet", "xfeat", "xfeat+hfnet", "sift"),
+        level="basic",
+    )
+    weights: str = parameter(
+        "",
+        "Weights of the extractor (of xfeat+hfnet: XFeat's); empty searches the usual places.",
+        level="basic",
+    )
+    max_keypoints: int = parameter(2048, "Keypoints kept per image, best first.", low=64, high=8192)
+    detection_threshold: float = parameter(
+        0.05,
+        "Heat-map probability above which a peak is a keypoint of XFeat, as published; HF-Net's limit is 0.005.",
+        low=0.0,
+        high=1.0,
+    )
+    nms_radius_px: int = parameter(
+        2,
+        "Half size of the square in which a keypoint of XFeat must be the highest, as published; HF-Net's is 4.",
+        unit="px",
+        low=1,
+        high=16,
+    )
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """How prior frames are found and grouped."""
+
+    num_prior_frames: int = parameter(
+        10,
+        "Keyframes retrieved per image by a network's global descriptor, as many as Sarlin et al. 2019 took; "
+        "more bring landmarks that no more than confuse.",
+        low=1,
+        high=500,
+    )
+    num_prior_frames_vlad: int = parameter(
+        25,
+        "The same where the map learned VLAD of the extractor's keypoints: with 10 nearly all strongly turned views "
+        "are lost, with 20 a few.",
+        low=1,
+        high=500,
+    )
+    max_places: int = parameter(3, "Places tried per image before giving up.", low=1, high=50)
+    vocabulary_size: int = parameter(
+        64,
+        "Visual words learned from the map: landmarks are matched within them, and extractors without a global "
+        "descriptor get one of them (VLAD).",
+        low=4,
+        high=512,
+    )
+    global_size: int = parameter(
+        1024, "Largest number of dimensions kept of an aggregated descriptor.", low=16, high=8192
+    )
+    exact_limit: int = parameter(
+        20000,
+        "Keyframes above which faiss's approximate search is used, where installed.",
+        low=100,
+        high=10000000,
+    )
+    min_shared_landmarks: int = parameter(
+        20, "Landmarks two prior frames must share to belong to one place.", low=1, high=1000
+    )
+
+    def count(self, *, by_vlad: bool) -> int:
+        """Return the number of keyframes to retrieve per image, which depends on what describes them."""
+        return self.num_prior_frames_vlad if by_vlad else self.num_prior_frames
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """How query keypoints are matched to landmarks."""
+
+    max_query_keypoints: int = parameter(1024, "Best query keypoints that are matched.", low=64, high=8192)
+    max_landmarks: int = parameter(
+        20000,
+        "Landmarks of a place that are matched, those seen by most prior frames first.",
+        low=100,
+        high=1000000,
+    )
+    words_per_keypoint: int = parameter(
+        8,
+        "Visual words in which a keypoint is compared with landmarks; all of them is exhaustive.",
+        low=1,
+        high=512,
+    )
+    min_similarity: float = parameter(0.6, "Cosine below which a match is dropped.", low=-1.0, high=1.0)
+    ratio: float = parameter(
+        1.0,
+        "Largest ratio of best to second-best descriptor distance, another landmark's; 1 is off: with XFeat "
+        "0.95 took a quarter of the hard queries.",
+        low=0.1,
+        high=1.0,
+    )
+
+
+@dataclass(frozen=True)
+class PoseConfig:
+    """How a pose is estimated from matches. Pixels are meant at a focal length of 525 px."""
+
+    assumed_residual_px: float = parameter(
+        2.7,
+        "Reprojection noise per axis where the map has no self-test; where it has one, that is used, "
+        "between 1 px and this value.",
+        unit="px",
+        low=0.5,
+        high=20.0,
+    )
+    ransac_sigmas: float = parameter(
+        4.5,
+        "RANSAC's inlier threshold in standard deviations of the map's reprojection noise.",
+        low=1.0,
+        high=10.0,
+    )
+    robust_sigmas: float = parameter(
+        6.0,
+        "Scale of the robust cost, and radius of the final inliers, in the same unit.",
+        low=1.0,
+        high=20.0,
+    )
+    num_hypotheses: int = parameter(
+        1, "Independent RANSAC runs on all matches; their answers compete.", low=1, high=20
+    )
+    max_iterations: int = parameter(1000, "Samples per RANSAC run at the most.", low=50, high=100000)
+    seed: int = parameter(0, "Seed of every random choice.", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class VerificationConfig:
+    """What a pose must show before it is believed."""
+
+    min_evidence: float = parameter(
+        22.0,
+        "Decades by which chance is less likely to explain the inliers than the number of poses tried "
+        "(a-contrario, on image cells).",
+        low=0.0,
+        high=1000.0,
+    )
+    min_inliers: int = parameter(12, "Inliers on distinct keypoints at the least.", low=4, high=1000)
+    max_rival_ratio: float = parameter(
+        0.97,
+        "Score of the best clearly different pose (5 degrees or 0.1 of the distance) over the score of the best one.",
+        low=0.1,
+        high=1.0,
+    )
+    min_lead_over_rival: float = parameter(
+        1.645,
+        "Standard deviations by which a pose explains the matches better than any that is turned by 8 degrees or "
+        "0.15 of the distance away; 95 % one-sided. Near-planar scenes fail first.",
+        low=0.0,
+        high=100.0,
+    )
+    max_twin_ratio: float = parameter(
+        0.6,
+        "Score of another pose on matches that the best one leaves over, over the best one's: two places alike.",
+        low=0.1,
+        high=1.0,
+    )
+    max_rematch_ratio: float = parameter(
+        0.35,
+        "Score of the inliers matched to what the pose does not see, over their own: two places alike.",
+        low=0.05,
+        high=1.0,
+    )
+    max_view_change_deg: float = parameter(
+        75.0, "A landmark is not recognised from further around than this.", unit="deg", low=10.0, high=180.0
+    )
+    max_scale_change: float = parameter(
+        4.0, "A landmark is not recognised from this many times nearer or farther.", low=1.2, high=20.0
+    )
+    max_translation_sigma_m: float = parameter(
+        0.5, "Largest standard deviation of position in its worst direction.", unit="m", low=0.001, high=100.0
+    )
+    max_rotation_sigma_deg: float = parameter(
+        10.0,
+        "Largest standard deviation of orientation about its worst axis.",
+        unit="deg",
+        low=0.01,
+        high=90.0,
+    )
+    cell_size_px: float = parameter(
+        40.0,
+        "Side of the image cells in which inliers count once, at an image width of 640.",
+        unit="px",
+        low=4.0,
+        high=320.0,
+    )
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """Searching first where the robot is expected."""
+
+    enabled: bool = parameter(True, "Search near the predicted position first, then the whole map.")
+    sigmas: float = parameter(
+        3.0, "Radius of that search in standard deviations of the prediction.", low=1.0, high=20.0
+    )
+    margin_m: float = parameter(
+        3.0,
+        "Added to the radius: keyframes look at the same things from some way off.",
+        unit="m",
+        low=0.0,
+        high=1000.0,
+    )
+    max_angle_deg: float = parameter(
+        75.0,
+        "Keyframes turned away further from the predicted view are left out.",
+        unit="deg",
+        low=5.0,
+        high=180.0,
+    )
+    max_radius_m: float = parameter(
+        30.0,
+        "With a vaguer prediction than this the whole map is searched at once.",
+        unit="m",
+        low=0.1,
+        high=1000.0,
+    )

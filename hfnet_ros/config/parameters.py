@@ -1,0 +1,87 @@
+"""All parameters by section, read from dictionaries and files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hfnet_ros.config.image import (
+    ExtractorConfig,
+    MatchingConfig,
+    PoseConfig,
+    PriorConfig,
+    RetrievalConfig,
+    VerificationConfig,
+)
+from hfnet_ros.config.mapping import MappingConfig
+from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
+from hfnet_ros.config.runtime import InferenceConfig
+from hfnet_ros.config.schema import read_section, refuse_unknown
+from hfnet_ros.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Config:
+    """All parameters, by section."""
+
+    extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    pose: PoseConfig = field(default_factory=PoseConfig)
+    verification: VerificationConfig = field(default_factory=VerificationConfig)
+    mapping: MappingConfig = field(default_factory=MappingConfig)
+    node: NodeConfig = field(default_factory=NodeConfig)
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    odometry: OdometryConfig = field(default_factory=OdometryConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    staleness: StalenessConfig = field(default_factory=StalenessConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Build from nested dictionaries; what is not named keeps its default.
+
+        Raises:
+            ConfigError: a name is unknown, a type wrong or a value out of bounds.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"parameters are {values!r}, expected sections of names and values")
+        kinds = {section.name: section.default_factory for section in dataclasses.fields(cls)}
+        refuse_unknown(values, kinds, "section")
+        return cls(**{name: read_section(name, kind, values.get(name)) for name, kind in kinds.items()})
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return nested dictionaries, as `from_dict` reads them."""
+        return dataclasses.asdict(self)
+
+
+def load_config(path: Path) -> Config:
+    """Read parameters from YAML, plain or below ROS's `/**: ros__parameters:`.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or holds an unknown or unusable parameter.
+    """
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if document is None:
+        return Config()
+    if not isinstance(document, Mapping):
+        raise ConfigError(f"{path}: holds {type(document).__name__}, expected sections of parameters")
+    for node in document.values():
+        if isinstance(node, Mapping) and "ros__parameters" in node:
+            document = {} if node["ros__parameters"] is None else node["ros__parameters"]
+            break
+    try:
+        return Config.from_dict(document)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None

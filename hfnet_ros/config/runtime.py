@@ -1,0 +1,64 @@
+"""Parameters of how networks run on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfnet_ros.config.schema import parameter
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How networks run on this machine."""
+
+    backend: str = parameter(
+        "auto",
+        "Runtime of the networks; auto takes the fastest one that works here and logs why not a faster one.",
+        choices=("auto", "onnxruntime", "onnxruntime-cuda", "tensorrt"),
+        level="basic",
+    )
+    num_threads: int = parameter(2, "CPU threads of the network.", low=1, high=64, level="basic")
+    allow_spinning: bool = parameter(
+        False, "Let network threads wait busily: a millisecond faster, at the cost of idle cores."
+    )
+    precision: str = parameter(
+        "fp16",
+        "Numbers of a TensorRT engine: convolutions in float16, everything as in the file (fp32, also for files "
+        "with float16 or Q/DQ nodes of their own), or what TensorRT 10 chooses itself (weak-fp16, weak-int8).",
+        choices=("fp16", "fp32", "weak-fp16", "weak-int8"),
+    )
+    engine_cache: str = parameter(
+        "",
+        "Folder of built TensorRT engines and compiled kernels; empty is hfnet_ros/engines in the user's cache.",
+    )
+    build_engines: bool = parameter(
+        True,
+        "Build a missing TensorRT engine when it is needed, which takes minutes; otherwise it is an error.",
+    )
+    workspace_mib: int = parameter(
+        512,
+        "MiB of GPU memory a TensorRT layer may work in; XFeat's largest tensor at 640x480 has 5, and a Jetson's is "
+        "that of the whole machine.",
+        low=16,
+        high=65536,
+    )
+    cuda_graph: bool = parameter(
+        False, "Record a TensorRT run once and replay it, which spares the CPU; not yet tried on a TensorRT."
+    )
+    dla_core: int = parameter(
+        -1,
+        "Deep learning accelerator of a Jetson that runs what it can of the network; -1 is the GPU alone.",
+        low=-1,
+        high=3,
+    )
+    gpu_postprocessing: str = parameter(
+        "auto",
+        "Choose and describe keypoints on the GPU: behind a TensorRT engine (auto), or never; not yet tried on a GPU.",
+        choices=("auto", "off"),
+    )
+    gpu_matching: str = parameter(
+        "auto",
+        "Search and match in the map on the GPU: where the network runs there and the map fits (auto), or never; not "
+        "yet tried on a GPU.",
+        choices=("auto", "off"),
+    )
