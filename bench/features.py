@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig, RetrievalConfig
+from hfnet_ros.config import Config, ExtractorConfig, InferenceConfig, RetrievalConfig
 from hfnet_ros.features.aggregation import fit_aggregation
 from hfnet_ros.features.hfnet import HFNetExtractor
 from hfnet_ros.features.keypoints import unit_rows
@@ -117,19 +117,21 @@ def main() -> None:
 
 
 def _extractors(options: argparse.Namespace) -> dict[str, Describe]:
-    config = ExtractorConfig(max_keypoints=KEYPOINTS)
-    inference = InferenceConfig(num_threads=options.threads)
+    config = Config(
+        extractor=ExtractorConfig(max_keypoints=KEYPOINTS),
+        inference=InferenceConfig(num_threads=options.threads),
+    )
     found: dict[str, Describe] = {
-        "xfeat": XFeatExtractor(load_xfeat_weights(find_weights("xfeat.pt")), config, inference).extract,
+        "xfeat": XFeatExtractor(load_xfeat_weights(find_weights("xfeat.pt")), config).extract,
         "sift": SiftExtractor(config).extract,
         "orb": _orb,
     }
     if options.alike:
-        teacher = AlikeTeacher(options.alike, TeacherOptions(detection_threshold=0.02), inference)
+        teacher = AlikeTeacher(options.alike, TeacherOptions(detection_threshold=0.02), config.inference)
         found["alike"] = lambda image: _with_multiples(image, lambda part: teacher.teach(part, KEYPOINTS))
     for path in options.hfnet:
         name = "hfnet" if len(options.hfnet) == 1 else f"hfnet:{path.stem}"
-        found[name] = HFNetExtractor(path, config, inference).extract
+        found[name] = HFNetExtractor(path, config).extract
     wanted = [name for name in options.only.split(",") if name]
     return {name: describe for name, describe in found.items() if not wanted or name.split(":")[0] in wanted}
 

@@ -134,7 +134,12 @@ def test_an_integer_may_stand_for_a_float():
         ({"inference": {"allow_spinning": 1}}, ("inference.allow_spinning is 1 (int), expected bool",)),
         ({"extractor": {"name": "orb"}}, ("extractor.name is 'orb', expected one of", "xfeat", "sift")),
         ({"extractor": {"max_keypoints": 10}}, ("extractor.max_keypoints is 10, expected 64 to 8192",)),
-        ({"extractor": {"nms_radius_px": 99}}, ("expected 1 to 16 px",)),
+        ({"xfeat": {"nms_radius_px": 99}}, ("expected 1 to 16 px",)),
+        ({"extractor": {"nms_radius_px": 3}}, ("extractor.nms_radius_px is now xfeat.nms_radius_px",)),
+        (
+            {"extractor": {"detection_threshold": 0.1}},
+            ("extractor.detection_threshold is now xfeat.detection_threshold",),
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(values, words):

@@ -26,7 +26,7 @@ import numpy as np
 from measuring import describe_gpu, median_ms, memory_growth, write_result
 from scipy.spatial import cKDTree
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig
+from hfnet_ros.config import Config, ExtractorConfig, InferenceConfig
 from hfnet_ros.errors import WeightsError
 from hfnet_ros.features import hfnet, xfeat
 from hfnet_ros.features.onnx_network import OnnxNetwork
@@ -64,13 +64,13 @@ class Dense:
     def chosen_on_cpu(self) -> LocalFeatures:
         scores, descriptors = self.scores.astype(np.float32), self.descriptors.astype(np.float32)
         if self.reliability is None:
-            return hfnet.select_keypoints(scores[0, 0], descriptors[0], self.rule.max_keypoints)
+            return hfnet.select_keypoints(scores[0, 0], descriptors[0], self.rule)
         outputs = {
             "heatmap": scores,
             "descriptors": descriptors,
             "reliability": self.reliability.astype(np.float32),
         }
-        return xfeat.select_keypoints(outputs, ExtractorConfig(max_keypoints=self.rule.max_keypoints))
+        return xfeat.select_keypoints(outputs, self.rule)
 
 
 def paint(seed: int = 0) -> np.ndarray:
@@ -91,15 +91,8 @@ def dense_outputs(image: np.ndarray, keypoints: int) -> dict[str, Dense]:
     network = OnnxNetwork(find_weights(HFNET.file_name), ON_CPU)
     outputs = {key: value.copy() for key, value in network.engine(gray.shape).run({"image": gray}).items()}
     network.close()
-    rule = SelectionRule(
-        hfnet.NMS_RADIUS_PX,
-        hfnet.NMS_ITERATIONS,
-        hfnet.DETECTION_THRESHOLD,
-        keypoints,
-        cubic=False,
-        center_radius=hfnet.CENTER_RADIUS_PX,
-    )
-    found = {"hfnet": Dense(outputs["scores"], outputs["local"], None, rule)}
+    config = Config(extractor=ExtractorConfig(max_keypoints=keypoints))
+    found = {"hfnet": Dense(outputs["scores"], outputs["local"], None, hfnet.selection_rule(config))}
     try:
         weights = load_xfeat_weights(find_weights(XFEAT.file_name))
     except WeightsError as error:
@@ -108,8 +101,7 @@ def dense_outputs(image: np.ndarray, keypoints: int) -> dict[str, Dense]:
     engine = create_engine(build_xfeat(weights, SIZE_WH), ON_CPU)
     outputs = {key: value.copy() for key, value in engine.run({"image": gray}).items()}
     engine.close()
-    defaults = ExtractorConfig()
-    rule = SelectionRule(defaults.nms_radius_px, 1, defaults.detection_threshold, keypoints, cubic=True)
+    rule = xfeat.selection_rule(config)
     found["xfeat"] = Dense(outputs["heatmap"], outputs["descriptors"], outputs["reliability"], rule)
     return found
 

@@ -112,19 +112,20 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
 
 def _ready_extractor(config: Config) -> str:
     """Make sure that the weights are here, fetching published ones, and say in a line which they are."""
-    from hfnet_ros.features.weights import HFNET, XFEAT, fetch_weights, find_weights
+    from hfnet_ros.features.extractor import extractor_kind
+    from hfnet_ros.features.weights import fetch_weights, find_weights
 
-    name = config.extractor.name
-    if name == "sift":
-        return "extractor: sift, without weights"
-    if name == "hfnet":
-        return f"extractor: hfnet, weights {find_weights(HFNET.file_name, config.extractor.weights)}"
+    kind = extractor_kind(config)
+    if kind.weights is None:
+        return f"extractor: {kind.name}, without weights"
     try:
-        return f"extractor: {name}, weights {find_weights(XFEAT.file_name, config.extractor.weights)}"
+        return f"extractor: {kind.name}, weights {find_weights(kind.weights.file_name, config.extractor.weights)}"
     except WeightsError:
-        if config.extractor.weights:
+        if config.extractor.weights or not kind.weights.url:
             raise
-    return f"extractor: {name}, weights fetched to {fetch_weights(XFEAT)} ({XFEAT.licence})"
+    return (
+        f"extractor: {kind.name}, weights fetched to {fetch_weights(kind.weights)} ({kind.weights.licence})"
+    )
 
 
 def _generate(folder: Path, seed: int, rooms: int) -> tuple[Path, Path]:

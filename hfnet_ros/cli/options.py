@@ -11,12 +11,10 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from hfnet_ros.config import Config, ExtractorConfig, load_config
+from hfnet_ros.config import EXTRACTOR_NAMES, Config, load_config
 from hfnet_ros.errors import ConfigError
 
 Item = TypeVar("Item")
-
-EXTRACTORS: tuple[str, ...] = ExtractorConfig.__dataclass_fields__["name"].metadata["choices"]
 
 
 def new_verb(
@@ -43,7 +41,7 @@ def add_config_options(parser: argparse.ArgumentParser, *, extractor: bool) -> N
     if extractor:
         parser.add_argument(
             "--extractor",
-            choices=EXTRACTORS,
+            choices=EXTRACTOR_NAMES,
             help=f"feature extractor (default: {Config().extractor.name}, in a map its own)",
         )
     parser.add_argument("--weights", metavar="FILE", help="weights of the extractor (default: searched)")

@@ -5,23 +5,30 @@ fields of the sections here. A parameter's full name is `section.field`, e.g. `p
 """
 
 from hfnet_ros.config.image import (
+    EXTRACTOR_NAMES,
     ExtractorConfig,
+    HFNetConfig,
     MatchingConfig,
     PoseConfig,
     PriorConfig,
     RetrievalConfig,
+    SiftConfig,
     VerificationConfig,
+    XFeatConfig,
 )
 from hfnet_ros.config.mapping import MappingConfig
-from hfnet_ros.config.parameters import Config, load_config
+from hfnet_ros.config.parameters import MOVED, Config, load_config, refuse_moved
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
 from hfnet_ros.config.runtime import InferenceConfig
 
 __all__ = [
+    "EXTRACTOR_NAMES",
+    "MOVED",
     "Config",
     "ExtractorConfig",
     "FramesConfig",
     "GateConfig",
+    "HFNetConfig",
     "InferenceConfig",
     "MappingConfig",
     "MatchingConfig",
@@ -30,7 +37,10 @@ __all__ = [
     "PoseConfig",
     "PriorConfig",
     "RetrievalConfig",
+    "SiftConfig",
     "StalenessConfig",
     "VerificationConfig",
+    "XFeatConfig",
     "load_config",
+    "refuse_moved",
 ]

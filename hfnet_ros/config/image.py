@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from hfnet_ros.config.schema import parameter
 
+EXTRACTOR_NAMES = [
+    "hfnet",
+    "xfeat",
+    "xfeat+hfnet",
+    "sift",
+]  # features.extractor adds those that others register
+
 
 @dataclass(frozen=True)
 class ExtractorConfig:
@@ -16,7 +23,7 @@ class ExtractorConfig:
         "Feature extractor: hfnet, whose weights come with the package and whose one pass gives local and global "
         "descriptors; xfeat, with its published weights; xfeat+hfnet, XFeat's keypoints and HF-Net's global "
         "descriptor; sift, without a network.",
-        choices=("hfnet", "xfeat", "xfeat+hfnet", "sift"),
+        choices=EXTRACTOR_NAMES,
         level="basic",
     )
     weights: str = parameter(
@@ -25,18 +32,49 @@ class ExtractorConfig:
         level="basic",
     )
     max_keypoints: int = parameter(2048, "Keypoints kept per image, best first.", low=64, high=8192)
+
+
+@dataclass(frozen=True)
+class HFNetConfig:
+    """How HF-Net chooses keypoints."""
+
     detection_threshold: float = parameter(
-        0.05,
-        "Heat-map probability above which a peak is a keypoint of XFeat, as published; HF-Net's limit is 0.005.",
-        low=0.0,
-        high=1.0,
+        0.005, "Score above which a peak is a keypoint, as published.", low=0.0, high=1.0
     )
     nms_radius_px: int = parameter(
-        2,
-        "Half size of the square in which a keypoint of XFeat must be the highest, as published; HF-Net's is 4.",
+        4,
+        "Half size of the square in which a keypoint suppresses others, as published.",
         unit="px",
         low=1,
         high=16,
+    )
+
+
+@dataclass(frozen=True)
+class XFeatConfig:
+    """How XFeat chooses keypoints, also for xfeat+hfnet."""
+
+    detection_threshold: float = parameter(
+        0.05, "Heat-map probability above which a peak is a keypoint, as published.", low=0.0, high=1.0
+    )
+    nms_radius_px: int = parameter(
+        2,
+        "Half size of the square in which a keypoint must be the highest, as published.",
+        unit="px",
+        low=1,
+        high=16,
+    )
+
+
+@dataclass(frozen=True)
+class SiftConfig:
+    """How SIFT chooses keypoints."""
+
+    contrast_threshold: float = parameter(
+        0.02,
+        "Contrast below which a keypoint is dropped; half of OpenCV's default, because indoor walls are faint.",
+        low=0.0,
+        high=1.0,
     )
 
 

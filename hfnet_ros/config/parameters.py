@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hfnet_ros.config.image import (
     ExtractorConfig,
+    HFNetConfig,
     MatchingConfig,
     PoseConfig,
     PriorConfig,
     RetrievalConfig,
+    SiftConfig,
     VerificationConfig,
+    XFeatConfig,
 )
 from hfnet_ros.config.mapping import MappingConfig
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
@@ -22,12 +25,20 @@ from hfnet_ros.config.runtime import InferenceConfig
 from hfnet_ros.config.schema import read_section, refuse_unknown
 from hfnet_ros.errors import ConfigError
 
+MOVED = {  # former name -> the name that a parameter has now
+    "extractor.detection_threshold": "xfeat.detection_threshold",
+    "extractor.nms_radius_px": "xfeat.nms_radius_px",
+}
+
 
 @dataclass(frozen=True)
 class Config:
     """All parameters, by section."""
 
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
+    hfnet: HFNetConfig = field(default_factory=HFNetConfig)
+    xfeat: XFeatConfig = field(default_factory=XFeatConfig)
+    sift: SiftConfig = field(default_factory=SiftConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
@@ -46,17 +57,30 @@ class Config:
         """Build from nested dictionaries; what is not named keeps its default.
 
         Raises:
-            ConfigError: a name is unknown, a type wrong or a value out of bounds.
+            ConfigError: a name is unknown or has moved, a type is wrong or a value out of bounds.
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"parameters are {values!r}, expected sections of names and values")
         kinds = {section.name: section.default_factory for section in dataclasses.fields(cls)}
         refuse_unknown(values, kinds, "section")
+        for name, given in values.items():
+            refuse_moved(f"{name}.{key}" for key in (given if isinstance(given, Mapping) else ()))
         return cls(**{name: read_section(name, kind, values.get(name)) for name, kind in kinds.items()})
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return nested dictionaries, as `from_dict` reads them."""
         return dataclasses.asdict(self)
+
+
+def refuse_moved(names: Iterable[str]) -> None:
+    """Refuse former names of parameters, full ones such as `extractor.nms_radius_px`.
+
+    Raises:
+        ConfigError: says the new name.
+    """
+    for name in names:
+        if name in MOVED:
+            raise ConfigError(f"{name} is now {MOVED[name]}; give it under the new name")
 
 
 def load_config(path: Path) -> Config:

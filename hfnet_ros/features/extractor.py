@@ -1,121 +1,77 @@
-"""The seam between localization and whatever describes an image."""
+"""The registry of extractors: made by the name in the parameters, found again by the identity in a map."""
 
 from __future__ import annotations
 
 import dataclasses
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
 
-from hfnet_ros.config import Config
+from hfnet_ros.config import EXTRACTOR_NAMES, Config
 from hfnet_ros.errors import ConfigError, ExtractorMismatchError
-from hfnet_ros.inference.engine import NetworkModel
-from hfnet_ros.types import ImageArray, ImageFeatures, ReportProgress
+from hfnet_ros.features import hfnet, sift, xfeat, xfeat_hfnet
+from hfnet_ros.features.protocol import ExtractorKind, FeatureExtractor, NetworkExtractor
+from hfnet_ros.types import ReportProgress
 
-if TYPE_CHECKING:
-    from hfnet_ros.features.hfnet import CombinedExtractor, HFNetExtractor
-    from hfnet_ros.features.xfeat import XFeatExtractor
+__all__ = [
+    "ExtractorKind",
+    "FeatureExtractor",
+    "NetworkExtractor",
+    "create_extractor",
+    "extractor_kind",
+    "register_extractor",
+    "registered_extractors",
+    "unregister_extractor",
+    "with_extractor_of",
+]
 
-
-class FeatureExtractor(Protocol):
-    """Turns images into features; belongs to the thread that made it (see `Engine`)."""
-
-    @property
-    def extractor_id(self) -> str:
-        """Name of the method and digest of its weights; features of two ids never match."""
-        ...
-
-    @property
-    def backend(self) -> str:
-        """What runs it, e.g. `onnxruntime-cpu`."""
-        ...
-
-    def extract(self, image: ImageArray) -> ImageFeatures:
-        """Describe an image.
-
-        Args:
-            image: [H, W] gray or [H, W, 3] BGR, uint8.
-
-        Raises:
-            ImageError: the image has another type or shape, or is too small.
-            EngineError: the network failed.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free the networks; calling it again does nothing."""
-        ...
+_KINDS = {kind.name: kind for kind in (hfnet.KIND, xfeat.KIND, xfeat_hfnet.KIND, sift.KIND)}
 
 
-class NetworkExtractor(FeatureExtractor, Protocol):
-    """An extractor whose networks can be named and built before they are needed, and told where to leave what."""
+def register_extractor(kind: ExtractorKind) -> None:
+    """Add an extractor of another project; from then on `extractor.name` may choose it.
 
-    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
-        """Return the networks that run on images of this size; none where the method has no network.
+    Raises:
+        ConfigError: there is one of this name.
+    """
+    if kind.name in _KINDS:
+        raise ConfigError(f"an extractor '{kind.name}' is registered already; give yours another name")
+    _KINDS[kind.name] = kind
+    EXTRACTOR_NAMES.append(kind.name)
 
-        Raises:
-            WeightsError: the network fits images of other sizes only.
-        """
-        ...
 
-    def leave_descriptors(self, leave: bool) -> None:
-        """Leave local descriptors of the next images on the GPU, where they are computed there, or do not.
+def unregister_extractor(name: str) -> None:
+    """Take back `register_extractor`."""
+    del _KINDS[name]
+    EXTRACTOR_NAMES.remove(name)
 
-        Those of an image are then gone when the next one is extracted, unless they were read on the host
-        before; so this is for whoever is done with an image by then.
-        """
-        ...
+
+def registered_extractors() -> tuple[ExtractorKind, ...]:
+    """Return all extractors, the package's own first."""
+    return tuple(_KINDS.values())
+
+
+def extractor_kind(config: Config) -> ExtractorKind:
+    """Return the configured extractor's entry.
+
+    Raises:
+        ConfigError: nobody registered one of this name.
+    """
+    name = config.extractor.name
+    if name not in _KINDS:
+        raise ConfigError(f"extractor.name is '{name}', expected one of {', '.join(_KINDS)}")
+    return _KINDS[name]
 
 
 def create_extractor(config: Config, progress: ReportProgress | None = None) -> NetworkExtractor:
     """Make the configured extractor, loading its weights.
 
     Args:
-        config: section extractor says which, section inference how it runs.
+        config: section extractor says which, section inference how it runs, a section of its name the rest.
         progress: told what goes on while an engine is built; an empty text means it is ready.
 
     Raises:
         WeightsError: the weights are missing, or not those of the extractor.
         EngineError: no backend can run the network.
     """
-    name = config.extractor.name
-    if name == "hfnet":
-        return _create_hfnet(config, progress)
-    if name == "xfeat":
-        return _create_xfeat(config, progress)
-    if name == "xfeat+hfnet":
-        return _create_combined(config, progress)
-    from hfnet_ros.features.sift import SiftExtractor
-
-    return SiftExtractor(config.extractor)
-
-
-def _create_hfnet(config: Config, progress: ReportProgress | None) -> HFNetExtractor:
-    from hfnet_ros.features.hfnet import HFNetExtractor
-    from hfnet_ros.features.weights import HFNET, find_weights
-
-    path = find_weights(HFNET.file_name, config.extractor.weights)
-    return HFNetExtractor(path, config.extractor, config.inference, progress)
-
-
-def _create_xfeat(config: Config, progress: ReportProgress | None) -> XFeatExtractor:
-    from hfnet_ros.features.weights import XFEAT, find_weights
-    from hfnet_ros.features.xfeat import XFeatExtractor
-    from hfnet_ros.features.xfeat_network import load_xfeat_weights
-
-    weights = load_xfeat_weights(find_weights(XFEAT.file_name, config.extractor.weights))
-    return XFeatExtractor(weights, config.extractor, config.inference, progress)
-
-
-def _create_combined(config: Config, progress: ReportProgress | None) -> CombinedExtractor:
-    from hfnet_ros.features.hfnet import CombinedExtractor, GlobalHead
-    from hfnet_ros.features.weights import HFNET, find_weights
-
-    with ExitStack() as made:
-        local = _create_xfeat(config, progress)
-        made.callback(local.close)
-        head = GlobalHead(find_weights(HFNET.file_name), config.inference, progress)
-        made.pop_all()  # both are there, and belong to the pair
-        return CombinedExtractor(local, head)
+    return extractor_kind(config).create(config, progress)
 
 
 def with_extractor_of(config: Config, extractor_id: str) -> Config:
@@ -124,12 +80,12 @@ def with_extractor_of(config: Config, extractor_id: str) -> Config:
     Raises:
         ExtractorMismatchError: this program has no such extractor.
     """
-    name = "sift" if extractor_id.startswith("rootsift") else extractor_id.split("-")[0]
-    try:
-        known = Config.from_dict({"extractor": {"name": name}}).extractor.name
-    except ConfigError:
-        raise ExtractorMismatchError(
-            f"the map was built with '{extractor_id}', an extractor this program does not have; "
-            "update hfnet_ros or build the map anew"
-        ) from None
-    return dataclasses.replace(config, extractor=dataclasses.replace(config.extractor, name=known))
+    for kind in registered_extractors():
+        if kind.makes(extractor_id):
+            return dataclasses.replace(
+                config, extractor=dataclasses.replace(config.extractor, name=kind.name)
+            )
+    raise ExtractorMismatchError(
+        f"the map was built with '{extractor_id}', an extractor this program does not have; "
+        "update hfnet_ros or build the map anew"
+    )

@@ -1,4 +1,4 @@
-"""HF-Net: keypoints, local and global descriptor of one network, and its global head beside XFeat.
+"""HF-Net: keypoints, local and global descriptor of one network.
 
 The engine contract, which this project's weights and a converted published HF-Net both keep:
 
@@ -19,17 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig
+from hfnet_ros.config import Config, InferenceConfig
 from hfnet_ros.errors import WeightsError
 from hfnet_ros.features.keypoints import sample_bilinear, select_top, unit_rows
 from hfnet_ros.features.onnx_network import OnnxNetwork
 from hfnet_ros.features.preprocess import check_image, mean_gray, network_size, resize_to
+from hfnet_ros.features.protocol import ExtractorKind
+from hfnet_ros.features.weights import HFNET, find_weights
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.gpu.features import SelectionRule
@@ -45,43 +46,36 @@ OUTPUT_NAMES = {
     "local": ("local", "local_descriptor_map"),
     "global": ("global", "global_descriptor"),
 }
-NMS_RADIUS_PX, NMS_ITERATIONS, DETECTION_THRESHOLD = 4, 3, 0.005  # as published
-CENTER_RADIUS_PX = 2
+_NMS_ITERATIONS = 3  # as published
+_CENTER_RADIUS_PX = 2
 
 
 class HFNetExtractor:
     """Keypoints, local descriptors and global descriptor in one pass; one engine per image size."""
 
-    def __init__(
-        self,
-        path: Path,
-        config: ExtractorConfig,
-        inference: InferenceConfig,
-        progress: ReportProgress | None = None,
-    ) -> None:
+    def __init__(self, path: Path, config: Config, progress: ReportProgress | None = None) -> None:
         """Read the network; the engine of an image size is loaded when its first image comes.
 
         Args:
             path: ONNX file that keeps the contract above.
-            config: how many keypoints are kept.
-            inference: how the network runs.
+            config: section hfnet says how keypoints are chosen, extractor how many, inference how the network runs.
             progress: told what goes on while an engine is built, which may take minutes.
 
         Raises:
             WeightsError: the file is missing, no ONNX, or its outputs have other names.
         """
-        self._names = output_names(path, OnnxNetwork(path, inference))
+        self._names = output_names(path, OnnxNetwork(path, config.inference))
         self._network = OnnxNetwork(
-            path, inference, tuple(self._names.values()), progress, self._with_keypoints
+            path, config.inference, tuple(self._names.values()), progress, self._with_keypoints
         )
-        self._config = config
-        self._inference = inference
+        self._rule = selection_rule(config)
+        self._inference = config.inference
         self._leave_descriptors = False
 
     @property
     def extractor_id(self) -> str:
         """Name of the method and digest of its weights."""
-        return f"hfnet-{self._network.digest[:12]}"
+        return f"{KIND.id_prefix}{self._network.digest[:12]}"
 
     @property
     def backend(self) -> str:
@@ -90,7 +84,7 @@ class HFNetExtractor:
 
     def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
         """Return the network that runs on images of this size."""
-        return (_model_for(self._network, image_wh),)
+        return (network_for(self._network, image_wh),)
 
     def extract(self, image: ImageArray) -> ImageFeatures:
         """Describe an image; see `FeatureExtractor.extract`."""
@@ -99,7 +93,7 @@ class HFNetExtractor:
         if local is None:
             scores = as_plane(outputs[self._names["scores"]])
             dense = as_channels_first(outputs[self._names["local"]], scores.shape)
-            local = select_keypoints(scores, dense, self._config.max_keypoints)
+            local = select_keypoints(scores, dense, self._rule)
         keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
         descriptor = unit_rows(np.array(outputs[self._names["global"]], np.float32).reshape(1, -1))[0]
         return ImageFeatures(local.moved_to(keypoints), descriptor, self.extractor_id)
@@ -113,110 +107,20 @@ class HFNetExtractor:
         self._network.close()
 
     def _with_keypoints(self, engine: Engine) -> Engine:
-        rule = SelectionRule(
-            radius=NMS_RADIUS_PX,
-            iterations=NMS_ITERATIONS,
-            threshold=DETECTION_THRESHOLD,
-            max_keypoints=self._config.max_keypoints,
-            cubic=False,
-            center_radius=CENTER_RADIUS_PX,
-        )
         dense = DenseOutputs(self._names["scores"], self._names["local"])
-        return with_keypoints(engine, dense, rule, self._inference, lambda: self._leave_descriptors)
+        return with_keypoints(engine, dense, self._rule, self._inference, lambda: self._leave_descriptors)
 
 
-class GlobalHead:
-    """HF-Net's global descriptor alone; the local heads are not computed."""
-
-    def __init__(
-        self, path: Path, inference: InferenceConfig, progress: ReportProgress | None = None
-    ) -> None:
-        """Read the network; see `HFNetExtractor`.
-
-        Raises:
-            WeightsError: the file is missing, no ONNX, or its outputs have other names.
-        """
-        self._name = output_names(path, OnnxNetwork(path, inference))["global"]
-        self._network = OnnxNetwork(path, inference, (self._name,), progress)
-
-    @property
-    def backend(self) -> str:
-        """What runs the network; before the first image, what is asked for."""
-        return self._network.backend
-
-    @property
-    def digest(self) -> str:
-        """First digits of the file's SHA-256."""
-        return self._network.digest[:12]
-
-    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
-        """Return the network that runs on images of this size."""
-        return (_model_for(self._network, image_wh),)
-
-    def describe(self, image: ImageArray) -> Float32Array:
-        """Return the global descriptor [G] float32, unit norm."""
-        outputs, _ = run_on_image(self._network, image)
-        return unit_rows(np.array(outputs[self._name], np.float32).reshape(1, -1))[0]
-
-    def close(self) -> None:
-        """Free the engines; calling it again does nothing."""
-        self._network.close()
-
-
-class _LocalExtractor(Protocol):
-    @property
-    def extractor_id(self) -> str: ...
-
-    @property
-    def backend(self) -> str: ...
-
-    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]: ...
-
-    def extract(self, image: ImageArray) -> ImageFeatures: ...
-
-    def leave_descriptors(self, leave: bool) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class CombinedExtractor:
-    """Local features of one extractor, such as XFeat, and the global descriptor of HF-Net."""
-
-    def __init__(self, local: _LocalExtractor, head: GlobalHead) -> None:
-        """Take ownership of both."""
-        self._local = local
-        self._head = head
-
-    @property
-    def extractor_id(self) -> str:
-        """Names and digests of both, e.g. `xfeat+hfnet-<digest>-<digest>`."""
-        name, _, digest = self._local.extractor_id.partition("-")
-        return f"{name}+hfnet-{digest}-{self._head.digest}"
-
-    @property
-    def backend(self) -> str:
-        """What runs the networks; both names where they differ."""
-        return " + ".join(dict.fromkeys([self._local.backend, self._head.backend]))
-
-    def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
-        """Return the networks of both."""
-        return *self._local.networks(image_wh), *self._head.networks(image_wh)
-
-    def extract(self, image: ImageArray) -> ImageFeatures:
-        """Describe an image; see `FeatureExtractor.extract`."""
-        local = self._local.extract(image).local
-        return ImageFeatures(local, self._head.describe(image), self.extractor_id)
-
-    def leave_descriptors(self, leave: bool) -> None:
-        """Tell where descriptors shall be; see `NetworkExtractor.leave_descriptors`."""
-        self._local.leave_descriptors(leave)
-
-    def close(self) -> None:
-        """Free the engines of both; calling it again does nothing."""
-        try:
-            self._local.close()
-        finally:
-            self._head.close()
+def selection_rule(config: Config) -> SelectionRule:
+    """Return how keypoints are chosen of HF-Net's dense outputs."""
+    return SelectionRule(
+        radius=config.hfnet.nms_radius_px,
+        iterations=_NMS_ITERATIONS,
+        threshold=config.hfnet.detection_threshold,
+        max_keypoints=config.extractor.max_keypoints,
+        cubic=False,
+        center_radius=_CENTER_RADIUS_PX,
+    )
 
 
 def output_names(path: Path, network: OnnxNetwork) -> dict[str, str]:
@@ -290,7 +194,8 @@ def run_on_image(
     return outputs, np.array(image_wh) / np.array(size_wh)
 
 
-def _model_for(network: OnnxNetwork, image_wh: tuple[int, int]) -> NetworkModel:
+def network_for(network: OnnxNetwork, image_wh: tuple[int, int]) -> NetworkModel:
+    """Return the network that runs on images of a size."""
     return network.model(_input_shape(network, _input_size(network, image_wh)))
 
 
@@ -335,40 +240,33 @@ def as_channels_first(tensor: Float32Array, input_hw: Sequence[int]) -> Float32A
     )
 
 
-def select_keypoints(
-    scores: Float32Array,
-    dense: Float32Array,
-    max_keypoints: int,
-    *,
-    radius: int = NMS_RADIUS_PX,
-    threshold: float = DETECTION_THRESHOLD,
-) -> LocalFeatures:
+def select_keypoints(scores: Float32Array, dense: Float32Array, rule: SelectionRule) -> LocalFeatures:
     """Choose and describe keypoints, in pixels of the network's input.
 
     Args:
         scores: [H, W] keypoint probability.
         dense: [D, H/8, W/8] descriptors.
-        max_keypoints: kept, best first.
-        radius: of the non-maximum suppression, px.
-        threshold: a keypoint's score is higher.
+        rule: how keypoints are chosen.
 
     Convention: descriptors are sampled bilinearly at the peak's pixel x (w - 1) / (W - 1), as published; the
         keypoint itself lies between pixels.
     """
     height, width = scores.shape
-    peaks = suppress_non_maxima(scores, radius, threshold)
+    peaks = suppress_non_maxima(scores, rule.radius, rule.threshold, rule.iterations)
     values = scores.ravel()[peaks]
-    best = select_top(values, max_keypoints)
+    best = select_top(values, rule.max_keypoints)
     rows, columns = np.divmod(peaks[best], width)
     points = np.stack([columns, rows], axis=1).astype(np.float32)
     map_size = np.array([dense.shape[2] - 1, dense.shape[1] - 1], np.float64)
     coordinates = points * (map_size / np.array([width - 1, height - 1]))
     descriptors = unit_rows(sample_bilinear(dense, coordinates))
-    return LocalFeatures(center_on_scores(scores, rows, columns), values[best], descriptors)
+    return LocalFeatures(
+        center_on_scores(scores, rows, columns, rule.center_radius), values[best], descriptors
+    )
 
 
 def center_on_scores(
-    scores: Float32Array, rows: NDArray[np.intp], columns: NDArray[np.intp], radius: int = CENTER_RADIUS_PX
+    scores: Float32Array, rows: NDArray[np.intp], columns: NDArray[np.intp], radius: int = _CENTER_RADIUS_PX
 ) -> Float32Array:
     """Return points (x, y) [N, 2] at the centre of gravity of the scores around peaks.
 
@@ -388,7 +286,7 @@ def center_on_scores(
 
 
 def suppress_non_maxima(
-    scores: Float32Array, radius: int, threshold: float, iterations: int = NMS_ITERATIONS
+    scores: Float32Array, radius: int, threshold: float, iterations: int = _NMS_ITERATIONS
 ) -> NDArray[np.intp]:
     """Return the flat indices of peaks above a threshold, in row order.
 
@@ -409,3 +307,10 @@ def suppress_non_maxima(
         rest = np.where(covered, np.float32(0.0), scores)
         kept |= (rest == cv2.dilate(rest, kernel)) & (rest > 0.0)
     return np.flatnonzero(kept)
+
+
+def _create(config: Config, progress: ReportProgress | None) -> HFNetExtractor:
+    return HFNetExtractor(find_weights(HFNET.file_name, config.extractor.weights), config, progress)
+
+
+KIND = ExtractorKind("hfnet", "hfnet-", _create, HFNET)

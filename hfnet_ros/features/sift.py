@@ -10,27 +10,26 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from hfnet_ros.config import ExtractorConfig
+from hfnet_ros.config import Config
 from hfnet_ros.features.keypoints import select_top
 from hfnet_ros.features.preprocess import check_image
+from hfnet_ros.features.protocol import ExtractorKind
 from hfnet_ros.inference.engine import NetworkModel
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
-
-_CONTRAST_THRESHOLD = 0.02  # half of OpenCV's default: indoor walls are faint
 
 
 class SiftExtractor:
     """RootSIFT keypoints, one per position."""
 
-    def __init__(self, config: ExtractorConfig) -> None:
-        """Make the detector."""
-        self._max_keypoints = config.max_keypoints
-        self._sift = cv2.SIFT.create(contrastThreshold=_CONTRAST_THRESHOLD)
+    def __init__(self, config: Config) -> None:
+        """Make the detector, as section sift says, for as many keypoints as extractor says."""
+        self._max_keypoints = config.extractor.max_keypoints
+        self._sift = cv2.SIFT.create(contrastThreshold=config.sift.contrast_threshold)
 
     @property
     def extractor_id(self) -> str:
         """Name of the method; it has no weights."""
-        return "rootsift-1"
+        return f"{KIND.id_prefix}1"
 
     @property
     def backend(self) -> str:
@@ -71,3 +70,6 @@ def _no_features() -> LocalFeatures:
     return LocalFeatures(
         np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty((0, 128), np.float32)
     )
+
+
+KIND = ExtractorKind("sift", "rootsift-", lambda config, progress: SiftExtractor(config))  # noqa: ARG005

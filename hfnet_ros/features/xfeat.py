@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig
+from hfnet_ros.config import Config
 from hfnet_ros.features.keypoints import (
     detect_peaks,
     map_coordinates,
@@ -23,7 +23,16 @@ from hfnet_ros.features.keypoints import (
     unit_rows,
 )
 from hfnet_ros.features.preprocess import check_image, mean_gray, network_size, resize_to
-from hfnet_ros.features.xfeat_network import CELL, SIZE_MULTIPLE, Weights, build_xfeat, expected_shapes
+from hfnet_ros.features.protocol import ExtractorKind
+from hfnet_ros.features.weights import XFEAT, find_weights
+from hfnet_ros.features.xfeat_network import (
+    CELL,
+    SIZE_MULTIPLE,
+    Weights,
+    build_xfeat,
+    expected_shapes,
+    load_xfeat_weights,
+)
 from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.gpu.features import SelectionRule
 from hfnet_ros.gpu.keypoint_engine import DenseOutputs, chosen_features, with_keypoints
@@ -37,28 +46,21 @@ _MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection
 class XFeatExtractor:
     """Sparse XFeat with one engine per image size."""
 
-    def __init__(
-        self,
-        weights: Weights,
-        config: ExtractorConfig,
-        inference: InferenceConfig,
-        progress: ReportProgress | None = None,
-    ) -> None:
+    def __init__(self, weights: Weights, config: Config, progress: ReportProgress | None = None) -> None:
         """Keep the weights; the network of an image size is loaded when its first image comes.
 
         Args:
             weights: of the network.
-            config: how keypoints are chosen.
-            inference: how the network runs.
+            config: section xfeat says how keypoints are chosen, extractor how many, inference how the network runs.
             progress: told what goes on while an engine is built, which may take minutes.
         """
         self._weights = weights
-        self._config = config
-        self._inference = inference
+        self._rule = selection_rule(config)
+        self._inference = config.inference
         self._progress = progress
         self._engines: OrderedDict[tuple[int, int], Engine] = OrderedDict()
         self._leave_descriptors = False
-        self._id = f"xfeat-{_weights_digest(weights)}"
+        self._id = f"{KIND.id_prefix}{_weights_digest(weights)}"
 
     @property
     def extractor_id(self) -> str:
@@ -84,7 +86,7 @@ class XFeatExtractor:
         outputs = self._engine(input_wh).run({"image": gray[None, None]})
         local = chosen_features(outputs)
         if local is None:
-            local = select_keypoints(outputs, self._config)
+            local = select_keypoints(outputs, self._rule)
         scale = np.array(image_wh) / np.array(input_wh)
         keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
         return ImageFeatures(local.moved_to(keypoints), None, self._id)
@@ -109,23 +111,27 @@ class XFeatExtractor:
         return self._engines[input_wh]
 
     def _with_keypoints(self, engine: Engine) -> Engine:
-        rule = SelectionRule(
-            radius=self._config.nms_radius_px,
-            iterations=1,
-            threshold=self._config.detection_threshold,
-            max_keypoints=self._config.max_keypoints,
-            cubic=True,
-        )
         dense = DenseOutputs("heatmap", "descriptors", "reliability")
-        return with_keypoints(engine, dense, rule, self._inference, lambda: self._leave_descriptors)
+        return with_keypoints(engine, dense, self._rule, self._inference, lambda: self._leave_descriptors)
 
 
-def select_keypoints(outputs: Mapping[str, Tensor], config: ExtractorConfig) -> LocalFeatures:
+def selection_rule(config: Config) -> SelectionRule:
+    """Return how keypoints are chosen of XFeat's dense outputs."""
+    return SelectionRule(
+        radius=config.xfeat.nms_radius_px,
+        iterations=1,
+        threshold=config.xfeat.detection_threshold,
+        max_keypoints=config.extractor.max_keypoints,
+        cubic=True,
+    )
+
+
+def select_keypoints(outputs: Mapping[str, Tensor], rule: SelectionRule) -> LocalFeatures:
     """Choose and describe keypoints, in pixels of the network's input.
 
     Args:
         outputs: of the network `build_xfeat`, batch of one.
-        config: threshold, radius and number of keypoints.
+        rule: threshold, radius and number of keypoints.
 
     Convention: equal to the published sparse inference, whose score is the heat map (nearest)
         times the reliability (bilinear). Its nearest-neighbour sampler reads outside the map in
@@ -133,7 +139,7 @@ def select_keypoints(outputs: Mapping[str, Tensor], config: ExtractorConfig) -> 
     """
     heatmap = outputs["heatmap"][0, 0]
     height, width = heatmap.shape
-    peaks = detect_peaks(heatmap, config.nms_radius_px, config.detection_threshold)
+    peaks = detect_peaks(heatmap, rule.radius, rule.threshold)
     rows, columns = np.divmod(peaks, width)
     inside = (columns < width - 1) & (rows < height - 1)
     peaks = peaks[inside]
@@ -141,7 +147,7 @@ def select_keypoints(outputs: Mapping[str, Tensor], config: ExtractorConfig) -> 
     coordinates = map_coordinates(points, (width // CELL, height // CELL), (width, height))
     reliability = sample_bilinear(outputs["reliability"][0], coordinates)[:, 0]
     scores = heatmap.ravel()[peaks] * reliability
-    best = select_top(scores, config.max_keypoints)
+    best = select_top(scores, rule.max_keypoints)
     best = best[scores[best] > 0.0]
     descriptors = unit_rows(sample_bicubic(outputs["descriptors"][0], coordinates[best]))
     return LocalFeatures(points[best], scores[best], descriptors)
@@ -154,3 +160,11 @@ def _weights_digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
         digest.update(name.encode())
         digest.update(weights[name].tobytes())
     return digest.hexdigest()[:12]
+
+
+def _create(config: Config, progress: ReportProgress | None) -> XFeatExtractor:
+    weights = load_xfeat_weights(find_weights(XFEAT.file_name, config.extractor.weights))
+    return XFeatExtractor(weights, config, progress)
+
+
+KIND = ExtractorKind("xfeat", "xfeat-", _create, XFEAT)

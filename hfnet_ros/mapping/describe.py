@@ -84,7 +84,8 @@ def describe_globally(
         return np.stack(ready).astype(np.float32), {}
     if not any(len(entry.local) for entry in features):
         raise MappingError(
-            f"no keypoint in any of {len(features)} images; check exposure, or lower extractor.detection_threshold"
+            f"no keypoint in any of {len(features)} images; check exposure, or lower the threshold in "
+            "the extractor's section of the parameters"
         )
     from hfnet_ros.features.aggregation import fit_aggregation
 

@@ -10,7 +10,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from hfnet_ros.config import Config
+from hfnet_ros.config import MOVED, Config, refuse_moved
 
 
 def declare_parameters(node: Node) -> None:
@@ -23,7 +23,7 @@ def declare_parameters(node: Node) -> None:
     # rclpy says nothing of a misspelled parameter, and has no public name for what it was given.
     sections = tuple(f"{section.name}." for section in dataclasses.fields(config))
     for name in getattr(node, "_parameter_overrides", {}):
-        if name.startswith(sections) and not node.has_parameter(name):
+        if name.startswith(sections) and name not in MOVED and not node.has_parameter(name):
             node.get_logger().warning(f"there is no parameter {name}; what was given for it is ignored")
 
 
@@ -31,8 +31,9 @@ def read_config(node: Node, changes: Iterable[Parameter] = ()) -> Config:
     """Return the parameters in force, or as they would be after changes.
 
     Raises:
-        ConfigError: one is of the wrong type or out of bounds.
+        ConfigError: one is of the wrong type, out of bounds, or given under a former name.
     """
+    refuse_moved(getattr(node, "_parameter_overrides", {}))
     values: dict[str, dict[str, Any]] = Config().to_dict()
     for section, entries in values.items():
         for name in entries:

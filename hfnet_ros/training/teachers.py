@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig, RetrievalConfig
+from hfnet_ros.config import Config, InferenceConfig, RetrievalConfig
 from hfnet_ros.features.aggregation import aggregate_vlad, fit_aggregation
 from hfnet_ros.features.keypoints import detect_peaks, select_top, unit_rows
 from hfnet_ros.features.onnx_network import OnnxNetwork
@@ -83,7 +83,7 @@ class XFeatTeacher:
 
     def __init__(self, path: Path, inference: InferenceConfig) -> None:
         """Load the network."""
-        self._extractor = XFeatExtractor(load_xfeat_weights(path), ExtractorConfig(), inference)
+        self._extractor = XFeatExtractor(load_xfeat_weights(path), Config(inference=inference))
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ class SiftTeacher:
 
     def __init__(self) -> None:
         """Make the detector."""
-        self._extractor = SiftExtractor(ExtractorConfig())
+        self._extractor = SiftExtractor(Config())
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import EngineError, ExtractorMismatchError, WeightsError
-from hfnet_ros.features import hfnet, onnx_network, xfeat, xfeat_network
+from hfnet_ros.features import onnx_network, xfeat, xfeat_hfnet
 from hfnet_ros.features import weights as weights_module
 from hfnet_ros.features.extractor import create_extractor, with_extractor_of
 
@@ -22,7 +22,7 @@ def make(random_weights, monkeypatch, tmp_path):
     monkeypatch.setattr(
         weights_module, "weights_folders", lambda: [tmp_path, weights_module.shipped_folder()]
     )
-    monkeypatch.setattr(xfeat_network, "load_xfeat_weights", lambda path: random_weights)
+    monkeypatch.setattr(xfeat, "load_xfeat_weights", lambda path: random_weights)
     return lambda name, progress=None: create_extractor(config_of(name), progress)
 
 
@@ -129,7 +129,7 @@ def test_a_pair_closes_both_even_if_one_cannot_be_closed(make, monkeypatch):
         raise EngineError("stuck")
 
     monkeypatch.setattr(xfeat.XFeatExtractor, "close", fail)
-    note_closing(monkeypatch, hfnet.GlobalHead, closed)
+    note_closing(monkeypatch, xfeat_hfnet.GlobalHead, closed)
     with pytest.raises(EngineError, match="stuck"):
         pair.close()
     assert closed == ["GlobalHead"]

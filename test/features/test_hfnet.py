@@ -4,23 +4,26 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig
+from hfnet_ros.config import Config, InferenceConfig
 from hfnet_ros.errors import ImageError, WeightsError
 from hfnet_ros.features.hfnet import (
-    CombinedExtractor,
-    GlobalHead,
     HFNetExtractor,
     as_channels_first,
     as_plane,
     center_on_scores,
     name_outputs,
     select_keypoints,
+    selection_rule,
     suppress_non_maxima,
 )
 from hfnet_ros.features.onnx_network import OnnxNetwork
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.features.weights import find_weights
+from hfnet_ros.features.xfeat_hfnet import CombinedExtractor, GlobalHead
+from hfnet_ros.gpu.features import SelectionRule
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
+
+RULE = selection_rule(Config())
 
 
 def write_network(path, names=("scores", "local", "global"), channels_last=False, notes=None):
@@ -70,6 +73,15 @@ def write_network(path, names=("scores", "local", "global"), channels_last=False
     return path
 
 
+def test_keypoints_are_chosen_as_published():
+    assert (
+        SelectionRule(
+            radius=4, iterations=3, threshold=0.005, max_keypoints=2048, cubic=False, center_radius=2
+        )
+        == RULE
+    )
+
+
 @pytest.fixture
 def picture():
     """Black [72, 88] with three bright pixels and a dim one."""
@@ -82,8 +94,7 @@ def picture():
 def test_keypoints_descriptors_and_global_of_a_known_network(tmp_path, picture, channels_last):
     extractor = HFNetExtractor(
         write_network(tmp_path / "known.onnx", channels_last=channels_last),
-        ExtractorConfig(),
-        InferenceConfig(),
+        Config(),
     )
     features = extractor.extract(picture)
     # (63, 41) lies within 4 px of the brighter (60, 40).
@@ -103,7 +114,7 @@ def test_descriptors_are_sampled_where_the_published_network_samples_them():
     dense[0] = np.arange(5)
     scores = np.zeros((32, 40), np.float32)
     scores[10, 13] = 0.5
-    found = select_keypoints(scores, dense, 10)
+    found = select_keypoints(scores, dense, RULE)
     at = 13 * 4 / 39
     np.testing.assert_allclose(found.descriptors[0], np.array([at, 1.0]) / np.hypot(at, 1.0), rtol=1e-5)
 
@@ -129,7 +140,7 @@ def test_peaks_are_apart_and_above_the_threshold():
 def test_an_image_of_odd_size_gives_pixels_of_the_image(tmp_path):
     image = np.zeros((67, 93), np.uint8)
     image[30:33, 50:53] = 255
-    extractor = HFNetExtractor(write_network(tmp_path / "known.onnx"), ExtractorConfig(), InferenceConfig())
+    extractor = HFNetExtractor(write_network(tmp_path / "known.onnx"), Config())
     found = extractor.extract(image).local.keypoints
     assert np.abs(found[0] - [51.0, 31.0]).max() < 1.5
 
@@ -137,28 +148,28 @@ def test_an_image_of_odd_size_gives_pixels_of_the_image(tmp_path):
 def test_outputs_with_the_published_names_are_found(tmp_path, picture):
     names = ("scores_dense", "local_descriptor_map", "global_descriptor")
     path = write_network(tmp_path / "published.onnx", names)
-    assert len(HFNetExtractor(path, ExtractorConfig(), InferenceConfig()).extract(picture).local) == 3
+    assert len(HFNetExtractor(path, Config()).extract(picture).local) == 3
 
 
 def test_other_names_are_refused_until_they_are_given(tmp_path, picture):
     path = write_network(tmp_path / "odd.onnx", ("a", "b", "c"))
     with pytest.raises(WeightsError, match=r"weights name .*odd\.onnx --scores NAME --out"):
-        HFNetExtractor(path, ExtractorConfig(), InferenceConfig())
+        HFNetExtractor(path, Config())
     with pytest.raises(WeightsError, match="no output 'x'"):
         name_outputs(path, tmp_path / "no.onnx", {"scores": "x"})
     name_outputs(path, tmp_path / "named.onnx", {"scores": "a", "local": "b", "global": "c"})
-    extractor = HFNetExtractor(tmp_path / "named.onnx", ExtractorConfig(), InferenceConfig())
+    extractor = HFNetExtractor(tmp_path / "named.onnx", Config())
     assert len(extractor.extract(picture).local) == 3
 
 
 def test_the_global_head_beside_other_local_features(tmp_path, make_image):
     path = write_network(tmp_path / "known.onnx")
     image = make_image((160, 120))
-    local = SiftExtractor(ExtractorConfig())
+    local = SiftExtractor(Config())
     combined = CombinedExtractor(local, GlobalHead(path, InferenceConfig()))
     features = combined.extract(image)
     np.testing.assert_allclose(features.local.keypoints, local.extract(image).local.keypoints)
-    whole = HFNetExtractor(path, ExtractorConfig(), InferenceConfig()).extract(image)
+    whole = HFNetExtractor(path, Config()).extract(image)
     np.testing.assert_allclose(features.global_descriptor, whole.global_descriptor, rtol=1e-5)
     assert features.extractor_id.startswith("rootsift+hfnet-")
     assert features.extractor_id == combined.extractor_id
@@ -167,13 +178,13 @@ def test_the_global_head_beside_other_local_features(tmp_path, make_image):
 def test_what_is_no_network_is_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("not a network")
     with pytest.raises(WeightsError, match="no ONNX network"):
-        HFNetExtractor(tmp_path / "text.onnx", ExtractorConfig(), InferenceConfig())
+        HFNetExtractor(tmp_path / "text.onnx", Config())
     with pytest.raises(WeightsError, match="cannot be read"):
-        HFNetExtractor(tmp_path / "missing.onnx", ExtractorConfig(), InferenceConfig())
+        HFNetExtractor(tmp_path / "missing.onnx", Config())
 
 
 def test_what_is_no_image_is_refused(tmp_path):
-    extractor = HFNetExtractor(write_network(tmp_path / "known.onnx"), ExtractorConfig(), InferenceConfig())
+    extractor = HFNetExtractor(write_network(tmp_path / "known.onnx"), Config())
     with pytest.raises(ImageError, match="uint8"):
         extractor.extract(np.zeros((100, 100), np.float32))
 
@@ -209,7 +220,7 @@ def test_a_spot_between_pixels_is_found_between_pixels(offset):
     distance2 = (columns - 15 - offset[0]) ** 2 + (rows - 12 - offset[1]) ** 2
     scores = np.exp(-0.5 * distance2 / 0.8**2).astype(np.float32)
     dense = np.ones((2, 3, 4), np.float32)
-    found = select_keypoints(scores, dense, 10).keypoints
+    found = select_keypoints(scores, dense, RULE).keypoints
     np.testing.assert_allclose(found, [[15 + offset[0], 12 + offset[1]]], atol=0.05)
 
 
@@ -223,7 +234,7 @@ def test_the_shipped_network_recognises_a_turned_picture(make_image):
     image = make_image((320, 256), seed=5)
     turn = cv2.getRotationMatrix2D((159.5, 127.5), 12.0, 1.1)
     turned = cv2.warpAffine(image, turn, (320, 256))
-    extractor = HFNetExtractor(find_weights("hfnet.onnx"), ExtractorConfig(), InferenceConfig())
+    extractor = HFNetExtractor(find_weights("hfnet.onnx"), Config())
     first, second = (extractor.extract(picture) for picture in (image, turned))
     rows_a, rows_b, _ = mutual_nearest(first.local.descriptors, second.local.descriptors, 0.6)
     moved = first.local.keypoints[rows_a] @ turn[:, :2].T + turn[:, 2]

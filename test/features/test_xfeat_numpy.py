@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig
-from hfnet_ros.features.xfeat import XFeatExtractor, select_keypoints
+from hfnet_ros.config import Config, ExtractorConfig
+from hfnet_ros.features.xfeat import XFeatExtractor, select_keypoints, selection_rule
 from hfnet_ros.features.xfeat_network import build_xfeat, expected_shapes
 
 SIZE_WH = (96, 64)
@@ -212,12 +212,20 @@ def test_the_extractor_equals_the_definition(weights, make_image):
     # The published code normalises the features before it samples them.
     features = features / np.linalg.norm(features, axis=0)
     found, undecided = reference_sparse(heatmap, reliability, features)
-    extractor = XFeatExtractor(weights, ExtractorConfig(max_keypoints=8192), InferenceConfig())
+    extractor = XFeatExtractor(weights, config_for(8192))
     extracted = extractor.extract(image)
     extractor.close()
     assert extracted.global_descriptor is None
     assert np.all(np.diff(extracted.local.scores) <= 0.0)
     assert_equal_features(extracted.local, found, undecided)
+
+
+def config_for(max_keypoints):
+    return Config(extractor=ExtractorConfig(max_keypoints=max_keypoints))
+
+
+def rule_for(max_keypoints):
+    return selection_rule(config_for(max_keypoints))
 
 
 def random_outputs(rng, size_wh=(64, 48)):
@@ -234,7 +242,7 @@ def test_selection_equals_the_definition_everywhere_in_the_image():
     rng = np.random.default_rng(5)
     for _ in range(3):
         outputs = random_outputs(rng)
-        local = select_keypoints(outputs, ExtractorConfig(max_keypoints=8192))
+        local = select_keypoints(outputs, rule_for(8192))
         dense = [outputs[name][0].astype(float) for name in ("reliability", "descriptors")]
         found, undecided = reference_sparse(outputs["heatmap"][0, 0].astype(float), *dense)
         assert_equal_features(local, found, undecided)
@@ -249,15 +257,15 @@ def test_peaks_in_the_last_row_and_column_are_dropped(x, y, kept):
     outputs = random_outputs(np.random.default_rng(0))
     outputs["heatmap"][:] = 0.0
     outputs["heatmap"][0, 0, y, x] = 0.9
-    local = select_keypoints(outputs, ExtractorConfig())
+    local = select_keypoints(outputs, rule_for(2048))
     assert local.keypoints.tolist() == ([[x, y]] if kept else [])
     assert local.descriptors.shape == (int(kept), 64)
 
 
 def test_the_best_keypoints_are_kept():
     outputs = random_outputs(np.random.default_rng(1))
-    every = select_keypoints(outputs, ExtractorConfig(max_keypoints=8192))
-    best = select_keypoints(outputs, ExtractorConfig(max_keypoints=64))
+    every = select_keypoints(outputs, rule_for(8192))
+    best = select_keypoints(outputs, rule_for(64))
     assert len(every.scores) > 64
     np.testing.assert_array_equal(best.keypoints, every.keypoints[:64])
     np.testing.assert_array_equal(best.scores, every.scores[:64])
@@ -265,7 +273,7 @@ def test_the_best_keypoints_are_kept():
 
 
 def test_records_have_the_promised_types(random_weights, make_image):
-    extractor = XFeatExtractor(random_weights, ExtractorConfig(), InferenceConfig())
+    extractor = XFeatExtractor(random_weights, Config())
     local = extractor.extract(make_image(SIZE_WH)).local
     assert {local.keypoints.dtype, local.scores.dtype, local.descriptors.dtype} == {np.dtype(np.float32)}
     np.testing.assert_allclose(np.linalg.norm(local.descriptors, axis=1), 1.0, atol=1e-5)
@@ -276,12 +284,11 @@ def test_records_have_the_promised_types(random_weights, make_image):
 def test_keypoints_of_a_resized_image_are_in_its_own_pixels(random_weights, make_image):
     """100 x 70 px go through the network as 96 x 64; pixel areas scale, not centres."""
     image = make_image((100, 70), seed=4)
-    config = ExtractorConfig(max_keypoints=8192)
-    extractor = XFeatExtractor(random_weights, config, InferenceConfig())
+    extractor = XFeatExtractor(random_weights, config_for(8192))
     local = extractor.extract(image).local
     resized = cv2.resize(mean_gray(image).astype(np.float32), (96, 64), interpolation=cv2.INTER_LINEAR)
     outputs = extractor._engine((96, 64)).run({"image": resized[None, None]})
-    inside = select_keypoints(outputs, config)
+    inside = select_keypoints(outputs, rule_for(8192))
     expected = (inside.keypoints + 0.5) * np.array([100 / 96, 70 / 64]) - 0.5
     np.testing.assert_allclose(local.keypoints, expected, atol=1e-4)
     assert len(expected) > 20
@@ -290,7 +297,7 @@ def test_keypoints_of_a_resized_image_are_in_its_own_pixels(random_weights, make
 
 def test_gray_and_color_of_the_same_brightness_are_the_same(random_weights, make_image):
     gray = make_image(SIZE_WH)[:, :, 0]
-    extractor = XFeatExtractor(random_weights, ExtractorConfig(), InferenceConfig())
+    extractor = XFeatExtractor(random_weights, Config())
     one = extractor.extract(gray).local
     other = extractor.extract(np.repeat(gray[:, :, None], 3, axis=2)).local
     # A mean of three floats is off by the last bit, which may turn a close call.
@@ -300,17 +307,16 @@ def test_gray_and_color_of_the_same_brightness_are_the_same(random_weights, make
 
 
 def test_the_id_follows_the_weights_and_not_their_file(random_weights):
-    config = ExtractorConfig(), InferenceConfig()
-    first = XFeatExtractor(random_weights, *config).extractor_id
+    first = XFeatExtractor(random_weights, Config()).extractor_id
     copied = {name: random_weights[name].copy() for name in reversed(list(random_weights))}
-    assert XFeatExtractor(copied, *config).extractor_id == first
+    assert XFeatExtractor(copied, Config()).extractor_id == first
     copied["skip1.1.bias"][0] += 1e-3
-    assert XFeatExtractor(copied, *config).extractor_id != first
+    assert XFeatExtractor(copied, Config()).extractor_id != first
     assert first.startswith("xfeat-")
 
 
 def test_a_few_image_sizes_stay_loaded_and_no_more(random_weights, make_image):
-    extractor = XFeatExtractor(random_weights, ExtractorConfig(), InferenceConfig())
+    extractor = XFeatExtractor(random_weights, Config())
     sizes = [(64 + 32 * step, 64) for step in range(6)]
     for size_wh in [*sizes, sizes[0]]:
         extractor.extract(make_image(size_wh))

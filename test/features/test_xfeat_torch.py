@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig
+from hfnet_ros.config import Config, ExtractorConfig
 from hfnet_ros.features.xfeat import XFeatExtractor
 from hfnet_ros.features.xfeat_network import load_xfeat_weights
 
@@ -107,7 +107,7 @@ def test_dense_outputs_equal_pytorch(weights, make_image, run_network):
 
 def test_sparse_features_equal_the_published_inference(weights, make_image):
     image = make_image(SIZE_WH, seed=4)
-    extractor = XFeatExtractor(weights, ExtractorConfig(max_keypoints=4096), InferenceConfig())
+    extractor = XFeatExtractor(weights, Config(extractor=ExtractorConfig(max_keypoints=4096)))
     local = extractor.extract(image).local
     extractor.close()
     *_, points, scores, descriptors = reference_sparse(load_network(weights), image, 4096)
@@ -125,7 +125,7 @@ def test_sparse_features_equal_the_published_inference(weights, make_image):
 
 def test_the_order_equals_the_published_inference(weights, make_image):
     image = make_image(SIZE_WH, seed=5)
-    extractor = XFeatExtractor(weights, ExtractorConfig(max_keypoints=64), InferenceConfig())
+    extractor = XFeatExtractor(weights, Config(extractor=ExtractorConfig(max_keypoints=64)))
     local = extractor.extract(image).local
     extractor.close()
     *_, points, scores, _ = reference_sparse(load_network(weights), image, 64)

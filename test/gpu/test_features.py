@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from host_cuda import open_host_module
 
-from hfnet_ros.config import ExtractorConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.features import hfnet, xfeat
 from hfnet_ros.gpu.features import DeviceTensor, FeatureKernels, SelectionRule
@@ -58,20 +57,13 @@ def expected_of_hfnet(scores, descriptors, rule):
     return hfnet.select_keypoints(
         scores.reshape(scores.shape[-2:]).astype(np.float32),
         descriptors[0].astype(np.float32),
-        rule.max_keypoints,
-        radius=rule.radius,
-        threshold=rule.threshold,
+        rule,
     )
 
 
 def expected_of_xfeat(scores, descriptors, reliability, rule):
     outputs = {"heatmap": scores, "descriptors": descriptors, "reliability": reliability}
-    config = ExtractorConfig(
-        max_keypoints=rule.max_keypoints,
-        detection_threshold=rule.threshold,
-        nms_radius_px=rule.radius,
-    )
-    return xfeat.select_keypoints({key: value.astype(np.float32) for key, value in outputs.items()}, config)
+    return xfeat.select_keypoints({key: value.astype(np.float32) for key, value in outputs.items()}, rule)
 
 
 def assert_same(chosen, expected, *, tolerance=2e-6):

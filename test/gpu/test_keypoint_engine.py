@@ -9,10 +9,11 @@ from host_cuda import install_kernels, need_compiler
 from onnx import TensorProto, helper
 from random_weights import make_random_weights
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig, MatchingConfig
+from hfnet_ros.config import Config, ExtractorConfig, InferenceConfig, MatchingConfig
 from hfnet_ros.errors import EngineError
-from hfnet_ros.features.hfnet import CombinedExtractor, HFNetExtractor
+from hfnet_ros.features.hfnet import HFNetExtractor
 from hfnet_ros.features.xfeat import XFeatExtractor
+from hfnet_ros.features.xfeat_hfnet import CombinedExtractor
 from hfnet_ros.gpu.features_on_device import FeaturesOnDevice
 from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.gpu.module import open_module
@@ -83,10 +84,10 @@ def hfnet_file(tmp_path_factory):
 @pytest.fixture(params=["hfnet", "xfeat"])
 def make_extractor(request):
     def make(inference):
-        config = ExtractorConfig(max_keypoints=100)
+        config = Config(extractor=ExtractorConfig(max_keypoints=100), inference=inference)
         if request.param == "hfnet":
-            return HFNetExtractor(request.getfixturevalue("hfnet_file"), config, inference)
-        return XFeatExtractor(request.getfixturevalue("xfeat_weights"), config, inference)
+            return HFNetExtractor(request.getfixturevalue("hfnet_file"), config)
+        return XFeatExtractor(request.getfixturevalue("xfeat_weights"), config)
 
     return make
 

@@ -40,7 +40,7 @@ def test_hfnet_is_as_on_the_cpu(memory, rng):
     descriptors = rng.normal(size=(1, 128, 60, 80)).astype(np.float32)
     rule = SelectionRule(4, 3, 0.005, 2048, cubic=False, center_radius=2)
     kernels = FeatureKernels(memory, put(memory, scores), put(memory, descriptors), rule)
-    expected = hfnet.select_keypoints(scores[0, 0], descriptors[0], rule.max_keypoints)
+    expected = hfnet.select_keypoints(scores[0, 0], descriptors[0], rule)
     for _ in range(3):
         kernels.put()
         memory.synchronize()
@@ -64,7 +64,7 @@ def test_descriptors_that_stay_match_as_those_that_were_copied(memory, rng, tmp_
         half_descriptors=True,
         open_kernels=open_kernels,
     )
-    expected = hfnet.select_keypoints(scores[0, 0], dense[0], rule.max_keypoints).descriptors
+    expected = hfnet.select_keypoints(scores[0, 0], dense[0], rule).descriptors
     noisy = expected + rng.normal(scale=0.02, size=expected.shape)
     landmarks = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
     xyz, all_rows = rng.uniform(size=(len(landmarks), 3)), np.arange(len(landmarks))

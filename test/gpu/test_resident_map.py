@@ -53,7 +53,7 @@ def test_poses_are_those_of_the_cpu(apartment, config, emulated):
         retrieval=RetrievalConfig(vocabulary_size=32, num_prior_frames_vlad=4),
         matching=MatchingConfig(min_similarity=0.8, max_query_keypoints=256, words_per_keypoint=32),
     )
-    extractor = SiftExtractor(config.extractor)
+    extractor = SiftExtractor(config)
     search = emulated(apartment.visual_map, config)
     on_gpu = Localizer(apartment.visual_map, extractor, config, search)
     on_cpu = Localizer(apartment.visual_map, extractor, config)
@@ -105,8 +105,8 @@ def test_answers_are_the_same_where_descriptors_stay_on_the_gpu(apartment, confi
         matching=MatchingConfig(min_similarity=0.8, max_query_keypoints=256, ratio=ratio),
     )
     search = emulated(apartment.visual_map, config)
-    staying = OnEmulatedGpu(config.extractor, memory)
-    here = Localizer(apartment.visual_map, SiftExtractor(config.extractor), config, search)
+    staying = OnEmulatedGpu(config, memory)
+    here = Localizer(apartment.visual_map, SiftExtractor(config), config, search)
     there = Localizer(apartment.visual_map, staying, config, search)
     poses = [pose for _, pose in query_walk(apartment.scene)]
     for index in (0, 3):
@@ -122,7 +122,7 @@ def test_answers_are_the_same_where_descriptors_stay_on_the_gpu(apartment, confi
 
 
 def test_a_search_on_the_cpu_reads_what_was_left_on_the_gpu(apartment, config, memory):
-    staying = OnEmulatedGpu(config.extractor, memory)
+    staying = OnEmulatedGpu(config, memory)
     frame = apartment.frame(next(pose for _, pose in query_walk(apartment.scene)))
     found = Localizer(apartment.visual_map, staying, config).localize(frame)
     expected = apartment.localizer.localize(frame)
@@ -235,7 +235,7 @@ def test_a_served_map_goes_to_the_gpu_and_is_freed_with_the_extractor(
 ):
     machine.install_cuda()
     install_kernels(monkeypatch, machine)
-    extractor = OnGpu(config.extractor)
+    extractor = OnGpu(config)
     monkeypatch.setattr(opening, "create_extractor", lambda config, report: extractor)
     served = serving.ServedMap(tmp_path, apartment.visual_map, "digest")
     _, close = served.opener(config)(lambda text: None)
@@ -250,7 +250,7 @@ def test_a_served_map_goes_to_the_gpu_and_is_freed_with_the_extractor(
 def test_the_command_line_searches_where_the_node_does(apartment, config, machine, monkeypatch):
     machine.install_cuda()
     install_kernels(monkeypatch, machine)
-    extractor = OnGpu(config.extractor)
+    extractor = OnGpu(config)
     monkeypatch.setattr(opening, "create_extractor", lambda config, report: extractor)
     camera = apartment.visual_map.cameras[0].refined
     opened = open_in_map(apartment.visual_map, config, camera, extractor_given=False)

@@ -138,7 +138,7 @@ def test_a_map_of_another_extractor_is_refused(apartment):
 
 
 def test_features_may_be_given_instead_of_an_image(apartment, first_frame, config):
-    features = SiftExtractor(config.extractor).extract(first_frame.image)
+    features = SiftExtractor(config).extract(first_frame.image)
     result = apartment.localizer.localize_features(features, first_frame.camera, 77)
     expected = apartment.localizer.localize(first_frame)
     assert result.stamp_ns == 77

@@ -58,7 +58,7 @@ def test_without_a_vocabulary_landmarks_are_matched_within_words_of_their_own(
     """Maps of a network with a global head have no vocabulary; exhaustive matching is slower, not better."""
     visual_map = dataclasses.replace(apartment.visual_map, aggregation={})
     truth = visual_map.map_from_camera(4)
-    local = SiftExtractor(config.extractor).extract(apartment.frame(truth).image).local
+    local = SiftExtractor(config).extract(apartment.frame(truth).image).local
     place = Place(tuple(range(visual_map.num_keyframes)), 1.0, 1.0)
     found = {}
     for name, limit in (("words", 1), ("all", 10**9)):

@@ -22,7 +22,7 @@ def shifted(pose, x):
 
 def with_prior(place, config, **changes):
     changed = dataclasses.replace(config, prior=dataclasses.replace(config.prior, **changes))
-    return Localizer(place.visual_map, SiftExtractor(config.extractor), changed)
+    return Localizer(place.visual_map, SiftExtractor(config), changed)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,6 @@ def test_a_view_of_nothing_has_no_features(apartment, query, camera):
 
 def test_features_may_be_given(apartment, query, config):
     frame, truth = query
-    features = SiftExtractor(config.extractor).extract(frame.image)
+    features = SiftExtractor(config).extract(frame.image)
     result = apartment.localizer.localize_features(features, frame.camera, 5, prior(truth))
     assert (result.search, result.stamp_ns) == (Search.PRIOR, 5)

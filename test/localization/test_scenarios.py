@@ -119,7 +119,7 @@ class Confused:
             observation_offsets=np.concatenate([[0], np.cumsum(counts)]),
         )
         credulous = dataclasses.replace(config, verification=CREDULOUS)
-        extractor = SiftExtractor(config.extractor)
+        extractor = SiftExtractor(config)
         self.both = Localizer(visual_map, extractor, credulous)
         self.second_only = Localizer(second_only, extractor, credulous)
         self.wrong = wrong

@@ -90,7 +90,7 @@ def observe(landmarks, local, depth, map_from_camera):
 
 def build_map(scene, poses, seed=0):
     """Map of keyframes at `poses` (map_from_camera)."""
-    extractor, landmarks = SiftExtractor(CONFIG.extractor), Landmarks()
+    extractor, landmarks = SiftExtractor(CONFIG), Landmarks()
     images, observed = [], []
     for index, map_from_camera in enumerate(poses):
         images.append(extractor.extract(picture(scene, map_from_camera, seed + index)))
@@ -143,12 +143,12 @@ class Place:
 
     def with_map(self, **fields):
         """Localizer in the same map with some fields replaced."""
-        return Localizer(replace(self.visual_map, **fields), SiftExtractor(CONFIG.extractor), CONFIG)
+        return Localizer(replace(self.visual_map, **fields), SiftExtractor(CONFIG), CONFIG)
 
 
 def make_place(scene, poses):
     visual_map = build_map(scene, poses)
-    return Place(scene, visual_map, Localizer(visual_map, SiftExtractor(CONFIG.extractor), CONFIG))
+    return Place(scene, visual_map, Localizer(visual_map, SiftExtractor(CONFIG), CONFIG))
 
 
 def views(eyes, targets):

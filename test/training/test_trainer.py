@@ -6,10 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hfnet_ros.config import ExtractorConfig, InferenceConfig  # noqa: E402
+from hfnet_ros.config import Config, InferenceConfig  # noqa: E402
 from hfnet_ros.errors import ConfigError, DatasetError  # noqa: E402
-from hfnet_ros.features.hfnet import GlobalHead, HFNetExtractor  # noqa: E402
+from hfnet_ros.features.hfnet import HFNetExtractor  # noqa: E402
 from hfnet_ros.features.preprocess import mean_gray  # noqa: E402
+from hfnet_ros.features.xfeat_hfnet import GlobalHead  # noqa: E402
 from hfnet_ros.training.cache import open_cache  # noqa: E402
 from hfnet_ros.training.export import export_onnx  # noqa: E402
 from hfnet_ros.training.head_start import fit_local_head  # noqa: E402
@@ -80,7 +81,7 @@ def test_the_exported_network_says_what_the_trained_one_says(finished, tmp_path,
         outputs = network(torch.from_numpy(mean_gray(image))[None, None])
     expected = outputs.descriptor[0].numpy()
     for name, tolerance in (("full", 1e-4), ("half", 2e-2)):
-        extractor = HFNetExtractor(tmp_path / f"{name}.onnx", ExtractorConfig(), InferenceConfig())
+        extractor = HFNetExtractor(tmp_path / f"{name}.onnx", Config())
         found = extractor.extract(image)
         np.testing.assert_allclose(found.global_descriptor, expected, atol=tolerance)
         assert found.local.descriptors.shape[1] == tiny_options.network.descriptor_size
@@ -99,9 +100,7 @@ def test_the_published_encoder_exports_too(tmp_path, make_photo):
         global_size=32,
     )
     export_onnx(HFNet(options).eval(), tmp_path / "published.onnx", half=True)
-    found = HFNetExtractor(tmp_path / "published.onnx", ExtractorConfig(), InferenceConfig()).extract(
-        make_photo((160, 128))
-    )
+    found = HFNetExtractor(tmp_path / "published.onnx", Config()).extract(make_photo((160, 128)))
     assert found.global_descriptor.shape == (32,)
     assert np.linalg.norm(found.global_descriptor) == pytest.approx(1.0, abs=1e-4)
 
@@ -160,7 +159,7 @@ def test_the_global_descriptor_of_several_scales(scales, finished, tmp_path, tin
         if scales == "both":
             expected = expected + network(whole).descriptor[0].numpy()
             expected /= np.linalg.norm(expected)
-    found = HFNetExtractor(tmp_path / "scaled.onnx", ExtractorConfig(), InferenceConfig()).extract(image)
+    found = HFNetExtractor(tmp_path / "scaled.onnx", Config()).extract(image)
     np.testing.assert_allclose(found.global_descriptor, expected, atol=1e-4)
     alone = GlobalHead(tmp_path / "scaled.onnx", InferenceConfig()).describe(image)
     np.testing.assert_allclose(alone, expected, atol=1e-4)
