@@ -152,6 +152,13 @@ def test_what_does_not_fit_is_named(values, words):
 # From files
 
 
+@pytest.mark.parametrize("word", ["off", '"off"', "'off'"])
+def test_off_needs_no_quotes(tmp_path, word):
+    """YAML reads a bare off as false."""
+    path = write(tmp_path, f"inference: {{gpu_matching: {word}}}\n")
+    assert load_config(path).inference.gpu_matching == "off"
+
+
 def test_plain_yaml(tmp_path):
     path = write(tmp_path, "pose:\n  seed: 5  # a comment\nmatching:\n  ratio: 1\n")
     assert load_config(path) == Config.from_dict({"pose": {"seed": 5}, "matching": {"ratio": 1.0}})

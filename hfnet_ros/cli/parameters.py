@@ -107,4 +107,4 @@ def _range_text(entry: dataclasses.Field[Any]) -> str:
 def _yaml_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return '""' if value == "" else str(value)
+    return f'"{value}"' if value in ("", "off") else str(value)  # YAML takes a bare off for false

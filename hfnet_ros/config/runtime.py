@@ -43,7 +43,9 @@ class InferenceConfig:
         high=65536,
     )
     cuda_graph: bool = parameter(
-        False, "Record a TensorRT run once and replay it, which spares the CPU; not yet tried on a TensorRT."
+        False,
+        "Record a TensorRT run once and replay it, which spares the CPU; off because it never ran on a GPU yet "
+        "(docs/gpu.md says what to check first).",
     )
     dla_core: int = parameter(
         -1,
@@ -52,13 +54,14 @@ class InferenceConfig:
         high=3,
     )
     gpu_postprocessing: str = parameter(
-        "auto",
-        "Choose and describe keypoints on the GPU: behind a TensorRT engine (auto), or never; not yet tried on a GPU.",
+        "off",
+        "Choose and describe keypoints on the GPU: behind a TensorRT engine (auto), or never; off because it never ran "
+        "on a GPU yet (bench/gpu/features.py says whether it may be on).",
         choices=("auto", "off"),
     )
     gpu_matching: str = parameter(
-        "auto",
-        "Search and match in the map on the GPU: where the network runs there and the map fits (auto), or never; not "
-        "yet tried on a GPU.",
+        "off",
+        "Search and match in the map on the GPU: where the network runs there and the map fits (auto), or never; off "
+        "because it never ran on a GPU yet (bench/gpu/matching.py says whether it may be on).",
         choices=("auto", "off"),
     )

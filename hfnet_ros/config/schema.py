@@ -74,12 +74,13 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
 
 
 def _checked(name: str, entry: dataclasses.Field[Any], value: Any) -> Any:
-    kind = type(entry.default)
+    kind, meta = type(entry.default), entry.metadata
+    if value is False and "off" in meta["choices"]:
+        value = "off"  # which YAML takes for false where it is not quoted
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
         raise ConfigError(f"{name} is {value!r} ({type(value).__name__}), expected {kind.__name__}")
-    meta = entry.metadata
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{name} is '{value}', expected one of {', '.join(meta['choices'])}")
     if kind in (int, float):

@@ -156,9 +156,10 @@ def test_without_a_compiler_the_cpu_chooses(machine, monkeypatch, make_extractor
     assert machine.gpu.alive() == 0
 
 
-def test_it_can_be_switched_off(machine, make_extractor, image, caplog):
+@pytest.mark.parametrize("choice", ["off", InferenceConfig().gpu_postprocessing])
+def test_it_is_off_unless_it_is_switched_on(machine, make_extractor, image, caplog, choice):
     with caplog.at_level(logging.WARNING):
-        features = extracted(make_extractor, machine.config(gpu_postprocessing="off"), image)
+        features = extracted(make_extractor, machine.config(gpu_postprocessing=choice), image)
     assert len(features[0].local) > 30
     assert machine.gpu.launched == []
     assert caplog.records == []

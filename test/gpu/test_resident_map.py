@@ -31,6 +31,11 @@ def machine(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def config(config):
+    return dataclasses.replace(config, inference=InferenceConfig(gpu_matching="auto"))
+
+
+@pytest.fixture
 def emulated():
     """Put a map on the emulated GPU."""
     searches = []
@@ -50,6 +55,7 @@ def test_poses_are_those_of_the_cpu(apartment, config, emulated):
     # A few keypoints only: the emulation is slow.
     config = Config(
         extractor=config.extractor,
+        inference=config.inference,
         retrieval=RetrievalConfig(vocabulary_size=32, num_prior_frames_vlad=4),
         matching=MatchingConfig(min_similarity=0.8, max_query_keypoints=256, words_per_keypoint=32),
     )
@@ -101,6 +107,7 @@ class OnEmulatedGpu(SiftExtractor):
 def test_answers_are_the_same_where_descriptors_stay_on_the_gpu(apartment, config, emulated, memory, ratio):
     config = Config(
         extractor=config.extractor,
+        inference=config.inference,
         retrieval=RetrievalConfig(vocabulary_size=32, num_prior_frames_vlad=4),
         matching=MatchingConfig(min_similarity=0.8, max_query_keypoints=256, ratio=ratio),
     )
@@ -202,7 +209,13 @@ def test_a_map_that_does_not_fit_leaves_nothing_behind(apartment, config, machin
 
 
 @pytest.mark.parametrize(
-    ("backend", "choice"), [("onnxruntime-cpu", "auto"), ("opencv", "auto"), ("tensorrt-10.3", "off")]
+    ("backend", "choice"),
+    [
+        ("onnxruntime-cpu", "auto"),
+        ("opencv", "auto"),
+        ("tensorrt-10.3", "off"),
+        ("tensorrt-10.3", InferenceConfig().gpu_matching),
+    ],
 )
 def test_it_is_not_tried_without_need(apartment, backend, choice, caplog):
     def fail(visual_map, config):

@@ -21,7 +21,7 @@ class Watched(SiftExtractor):
     """Says what is done with it."""
 
     def __init__(self, events):
-        super().__init__(CONFIG.extractor)
+        super().__init__(CONFIG)
         self.events = events
 
     def extract(self, image):

@@ -43,7 +43,12 @@ class Machine:
         return self.trt
 
     def config(self, **options):
-        defaults = {"backend": "tensorrt", "precision": "fp32", "engine_cache": str(self._cache)}
+        defaults = {
+            "backend": "tensorrt",
+            "precision": "fp32",
+            "engine_cache": str(self._cache),
+            "gpu_postprocessing": "auto",
+        }
         return InferenceConfig(**{**defaults, **options})
 
     @property
