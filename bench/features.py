@@ -1,5 +1,6 @@
 """How good are keypoints, descriptors and global descriptors, next to others, in one run?
 
+    export HFNET_ROS_WEIGHTS=../shared/weights   # the folder of xfeat.pt, or: hfnet-ros weights fetch xfeat.pt
     python bench/features.py --photos photos --hfnet hfnet.onnx --alike teacher_alike-n.onnx \\
         --posed kitchen redkitchen/map redkitchen/map.tum redkitchen/query redkitchen/query.tum \\
         --split fox fox/images fox/images.tum --out features.json

@@ -1,5 +1,6 @@
 """Measure choosing and describing keypoints on a GPU, beside the CPU's way and plain torch on the same GPU.
 
+    export HFNET_ROS_WEIGHTS=../shared/weights   # the folder of xfeat.pt, or: hfnet-ros weights fetch xfeat.pt
     python bench/gpu/features.py --out features.json
     compute-sanitizer --tool memcheck  python bench/gpu/features.py --rounds 3 --frames 20 --no-torch
     compute-sanitizer --tool racecheck python bench/gpu/features.py --rounds 3 --frames 20 --no-torch

@@ -61,17 +61,10 @@ KNOWN_WEIGHTS = (HFNET, XFEAT)
 def weights_folders() -> list[Path]:
     """Return the folders searched for weights, first match wins.
 
-    `$HFNET_ROS_WEIGHTS`, the user's cache, `../shared/weights` beside a source checkout, and this
-    package's own.
+    `$HFNET_ROS_WEIGHTS`, the user's cache, and this package's own.
     """
-    folders = []
-    if os.environ.get("HFNET_ROS_WEIGHTS"):
-        folders.append(Path(os.environ["HFNET_ROS_WEIGHTS"]))
-    folders.append(_cache_folder())
-    beside_checkout = Path(__file__).resolve().parents[3] / "shared" / "weights"
-    if beside_checkout.is_dir():
-        folders.append(beside_checkout)
-    return [*folders, shipped_folder()]
+    named = os.environ.get("HFNET_ROS_WEIGHTS")
+    return [*([Path(named)] if named else []), _cache_folder(), shipped_folder()]
 
 
 def shipped_folder() -> Path:

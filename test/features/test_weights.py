@@ -36,6 +36,13 @@ def test_a_users_file_goes_before_the_packages(tmp_path, folder):
     assert weights_folders()[-1] == shipped_folder()
 
 
+def test_no_other_folder_is_searched(monkeypatch, tmp_path):
+    cache = tmp_path / "cache" / "hfnet_ros" / "weights"
+    assert weights_folders() == [tmp_path / "named", cache, shipped_folder()]
+    monkeypatch.delenv("HFNET_ROS_WEIGHTS")
+    assert weights_folders() == [cache, shipped_folder()]
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
