@@ -78,8 +78,9 @@ def _watch_network(extractor) -> list[float]:
 
 def _engines_of(part) -> list:
     inner = [getattr(part, name) for name in ("_network", "_local", "_head") if hasattr(part, name)]
+    loaded = getattr(part, "_engines", None)
     return [
-        *getattr(part, "_engines", {}).values(),
+        *(loaded._engines.values() if loaded else ()),
         *(engine for each in inner for engine in _engines_of(each)),
     ]
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import WeightsError
+from hfnet_ros.features.engines import EnginesBySize
 from hfnet_ros.inference.backend import create_engine
 from hfnet_ros.inference.engine import Engine, NetworkModel
 from hfnet_ros.types import ReportProgress
-
-_MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
 
 
 class OnnxNetwork:
@@ -66,7 +64,7 @@ class OnnxNetwork:
         self._inference = inference
         self._progress = progress
         self._complete = complete
-        self._engines: OrderedDict[tuple[int, ...], Engine] = OrderedDict()
+        self._engines = EnginesBySize()
 
     def _keep_outputs(self, path: Path, names: Sequence[str]) -> None:
         graph = self._model.graph
@@ -106,8 +104,7 @@ class OnnxNetwork:
     @property
     def backend(self) -> str:
         """What runs it; before the first image, what is asked for."""
-        engine = next(iter(self._engines.values()), None)
-        return self._inference.backend if engine is None else engine.backend
+        return self._engines.backend(unless=self._inference.backend)
 
     def engine(self, input_shape: tuple[int, ...]) -> Engine:
         """Return the engine for one shape of the image tensor, loading it the first time.
@@ -116,13 +113,11 @@ class OnnxNetwork:
             WeightsError: the file fits other shapes only.
             EngineError: the backend refuses the network.
         """
-        if input_shape not in self._engines:
-            if len(self._engines) >= _MAX_ENGINES:
-                self._engines.popitem(last=False)[1].close()
-            engine = create_engine(self.model(input_shape), self._inference, self._progress)
-            self._engines[input_shape] = engine if self._complete is None else self._complete(engine)
-        self._engines.move_to_end(input_shape)
-        return self._engines[input_shape]
+        return self._engines.get(input_shape, self._load)
+
+    def _load(self, input_shape: tuple[int, ...]) -> Engine:
+        engine = create_engine(self.model(input_shape), self._inference, self._progress)
+        return engine if self._complete is None else self._complete(engine)
 
     def model(self, input_shape: tuple[int, ...]) -> NetworkModel:
         """Return the network with all shapes fixed.
@@ -154,8 +149,7 @@ class OnnxNetwork:
 
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
-        while self._engines:
-            self._engines.popitem()[1].close()
+        self._engines.close()
 
 
 def _remove_unused(graph: Any) -> None:

@@ -7,13 +7,13 @@ CVPR 2024, sections 3.2 and 3.3.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
+from hfnet_ros.features.engines import EnginesBySize
 from hfnet_ros.features.keypoints import (
     detect_peaks,
     map_coordinates,
@@ -40,8 +40,6 @@ from hfnet_ros.inference.backend import create_engine
 from hfnet_ros.inference.engine import Engine, NetworkModel, Tensor
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, ReportProgress
 
-_MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
-
 
 class XFeatExtractor:
     """Sparse XFeat with one engine per image size."""
@@ -58,7 +56,7 @@ class XFeatExtractor:
         self._rule = selection_rule(config)
         self._inference = config.inference
         self._progress = progress
-        self._engines: OrderedDict[tuple[int, int], Engine] = OrderedDict()
+        self._engines = EnginesBySize()
         self._leave_descriptors = False
         self._id = f"{KIND.id_prefix}{_weights_digest(weights)}"
 
@@ -70,8 +68,7 @@ class XFeatExtractor:
     @property
     def backend(self) -> str:
         """What runs the network; before the first image, what is asked for."""
-        engine = next(iter(self._engines.values()), None)
-        return self._inference.backend if engine is None else engine.backend
+        return self._engines.backend(unless=self._inference.backend)
 
     def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
         """Return the network that runs on images of this size."""
@@ -83,7 +80,7 @@ class XFeatExtractor:
         image_wh = (image.shape[1], image.shape[0])
         input_wh = network_size(image_wh, SIZE_MULTIPLE)
         gray = resize_to(mean_gray(image), input_wh)
-        outputs = self._engine(input_wh).run({"image": gray[None, None]})
+        outputs = self._engines.get(input_wh, self._load).run({"image": gray[None, None]})
         local = chosen_features(outputs)
         if local is None:
             local = select_keypoints(outputs, self._rule)
@@ -97,20 +94,11 @@ class XFeatExtractor:
 
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
-        while self._engines:
-            self._engines.popitem()[1].close()
+        self._engines.close()
 
-    def _engine(self, input_wh: tuple[int, int]) -> Engine:
-        if input_wh not in self._engines:
-            if len(self._engines) >= _MAX_ENGINES:
-                self._engines.popitem(last=False)[1].close()
-            network = build_xfeat(self._weights, input_wh)
-            engine = create_engine(network, self._inference, self._progress)
-            self._engines[input_wh] = self._with_keypoints(engine)
-        self._engines.move_to_end(input_wh)
-        return self._engines[input_wh]
-
-    def _with_keypoints(self, engine: Engine) -> Engine:
+    def _load(self, input_wh: tuple[int, ...]) -> Engine:
+        network = build_xfeat(self._weights, (input_wh[0], input_wh[1]))
+        engine = create_engine(network, self._inference, self._progress)
         dense = DenseOutputs("heatmap", "descriptors", "reliability")
         return with_keypoints(engine, dense, self._rule, self._inference, lambda: self._leave_descriptors)
 

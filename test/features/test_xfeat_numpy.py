@@ -287,7 +287,7 @@ def test_keypoints_of_a_resized_image_are_in_its_own_pixels(random_weights, make
     extractor = XFeatExtractor(random_weights, config_for(8192))
     local = extractor.extract(image).local
     resized = cv2.resize(mean_gray(image).astype(np.float32), (96, 64), interpolation=cv2.INTER_LINEAR)
-    outputs = extractor._engine((96, 64)).run({"image": resized[None, None]})
+    outputs = extractor._engines.get((96, 64), extractor._load).run({"image": resized[None, None]})
     inside = select_keypoints(outputs, rule_for(8192))
     expected = (inside.keypoints + 0.5) * np.array([100 / 96, 70 / 64]) - 0.5
     np.testing.assert_allclose(local.keypoints, expected, atol=1e-4)

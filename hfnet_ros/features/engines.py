@@ -1,0 +1,52 @@
+"""Engines of one network, one for each image size."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from hfnet_ros.inference.engine import Engine
+
+_MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
+
+
+class EnginesBySize:
+    """Keeps an engine from when its size is first asked for; the least recently used of too many is closed.
+
+    Belongs to the thread that made it, as engines do.
+    """
+
+    def __init__(self) -> None:
+        """Start without an engine."""
+        self._engines: OrderedDict[tuple[int, ...], Engine] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many are loaded."""
+        return len(self._engines)
+
+    def __contains__(self, size: tuple[int, ...]) -> bool:
+        """Return whether that of a size is loaded."""
+        return size in self._engines
+
+    def backend(self, unless: str) -> str:
+        """Return what runs them; before the first one, `unless`."""
+        return next((engine.backend for engine in self._engines.values()), unless)
+
+    def get(self, size: tuple[int, ...], load: Callable[[tuple[int, ...]], Engine]) -> Engine:
+        """Return the engine of a size, which `load` makes the first time.
+
+        Raises:
+            WeightsError: the network fits other sizes only.
+            EngineError: the backend refuses the network.
+        """
+        if size not in self._engines:
+            if len(self._engines) >= _MAX_ENGINES:
+                self._engines.popitem(last=False)[1].close()
+            self._engines[size] = load(size)
+        self._engines.move_to_end(size)
+        return self._engines[size]
+
+    def close(self) -> None:
+        """Close all; calling it again does nothing."""
+        while self._engines:
+            self._engines.popitem()[1].close()
