@@ -192,22 +192,12 @@ def recorded(memory: CudaMemory, kernels: FeatureKernels) -> Callable[[], None]:
 def measure(dense: Dense, memory: CudaMemory, options: argparse.Namespace) -> dict[str, Any]:
     tensors = [put(memory, array) for array in dense.arrays()]
     reliability = tensors[2] if dense.reliability is not None else None
-    made = {
-        copied: FeatureKernels(
-            memory,
-            *tensors[:2],
-            dense.rule,
-            reliability=reliability,
-            copy_descriptors=copied,
-            half_descriptors=True,
-        )
-        for copied in (True, False)
-    }
+    kernels = FeatureKernels(memory, *tensors[:2], dense.rule, reliability=reliability)
 
-    def by_kernels(copied: bool = True) -> LocalFeatures:
-        made[copied].put()
+    def by_kernels() -> LocalFeatures:
+        kernels.put()
         memory.synchronize()
-        return made[copied].features()
+        return kernels.features()
 
     hosts = [memory.pinned(array.nbytes) for array in dense.arrays()]
 
@@ -219,19 +209,18 @@ def measure(dense: Dense, memory: CudaMemory, options: argparse.Namespace) -> di
 
     ways: dict[str, Callable[[], Any]] = {
         "kernels": by_kernels,
-        "kernels, descriptors stay": lambda: by_kernels(False),
         "copy and CPU": by_cpu,
         "CPU": dense.chosen_on_cpu,
     }
     wanted = dense.chosen_on_cpu()
     same = {"kernels": agreement(by_kernels(), wanted)}
     if not options.no_graph:
-        launch = recorded(memory, made[True])
+        launch = recorded(memory, kernels)
 
         def by_graph() -> LocalFeatures:
             launch()
             memory.synchronize()
-            return made[True].features()
+            return kernels.features()
 
         ways["kernels, CUDA graph"] = by_graph
         same["kernels, CUDA graph"] = agreement(by_graph(), wanted)
@@ -240,8 +229,7 @@ def measure(dense: Dense, memory: CudaMemory, options: argparse.Namespace) -> di
         same["torch"] = agreement(ways["torch"](), wanted)
     ms = median_ms(ways, options.rounds)
     growth = memory_growth(memory, by_kernels, options.frames)
-    for kernels in made.values():
-        kernels.close()
+    kernels.close()
     moved = sum(array.nbytes for array in dense.arrays()) + 4 * dense.rule.max_keypoints * (
         3 + wanted.descriptors.shape[1]
     )

@@ -7,9 +7,8 @@
 Needs an NVIDIA driver and pycuda (with nvcc) or cuda-bindings with NVRTC; torch is compared with where it is
 installed. The GPU is named in the result. This was written without a GPU and has not run on one yet.
 
-Times are medians over rounds, the ways in turns. "host" begins and ends with arrays of the host, copies
-included; "device" begins with descriptors that are on the device, as own post-processing leaves them, and
-ends with the matches on the host. The floor is that of docs/gpu.md.
+Times are medians over rounds, the ways in turns. Each begins with an image's descriptors and ends with the
+matches on the host, copies included. The floor is that of docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -23,10 +22,8 @@ import numpy as np
 from measuring import describe_gpu, median_ms, memory_growth, write_result
 
 from hfnet_ros.config import MatchingConfig
-from hfnet_ros.gpu.features_on_device import DeviceRows
 from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.gpu.retrieval import GpuKeyframes
-from hfnet_ros.gpu.tables import put_rows
 from hfnet_ros.inference.cuda_memory import open_cuda_memory
 from hfnet_ros.matching.landmark_matcher import LandmarkSet, MutualNearestMatcher
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
@@ -51,16 +48,16 @@ def make_scene(
 
 
 def torch_ways(keypoints: np.ndarray, landmarks: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """Return the same steps in plain torch, from descriptors on the device to matches on the host."""
+    """Return the same steps in plain torch, from descriptors to matches on the host."""
     import torch
 
-    fixed = torch.from_numpy(keypoints).cuda()
     ways = {}
-    for name, dtype in (("torch fp16, device", torch.float16), ("torch fp32, device", torch.float32)):
+    for name, dtype in (("torch fp16", torch.float16), ("torch fp32", torch.float32)):
         table = torch.from_numpy(landmarks).to("cuda", dtype)
 
         def match(table: Any = table, dtype: Any = dtype) -> Any:
-            similarity = fixed.to(dtype) @ table.T
+            fixed = torch.from_numpy(keypoints).to("cuda", dtype)
+            similarity = fixed @ table.T
             best, nearest = similarity.topk(2, dim=1)
             back = similarity.argmax(dim=0)
             own = torch.arange(len(fixed), device="cuda")
@@ -85,16 +82,13 @@ def measure_matching(options: argparse.Namespace, memory: Any) -> dict[str, Any]
     rows = np.arange(len(landmarks))
     xyz = rng.uniform(-20.0, 20.0, (len(landmarks), 3))
     table = GpuLandmarks(memory, landmarks, xyz, max_keypoints=len(keypoints), max_listed=len(landmarks))
-    address = put_rows(memory, keypoints, np.float16, options.size)
-    there = DeviceRows(address, options.size, len(keypoints))
 
-    def on_device(ratio: float = 1.0) -> Any:
-        return table.match(there, rows, min_similarity=0.6, ratio=ratio, same_place_m=0.4)
+    def by_kernels(ratio: float = 1.0) -> Any:
+        return table.match(keypoints, rows, min_similarity=0.6, ratio=ratio, same_place_m=0.4)
 
     gpu_ways: dict[str, Callable[[], Any]] = {
-        "kernels, device": on_device,
-        "kernels, device, ratio 0.9": lambda: on_device(0.9),
-        "kernels, host": lambda: table.match(keypoints, rows, min_similarity=0.6),
+        "kernels": by_kernels,
+        "kernels, ratio 0.9": lambda: by_kernels(0.9),
     }
     if not options.no_torch:
         gpu_ways.update(torch_ways(keypoints, landmarks))
@@ -117,7 +111,7 @@ def measure_matching(options: argparse.Namespace, memory: Any) -> dict[str, Any]
             name: agreement(way(), wanted) for name, way in gpu_ways.items() if "ratio" not in name
         },
         "ms": median_ms(gpu_ways, options.rounds) | median_ms(cpu_ways, max(options.rounds // 20, 3)),
-        "memory_growth_bytes": memory_growth(memory, on_device, options.frames),
+        "memory_growth_bytes": memory_growth(memory, by_kernels, options.frames),
     }
     table.close()
     return result
@@ -130,7 +124,7 @@ def measure_retrieval(options: argparse.Namespace, memory: Any) -> dict[str, Any
     keyframes, index = GpuKeyframes(memory, database, max_found=25), ExactIndex(database)
     wanted = {hit.keyframe_idx for hit in index.search(query, 25)}
     ways: dict[str, Callable[[], Any]] = {
-        "kernels, host": lambda: keyframes.search(query, 25),
+        "kernels": lambda: keyframes.search(query, 25),
         "CPU": lambda: index.search(query, 25),
     }
     if not options.no_torch:
@@ -143,7 +137,7 @@ def measure_retrieval(options: argparse.Namespace, memory: Any) -> dict[str, Any
             best, idxs = (table @ wanted).topk(25)
             return best.cpu(), idxs.cpu()
 
-        ways["torch fp16, host"] = search
+        ways["torch fp16"] = search
     found = set(keyframes.search(query, 25)[0].tolist())
     result = {"same_as_cpu": len(found & wanted) / 25, "ms": median_ms(ways, options.rounds)}
     keyframes.close()

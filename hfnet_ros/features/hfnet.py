@@ -70,7 +70,6 @@ class HFNetExtractor:
         )
         self._rule = selection_rule(config)
         self._inference = config.inference
-        self._leave_descriptors = False
 
     @property
     def extractor_id(self) -> str:
@@ -98,17 +97,13 @@ class HFNetExtractor:
         descriptor = unit_rows(np.array(outputs[self._names["global"]], np.float32).reshape(1, -1))[0]
         return ImageFeatures(local.moved_to(keypoints), descriptor, self.extractor_id)
 
-    def leave_descriptors(self, leave: bool) -> None:
-        """Tell where descriptors shall be; see `NetworkExtractor.leave_descriptors`."""
-        self._leave_descriptors = leave
-
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
         self._network.close()
 
     def _with_keypoints(self, engine: Engine) -> Engine:
         dense = DenseOutputs(self._names["scores"], self._names["local"])
-        return with_keypoints(engine, dense, self._rule, self._inference, lambda: self._leave_descriptors)
+        return with_keypoints(engine, dense, self._rule, self._inference)
 
 
 def selection_rule(config: Config) -> SelectionRule:

@@ -43,21 +43,13 @@ class FeatureExtractor(Protocol):
 
 
 class NetworkExtractor(FeatureExtractor, Protocol):
-    """An extractor whose networks can be named and built before they are needed, and told where to leave what."""
+    """An extractor whose networks can be named and built before they are needed."""
 
     def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
         """Return the networks that run on images of this size; none where the method has no network.
 
         Raises:
             WeightsError: the network fits images of other sizes only.
-        """
-        ...
-
-    def leave_descriptors(self, leave: bool) -> None:
-        """Leave local descriptors of the next images on the GPU, where they are computed there, or do not.
-
-        Those of an image are then gone when the next one is extracted, unless they were read on the host
-        before; so this is for whoever is done with an image by then.
         """
         ...
 

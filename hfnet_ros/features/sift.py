@@ -40,9 +40,6 @@ class SiftExtractor:
         """Return nothing: it has no network."""
         return ()
 
-    def leave_descriptors(self, leave: bool) -> None:
-        """Do nothing: descriptors are computed on the host."""
-
     def extract(self, image: ImageArray) -> ImageFeatures:
         """Describe an image; see `FeatureExtractor.extract`."""
         check_image(image)

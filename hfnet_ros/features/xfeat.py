@@ -57,7 +57,6 @@ class XFeatExtractor:
         self._inference = config.inference
         self._progress = progress
         self._engines = EnginesBySize()
-        self._leave_descriptors = False
         self._id = f"{KIND.id_prefix}{_weights_digest(weights)}"
 
     @property
@@ -88,10 +87,6 @@ class XFeatExtractor:
         keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
         return ImageFeatures(local.moved_to(keypoints), None, self._id)
 
-    def leave_descriptors(self, leave: bool) -> None:
-        """Tell where descriptors shall be; see `NetworkExtractor.leave_descriptors`."""
-        self._leave_descriptors = leave
-
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
         self._engines.close()
@@ -100,7 +95,7 @@ class XFeatExtractor:
         network = build_xfeat(self._weights, (input_wh[0], input_wh[1]))
         engine = create_engine(network, self._inference, self._progress)
         dense = DenseOutputs("heatmap", "descriptors", "reliability")
-        return with_keypoints(engine, dense, self._rule, self._inference, lambda: self._leave_descriptors)
+        return with_keypoints(engine, dense, self._rule, self._inference)
 
 
 def selection_rule(config: Config) -> SelectionRule:

@@ -85,10 +85,6 @@ class CombinedExtractor:
         local = self._local.extract(image).local
         return ImageFeatures(local, self._head.describe(image), self.extractor_id)
 
-    def leave_descriptors(self, leave: bool) -> None:
-        """Tell where descriptors shall be; see `NetworkExtractor.leave_descriptors`."""
-        self._local.leave_descriptors(leave)
-
     def close(self) -> None:
         """Free the engines of both; calling it again does nothing."""
         try:

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.module import KernelModule, Launch, OpenModule, open_module
@@ -60,27 +59,6 @@ class SelectionRule:
     center_radius: int = 0
 
 
-@dataclass(frozen=True)
-class DeviceFeatures:
-    """Where the features of the latest frame lie on the device; the same for all frames.
-
-    Attributes:
-        count: address of their number, int32.
-        points: [max_keypoints, 2] float32, (x, y) in pixels of the network's input.
-        scores: [max_keypoints] float32.
-        descriptors: [max_keypoints, descriptor_size] float32, unit norm, row by row.
-        half_descriptors: the same in float16; 0 if not asked for.
-    """
-
-    count: int
-    points: int
-    scores: int
-    descriptors: int
-    half_descriptors: int
-    max_keypoints: int
-    descriptor_size: int
-
-
 class FeatureKernels:
     """Choose and describe keypoints of one image size; belongs to the thread of its memory."""
 
@@ -92,8 +70,6 @@ class FeatureKernels:
         rule: SelectionRule,
         *,
         reliability: DeviceTensor | None = None,
-        copy_descriptors: bool = True,
-        half_descriptors: bool = False,
         open_kernels: OpenModule = open_module,
     ) -> None:
         """Compile the kernels and allocate everything.
@@ -104,8 +80,6 @@ class FeatureKernels:
             descriptors: [1, D, H/8, W/8] or [1, H/8, W/8, D].
             rule: how to choose.
             reliability: factor of XFeat's scores, [1, 1, H/8, W/8].
-            copy_descriptors: whether `put` copies them to the host; the attribute of this name may be changed.
-            half_descriptors: keep a copy in float16 on the device.
             open_kernels: compiles them.
 
         Raises:
@@ -114,7 +88,6 @@ class FeatureKernels:
         """
         self._memory = memory
         self._rule = rule
-        self.copy_descriptors = copy_descriptors
         height, width = _plane_size(scores)
         self._size_wh = (width, height)
         self._descriptor_size = _descriptor_size(descriptors, (height // CELL, width // CELL))
@@ -122,7 +95,7 @@ class FeatureKernels:
         with ExitStack() as undo:
             self._kernels = self._open(open_kernels, scores, descriptors, reliability)
             undo.callback(self._kernels.close)
-            self._allocate(half_descriptors)
+            self._allocate()
             heatmap, shuffle = self._heatmap(scores)
             self._launches = [
                 *shuffle,
@@ -135,38 +108,20 @@ class FeatureKernels:
         """Put the work on a frame on the memory's stream, up to the copy to the host."""
         for launch in self._launches:
             launch()
-        host = self._host if self.copy_descriptors else self._host[: self._descriptors_start]
-        self._memory.copy_to_host(host, self._device.count)
+        self._memory.copy_to_host(self._host, self._count)
 
     def features(self) -> LocalFeatures:
         """Return copies of the latest frame's features, after the stream was waited for.
 
-        Convention: keypoints are in pixels of the network's input. Without `copy_descriptors` the
-        descriptors are [N, 0].
+        Convention: keypoints are in pixels of the network's input.
         """
         count = int(self._host[:4].view(np.int32)[0])
         size, limit = self._descriptor_size, self._rule.max_keypoints
         values = self._host[_HEADER_BYTES:].view(np.float32)
         points = values[: 2 * limit].reshape(limit, 2)[:count]
         scores = values[2 * limit : 3 * limit][:count]
-        if not self.copy_descriptors:
-            return LocalFeatures(points.copy(), scores.copy(), np.empty((count, 0), np.float32))
         descriptors = values[3 * limit :].reshape(limit, size)[:count]
         return LocalFeatures(points.copy(), scores.copy(), descriptors.copy())
-
-    def fetch_descriptors(self) -> NDArray[np.float32]:
-        """Copy the latest frame's descriptors [N, D] to the host now, where `put` did not."""
-        count, size = int(self._host[:4].view(np.int32)[0]), self._descriptor_size
-        host = self._host[self._descriptors_start :][: 4 * count * size]
-        if count:
-            self._memory.copy_to_host(host, self._device.descriptors)
-            self._memory.synchronize()
-        return host.view(np.float32).reshape(count, size).copy()
-
-    @property
-    def on_device(self) -> DeviceFeatures:
-        """Where the features are on the device, for kernels that go on."""
-        return self._device
 
     def close(self) -> None:
         """Unload the kernels, before the memory is closed; buffers are freed with it."""
@@ -208,24 +163,16 @@ class FeatureKernels:
         }
         return open_kernels(self._memory, "features.cu", defines)
 
-    def _allocate(self, half_descriptors: bool) -> None:
+    def _allocate(self) -> None:
         memory, limit, size = self._memory, self._rule.max_keypoints, self._descriptor_size
         width, height = self._size_wh
         points = _HEADER_BYTES
         scores = points + 8 * limit
         descriptors = scores + 4 * limit
         end = descriptors + 4 * limit * size
-        block = memory.allocate(end)
-        self._device = DeviceFeatures(
-            count=block,
-            points=block + points,
-            scores=block + scores,
-            descriptors=block + descriptors,
-            half_descriptors=memory.allocate(2 * limit * size) if half_descriptors else 0,
-            max_keypoints=limit,
-            descriptor_size=size,
-        )
-        self._descriptors_start = descriptors
+        self._count = memory.allocate(end)
+        self._points, self._scores = self._count + points, self._count + scores
+        self._descriptors = self._count + descriptors
         self._host = memory.pinned(end)
         self._keys = memory.allocate(8 * width * height)
         self._num_keys = memory.allocate(4)
@@ -282,8 +229,8 @@ class FeatureKernels:
                 np.uint32(limit),
                 np.uint32(room),
                 self._pixels,
-                self._device.scores,
-                self._device.count,
+                self._scores,
+                self._count,
             ],
             8 * room,
         )
@@ -306,10 +253,9 @@ class FeatureKernels:
                 descriptors.address,
                 *map(np.int32, (cells_w, cells_h, cell_stride, channel_stride, *axes)),
                 self._pixels,
-                self._device.count,
-                self._device.points,
-                self._device.descriptors,
-                self._device.half_descriptors,
+                self._count,
+                self._points,
+                self._descriptors,
             ],
         )
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import EngineError
-from hfnet_ros.gpu.features import DeviceFeatures, DeviceTensor, FeatureKernels, SelectionRule
-from hfnet_ros.gpu.features_on_device import DeviceRows, FeaturesOnDevice, LeftDescriptors
+from hfnet_ros.gpu.features import DeviceTensor, FeatureKernels, SelectionRule
 from hfnet_ros.gpu.module import OpenModule, module_opener
 from hfnet_ros.inference.engine import Engine, Tensor, TensorSpec
 from hfnet_ros.inference.tensorrt_engine import TensorrtEngine
@@ -48,7 +44,6 @@ def with_keypoints(
     dense: DenseOutputs,
     rule: SelectionRule,
     config: InferenceConfig,
-    leave_descriptors: Callable[[], bool] = lambda: False,
     open_kernels: OpenModule | None = None,
 ) -> Engine:
     """Return an engine that chooses keypoints itself where it can, else the given one.
@@ -58,7 +53,6 @@ def with_keypoints(
         dense: what it puts out.
         rule: how keypoints are chosen.
         config: `gpu_postprocessing`, where `off` returns the engine, and `engine_cache`.
-        leave_descriptors: asked before each run, see `KeypointEngine`.
         open_kernels: compiles the kernels, unless as `config` says.
     """
     if config.gpu_postprocessing == "off" or not isinstance(engine, TensorrtEngine):
@@ -70,7 +64,6 @@ def with_keypoints(
             _on_device(engine, dense.descriptors),
             rule,
             reliability=_on_device(engine, dense.reliability) if dense.reliability else None,
-            half_descriptors=True,
             open_kernels=open_kernels or module_opener(config.engine_cache),
         )
     except EngineError as error:
@@ -79,7 +72,7 @@ def with_keypoints(
         _logger.debug("keypoints are chosen on the CPU: %s", error)
         return engine
     _logger.info("keypoints are chosen on the GPU")
-    return KeypointEngine(engine, dense, kernels, leave_descriptors)
+    return KeypointEngine(engine, dense, kernels)
 
 
 def chosen_features(outputs: Mapping[str, Tensor]) -> LocalFeatures | None:
@@ -90,26 +83,16 @@ def chosen_features(outputs: Mapping[str, Tensor]) -> LocalFeatures | None:
 class KeypointEngine:
     """A TensorRT engine followed by the kernels that choose keypoints, on one stream and one wait."""
 
-    def __init__(
-        self,
-        engine: TensorrtEngine,
-        dense: DenseOutputs,
-        kernels: FeatureKernels,
-        leave_descriptors: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, engine: TensorrtEngine, dense: DenseOutputs, kernels: FeatureKernels) -> None:
         """Take over engine and kernels.
 
         Args:
             engine: not run yet.
             dense: what it puts out.
-            kernels: on its memory, with descriptors in float16 too.
-            leave_descriptors: asked before each run: shall descriptors stay on the device, until the
-                next run, unless they are read on the host?
+            kernels: on its memory.
         """
         self._engine = engine
         self._kernels = kernels
-        self._leave_descriptors = leave_descriptors
-        self._num_runs, self._is_closed = 0, False
         gone = (dense.scores, dense.descriptors, dense.reliability)
         self._outputs = {key: spec for key, spec in engine.outputs.items() if key not in gone}
         engine.follow_with(kernels, tuple(self._outputs))
@@ -129,49 +112,17 @@ class KeypointEngine:
         """Outputs of fixed shape; `run` returns `OutputsWithKeypoints`."""
         return self._outputs
 
-    @property
-    def on_device(self) -> DeviceFeatures:
-        """Where the latest keypoints are on the device."""
-        return self._kernels.on_device
-
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run once and return `OutputsWithKeypoints`.
 
-        Their arrays live as `Engine.run` says, but for the keypoints, which are new each time; descriptors
-        that are left on the device are gone with the next run.
+        Their arrays live as `Engine.run` says, but for the keypoints, which are new each time.
         """
-        leave = self._leave_descriptors()
-        if leave == self._kernels.copy_descriptors:
-            self._engine.record_anew()
-            self._kernels.copy_descriptors = not leave
-        self._num_runs += 1
         outputs = self._engine.run(inputs)
-        chosen = self._kernels.features()
-        if leave:
-            chosen = FeaturesOnDevice(chosen.keypoints, chosen.scores, self._left(len(chosen)))
-        return OutputsWithKeypoints(outputs, chosen)
+        return OutputsWithKeypoints(outputs, self._kernels.features())
 
     def close(self) -> None:
         """Free everything; calling it again does nothing."""
-        self._is_closed = True
         self._engine.close()
-
-    def _left(self, count: int) -> LeftDescriptors:
-        """Return the latest run's descriptors, refused after the next one."""
-        run, there = self._num_runs, self._kernels.on_device
-
-        def check() -> str:
-            if self._is_closed:
-                return "the engine was closed"
-            return "" if self._num_runs == run else "the engine ran on another image since"
-
-        return LeftDescriptors(
-            DeviceRows(there.half_descriptors, there.descriptor_size, count), check, self._fetch
-        )
-
-    def _fetch(self) -> NDArray[np.float32]:
-        self._engine.memory.synchronize()  # refuses other threads
-        return self._kernels.fetch_descriptors()
 
 
 def _on_device(engine: TensorrtEngine, name: str) -> DeviceTensor:

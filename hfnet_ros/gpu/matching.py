@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import EngineError
-from hfnet_ros.gpu.features_on_device import DeviceRows
-from hfnet_ros.gpu.module import Argument, KernelModule, OpenModule, open_module
+from hfnet_ros.gpu.module import KernelModule, OpenModule, open_module
 from hfnet_ros.gpu.tables import check_room, put_rows
 from hfnet_ros.inference.cuda_memory import CudaMemory
 
@@ -65,7 +62,7 @@ class GpuLandmarks:
         self._fixed_per_block = fixed_per_warp * _WARPS
         self._has_points = xyz is not None
         table_bytes, points_bytes = 2 * count * self._row_size, 16 * count * self._has_points
-        work_bytes = max_keypoints * (4 * size + 2 * self._row_size + 32) + 4 * self._max_listed
+        work_bytes = max_keypoints * (4 * size + 2 * self._row_size + 28) + 4 * self._max_listed
         check_room(memory, table_bytes + points_bytes + work_bytes, f"{count} landmarks of {size} numbers")
         self._table = put_rows(memory, descriptors, np.float16, self._row_size)
         self._points = 0
@@ -80,17 +77,16 @@ class GpuLandmarks:
         most, listed = self._max_keypoints, self._max_listed
         self._descriptors_host = memory.pinned(4 * most * self._size).view(np.float32)
         self._list_host = memory.pinned(4 * listed).view(np.int32)
-        self._rows_host = memory.pinned(4 * most).view(np.int32)
         self._answer_host = memory.pinned(8 * most)
         self._descriptors = memory.allocate(4 * most * self._size)
-        self._list, self._rows = memory.allocate(4 * listed), memory.allocate(4 * most)
+        self._list = memory.allocate(4 * listed)
         self._rounded = memory.allocate(2 * most * self._row_size)
         self._nearest, self._back = memory.allocate(8 * most), memory.allocate(8 * most)
         self._rivals, self._answer = memory.allocate(4 * most), memory.allocate(8 * most)
 
     def match(
         self,
-        descriptors: NDArray[np.float32] | DeviceRows,
+        descriptors: NDArray[np.float32],
         rows: NDArray[np.int64],
         *,
         min_similarity: float,
@@ -102,12 +98,8 @@ class GpuLandmarks:
         Of equally similar ones the first is taken, as `mutual_nearest` does, but for a landmark as
         similar to a keypoint that prefers another. Descriptors with NaN match nothing.
 
-        Descriptors on the device are read where they are; only which rows are meant is sent there, if these
-        are not the first ones. Whatever wrote them must have been waited for, as `KeypointEngine.run` does: the
-        stream here knows nothing of that one. This waits in turn, so that they may be overwritten when it returns.
-
         Args:
-            descriptors: [N, D] float32 unit norm, rounded to float16 here; or N float16 rows in the same context.
+            descriptors: [N, D] float32 unit norm, rounded to float16 here.
             rows: [M] of the table: the landmarks to compare with.
             min_similarity: cosine below which a pair is dropped.
             ratio: of distances to the best landmark and to the best one elsewhere; a pair's is below. 1 is off.
@@ -117,8 +109,7 @@ class GpuLandmarks:
             Keypoints, ascending, positions in `rows` [K] int64 each, and their cosine [K].
 
         Raises:
-            EngineError: there are more than was announced, rows on the device have another size, or the GPU
-                failed.
+            EngineError: there are more than was announced, or the GPU failed.
         """
         count = len(descriptors)
         if count > self._max_keypoints:
@@ -132,10 +123,7 @@ class GpuLandmarks:
                 f"{len(rows)} landmarks to match on the GPU, at most {self._max_listed} were announced"
             )
         results = [self._nearest, self._back, self._rivals]
-        if isinstance(descriptors, DeviceRows):
-            self._take(descriptors, results)
-        else:
-            self._send(descriptors, results)
+        self._send(descriptors, results)
         self._list_host[: len(rows)] = rows
         self._memory.copy_to_device(self._list, self._list_host[: len(rows)])
         keypoints = [self._rounded, np.int32(count)]
@@ -183,25 +171,12 @@ class GpuLandmarks:
         host.reshape(count, self._size)[...] = descriptors
         self._memory.copy_to_device(self._descriptors, host)
         size = [np.int32(count), np.int32(self._size)]
-        self._per_number("round_keypoints", count, [self._descriptors, *size, self._rounded, *results])
-
-    def _take(self, descriptors: DeviceRows, results: list[int]) -> None:
-        """Gather descriptors that are on the device, and clear the results."""
-        if descriptors.size != self._size:
-            raise EngineError(
-                f"descriptors on the GPU have {descriptors.size} numbers, the map's have {self._size}"
-            )
-        count, rows = len(descriptors), 0
-        if descriptors.rows is not None:
-            rows = self._rows
-            self._rows_host[:count] = descriptors.rows
-            self._memory.copy_to_device(rows, self._rows_host[:count])
-        size = [np.int32(count), np.int32(self._size)]
-        self._per_number("take_keypoints", count, [descriptors.address, rows, *size, self._rounded, *results])
-
-    def _per_number(self, name: str, count: int, arguments: Sequence[Argument]) -> None:
-        grid = (-(-count * self._row_size // _PER_NUMBER_THREADS), 1, 1)
-        self._kernels.launch(name, grid, (_PER_NUMBER_THREADS, 1, 1), arguments)
+        self._kernels.launch(
+            "round_keypoints",
+            (-(-count * self._row_size // _PER_NUMBER_THREADS), 1, 1),
+            (_PER_NUMBER_THREADS, 1, 1),
+            [self._descriptors, *size, self._rounded, *results],
+        )
 
     def _shares(self, num_fixed: int, num_moving: int) -> tuple[tuple[int, int, int], np.int32]:
         """Return the grid that compares all with all, and the moving rows of each of its blocks."""

@@ -199,14 +199,6 @@ class TensorrtEngine:
         self._following = work
         self._results = {key: self._buffers[key].host for key in copied}
 
-    def record_anew(self) -> None:
-        """Forget the recorded run, because the work that follows the network has changed."""
-        self._owned_memory()
-        if self._driver is not None and self._graph:
-            graph, self._graph = self._graph, 0
-            self._cuda_graph = True
-            self._driver.destroy_graph(graph)
-
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run the network once; see `Engine.run` for the life of the result."""
         memory = self._owned_memory()

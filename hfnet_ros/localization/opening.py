@@ -71,11 +71,7 @@ def searching(
     config: Config,
     image_wh: tuple[int, int] | None = None,
 ) -> Iterator[Localizer]:
-    """Give a localizer with an extractor that lives on; see `open_localizer`.
-
-    Until the end descriptors of an image are gone when the next one comes, where all work on them is
-    done on a GPU. Afterwards the extractor copies them to the host, as it did before.
-    """
+    """Give a localizer with an extractor that lives on; see `open_localizer`."""
     check_extractor(visual_map, extractor)
     width, height = image_wh or visual_map.cameras[0].refined.size_wh
     # What runs the network is known after the first image, which takes several times longer than the next.
@@ -86,10 +82,4 @@ def searching(
         yield Localizer(visual_map, extractor, config)
         return
     with contextlib.closing(search):
-        extractor.leave_descriptors(True)
-        try:
-            # Once more, so that a CUDA graph without the copy of descriptors is recorded now.
-            extractor.extract(np.zeros((height, width), np.uint8))
-            yield Localizer(visual_map, extractor, config, search)
-        finally:
-            extractor.leave_descriptors(False)
+        yield Localizer(visual_map, extractor, config, search)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_ros.config import MatchingConfig
-from hfnet_ros.gpu.features_on_device import DeviceRows, FeaturesOnDevice
 from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.matching.landmark_matcher import SAME_PLACE_FRACTION, LandmarkSet, as_correspondences
 from hfnet_ros.types import Correspondences, LocalFeatures
@@ -29,22 +27,15 @@ class GpuMatcher:
     def match(self, query: LocalFeatures, landmarks: LandmarkSet) -> Correspondences:
         """Return matches, most similar first; see `LandmarkMatcher.match`.
 
-        Descriptors that are on the device are matched there.
-
         Raises:
-            EngineError: the GPU failed, or descriptors were left on the device and are gone from there.
+            EngineError: the GPU failed.
         """
         config = self._config
-        descriptors: NDArray[np.float32] | DeviceRows
-        if isinstance(query, FeaturesOnDevice) and query.are_on_device:
-            descriptors = query.device_rows(config.max_query_keypoints)
-        else:
-            descriptors = query.descriptors[: config.max_query_keypoints]
         same_place_m = 0.0
         if config.ratio < 1.0 and len(landmarks.idxs):
             same_place_m = SAME_PLACE_FRACTION * float(np.ptp(landmarks.xyz, axis=0).max())
         keypoints, rows, similarity = self._landmarks.match(
-            descriptors,
+            query.descriptors[: config.max_query_keypoints],
             landmarks.idxs,
             min_similarity=config.min_similarity,
             ratio=config.ratio,

@@ -251,23 +251,6 @@ def test_frames_follow_each_other_without_allocating(memory, rng):
     kernels.close()
 
 
-def test_features_stay_on_the_device_for_matching(memory, rng):
-    size_wh = (96, 64)
-    scores, descriptors = heatmap(rng, size_wh)[None], unit_map(rng, 32, size_wh)
-    expected = expected_of_hfnet(scores, descriptors, HFNET)
-    chosen, kernels = run(memory, scores, descriptors, HFNET, copy_descriptors=False, half_descriptors=True)
-    np.testing.assert_allclose(chosen.keypoints, expected.keypoints, rtol=0, atol=1e-4)
-    assert chosen.descriptors.shape == (len(expected), 0)
-    there, count = kernels.on_device, len(expected)
-    assert memory.view(there.count, (1,), np.int32)[0] == count
-    np.testing.assert_array_equal(memory.view(there.points, (count, 2), np.float32), chosen.keypoints)
-    np.testing.assert_array_equal(memory.view(there.scores, (count,), np.float32), expected.scores)
-    full = memory.view(there.descriptors, (count, 32), np.float32)
-    np.testing.assert_allclose(full, expected.descriptors, rtol=0, atol=2e-6)
-    half = memory.view(there.half_descriptors, (count, 32), np.float16)
-    np.testing.assert_array_equal(half, full.astype(np.float16))
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_logits_become_the_heat_map(memory, rng, dtype):
     logits = rng.normal(scale=2.0, size=(1, 65, 8, 12)).astype(dtype)

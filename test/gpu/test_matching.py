@@ -8,7 +8,6 @@ from host_cuda import HostMemory, open_host_module
 
 from hfnet_ros.config import MatchingConfig
 from hfnet_ros.errors import EngineError
-from hfnet_ros.gpu.features_on_device import DeviceRows
 from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.matching.gpu_matcher import GpuMatcher
 from hfnet_ros.matching.landmark_matcher import LandmarkSet, MutualNearestMatcher
@@ -275,36 +274,3 @@ def test_a_map_that_does_not_fit_says_what_is_needed_and_what_is_there(put):
 def test_descriptors_that_are_too_long_are_left_to_the_cpu(put):
     with pytest.raises(EngineError, match="384 numbers"):
         put(np.zeros((4, 384), np.float32))
-
-
-# Descriptors that are on the device already
-
-
-@pytest.mark.parametrize("size", [64, 40, 256])  # 40 is padded to 48
-@pytest.mark.parametrize("seed", [0, 5])
-@pytest.mark.parametrize("which", ["all", "first", "some"])
-def test_rows_on_the_device_match_to_the_bit_as_those_sent(put, size, seed, which):
-    keypoints, landmarks = scene(seed, 150, 200, size)
-    xyz = np.random.default_rng(seed).uniform(size=(200, 3))
-    memory = HostMemory()
-    table = put(landmarks, xyz, seed=seed, memory=memory)
-    address = memory.put(keypoints.astype(np.float16))
-    rows = {"all": None, "first": None, "some": np.random.default_rng(1).permutation(150)[:70]}[which]
-    count = {"all": 150, "first": 33, "some": 70}[which]
-    sent = keypoints[:count] if rows is None else keypoints[rows]
-    options = {"min_similarity": 0.2, "ratio": 0.95, "same_place_m": 0.01}
-    expected = table.match(sent, all_rows(landmarks), **options)
-    found = table.match(DeviceRows(address, size, count, rows), all_rows(landmarks), **options)
-    assert len(expected[0]) > 10
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_rows_on_the_device_are_held_to_what_was_announced(put):
-    _, landmarks = scene(0, 20, 30, 64)
-    table = put(landmarks, max_keypoints=16)
-    with pytest.raises(EngineError, match="have 128 numbers, the map's have 64"):
-        table.match(DeviceRows(0, 128, 5), all_rows(landmarks), min_similarity=0.0)
-    with pytest.raises(EngineError, match=r"20 keypoints .* at most 16"):
-        table.match(DeviceRows(0, 64, 20), all_rows(landmarks), min_similarity=0.0)
-    assert len(table.match(DeviceRows(0, 64, 0), all_rows(landmarks), min_similarity=0.0)[0]) == 0

@@ -14,7 +14,6 @@ from hfnet_ros.cli.localize import open_in_map
 from hfnet_ros.config import Config, InferenceConfig, MatchingConfig, RetrievalConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.features.sift import SiftExtractor
-from hfnet_ros.gpu.features_on_device import DeviceRows, FeaturesOnDevice, LeftDescriptors
 from hfnet_ros.gpu.resident_map import ResidentMap
 from hfnet_ros.localization import opening
 from hfnet_ros.localization.gpu_search import GpuSearch, open_gpu_search
@@ -76,66 +75,6 @@ def test_poses_are_those_of_the_cpu(apartment, config, emulated):
     np.testing.assert_allclose(
         ours.estimate.map_from_camera.translation, theirs.estimate.map_from_camera.translation, atol=0.01
     )
-
-
-class OnEmulatedGpu(SiftExtractor):
-    """Leaves descriptors on an emulated GPU, until the next image."""
-
-    def __init__(self, config, memory):
-        super().__init__(config)
-        self.memory, self.num_images, self.num_fetched = memory, 0, 0
-
-    def extract(self, image):
-        features = super().extract(image)
-        self.num_images += 1
-        number, local = self.num_images, features.local
-        address = self.memory.put(local.descriptors.astype(np.float16))
-
-        def fetch():
-            self.num_fetched += 1
-            return local.descriptors
-
-        left = LeftDescriptors(
-            DeviceRows(address, local.descriptors.shape[1], len(local)),
-            lambda: "" if number == self.num_images else "another image",
-            fetch,
-        )
-        return dataclasses.replace(features, local=FeaturesOnDevice(local.keypoints, local.scores, left))
-
-
-@pytest.mark.parametrize("ratio", [1.0, 0.95])
-def test_answers_are_the_same_where_descriptors_stay_on_the_gpu(apartment, config, emulated, memory, ratio):
-    config = Config(
-        extractor=config.extractor,
-        inference=config.inference,
-        retrieval=RetrievalConfig(vocabulary_size=32, num_prior_frames_vlad=4),
-        matching=MatchingConfig(min_similarity=0.8, max_query_keypoints=256, ratio=ratio),
-    )
-    search = emulated(apartment.visual_map, config)
-    staying = OnEmulatedGpu(config, memory)
-    here = Localizer(apartment.visual_map, SiftExtractor(config), config, search)
-    there = Localizer(apartment.visual_map, staying, config, search)
-    poses = [pose for _, pose in query_walk(apartment.scene)]
-    for index in (0, 3):
-        frame = apartment.frame(poses[index])
-        ours, theirs = there.localize(frame), here.localize(frame)
-        assert ours.outcome is theirs.outcome is Outcome.LOCALIZED
-        assert ours.evidence.scores == theirs.evidence.scores
-        assert "rematch_ratio" in ours.evidence.scores
-        for name in ("points2d", "keypoint_idxs", "landmark_idxs", "similarity"):
-            found, wanted = getattr(ours.correspondences, name), getattr(theirs.correspondences, name)
-            np.testing.assert_array_equal(found, wanted)
-    assert staying.num_fetched == 2  # once an image, for the global descriptor
-
-
-def test_a_search_on_the_cpu_reads_what_was_left_on_the_gpu(apartment, config, memory):
-    staying = OnEmulatedGpu(config, memory)
-    frame = apartment.frame(next(pose for _, pose in query_walk(apartment.scene)))
-    found = Localizer(apartment.visual_map, staying, config).localize(frame)
-    expected = apartment.localizer.localize(frame)
-    assert found.outcome is expected.outcome is Outcome.LOCALIZED
-    np.testing.assert_array_equal(found.correspondences.similarity, expected.correspondences.similarity)
-    assert staying.num_fetched == 1
 
 
 @pytest.mark.parametrize("library", ["pycuda", "cuda-bindings"])
@@ -230,14 +169,11 @@ def test_it_is_not_tried_without_need(apartment, backend, choice, caplog):
 class OnGpu(SiftExtractor):
     """Says that its network runs on a GPU."""
 
-    closed, leaves_descriptors = False, None
+    closed = False
 
     @property
     def backend(self):
         return "onnxruntime-cuda"
-
-    def leave_descriptors(self, leave):
-        self.leaves_descriptors = leave
 
     def close(self):
         self.closed = True
@@ -254,7 +190,6 @@ def test_a_served_map_goes_to_the_gpu_and_is_freed_with_the_extractor(
     _, close = served.opener(config)(lambda text: None)
     assert len(machine.gpu.modules) == 2
     assert served.backend == "onnxruntime-cuda"
-    assert extractor.leaves_descriptors is True
     close()
     assert machine.gpu.alive() == 0
     assert extractor.closed
@@ -268,7 +203,7 @@ def test_the_command_line_searches_where_the_node_does(apartment, config, machin
     camera = apartment.visual_map.cameras[0].refined
     opened = open_in_map(apartment.visual_map, config, camera, extractor_given=False)
     assert len(machine.gpu.modules) == 2
-    assert (opened.backend, extractor.leaves_descriptors) == ("onnxruntime-cuda", True)
+    assert opened.backend == "onnxruntime-cuda"
     opened.close()
     assert machine.gpu.alive() == 0
-    assert (extractor.closed, extractor.leaves_descriptors) == (True, False)
+    assert extractor.closed

@@ -28,9 +28,6 @@ class Watched(SiftExtractor):
         self.events.append(f"extract {image.shape[1]}x{image.shape[0]}")
         return super().extract(image)
 
-    def leave_descriptors(self, leave):
-        self.events.append("leave" if leave else "copy")
-
     def close(self):
         self.events.append("close extractor")
 
@@ -76,13 +73,13 @@ def test_on_the_cpu_nothing_is_left_anywhere(apartment, events):
 def test_on_the_gpu_everything_is_undone_before_the_extractor_is_closed(apartment, on_gpu):
     opened = open_localizer(apartment.visual_map, CONFIG)
     width, height = apartment.visual_map.cameras[0].refined.size_wh
-    assert on_gpu == [f"extract {width}x{height}", "leave", f"extract {width}x{height}"]
+    assert on_gpu == [f"extract {width}x{height}"]
     opened.close()
     opened.close()
-    assert on_gpu[3:] == ["copy", "close search", "close extractor"]
+    assert on_gpu[1:] == ["close search", "close extractor"]
 
 
-def test_an_extractor_that_lives_on_copies_again(apartment, on_gpu):
+def test_an_extractor_that_is_lent_lives_on(apartment, on_gpu):
     def use():
         with searching(apartment.visual_map, Watched(on_gpu), CONFIG) as localizer:
             assert isinstance(localizer, Localizer)
@@ -90,7 +87,7 @@ def test_an_extractor_that_lives_on_copies_again(apartment, on_gpu):
 
     with pytest.raises(EngineError, match="in between"):
         use()
-    assert [event for event in on_gpu if not event.startswith("extract")] == ["leave", "copy", "close search"]
+    assert [event for event in on_gpu if not event.startswith("extract")] == ["close search"]
 
 
 def test_an_extractor_of_another_map_runs_on_no_image(apartment, events, monkeypatch):
@@ -107,4 +104,4 @@ def test_what_fails_while_opening_is_closed(apartment, on_gpu, monkeypatch):
     monkeypatch.setattr(opening, "Localizer", fail)
     with pytest.raises(EngineError, match="no memory left"):
         open_localizer(apartment.visual_map, CONFIG)
-    assert on_gpu[3:] == ["copy", "close search", "close extractor"]
+    assert on_gpu[1:] == ["close search", "close extractor"]

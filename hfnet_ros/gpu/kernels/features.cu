@@ -385,13 +385,11 @@ __device__ __forceinline__ float tap_weight(float fraction, int offset) {
 
 // Points and descriptors (at unit length) of the keypoints; a warp does one, a lane every 32nd channel.
 //
-// Descriptors belong to the peak's pixel, while the point may lie between pixels. `map` is [map_h, map_w] cells of CHANNELS values at `cell_stride`, `channel_stride`. Also in float16 if
-// `half_descriptors` is not null.
+// Descriptors belong to the peak's pixel, while the point may lie between pixels. `map` is [map_h, map_w] cells of CHANNELS values at `cell_stride`, `channel_stride`.
 extern "C" __global__ void __launch_bounds__(THREADS)
 describe(const void* scores, int width, int height, const void* map, int map_w, int map_h, int cell_stride,
          int channel_stride, int factor_x, int offset_x, int divisor_x, int factor_y, int offset_y, int divisor_y,
-         const unsigned* pixels, const int* num_points, float2* points, float* descriptors,
-         half_bits* half_descriptors) {
+         const unsigned* pixels, const int* num_points, float2* points, float* descriptors) {
   const int keypoint = int(blockIdx.x) * WARPS + int(threadIdx.x) / 32, lane = threadIdx.x % 32;
   if (keypoint >= *num_points) return;
   const int peak_x = int(pixels[keypoint] % width), peak_y = int(pixels[keypoint] / width);
@@ -425,9 +423,7 @@ describe(const void* scores, int width, int height, const void* map, int map_w, 
   for (int i = 0; i < PER_LANE; ++i) {
     const int channel = i * 32 + lane;
     if (channel >= CHANNELS) continue;
-    const float value = values[i] / length;
-    descriptors[size_t(keypoint) * CHANNELS + channel] = value;
-    if (half_descriptors) half_descriptors[size_t(keypoint) * CHANNELS + channel] = float_to_half(value);
+    descriptors[size_t(keypoint) * CHANNELS + channel] = values[i] / length;
   }
 }
 

@@ -1,8 +1,7 @@
 // Mutual nearest neighbours between an image's descriptors and landmarks that stay on the GPU.
 //
 // On one stream:
-//   round_keypoints   rows of the image to float16, and every result cleared; or
-//   take_keypoints    the same of rows that are float16 on the device already;
+//   round_keypoints   rows of the image to float16, and every result cleared;
 //   nearest_landmark  for each keypoint the most similar of the landmarks listed;
 //   nearest_keypoint  for each landmark so chosen the most similar keypoint;
 //   find_rivals       for each keypoint the best similarity among landmarks elsewhere (ratio test only);
@@ -197,17 +196,6 @@ extern "C" __global__ void __launch_bounds__(256) round_keypoints(
   if (i >= count * D) return;
   const int row = i / D, column = i % D;
   rounded[i] = column < size ? float_to_half(descriptors[row * size + column]) : half_bits(0);
-}
-
-// As round_keypoints, of rows listed (the first ones if `rows` is null) of a table of float16.
-extern "C" __global__ void __launch_bounds__(256) take_keypoints(
-    const half_bits* descriptors, const int* rows, int count, int size, half_bits* taken, Key* nearest, Key* back,
-    Order* rivals) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  clear_results(i, count, nearest, back, rivals);
-  if (i >= count * D) return;
-  const int row = rows ? rows[i / D] : i / D, column = i % D;
-  taken[i] = column < size ? descriptors[size_t(row) * size + column] : half_bits(0);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS_PER_SM) nearest_landmark(
