@@ -316,3 +316,65 @@ class Relocalization:
     relocated: bool = False
     age_s: float | None = None
     distance_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracking:
+    """What is known of the position at some time.
+
+    Attributes:
+        belief: None while LOST.
+        age_s: since the last accepted fix; None if there was none.
+        distance_m: travelled since then by odometry; None where unknown.
+    """
+
+    state: TrackingState = TrackingState.LOST
+    belief: Belief | None = None
+    age_s: float | None = None
+    distance_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCounters:
+    """What became of the images since the start.
+
+    Attributes:
+        num_superseded: replaced by a newer one before work on them began.
+        num_processed: answered, this one included.
+    """
+
+    num_received: int = 0
+    num_superseded: int = 0
+    num_processed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What became of one image, and where the time went.
+
+    Attributes:
+        relocalization: None where the image could not be used.
+        error: why it could not be used; empty where it could.
+        camera_frame_id: empty where the image could not be read.
+        wait_s: from arrival to the start of work.
+        decode_s: message to pixels.
+        gate_s: waiting for odometry, comparison, filter.
+        total_s: from arrival to this answer.
+        counters: of all images so far, this one included.
+        frame: the image, where it could be read.
+        is_refused: no work was begun, because the engine is not ready; `error` says how far it is.
+        tracking: what is known of the position, where there is no relocalization to say it.
+    """
+
+    stamp_ns: int
+    relocalization: Relocalization | None
+    error: str
+    camera_frame_id: str
+    wait_s: float
+    decode_s: float
+    gate_s: float
+    total_s: float
+    counters: ImageCounters
+    frame: Frame | None
+    is_refused: bool = False
+    tracking: Tracking | None = None

@@ -21,11 +21,10 @@ from hfnet_ros.cli.bag_sources import (
 )
 from hfnet_ros.cli.options import add_config_options, new_verb, read_config, tracked
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.types import TrackingState, Verdict
+from hfnet_ros.types import Answer, TrackingState, Verdict
 
 if TYPE_CHECKING:
     from hfnet_ros.replay import BagSources
-    from hfnet_ros.tracking.live import Answer
 
 _logger = logging.getLogger(__name__)
 

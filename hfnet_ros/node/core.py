@@ -30,9 +30,8 @@ from hfnet_ros.node.mounting import CameraMounting
 from hfnet_ros.node.odometry import NodeOdometry
 from hfnet_ros.node.reporter import Reporter
 from hfnet_ros.node.transport import Transport
-from hfnet_ros.tracking.live import Answer, ImageJob
-from hfnet_ros.tracking.relocalizer import Tracking
-from hfnet_ros.types import Frame, ImageArray, TrackingState
+from hfnet_ros.tracking.mailbox import ImageJob
+from hfnet_ros.types import Answer, Frame, ImageArray, Tracking
 
 _logger = logging.getLogger(__name__)
 
@@ -346,7 +345,7 @@ class RelocalizerNode:
             self._map.served,
             self._transport.now_ns(),
         )
-        tracking = live.tracking_at(now_ns) if live is not None else Tracking(TrackingState.LOST, None)
+        tracking = live.tracking_at(now_ns) if live is not None else Tracking()
         pending = live.pending if live is not None else None
         topic = self._transport.resolved(self._image_topic())
         lifecycle = (

@@ -14,9 +14,7 @@ import numpy as np
 from hfnet_ros.config import Config
 from hfnet_ros.messages.diagnostics import ImageHealth, LocalizationHealth
 from hfnet_ros.messages.status import NOT_READY, worst_sigmas
-from hfnet_ros.tracking.live import Answer
-from hfnet_ros.tracking.relocalizer import Tracking
-from hfnet_ros.types import Relocalization, Verdict
+from hfnet_ros.types import Answer, Relocalization, Tracking, Verdict
 
 _WINDOW_S = 60.0
 _RATE_IMAGES = 20  # arrivals over which the rate is taken

@@ -10,10 +10,10 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, EngineError
 from hfnet_ros.node.memory import return_memory
 from hfnet_ros.node.serving import ServedMap
-from hfnet_ros.tracking.live import Answer, LiveRelocalizer, OpenLocalizer
+from hfnet_ros.tracking.live import LiveRelocalizer, OpenLocalizer
 from hfnet_ros.tracking.odometry import Odometry
 from hfnet_ros.tracking.relocalizer import ImageLocalizer
-from hfnet_ros.types import ReportProgress
+from hfnet_ros.types import Answer, ReportProgress
 
 # An engine that is in the cache, or runs on the CPU, is mostly ready by then; what has failed by then is
 # a failure of the transition. Nav2's lifecycle manager waits 5 s for a transition, in later versions.

@@ -15,8 +15,7 @@ from hfnet_ros.messages.status import BAD_INPUT, NOT_READY, StatusInput, map_inf
 from hfnet_ros.messages.visuals import draw_debug_image, map_points_message, matches_message
 from hfnet_ros.node.serving import ServedMap
 from hfnet_ros.node.transport import Transport
-from hfnet_ros.tracking.live import Answer
-from hfnet_ros.types import Relocalization, Verdict
+from hfnet_ros.types import Answer, Relocalization, Verdict
 
 _logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from hfnet_ros.config import Config
 from hfnet_ros.replay.clock import SimulatedClock
 from hfnet_ros.replay.odometry import BagOdometry, known_ahead, known_when_received
 from hfnet_ros.replay.sources import BagSources
-from hfnet_ros.tracking.live import Answer, ImageJob, answer_image
-from hfnet_ros.tracking.mailbox import ImageTask, Mailbox
+from hfnet_ros.tracking.answers import answer_image
+from hfnet_ros.tracking.mailbox import ImageJob, ImageTask, Mailbox
 from hfnet_ros.tracking.odometry import NoOdometry, Odometry
 from hfnet_ros.tracking.relocalizer import ImageLocalizer, Relocalizer
-from hfnet_ros.types import Frame, Localization, PosePrior
+from hfnet_ros.types import Answer, Frame, Localization, PosePrior
 
 _Availability = Callable[[PoseSamples], "NDArray[np.int64]"]
 

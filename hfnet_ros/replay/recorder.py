@@ -17,7 +17,7 @@ from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.topics import Qos, Topic
 from hfnet_ros.node.reporter import Reporter
 from hfnet_ros.node.serving import ServedMap
-from hfnet_ros.tracking.live import Answer
+from hfnet_ros.types import Answer
 
 NODE_NAME = "relocalizer"
 _RECORDED = (topics.POSE, topics.STATUS, topics.MAP_INFO)

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from hfnet_ros.config import NodeConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.types import Frame
+from hfnet_ros.types import Frame, ImageCounters
 
 AnswerType = TypeVar("AnswerType")
 
@@ -32,20 +32,6 @@ class ImageJob:
     arrived_s: float
     read: Callable[[], Frame]
     base_from_camera: Callable[[], Rigid3 | None]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageCounters:
-    """What became of the images since the start.
-
-    Attributes:
-        num_superseded: replaced by a newer one before work on them began.
-        num_processed: answered, this one included.
-    """
-
-    num_received: int = 0
-    num_superseded: int = 0
-    num_processed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +74,7 @@ class RateLimit:
 
 
 class Mailbox(Generic[AnswerType]):
-    """Holds the newest image, requests for images, and errands for the localizing thread.
+    """Holds the newest image, requests for images, and what the localizing thread shall do between two of them.
 
     That thread calls `take`, which sleeps until there is something to do; all others may be called
     by any thread and return at once.
@@ -108,7 +94,7 @@ class Mailbox(Generic[AnswerType]):
         self._changed = threading.Condition()
         self._job: ImageJob | None = None
         self._requests: list[Request[AnswerType]] = []
-        self._errands: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
         self._closed = False
         self._received = self._superseded = self._processed = 0
         self.set_config(config)
@@ -177,14 +163,24 @@ class Mailbox(Generic[AnswerType]):
             if request in self._requests:
                 self._requests.remove(request)
 
-    def send_errand(self, errand: Callable[[], None]) -> bool:
-        """Have the localizing thread call something between two images; False once closed."""
+    def run_between_images(self, call: Callable[[], None]) -> Future[None] | None:
+        """Have the localizing thread call something between two images; return what waits for it, None once closed."""
+        done: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                call()
+            except BaseException as error:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
         with self._changed:
             if self._closed:
-                return False
-            self._errands.append(errand)
+                return None
+            self._calls.append(run)
             self._changed.notify_all()
-            return True
+            return done
 
     def close(self) -> None:
         """Let `take` return None, drop the image and answer all requests with None."""
@@ -197,12 +193,12 @@ class Mailbox(Generic[AnswerType]):
             request.answer.set_result(None)
 
     def take(self) -> ImageTask[AnswerType] | Callable[[], None] | None:
-        """Wait for the next thing to do: an errand or an image; None once closed."""
+        """Wait for the next thing to do: a call or an image; None once closed."""
         with self._changed:
             while True:
-                # Errands before the end: whoever sent one is waiting for its outcome.
-                if self._errands:
-                    return self._errands.popleft()
+                # Calls before the end: whoever asked for one is waiting for its outcome.
+                if self._calls:
+                    return self._calls.popleft()
                 if self._closed:
                     return None
                 due_s = self._due_s()

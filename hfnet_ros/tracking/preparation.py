@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -33,7 +34,11 @@ class Pending:
 
 
 class Preparation:
-    """Work on an engine in one thread, watched and called off by others."""
+    """Work on an engine in one thread, watched, waited for and called off by others.
+
+    Attributes:
+        failure: why it failed, if nobody waited for that; else empty.
+    """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         """Begin with nothing to do; `now_s` is a clock, s."""
@@ -41,7 +46,10 @@ class Preparation:
         self._lock = threading.Lock()
         self._since_s: float | None = None
         self._progress = ""
-        self._is_opening = self._is_called_off = False
+        self._is_opening = self._is_called_off = self._is_left_alone = False
+        self._opened: Future[None] = Future()
+        self._abandoned: Future[None] = Future()  # nobody shall wait for the thread any more
+        self.failure = ""
 
     @property
     def pending(self) -> Pending | None:
@@ -81,3 +89,47 @@ class Preparation:
         """Let the next report raise."""
         with self._lock:
             self._is_called_off = True
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether `note_opened` was called."""
+        return self._opened.done()
+
+    def note_opened(self, error: BaseException | None) -> bool:
+        """Tell whoever waits that the engine was opened, or why it cannot be; False if nobody waits any more."""
+        with self._lock:
+            if error is None:
+                self._opened.set_result(None)
+            else:
+                self.failure = str(error) or type(error).__name__ if self._is_left_alone else ""
+                self._opened.set_exception(error)
+            return not self._is_left_alone
+
+    def wait_until_open(self, patience_s: float | None) -> bool:
+        """Wait for `note_opened`; return False if that takes longer.
+
+        Raises:
+            BaseException: the engine cannot be opened; what `note_opened` was told.
+            PreparationStoppedError: see `wait_for`.
+        """
+        self.wait_for(self._opened, patience_s)
+        with self._lock:
+            self._is_left_alone = not self._opened.done()
+        if self._is_left_alone:
+            return False
+        self._opened.result()
+        return True
+
+    def wait_for(self, done: Future[None], timeout_s: float | None = None) -> None:
+        """Wait until the thread has done something, or a time has passed.
+
+        Raises:
+            PreparationStoppedError: the thread was stopped, and does not end in time.
+        """
+        wait([done, self._abandoned], timeout_s, FIRST_COMPLETED)
+        if self._abandoned.done() and not done.done():
+            raise PreparationStoppedError("localization was stopped before the engine was ready")
+
+    def abandon(self) -> None:
+        """Let nobody wait for the thread any more."""
+        self._abandoned.set_result(None)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -29,6 +28,7 @@ from hfnet_ros.types import (
     PoseEstimate,
     PosePrior,
     Relocalization,
+    Tracking,
     TrackingState,
     Verdict,
 )
@@ -47,22 +47,6 @@ class ImageLocalizer(Protocol):
     def localize(self, frame: Frame, prior: PosePrior | None = None) -> Localization:
         """Find the pose of a frame's camera, looking near `prior` first."""
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tracking:
-    """What is known of the position at some time.
-
-    Attributes:
-        belief: None while LOST.
-        age_s: since the last accepted fix; None if there was none.
-        distance_m: travelled since then by odometry; None where unknown.
-    """
-
-    state: TrackingState
-    belief: Belief | None
-    age_s: float | None = None
-    distance_m: float | None = None
 
 
 class Relocalizer:

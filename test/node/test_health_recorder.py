@@ -5,15 +5,16 @@ from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.node import health_recorder
 from hfnet_ros.node.health_recorder import HealthRecorder
-from hfnet_ros.tracking.live import Answer, ImageCounters
-from hfnet_ros.tracking.relocalizer import Tracking
 from hfnet_ros.types import (
+    Answer,
     Evidence,
     GateDecision,
+    ImageCounters,
     Localization,
     Outcome,
     PoseEstimate,
     Relocalization,
+    Tracking,
     TrackingState,
     Verdict,
 )

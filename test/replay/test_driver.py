@@ -8,8 +8,7 @@ import pytest
 
 from hfnet_ros.config import NodeConfig, OdometryConfig
 from hfnet_ros.replay import Replay
-from hfnet_ros.tracking.live import ImageCounters
-from hfnet_ros.types import TrackingState, Verdict
+from hfnet_ros.types import ImageCounters, TrackingState, Verdict
 
 TENTHS = [100 * index for index in range(10)]
 EVERY_20_MS = list(range(-100, 1200, 20))

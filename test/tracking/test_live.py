@@ -14,9 +14,10 @@ import pytest
 from hfnet_ros.config import Config, GateConfig, NodeConfig
 from hfnet_ros.errors import EngineError, HfnetRosError, ImageError, InputError
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.live import ImageCounters, ImageJob, LiveRelocalizer
+from hfnet_ros.tracking.live import LiveRelocalizer
+from hfnet_ros.tracking.mailbox import ImageJob
 from hfnet_ros.tracking.odometry import NoOdometry
-from hfnet_ros.types import TrackingState, Verdict
+from hfnet_ros.types import ImageCounters, TrackingState, Verdict
 
 S = 1_000_000_000
 WAIT_S = 30.0
@@ -203,10 +204,9 @@ def test_several_requests_share_an_image(new_rig):
     rig = new_rig(ON_DEMAND)
     rig.live.start()
     results, askers = [], []
-    worker = rig.live._worker
     for count in (1, 2, 3):
         askers.append(ask_in_background(rig, results, ignore_prior=count == 2))
-        while len(worker.mailbox._requests) < count:
+        while len(rig.live._mailbox._requests) < count:
             time.sleep(0.001)
     rig.live.offer(rig.job(20 * S))
     for asker in askers:
@@ -224,7 +224,7 @@ def test_a_request_without_an_image_ends(rig):
 def test_stopping_ends_requests(rig):
     results = []
     asker = ask_in_background(rig, results)
-    while not rig.live._worker.mailbox._requests:
+    while not rig.live._mailbox._requests:
         time.sleep(0.001)
     assert rig.live.stop()
     asker.join(WAIT_S)
@@ -234,7 +234,7 @@ def test_stopping_ends_requests(rig):
 def test_a_request_may_ignore_what_is_known(rig):
     rig.live.offer(rig.job(S))
     rig.answer()
-    localizer = rig.live._worker.relocalizer._localizer
+    localizer = rig.live._relocalizer._localizer
     rig.live.offer(rig.job(S + 1))
     rig.answer()
     results = []
@@ -339,7 +339,7 @@ def test_other_parameters_are_used_at_once(new_rig):
     rig.live.offer(rig.job(2 * S))
     assert rig.answer().stamp_ns == 2 * S
     rig.live.set_config(dataclasses.replace(CONFIG, gate=GateConfig(systematic_translation_m=3.0)))
-    assert np.sqrt(rig.live._worker.relocalizer._judge._filter._systematic[0, 0]) == pytest.approx(3.0)
+    assert np.sqrt(rig.live._relocalizer._judge._filter._systematic[0, 0]) == pytest.approx(3.0)
 
 
 def test_a_thousand_starts_and_stops_leave_nothing_behind(new_rig):
@@ -373,16 +373,16 @@ def test_a_thousand_starts_and_stops_leave_nothing_behind(new_rig):
 def test_an_idle_thread_uses_no_processor(rig):
     rig.live.offer(rig.job(S))
     rig.answer()
-    mailbox = rig.live._worker.mailbox
+    mailbox = rig.live._mailbox
     waits = []
     wait = mailbox._changed.wait
     mailbox._changed.wait = lambda timeout=None: waits.append(timeout) or wait(timeout)
-    mailbox.send_errand(lambda: None)
-    mailbox.send_errand(lambda: None)
+    mailbox.run_between_images(lambda: None)
+    mailbox.run_between_images(lambda: None)
     while not waits:
         time.sleep(0.001)
     time.sleep(0.05)
-    # Nothing to do is waited for without a time-out: woken twice at the most, by the errands.
+    # Nothing to do is waited for without a time-out: woken twice at the most, by the calls.
     assert set(waits) == {None}
     assert len(waits) <= 3
 
@@ -451,7 +451,7 @@ def test_what_fails_later_is_told(new_rig, error):
 
     replacing = threading.Thread(target=replace)
     replacing.start()
-    while not live._worker.mailbox._errands:
+    while not live._mailbox._calls:
         time.sleep(0.001)
     go.set()
     assert str(opened.get(timeout=WAIT_S)) == live.failure == str(error)
@@ -510,7 +510,7 @@ def test_parameters_that_change_during_the_preparation_are_used(slow):
     slow.live.set_config(dataclasses.replace(CONFIG, gate=GateConfig(systematic_translation_m=3.0)))
     slow.opening.go.set()
     assert slow.opened.get(timeout=WAIT_S) is None
-    assert np.sqrt(slow.live._worker.relocalizer._judge._filter._systematic[0, 0]) == pytest.approx(3.0)
+    assert np.sqrt(slow.live._relocalizer._judge._filter._systematic[0, 0]) == pytest.approx(3.0)
     slow.live.offer(slow.job(S))
     assert slow.answer().error == ""
 

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from hfnet_ros.config import NodeConfig
-from hfnet_ros.tracking.mailbox import ImageCounters, ImageJob, ImageTask, Mailbox, RateLimit, Request
+from hfnet_ros.tracking.mailbox import ImageJob, ImageTask, Mailbox, RateLimit, Request
+from hfnet_ros.types import ImageCounters
 
 ANY_RATE = NodeConfig(max_rate_hz=0.0)
 WAIT_S = 30.0
@@ -48,20 +49,20 @@ def test_closing_ends_everything():
     assert mailbox.take() is None
     assert waiting.answer.result(0) is None
     assert late.answer.result(0) is None
-    assert not mailbox.send_errand(lambda: None)
+    assert not mailbox.run_between_images(lambda: None)
 
 
-def test_errands_come_before_images_and_before_the_end():
+def test_calls_come_before_images_and_before_the_end():
     mailbox, done = Mailbox(ANY_RATE), []
     mailbox.offer(job(1))
-    assert mailbox.send_errand(lambda: done.append("errand"))
+    assert mailbox.run_between_images(lambda: done.append("call"))
     mailbox.take()()
-    assert done == ["errand"]
+    assert done == ["call"]
     assert mailbox.take().job.stamp_ns == 1
-    mailbox.send_errand(lambda: done.append("last"))
+    mailbox.run_between_images(lambda: done.append("last"))
     mailbox.close()
     mailbox.take()()
-    assert done == ["errand", "last"]
+    assert done == ["call", "last"]
     assert mailbox.take() is None
 
 
