@@ -7,8 +7,7 @@ Every number of a status is finite: what is absent has the value its message def
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.messages.headers import header_to_message
 from hfnet_ros.messages.poses import pose_to_message
-from hfnet_ros.types import Belief, GateDecision, Relocalization, TrackingState
+from hfnet_ros.types import Answer, GateDecision, Relocalization, Tracking
 
 if TYPE_CHECKING:
     from hfnet_ros.messages.factory import MessageFactory
@@ -27,59 +26,45 @@ _STAGES = ("wait", "decode", "extract", "retrieve", "match", "pose", "gate", "to
 _NOT_FINITE = -1.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StatusInput:
-    """What is to be said of one processed image.
+def status_message(factory: MessageFactory, answer: Answer, *, map_frame: str, prior_frame: str = "") -> Any:
+    """Return a hfnet_ros/RelocalizationStatus.
 
-    Attributes:
-        stamp_ns: of the image.
+    Args:
+        factory: makes messages.
+        answer: what became of an image. The node's total time stands in it, not the localizer's.
         map_frame: name of the map's frame.
-        relocalization: what the image changed; None if it was not localized.
-        outcome: then, BAD_INPUT or NOT_READY.
-        error: then, why.
-        prior_frame_name: file name of the best prior frame; empty without one.
-        num_received: images since activation.
-        num_superseded: of these, replaced by a newer one before work began.
-        num_processed: of these, answered, this one included.
-        timings_s: seconds per stage of the node (wait, decode, gate, total); stages that the
-            localization timed are taken from there unless named here.
-        state: used without a relocalization only, as are the next three.
+        prior_frame: file name of the best prior frame; empty without one.
     """
-
-    stamp_ns: int
-    map_frame: str
-    relocalization: Relocalization | None
-    outcome: str = BAD_INPUT
-    error: str = ""
-    prior_frame_name: str = ""
-    num_received: int = 0
-    num_superseded: int = 0
-    num_processed: int = 0
-    timings_s: Mapping[str, float] = field(default_factory=dict)
-    state: TrackingState = TrackingState.LOST
-    belief: Belief | None = None
-    age_s: float | None = None
-    distance_m: float | None = None
-
-
-def status_message(factory: MessageFactory, given: StatusInput) -> Any:
-    """Return a hfnet_ros/RelocalizationStatus."""
-    result = given.relocalization
-    timings = {**(result.localization.timings_s if result else {}), **given.timings_s}
+    result, counters = answer.relocalization, answer.counters
+    timings = {
+        **(result.localization.timings_s if result else {}),
+        "wait": answer.wait_s,
+        "decode": answer.decode_s,
+        "gate": answer.gate_s,
+        "total": answer.total_s,
+    }
     stages = {stage: _finite(timings.get(stage), 0.0) for stage in _STAGES}
     return factory.make(
         "hfnet_ros/msg/RelocalizationStatus",
-        header=header_to_message(factory, given.stamp_ns, given.map_frame),
-        prior_frame=given.prior_frame_name,
-        num_received=given.num_received,
-        num_superseded=given.num_superseded,
-        num_processed=given.num_processed,
+        header=header_to_message(factory, answer.stamp_ns, map_frame),
+        prior_frame=prior_frame,
+        num_received=counters.num_received,
+        num_superseded=counters.num_superseded,
+        num_processed=counters.num_processed,
         timings=factory.make("hfnet_ros/msg/StageTimings", **stages),
-        **(_outcome_fields(result) if result else {"outcome": given.outcome, "reason": given.error}),
+        outcome=outcome_word(answer),
+        **(_outcome_fields(result) if result else {"reason": answer.error}),
         fix=_fix(factory, result) if result else [],
         **_gate_fields(result.decision if result else None),
-        **_position_fields(result or given),
+        **_position_fields(result or answer.tracking or Tracking()),
     )
+
+
+def outcome_word(answer: Answer) -> str:
+    """Return the outcome of an image: the localizer's, or why it was not asked."""
+    if answer.relocalization is not None:
+        return answer.relocalization.localization.outcome.value
+    return NOT_READY if answer.is_refused else BAD_INPUT
 
 
 def map_info_message(
@@ -127,7 +112,6 @@ def _outcome_fields(result: Relocalization) -> dict[str, Any]:
     localization, decision = result.localization, result.decision
     evidence, estimate, place = localization.evidence, localization.estimate, localization.place
     return {
-        "outcome": localization.outcome.value,
         "verdict": decision.verdict.value if decision else "",
         "reason": decision.reason if decision else evidence.reason,
         "search": localization.search.value,
@@ -167,7 +151,7 @@ def _gate_fields(decision: GateDecision | None) -> dict[str, Any]:
     return fields
 
 
-def _position_fields(known: Relocalization | StatusInput) -> dict[str, Any]:
+def _position_fields(known: Relocalization | Tracking) -> dict[str, Any]:
     sigmas = worst_sigmas(known.belief.covariance if known.belief else None) or (-1.0, -1.0)
     return {
         "state": known.state.value,

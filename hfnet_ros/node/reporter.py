@@ -11,7 +11,7 @@ from hfnet_ros.messages import topics
 from hfnet_ros.messages.diagnostics import NodeHealth, diagnostics_message
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import pose_with_covariance_to_message, transform_to_message
-from hfnet_ros.messages.status import BAD_INPUT, NOT_READY, StatusInput, map_info_message, status_message
+from hfnet_ros.messages.status import map_info_message, outcome_word, status_message
 from hfnet_ros.messages.visuals import draw_debug_image, map_points_message, matches_message
 from hfnet_ros.node.serving import ServedMap
 from hfnet_ros.node.transport import Transport
@@ -146,24 +146,9 @@ class Reporter:
         names = served.visual_map.keyframe_names
         return status_message(
             self._transport.factory,
-            StatusInput(
-                stamp_ns=answer.stamp_ns,
-                map_frame=self.map_frame(served),
-                relocalization=relocalization,
-                outcome=_outcome(answer),
-                error=answer.error,
-                prior_frame_name=names[place.keyframe_idxs[0]] if place is not None else "",
-                num_received=answer.counters.num_received,
-                num_superseded=answer.counters.num_superseded,
-                num_processed=answer.counters.num_processed,
-                timings_s={
-                    "wait": answer.wait_s,
-                    "decode": answer.decode_s,
-                    "gate": answer.gate_s,
-                    "total": answer.total_s,
-                },
-                **_position(answer),
-            ),
+            answer,
+            map_frame=self.map_frame(served),
+            prior_frame=names[place.keyframe_idxs[0]] if place is not None else "",
         )
 
     def _map_info_message(self, served: ServedMap) -> Any:
@@ -198,28 +183,10 @@ def _is_accepted(relocalization: Relocalization) -> bool:
     return relocalization.decision is not None and relocalization.decision.verdict is Verdict.ACCEPTED
 
 
-def _outcome(answer: Answer) -> str:
-    """Return the outcome of an image that was not localized."""
-    return NOT_READY if answer.is_refused else BAD_INPUT
-
-
-def _position(answer: Answer) -> dict[str, Any]:
-    """Return what is known of the position, for a status that no relocalization says it in."""
-    known = answer.tracking
-    if known is None:
-        return {}
-    return {
-        "state": known.state,
-        "belief": known.belief,
-        "age_s": known.age_s,
-        "distance_m": known.distance_m,
-    }
-
-
 def _sentence(answer: Answer) -> str:
     relocalization = answer.relocalization
     if relocalization is None:
-        return f"{_outcome(answer)}: {answer.error}"
+        return f"{outcome_word(answer)}: {answer.error}"
     localization, decision = relocalization.localization, relocalization.decision
     if decision is None:
         return f"{localization.outcome.value}: {localization.evidence.reason}"

@@ -4,18 +4,21 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.messages.status import StatusInput, map_info_message, status_message, worst_sigmas
+from hfnet_ros.messages.status import map_info_message, status_message, worst_sigmas
 from hfnet_ros.types import (
+    Answer,
     Belief,
     Correspondences,
     Evidence,
     GateDecision,
+    ImageCounters,
     Localization,
     Outcome,
     Place,
     PoseEstimate,
     Relocalization,
     Search,
+    Tracking,
     TrackingState,
     Verdict,
 )
@@ -61,18 +64,24 @@ def relocalization(localization, **changes) -> Relocalization:
     return Relocalization(**{**fields, **changes})
 
 
-def given(result, **changes) -> StatusInput:
+def answer(result, **changes) -> Answer:
     fields = {
         "stamp_ns": 12_000_000_034,
-        "map_frame": "map",
         "relocalization": result,
-        "prior_frame_name": "000017.jpg",
-        "num_received": 9,
-        "num_superseded": 4,
-        "num_processed": 5,
-        "timings_s": {"wait": 0.001, "decode": 0.002, "gate": 0.003, "total": 0.2},
+        "error": "",
+        "camera_frame_id": "camera",
+        "wait_s": 0.001,
+        "decode_s": 0.002,
+        "gate_s": 0.003,
+        "total_s": 0.2,
+        "counters": ImageCounters(9, 4, 5),
+        "frame": None,
     }
-    return StatusInput(**{**fields, **changes})
+    return Answer(**{**fields, **changes})
+
+
+def status_of(factory, result, prior_frame="000017.jpg", **changes):
+    return status_message(factory, answer(result, **changes), map_frame="map", prior_frame=prior_frame)
 
 
 def over_the_wire(factory, status):
@@ -91,7 +100,7 @@ def numbers_of(message) -> dict[str, float]:
 
 
 def test_every_field_of_a_localized_image(factory):
-    status = over_the_wire(factory, status_message(factory, given(relocalization(localized()))))
+    status = over_the_wire(factory, status_of(factory, relocalization(localized())))
     assert (status.header.stamp.sec, status.header.stamp.nanosec, status.header.frame_id) == (12, 34, "map")
     assert (status.outcome, status.verdict, status.state) == ("LOCALIZED", "ACCEPTED", "TRACKING")
     assert (status.reason, status.search, status.relocated) == ("3.5 below 22.5", "prior", False)
@@ -110,7 +119,7 @@ def test_every_field_of_a_localized_image(factory):
 
 def test_an_image_without_a_pose(factory):
     result = relocalization(lost(), state=TrackingState.LOST, belief=None, age_s=None, distance_m=None)
-    status = status_message(factory, given(result, prior_frame_name=""))
+    status = status_of(factory, result, prior_frame="")
     assert (status.outcome, status.verdict, status.state) == ("TOO_FEW_MATCHES", "", "LOST")
     assert status.reason == "5 matches, needed 12"
     assert (status.age, status.distance, status.position_sigma, status.rotation_sigma) == (-1, -1, -1, -1)
@@ -125,13 +134,8 @@ def test_an_image_without_a_pose(factory):
 
 def test_an_image_that_could_not_be_used(factory):
     belief = Belief(5, Rigid3.identity(), COVARIANCE, None)
-    status = status_message(
-        factory,
-        given(
-            None, error="encoding 'x' is unknown", state=TrackingState.STALE, belief=belief, age_s=3.0,
-            prior_frame_name="",
-        ),
-    )  # fmt: skip
+    known = Tracking(TrackingState.STALE, belief, age_s=3.0)
+    status = status_of(factory, None, prior_frame="", error="encoding 'x' is unknown", tracking=known)
     assert (status.outcome, status.verdict, status.reason) == ("BAD_INPUT", "", "encoding 'x' is unknown")
     assert (status.state, status.age, status.distance) == ("STALE", 3.0, -1.0)
     assert status.position_sigma == pytest.approx(0.2)
@@ -140,7 +144,7 @@ def test_an_image_that_could_not_be_used(factory):
 
 def test_a_fix_that_was_rejected(factory):
     decision = GateDecision(Verdict.REJECTED_INNOVATION, "99 above 22.5", 99.0, 22.5, np.ones(6), 6)
-    status = status_message(factory, given(relocalization(localized(), decision=decision, relocated=True)))
+    status = status_of(factory, relocalization(localized(), decision=decision, relocated=True))
     assert (status.outcome, status.verdict, status.reason) == (
         "LOCALIZED",
         "REJECTED_INNOVATION",
@@ -151,7 +155,7 @@ def test_a_fix_that_was_rejected(factory):
 
 def test_a_verdict_without_prediction(factory):
     result = relocalization(localized(), decision=GateDecision(Verdict.NO_ODOMETRY, "none at that time"))
-    status = status_message(factory, given(result))
+    status = status_of(factory, result)
     assert (status.mahalanobis_sq, status.gate_threshold, status.gate_dof) == (0.0, 0.0, 0)
     assert not status.innovation.any()
 
@@ -161,8 +165,7 @@ def test_every_number_is_finite(factory, bad):
     decision = GateDecision(Verdict.REJECTED_INNOVATION, "", bad, bad, np.full(6, bad), 6)
     belief = Belief(5, Rigid3.identity(), np.full((6, 6), bad), None)
     result = relocalization(localized(rmse=bad), decision=decision, belief=belief, age_s=bad, distance_m=bad)
-    timings = {"wait": bad, "total": bad}
-    status = over_the_wire(factory, status_message(factory, given(result, timings_s=timings)))
+    status = over_the_wire(factory, status_of(factory, result, wait_s=bad, total_s=bad))
     numbers = numbers_of(status)
     assert {"mahalanobis_sq0", "innovation5", "timings.wait0"} <= set(numbers)
     assert [name for name, value in numbers.items() if not np.isfinite(value)] == []
