@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,20 @@ def add_verbs(verbs: Any) -> None:
     add_config_options(demo, extractor=True)
 
 
-def _demo(options: argparse.Namespace) -> int:
-    from hfnet_ros.cli.main import main
+def _run_verb(arguments: Sequence[str]) -> int:
+    """Do what the program does with these arguments; the verbs of the demo only."""
+    from hfnet_ros.cli import bags, evaluate, maps
 
+    parser = argparse.ArgumentParser(prog="hfnet-ros")
+    verbs = parser.add_subparsers(required=True)
+    for module in (maps, bags, evaluate):
+        module.add_verbs(verbs)
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _demo(options: argparse.Namespace) -> int:
     config = read_config(options)
     print(_ready_extractor(config))
     mapping, query = _generate(options.out, options.seed, options.rooms)
@@ -56,7 +68,7 @@ def _demo(options: argparse.Namespace) -> int:
     ]  # fmt: skip
     for step in steps:
         print(f"\n$ hfnet-ros {' '.join(step)}")
-        status = main(step)
+        status = _run_verb(step)
         if status:
             return status
     if importlib.util.find_spec("cyclonedds") is None:
@@ -65,7 +77,7 @@ def _demo(options: argparse.Namespace) -> int:
         )
         step = ["evaluate", "--map", str(built), "--bag", str(bag), "--ground-truth", "/ground_truth/pose"]
         print(f"$ hfnet-ros {' '.join(step)} --out {options.out / 'report'}")
-        return main([*step, "--out", str(options.out / "report"), *shared])
+        return _run_verb([*step, "--out", str(options.out / "report"), *shared])
     return _localize_live(options, config, built, bag, query)
 
 

@@ -1,4 +1,4 @@
-"""Three places to localize in: an apartment, a corridor with a twin, a wall of posters."""
+"""Three places to localize in: an apartment, a corridor that repeats itself, a wall of posters."""
 
 from __future__ import annotations
 
