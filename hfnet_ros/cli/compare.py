@@ -33,7 +33,7 @@ def _compare(options: argparse.Namespace) -> int:
     for note in comparison.notes:
         print(note)
     rows = [["", *(column.label for column in comparison.columns)]]
-    rows += [[entry.name, *map(entry.text, entry.values)] for entry in comparison.figures]
+    rows += [[entry.name, *map(entry.metric.text, entry.values)] for entry in comparison.figures]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, *values in rows:
         cells = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def write_scored_run(
     )
     if rerun is not None:
         write_rerun(rerun, results, visual_map.landmark_xyz, visual_map.landmark_colors, context)
-    print_summary(summary, results)
+    print_summary(summary)
     print(f"report: {out / 'report.html'}")
 
 
@@ -83,58 +83,23 @@ def describe_map(visual_map: VisualMap, path: Path) -> dict[str, Any]:
     }
 
 
-def print_summary(summary: dict[str, Any], results: Sequence[QueryResult]) -> None:
-    """Print the figures a person asks for first."""
-    latency = summary["latency_ms"]["total"]
+def print_summary(summary: dict[str, Any]) -> None:
+    """Print every figure, what was refused, and what looks wrong."""
+    from hfnet_ros.evaluation.metric_table import METRICS, look_up
 
-    def figure(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form)
-
-    print(f"queries              {summary['queries']}")
-    print(f"localized            {summary['localized']}")
-    print(f"false fixes          {figure(summary['false_fixes'], 'd')}")
-    for threshold, share in summary["recall"].items():
-        print(f"recall {threshold:13s} {figure(share, '.2f')}")
-    print(
-        f"median error         {figure(summary['median_translation_m'], '.3f')} m, "
-        f"{figure(summary['median_rotation_deg'], '.2f')} deg"
-    )
-    print(f"ANEES                {figure(summary['anees'], '.2f')}")
-    print(
-        f"latency p50/p95/p99  {figure(latency['p50'], '.0f')} / {figure(latency['p95'], '.0f')} / "
-        f"{figure(latency['p99'], '.0f')} ms"
-    )
-    if summary["verdicts"] is not None:
-        _print_usable(summary, figure)
-    refused = {
-        outcome: count for outcome, count in summary["outcomes"].items() if count and outcome != "LOCALIZED"
-    }
-    for warning in summary["warnings"]:
-        print(f"warning              {warning}")
-    if refused and results:
-        print("not localized        " + ", ".join(f"{outcome} {count}" for outcome, count in refused.items()))
-
-
-def _print_usable(summary: dict[str, Any], figure: Callable[[float | None, str], str]) -> None:
-    """Print what the robot made of the fixes."""
-    wrong, found = summary["accepted_false_fixes"], summary["availability"]
-    print(f"accepted             {summary['accepted']}, wrong {figure(wrong, 'd')}")
-    if found and "tracking" in found:
-        tracking = found["tracking"]
-        first_s, lost_s = (
-            figure(tracking["time_to_first_s"], ".1f"),
-            figure(tracking["longest_lost_s"], ".1f"),
-        )
-        print(
-            f"position known       {figure(tracking['share_of_time'], '.2f')} of the time, first after {first_s} s, "
-            f"longest without {lost_s} s"
-        )
+    for metric in METRICS:
+        if metric.is_in(summary):
+            print(f"{metric.label:<36} {metric.text(look_up(summary, metric.key))}")
     error = summary["trajectory"]["ate"]
     if error is not None and summary["trajectory"]["pose"].startswith("map_from_base"):
-        print(
-            f"fused trajectory     {error['translation_m']['rmse']:.3f} m, {error['rotation_deg']['rmse']:.2f} deg "
-            "(ATE, not aligned)"
-        )
+        translation, rotation = error["translation_m"]["rmse"], error["rotation_deg"]["rmse"]
+        print(f"{'fused trajectory':<36} {translation:.3f} m, {rotation:.2f} deg (ATE, not aligned)")
+    counts = summary["outcomes"].items()
+    refused = [f"{outcome} {count}" for outcome, count in counts if count and outcome != "LOCALIZED"]
+    if refused:
+        print(f"{'not localized':<36} {', '.join(refused)}")
+    for warning in summary["warnings"]:
+        print(f"warning: {warning}")
 
 
 def _commit() -> str:

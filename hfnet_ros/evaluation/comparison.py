@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 
 import numpy as np
 
 from hfnet_ros.errors import DatasetError
-from hfnet_ros.evaluation.metrics import (
-    FALSE_FIX,
-    RECALL_THRESHOLDS,
-    PoseError,
-    PoseThreshold,
-    median,
-    recall,
-    summarize_nees,
-)
+from hfnet_ros.evaluation.metric_table import METRICS, Metric, ScoredRun
+from hfnet_ros.evaluation.metrics import FALSE_FIX, median
+from hfnet_ros.evaluation.records import IDENTITY_KEYS
 from hfnet_ros.evaluation.run_folder import QueryRow, RunFolder
 
 _SAME_TRUTH_M, _SAME_TRUTH_DEG = 1e-3, 0.01
 # Less than this between two answers is not worth a line.
 _LEAST_CHANGE_M, _LEAST_RATIO = 0.01, 1.5
-_IDENTITY_KEYS = ("map", "extractor_id", "backend", "version", "commit", "machine", "config")
 _FLOOR_M = 1e-4
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RunColumn:
     """One run in the comparison: its name and its rows at the common stamps, in order of time."""
 
@@ -36,10 +29,10 @@ class RunColumn:
     run: RunFolder
     rows: Sequence[QueryRow]
 
-    @property
-    def errors(self) -> list[PoseError]:
-        """Return the errors of poses with ground truth."""
-        return [row.error for row in self.rows if row.error is not None]
+    @cached_property
+    def scored(self) -> ScoredRun:
+        """Return the rows as metrics are computed from."""
+        return ScoredRun(self.rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,31 +56,23 @@ class QueryChange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Figure:
-    """A number of every run.
+    """A metric of every run; a value is None where unknown."""
 
-    Attributes:
-        name: what it is, with its unit.
-        values: one per run; None where unknown.
-        form: format of the values.
-        best: which of them is better: "high", "low" or "" for neither.
-    """
-
-    name: str
+    metric: Metric
     values: Sequence[float | None]
-    form: str = ".3f"
-    best: str = ""
 
-    def text(self, value: float | None) -> str:
-        """Return a value as text."""
-        return "–" if value is None else format(value, self.form)
+    @property
+    def name(self) -> str:
+        """Return what it is, with its unit."""
+        return self.metric.label
 
     @property
     def winners(self) -> set[int]:
         """Return the numbers of the runs that are best, nothing if all are the same."""
         known = [value for value in self.values if value is not None]
-        if not self.best or len(set(known)) < 2:
+        if not self.metric.better or len(set(known)) < 2:
             return set()
-        top = max(known) if self.best == "high" else min(known)
+        top = max(known) if self.metric.better == "high" else min(known)
         return {number for number, value in enumerate(self.values) if value == top}
 
 
@@ -184,75 +169,20 @@ def _notes(columns: Sequence[RunColumn], common: Sequence[int]) -> list[str]:
 
 
 def _figures(columns: Sequence[RunColumn]) -> list[Figure]:
-    def every(value: Callable[[RunColumn], float | None]) -> list[float | None]:
-        return [value(column) for column in columns]
+    queries = list(zip(*(column.rows for column in columns), strict=True))
+    in_all = [place for place, rows in enumerate(queries) if all(row.error is not None for row in rows)]
 
-    in_all = [
-        place
-        for place in range(len(columns[0].rows))
-        if all(c.rows[place].error is not None for c in columns)
+    def median_of_common(run: ScoredRun) -> float | None:
+        errors = [run.queries[place].error for place in in_all]
+        return median([error.translation_m for error in errors if error is not None])
+
+    name = f"median error of the {len(in_all)} localized by all"
+    metrics = [metric for metric in METRICS if metric.value is not None]
+    metrics.append(Metric("", name, "m", ".4f", "low", median_of_common))
+    runs = [column.scored for column in columns]
+    return [
+        Figure(metric, [metric.value(run) for run in runs]) for metric in metrics if metric.value is not None
     ]
-    figures = [
-        Figure("queries", every(lambda column: len(column.rows)), "d"),
-        Figure("localized", every(lambda c: sum(row.is_localized for row in c.rows)), "d", "high"),
-        Figure("false fixes", every(_false_fixes), "d", "low"),
-    ]
-    figures += [
-        Figure(
-            f"recall {limit.translation_m:g} m, {limit.rotation_deg:g}°",
-            every(partial(_recall, limit)),
-            ".3f",
-            "high",
-        )
-        for limit in RECALL_THRESHOLDS
-    ]
-    figures += [
-        Figure("median error, m", every(lambda c: median([e.translation_m for e in c.errors])), ".4f", "low"),
-        Figure(
-            "median error, deg", every(lambda c: median([e.rotation_deg for e in c.errors])), ".3f", "low"
-        ),
-        Figure(
-            f"median error of the {len(in_all)} localized by all, m",
-            every(lambda c: _median_at(c, in_all)),
-            ".4f",
-            "low",
-        ),
-        Figure("ANEES (1 is honest)", every(lambda c: _nees(c, "anees")), ".3g"),
-        Figure("share of NEES in 95 % band (0.95)", every(lambda c: _nees(c, "nees_share_in_95")), ".3f"),
-    ]
-    figures += [
-        Figure(f"latency p{percent}, ms", every(partial(_latency, percent)), ".1f", "low")
-        for percent in (50, 95, 99)
-    ]
-    return figures
-
-
-def _recall(limit: PoseThreshold, column: RunColumn) -> float | None:
-    return recall(column.errors, _num_with_truth(column), limit)
-
-
-def _num_with_truth(column: RunColumn) -> int:
-    return sum(row.stamp_ns in column.run.groundtruth for row in column.rows)
-
-
-def _false_fixes(column: RunColumn) -> int | None:
-    if _num_with_truth(column) == 0:
-        return None
-    return sum(not error.is_within(FALSE_FIX) for error in column.errors)
-
-
-def _median_at(column: RunColumn, places: Sequence[int]) -> float | None:
-    errors = [column.rows[place].error for place in places]
-    return median([error.translation_m for error in errors if error is not None])
-
-
-def _nees(column: RunColumn, key: str) -> float | None:
-    return summarize_nees([error.nees for error in column.errors if error.nees is not None])[key]
-
-
-def _latency(percent: float, column: RunColumn) -> float | None:
-    totals = [row.latency_ms["total"] for row in column.rows if "total" in row.latency_ms]
-    return float(np.percentile(totals, percent)) if totals else None
 
 
 def _changes(columns: Sequence[RunColumn]) -> list[QueryChange]:
@@ -281,7 +211,7 @@ def count_splits(comparison: Comparison) -> Counter[tuple[bool, ...]]:
 
 
 def _different_settings(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
-    flat = [_flatten({key: run.results.get(key) for key in _IDENTITY_KEYS}, "") for run in runs]
+    flat = [_flatten({key: run.results.get(key) for key in IDENTITY_KEYS}, "") for run in runs]
     names = sorted({name for values in flat for name in values})
     rows = {name: [values.get(name, "–") for values in flat] for name in names}
     return {name: texts for name, texts in rows.items() if len(set(texts)) > 1}

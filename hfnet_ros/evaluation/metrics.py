@@ -30,8 +30,7 @@ FloatArray = NDArray[np.float64]
 
 STAGES = ("total", "extract", "retrieve", "match", "pose")
 NEES_BAND = chi_square_band(0.95, POSE_DOF)
-
-_PERCENTILES = (50, 95, 99)
+PERCENTILES = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,11 @@ class PoseThreshold:
     def name(self) -> str:
         """Return the key of results.json, such as 0.25m_2deg."""
         return f"{self.translation_m:g}m_{self.rotation_deg:g}deg"
+
+    @property
+    def text(self) -> str:
+        """Return the limits for a person, such as 0.25 m, 2°."""
+        return f"{self.translation_m:g} m, {self.rotation_deg:g}°"
 
 
 RECALL_THRESHOLDS = (
@@ -98,6 +102,21 @@ class QueryScore:
     def is_localized(self) -> bool:
         """Tell whether a pose was given."""
         return self.query.localization.estimate is not None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Tell whether a robot would have used the pose."""
+        return self.query.is_accepted
+
+    @property
+    def has_groundtruth(self) -> bool:
+        """Tell whether the true pose is known."""
+        return self.query.groundtruth is not None
+
+    @property
+    def latency_ms(self) -> Mapping[str, float]:
+        """Return the time of every stage that ran."""
+        return {stage: 1e3 * seconds for stage, seconds in self.query.localization.timings_s.items()}
 
     def is_false_fix(self, limit: PoseThreshold = FALSE_FIX) -> bool:
         """Tell whether a pose was given that is wrong."""
@@ -181,9 +200,9 @@ def latency_percentiles(localizations: Sequence[Localization]) -> dict[str, dict
 
 def _percentiles_ms(seconds: Sequence[float]) -> dict[str, float | None]:
     if not seconds:
-        return {f"p{percent}": None for percent in _PERCENTILES}
-    values = np.percentile(np.asarray(seconds) * 1e3, _PERCENTILES)
-    return {f"p{percent}": float(value) for percent, value in zip(_PERCENTILES, values, strict=True)}
+        return {f"p{percent}": None for percent in PERCENTILES}
+    values = np.percentile(np.asarray(seconds) * 1e3, PERCENTILES)
+    return {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, values, strict=True)}
 
 
 def count_outcomes(results: Sequence[QueryResult]) -> Mapping[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +108,9 @@ class RunIdentity:
     version: str = ""
     commit: str = ""
     machine: Mapping[str, object] = field(default_factory=dict)
+
+
+IDENTITY_KEYS = tuple(item.name for item in fields(RunIdentity))
 
 
 def describe_machine() -> dict[str, object]:

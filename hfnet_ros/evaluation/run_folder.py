@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -15,6 +15,7 @@ from hfnet_ros.errors import DatasetError
 from hfnet_ros.evaluation.metrics import PoseError
 from hfnet_ros.files.tum import read_tum
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.types import Verdict
 
 _AGAIN = "run `hfnet-ros evaluate` again, or name the folder it wrote"
 _FILES = ("results.json", "queries.csv", "estimated.tum", "groundtruth.tum")
@@ -30,6 +31,8 @@ class QueryRow:
         stamp_ns: time of exposure, nanoseconds.
         outcome: word of `types.Outcome`.
         inliers: matches the best pose explains.
+        verdict: word of `types.Verdict`; "" without a gate or without a pose.
+        has_groundtruth: the true pose is known.
         error: None without a pose or without ground truth.
         latency_ms: of every stage that ran.
     """
@@ -38,6 +41,8 @@ class QueryRow:
     stamp_ns: int
     outcome: str
     inliers: int
+    verdict: str
+    has_groundtruth: bool
     error: PoseError | None
     latency_ms: Mapping[str, float]
 
@@ -45,6 +50,11 @@ class QueryRow:
     def is_localized(self) -> bool:
         """Tell whether a pose was given."""
         return self.outcome == "LOCALIZED"
+
+    @property
+    def is_accepted(self) -> bool:
+        """Tell whether a robot would have used the pose: without a gate, whether there is one."""
+        return self.is_localized and self.verdict in ("", Verdict.ACCEPTED.value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,13 +89,14 @@ def read_run(folder: str | os.PathLike[str]) -> RunFolder:
     if missing:
         raise DatasetError(f"{path}: {', '.join(missing)} missing, so this is no complete run; {_AGAIN}")
     results = _read_results(path / "results.json")
-    rows = _read_rows(path / "queries.csv")
+    groundtruth = {pose.stamp_ns: pose.map_from_camera for pose in read_tum(path / "groundtruth.tum")}
+    rows = _read_rows(path / "queries.csv", groundtruth)
     run = RunFolder(
         path,
         results,
         {row.stamp_ns: row for row in sorted(rows, key=lambda row: row.stamp_ns)},
         {pose.stamp_ns: pose.map_from_camera for pose in read_tum(path / "estimated.tum")},
-        {pose.stamp_ns: pose.map_from_camera for pose in read_tum(path / "groundtruth.tum")},
+        groundtruth,
     )
     _check_agreement(run, len(rows))
     return run
@@ -101,7 +112,7 @@ def _read_results(path: Path) -> Mapping[str, object]:
     return values
 
 
-def _read_rows(path: Path) -> list[QueryRow]:
+def _read_rows(path: Path, groundtruth: Collection[int]) -> list[QueryRow]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -109,21 +120,26 @@ def _read_rows(path: Path) -> list[QueryRow]:
             absent = [name for name in _COLUMNS if name not in header]
             if absent:
                 raise DatasetError(f"{path}: columns {', '.join(absent)} missing; {_AGAIN}")
-            return [_read_row(path, reader.line_num, cells) for cells in reader]
+            return [_read_row(path, reader.line_num, cells, groundtruth) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: cannot be read as a table ({error}); {_AGAIN}") from error
 
 
-def _read_row(path: Path, line: int, cells: Mapping[str, str | None]) -> QueryRow:
+def _read_row(
+    path: Path, line: int, cells: Mapping[str, str | None], groundtruth: Collection[int]
+) -> QueryRow:
     try:
         texts = {name: _text(value) for name, value in cells.items()}
         translation, rotation = _number(texts["translation_error_m"]), _number(texts["rotation_error_deg"])
         timings = {name[:-3]: _number(text) for name, text in texts.items() if name.endswith("_ms")}
+        stamp_ns = _stamp_ns(texts["stamp"])
         return QueryRow(
             name=texts["name"],
-            stamp_ns=_stamp_ns(texts["stamp"]),
+            stamp_ns=stamp_ns,
             outcome=texts["outcome"],
             inliers=int(texts["inliers"]),
+            verdict=texts.get("verdict", ""),
+            has_groundtruth=stamp_ns in groundtruth,
             error=None
             if translation is None or rotation is None
             else PoseError(translation, rotation, _number(texts["nees"])),

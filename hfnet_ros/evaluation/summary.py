@@ -20,6 +20,7 @@ from hfnet_ros.evaluation.honesty import (
     sigma_coverage,
 )
 from hfnet_ros.evaluation.json_values import plain_json
+from hfnet_ros.evaluation.metric_table import ScoredRun, metric_table, tabulate
 from hfnet_ros.evaluation.metrics import (
     FALSE_FIX,
     RECALL_THRESHOLDS,
@@ -27,13 +28,10 @@ from hfnet_ros.evaluation.metrics import (
     QueryScore,
     count_outcomes,
     latency_percentiles,
-    median,
     pose_error_vector,
-    recall,
     score_queries,
-    summarize_nees,
 )
-from hfnet_ros.evaluation.records import QueryResult, RunContext, RunIdentity
+from hfnet_ros.evaluation.records import IDENTITY_KEYS, QueryResult, RunContext, RunIdentity
 from hfnet_ros.evaluation.time_offset import TimeOffset, estimate_time_offset
 from hfnet_ros.evaluation.trajectory import (
     Trajectory,
@@ -81,45 +79,28 @@ def summarize(
     """
     identity, context = identity or RunIdentity(), context or RunContext()
     scores = score_queries(results)
-    num_with_truth = sum(result.groundtruth is not None for result in results)
     scored = [score for score in scores if score.error is not None]
-    errors = [score.error for score in scored if score.error is not None]
-    wrong = [score for score in scored if score.is_false_fix(false_fix)]
-    nees = [error.nees for error in errors if error.nees is not None]
+    run = ScoredRun(scores, false_fix)
     offset, mounting = _compare_clocks_and_mounting(results, context)
-    summary: dict[str, object] = {
-        "queries": len(results),
-        "queries_with_groundtruth": num_with_truth,
-        "localized": sum(score.is_localized for score in scores),
-        "accepted": sum(result.is_accepted for result in results),
-        "recall": {limit.name: recall(errors, num_with_truth, limit) for limit in thresholds},
-        "median_translation_m": median([error.translation_m for error in errors]),
-        "median_rotation_deg": median([error.rotation_deg for error in errors]),
-        "false_fixes": len(wrong) if num_with_truth else None,
+    structures: dict[str, object] = {
+        "queries_with_groundtruth": run.num_with_truth,
         "false_fix_limit": false_fix.name,
-        "accepted_false_fixes": sum(s.query.is_accepted for s in wrong) if num_with_truth else None,
         "verdicts": _count_verdicts(results),
-        **summarize_nees(nees),
-        "anees_band_95": anees_band(len(nees)),
-        "nees_histogram": nees_histogram(nees),
+        "anees_band_95": anees_band(len(run.nees)),
+        "nees_histogram": nees_histogram(run.nees),
         "sigma_coverage": summarize_coverage(scored),
         "availability": summarize_availability(results),
         "trajectory": summarize_trajectory(results, context),
-        "false_fix_curves": sweep_limits(scored, num_with_truth, false_fix),
+        "false_fix_curves": sweep_limits(scored, run.num_with_truth, false_fix),
         "nearest_keyframe": summarize_nearest_keyframe(scores, context, false_fix),
         "time_offset": offset,
         "extrinsic_offset": mounting,
         "warnings": [found.describe() for found in (offset, mounting) if found and found.significant],
         "latency_ms": latency_percentiles([result.localization for result in results]),
         "outcomes": count_outcomes(results),
-        "map": identity.map,
-        "extractor_id": identity.extractor_id,
-        "backend": identity.backend,
-        "config": identity.config,
-        "version": identity.version,
-        "commit": identity.commit,
-        "machine": identity.machine,
     }
+    origin = {key: getattr(identity, key) for key in IDENTITY_KEYS}
+    summary = {**tabulate(run, metric_table(thresholds)), **structures, **origin}
     return {key: plain_json(value) for key, value in summary.items()}
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hfnet_ros.evaluation.honesty import NEES_RANGE, POSE_DOF, nees_histogram
-from hfnet_ros.evaluation.metrics import NEES_BAND, PoseThreshold, QueryScore, recall
+from hfnet_ros.evaluation.metric_table import ScoredRun
+from hfnet_ros.evaluation.metrics import NEES_BAND, PoseThreshold, QueryScore
 from hfnet_ros.report.drawn_queries import DrawnQueries
 from hfnet_ros.report.svg import Axis, Chart, log_range
 
@@ -71,21 +72,34 @@ def _error(score: QueryScore, is_rotation: bool) -> float:
 
 def draw_recall_curve(scores: Sequence[QueryScore]) -> str | None:
     """Return the SVG of recall against the translation threshold; None without ground truth."""
-    num_queries = sum(score.query.groundtruth is not None for score in scores)
-    if num_queries == 0:
+    run = ScoredRun(scores)
+    if run.num_with_truth == 0:
         return None
-    errors = [score.error for score in scores if score.error is not None]
-    x = Axis(0.01, 5.0, "translation threshold, m", is_log=True)
-    chart = Chart(x, Axis(0.0, 1.0, "share of all queries", is_percent=True), _HALF, "Recall curve")
-    thresholds = np.geomspace(x.low, x.high, 121)
+    chart = recall_chart("Recall curve")
     for number, rotation in enumerate(_RECALL_ROTATIONS_DEG):
-        limits = [PoseThreshold(threshold, rotation) for threshold in thresholds.tolist()]
-        shares = [recall(errors, num_queries, limit) or 0.0 for limit in limits]
-        chart.add_line(thresholds, shares, f"recall{number}")
-        for limit, share in list(zip(limits, shares, strict=True))[::5]:
+        for limit, share in add_recall(chart, run, rotation, f"recall{number}")[::5]:
             tip = f"{100 * share:.1f} % within\n{limit.translation_m:.3g} m and {rotation:g}°"
             chart.add_dot(limit.translation_m, share, f"handle recall{number}", tip=tip)
     return chart.render()
+
+
+def recall_chart(description: str) -> Chart:
+    """Return an empty chart of recall against the translation threshold."""
+    x = Axis(0.01, 5.0, "translation threshold, m", is_log=True)
+    return Chart(x, Axis(0.0, 1.0, "share of all queries", is_percent=True), _HALF, description)
+
+
+def add_recall(
+    chart: Chart, run: ScoredRun, rotation_deg: float, css: str
+) -> list[tuple[PoseThreshold, float]]:
+    """Draw the recall of a run within an angle, and return its points; none without ground truth."""
+    if run.num_with_truth == 0:
+        return []
+    thresholds = np.geomspace(chart.x.low, chart.x.high, 121)
+    limits = [PoseThreshold(threshold, rotation_deg) for threshold in thresholds.tolist()]
+    points = [(limit, run.recall(limit) or 0.0) for limit in limits]
+    chart.add_line(thresholds, [share for _, share in points], css)
+    return points
 
 
 def recall_legend() -> list[tuple[str, str]]:
@@ -101,7 +115,7 @@ def draw_nees_histogram(scores: Sequence[QueryScore]) -> str | None:
     The axis is logarithmic, so the chi-square density appears times its argument, and both
     overconfidence (right) and modesty (left) fit in. Values beyond the ends fall in the last bin.
     """
-    nees = [s.error.nees for s in scores if s.error is not None and s.error.nees is not None]
+    nees = ScoredRun(scores).nees
     histogram = nees_histogram(nees)
     if histogram is None:
         return None

@@ -11,12 +11,13 @@ from scipy.special import chdtr
 
 from hfnet_ros.evaluation.comparison import Comparison, QueryChange, RunColumn, count_splits
 from hfnet_ros.evaluation.honesty import NEES_RANGE, POSE_DOF
-from hfnet_ros.evaluation.metrics import FALSE_FIX, PoseThreshold, recall
+from hfnet_ros.evaluation.metrics import FALSE_FIX
 from hfnet_ros.evaluation.run_folder import QueryRow
 from hfnet_ros.files.atomic import atomic_file
-from hfnet_ros.report.drawn_queries import length_text
+from hfnet_ros.report.accuracy_plots import add_recall, recall_chart
 from hfnet_ros.report.page import figure, render_page, section, theme_button, warning_list
 from hfnet_ros.report.svg import Axis, Chart, legend, log_range
+from hfnet_ros.report.words import offset_text
 
 _WIDE, _HALF = (1120.0, 260.0), (550.0, 300.0)
 _RECALL_ROTATION_DEG = 5.0
@@ -77,7 +78,7 @@ def _figure_table(comparison: Comparison) -> str:
     rows = []
     for entry in comparison.figures:
         cells = "".join(
-            f"<td{' class=best' if number in entry.winners else ''}>{escape(entry.text(value))}</td>"
+            f"<td{' class=best' if number in entry.winners else ''}>{escape(entry.metric.text(value))}</td>"
             for number, value in enumerate(entry.values)
         )
         rows.append(f"<tr><th>{escape(entry.name)}</th>{cells}</tr>")
@@ -85,17 +86,11 @@ def _figure_table(comparison: Comparison) -> str:
 
 
 def _draw_recall(columns: Sequence[RunColumn]) -> str | None:
-    if not any(column.errors for column in columns):
+    if not any(column.scored.errors for column in columns):
         return None
-    x = Axis(0.01, 5.0, "translation threshold, m", is_log=True)
-    chart = Chart(x, Axis(0.0, 1.0, "share of all queries", is_percent=True), _HALF, "Recall of every run")
-    thresholds = np.geomspace(x.low, x.high, 121)
+    chart = recall_chart("Recall of every run")
     for number, column in enumerate(columns):
-        known = sum(row.stamp_ns in column.run.groundtruth for row in column.rows)
-        limits = [PoseThreshold(threshold, _RECALL_ROTATION_DEG) for threshold in thresholds.tolist()]
-        if known:
-            shares = [recall(column.errors, known, limit) or 0.0 for limit in limits]
-            chart.add_line(thresholds, shares, _css(number))
+        add_recall(chart, column.scored, _RECALL_ROTATION_DEG, _css(number))
     return chart.render()
 
 
@@ -108,7 +103,7 @@ def _draw_latency(columns: Sequence[RunColumn]) -> str | None:
 
 
 def _draw_nees(columns: Sequence[RunColumn]) -> str | None:
-    nees = [[error.nees for error in c.errors if error.nees is not None] for c in columns]
+    nees = [column.scored.nees for column in columns]
     if not any(nees):
         return None
     x = Axis(*NEES_RANGE, "NEES (squared error over reported covariance)", is_log=True)
@@ -141,7 +136,7 @@ def _draw_shares(
 
 
 def _draw_errors(comparison: Comparison) -> str | None:
-    errors = [error.translation_m for column in comparison.columns for error in column.errors]
+    errors = [error.translation_m for column in comparison.columns for error in column.scored.errors]
     if not errors:
         return None
     low, high = log_range(errors, 1e-4, 1e3)
@@ -178,7 +173,7 @@ def _answer_text(row: QueryRow) -> str:
         return row.outcome.replace("_", " ").lower()
     if row.error is None:
         return "localized, error unknown"
-    text = f"{length_text(row.error.translation_m)}, {row.error.rotation_deg:.2f}°"
+    text = offset_text(row.error.translation_m, row.error.rotation_deg)
     return text if row.error.is_within(FALSE_FIX) else f"false fix: {text}"
 
 

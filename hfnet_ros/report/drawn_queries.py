@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.evaluation.metrics import QueryScore
+from hfnet_ros.report.words import offset_text
 
 # Classes end at the usual recall thresholds; what is beyond the last is a false fix anyway.
 ERROR_CLASSES_M = (0.05, 0.1, 0.25, 0.5)
@@ -93,9 +94,9 @@ def facts(score: QueryScore) -> str:
     evidence = localization.evidence
     lines = [score.query.name]
     if score.error is not None:
-        lines.append(f"off by {length_text(score.error.translation_m)}, {score.error.rotation_deg:.2f}°")
+        lines.append(f"off by {offset_text(score.error.translation_m, score.error.rotation_deg)}")
     if score.sigma_t_m is not None and score.sigma_r_deg is not None:
-        lines.append(f"reported σ {length_text(score.sigma_t_m)}, {score.sigma_r_deg:.2f}°")
+        lines.append(f"reported σ {offset_text(score.sigma_t_m, score.sigma_r_deg)}")
     if not score.is_localized:
         lines.append(localization.outcome.value)
     lines.append(f"{evidence.num_inliers} inliers of {evidence.num_matches} matches")
@@ -104,13 +105,6 @@ def facts(score: QueryScore) -> str:
     if evidence.reason:
         lines.append(evidence.reason)
     return "\n".join(lines)
-
-
-def length_text(metres: float) -> str:
-    """Return a length in the unit a person would say."""
-    if metres < 0.01:
-        return f"{1e3 * metres:.1f} mm"
-    return f"{1e2 * metres:.1f} cm" if metres < 1.0 else f"{metres:.2f} m"
 
 
 def _time_axis(stamps_ns: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:

@@ -9,7 +9,7 @@ from html import escape
 from numpy.typing import ArrayLike
 
 from hfnet_ros.evaluation.metrics import QueryScore, count_outcomes, score_queries
-from hfnet_ros.evaluation.records import QueryResult, RunContext
+from hfnet_ros.evaluation.records import IDENTITY_KEYS, QueryResult, RunContext
 from hfnet_ros.evaluation.summary import summarize_coverage, summarize_nearest_keyframe, sweep_limits
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.report import accuracy_plots, breakdown_plots, run_plots
@@ -32,7 +32,6 @@ from hfnet_ros.report.timeline_pictures import choose_pictures
 from hfnet_ros.report.trajectory_plots import MapView, draw_trajectory
 from hfnet_ros.report.worst_queries import draw_worst
 
-_IDENTITY_KEYS = ("map", "extractor_id", "backend", "version", "commit", "machine", "config")
 _DISTANCE, _ANGLE = "distance to the nearest keyframe, m", "angle to the nearest keyframe, deg"
 _TITLE_OF_LIMIT = {"inliers": "If more inliers were asked for", "evidence": "If more evidence were asked for"}
 
@@ -226,7 +225,7 @@ def _run_section(results: Sequence[QueryResult]) -> str:
 
 
 def _identity_section(summary: Mapping[str, object]) -> str:
-    identity = {key: summary[key] for key in _IDENTITY_KEYS if key in summary}
+    identity = {key: summary[key] for key in IDENTITY_KEYS if key in summary}
     return section(
         "What produced this", f'<div class="scroll">{fact_table(identity)}</div>', "All that a rerun needs."
     )

@@ -13,9 +13,10 @@ from scipy.special import chdtri
 from hfnet_ros.evaluation.metrics import QueryScore
 from hfnet_ros.evaluation.records import RunContext
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery, length_text
+from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery
 from hfnet_ros.report.timeline_pictures import TimelinePictures
 from hfnet_ros.report.trajectory_plots import MapView
+from hfnet_ros.report.words import offset_text
 
 FloatArray = NDArray[np.float64]
 
@@ -177,12 +178,12 @@ def _facts(score: QueryScore, context: RunContext) -> list[list[str]]:
         rows.append(["gate", query.decision.verdict.value.replace("_", " ").lower()])
     if query.relocalization is not None:
         rows.append(["state", query.relocalization.state.value.lower()])
-    off = "–" if error is None else f"{length_text(error.translation_m)}, {error.rotation_deg:.2f}°"
+    off = "–" if error is None else offset_text(error.translation_m, error.rotation_deg)
     rows.append(["off by", off])
     if score.sigma_t_m is None or score.sigma_r_deg is None:
         rows.append(["reported σ", "–"])
     else:
-        rows.append(["reported σ", f"{length_text(score.sigma_t_m)}, {score.sigma_r_deg:.2f}°"])
+        rows.append(["reported σ", offset_text(score.sigma_t_m, score.sigma_r_deg)])
     rows.append(["NEES", "–" if error is None or error.nees is None else f"{error.nees:.1f}"])
     rows.append(["inliers", f"{evidence.num_inliers} of {evidence.num_matches} matches"])
     rows.append(["prior keyframe", _keyframe_text(score, context)])

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from hfnet_ros.evaluation.metrics import FALSE_FIX, QueryScore
-from hfnet_ros.report.drawn_queries import error_class, length_text
+from hfnet_ros.report.drawn_queries import error_class
 from hfnet_ros.report.thumbnails import TABLE_SIZE, data_uri, thumbnail_of
+from hfnet_ros.report.words import length_text
 
 _MOST_FALSE, _MOST_LOST, _MOST_ROWS = 12, 6, 20
 _HEADER = ("image", "query", "outcome", "off by", "reported σ", "NEES", "inliers / matches / keypoints")
