@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from hfnet_ros.cli.bag_queries import read_bag_truth
 from hfnet_ros.cli.bag_sources import (
     CAMERA_OPTIONS,
     MOUNTING_OPTIONS,
@@ -19,6 +18,7 @@ from hfnet_ros.cli.bag_sources import (
     refuse_without_bag,
 )
 from hfnet_ros.cli.options import tracked
+from hfnet_ros.cli.queries import read_bag_truth
 from hfnet_ros.errors import ConfigError, MappingError
 
 if TYPE_CHECKING:

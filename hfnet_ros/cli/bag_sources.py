@@ -98,7 +98,7 @@ def refuse_without_bag(options: argparse.Namespace, *names: str) -> None:
         ConfigError: one of them is given.
     """
     for name in names:
-        if getattr(options, name) not in (None, "", False):
+        if getattr(options, name, None) not in (None, "", False):
             raise ConfigError(f"--{name.replace('_', '-')} needs --bag")
 
 

@@ -63,6 +63,7 @@ def _demo(options: argparse.Namespace) -> int:
         ["map", "build", "--images", str(mapping / "images"), "--poses", str(mapping / "poses.tum"),
          "--camera", str(mapping / "camera.yaml"), "--out", str(built), *shared],
         ["map", "view", str(built), "--out", str(options.out / "map.html")],
+        ["map", "view", str(built), "--out", str(options.out / "map.png")],
         ["bag", "make", "--images", str(query / "images"), "--poses", str(query / "poses.tum"),
          "--camera", str(query / "camera.yaml"), "--odometry-from-poses", "--out", str(bag)],
     ]  # fmt: skip
@@ -86,7 +87,7 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
     import yaml
 
     from hfnet_ros.bags.make import LOOKING_AHEAD
-    from hfnet_ros.cli.scoring import identify_run, write_scored_run
+    from hfnet_ros.cli.scoring import identify_run, map_points, write_scored_run
     from hfnet_ros.dds.live_run import LiveRun, query_results
     from hfnet_ros.evaluation.records import RunContext
     from hfnet_ros.files.posed_images import pair_images_with_poses
@@ -111,13 +112,9 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
     truth = {image.stamp_ns: (image.path, image.map_from_camera) for image in posed}
     results = query_results(run.record(), LOOKING_AHEAD, truth)
     visual_map = load_map(built)
-    context = RunContext(
-        visual_map.keyframe_names,
-        visual_map.keyframe_poses,
-        [(image.stamp_ns, image.map_from_camera) for image in posed],
-    )
-    identity = identify_run(visual_map, built, visual_map.extractor_id, "live node over DDS", config)
-    write_scored_run(options.out / "report", results, visual_map, identity, context)
+    context = RunContext(map_points(visual_map), [(image.stamp_ns, image.map_from_camera) for image in posed])
+    identity = identify_run(visual_map, built, "live node over DDS", config)
+    write_scored_run(options.out / "report", results, identity, context)
     print(f"images played        {len(posed)}, answered by the live node {len(results)}")
     return 0 if results else 1
 

@@ -21,6 +21,7 @@ from hfnet_ros.cli.keyframes import (
     unposed_keyframes,
 )
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
+from hfnet_ros.cli.scoring import map_points
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.features.extractor import FeatureExtractor
@@ -267,11 +268,12 @@ def _verify(options: argparse.Namespace) -> int:
 def _view(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import readable_name
     from hfnet_ros.map.map_io import load_map
-    from hfnet_ros.report.map_view import map_view_html, map_view_png
+    from hfnet_ros.report.map_view import map_view_html
+    from hfnet_ros.report.pictures import map_picture
 
     folder = options.map.resolve()  # `.` has no name
     target = options.out or folder.with_name(folder.name + ".html")
-    draw = {".html": map_view_html, ".png": map_view_png}.get(target.suffix.lower())
+    draw = {".html": map_view_html, ".png": map_picture}.get(target.suffix.lower())
     if draw is None:
         raise ConfigError(f"--out is '{target}', expected a file ending in .html or .png")
     visual_map = load_map(options.map)
@@ -279,13 +281,6 @@ def _view(options: argparse.Namespace) -> int:
     shown = {
         name: facts[name] for name in ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
     }
-    draw(
-        target,
-        visual_map.landmark_xyz,
-        visual_map.landmark_colors,
-        visual_map.keyframe_poses[:, :3],
-        readable_name(folder),
-        shown,
-    )
+    draw(target, map_points(visual_map), readable_name(folder), shown)
     print(f"{target}")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import hfnet_ros
 from hfnet_ros.config import Config
-from hfnet_ros.evaluation.records import QueryResult, RunContext, RunIdentity, describe_machine
+from hfnet_ros.evaluation.records import MapPoints, QueryResult, RunContext, RunIdentity, describe_machine
 from hfnet_ros.features.extractor import with_extractor_of
 from hfnet_ros.map.visual_map import VisualMap
 
@@ -18,50 +18,51 @@ from hfnet_ros.map.visual_map import VisualMap
 def write_scored_run(
     out: Path,
     results: Sequence[QueryResult],
-    visual_map: VisualMap,
     identity: RunIdentity,
     context: RunContext,
     rerun: Path | None = None,
 ) -> None:
-    """Write results.json, queries.csv, trajectories and report.html into a folder, and print a summary.
+    """Write results, trajectories, report.html and trajectory.png into a folder, and print a summary.
 
     Args:
         out: folder, made if it is missing.
         results: of all queries.
-        visual_map: in which they were localized.
         identity: what produced them.
         context: what surrounds them.
         rerun: file for a recording of the Rerun viewer, if wanted.
     """
     from hfnet_ros.evaluation.summary import summarize
     from hfnet_ros.evaluation.writers import write_run
+    from hfnet_ros.report.pictures import run_picture
     from hfnet_ros.report.rerun_file import write_rerun
     from hfnet_ros.report.run_report import write_report
 
     summary = summarize(results, identity, context)
     out.mkdir(parents=True, exist_ok=True)
     write_run(out, results, summary, context)
-    write_report(
-        out / "report.html",
-        results,
-        summary,
-        visual_map.landmark_xyz,
-        visual_map.keyframe_poses[:, :3],
-        context,
-    )
+    write_report(out / "report.html", results, summary, context)
+    run_picture(out / "trajectory.png", results, summary, context.map_points)
     if rerun is not None:
-        write_rerun(rerun, results, visual_map.landmark_xyz, visual_map.landmark_colors, context)
+        write_rerun(rerun, results, context)
     print_summary(summary)
     print(f"report: {out / 'report.html'}")
 
 
-def identify_run(
-    visual_map: VisualMap, map_path: Path, extractor_id: str, backend: str, config: Config
-) -> RunIdentity:
+def map_points(visual_map: VisualMap) -> MapPoints:
+    """Return what reports and pictures show of a map."""
+    return MapPoints(
+        visual_map.landmark_xyz,
+        visual_map.landmark_colors,
+        visual_map.keyframe_names,
+        visual_map.keyframe_poses,
+    )
+
+
+def identify_run(visual_map: VisualMap, map_path: Path, backend: str, config: Config) -> RunIdentity:
     """Return what produced the results of a run."""
     return RunIdentity(
         map=describe_map(visual_map, map_path),
-        extractor_id=extractor_id,
+        extractor_id=visual_map.extractor_id,
         backend=backend,
         config=dataclasses.asdict(with_extractor_of(config, visual_map.extractor_id)),
         version=hfnet_ros.__version__,

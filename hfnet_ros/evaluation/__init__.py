@@ -12,12 +12,20 @@ from hfnet_ros.evaluation.metrics import (
     QueryScore,
     score_queries,
 )
-from hfnet_ros.evaluation.records import QueryResult, RunContext, RunIdentity, Thumbnail, describe_machine
+from hfnet_ros.evaluation.records import (
+    MapPoints,
+    QueryResult,
+    RunContext,
+    RunIdentity,
+    Thumbnail,
+    describe_machine,
+)
 from hfnet_ros.evaluation.summary import summarize
 
 __all__ = [
     "FALSE_FIX",
     "RECALL_THRESHOLDS",
+    "MapPoints",
     "PoseError",
     "PoseThreshold",
     "QueryResult",

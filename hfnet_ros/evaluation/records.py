@@ -25,10 +25,12 @@ class Thumbnail:
 
     Attributes:
         jpeg: the picture as a JPEG file.
+        size_wh: of the picture, px.
         image_size_wh: size of the image it shows, px; keypoints are in pixels of that.
     """
 
     jpeg: bytes
+    size_wh: tuple[int, int]
     image_size_wh: tuple[int, int]
 
 
@@ -68,20 +70,40 @@ class QueryResult:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MapPoints:
+    """What a scene has that can be drawn; one that is no map of landmarks leaves out what it has not.
+
+    Attributes:
+        landmark_xyz: [L, 3] m, map frame.
+        landmark_colors: [L, 3] uint8 RGB; None where unknown.
+        keyframe_names: [F] names of the images the scene was made from, in the order they were taken.
+        keyframe_poses: [F, 7] their map_from_camera as x y z (m) qx qy qz qw.
+    """
+
+    landmark_xyz: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    landmark_colors: NDArray[np.uint8] | None = None
+    keyframe_names: Sequence[str] = ()
+    keyframe_poses: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 7)))
+
+    @property
+    def keyframe_centers(self) -> NDArray[np.float64]:
+        """Return where the images were taken, [F, 3] m, map frame."""
+        return self.keyframe_poses[:, :3]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RunContext:
     """What surrounds the queries of a run; every part may be missing.
 
     Attributes:
-        keyframe_names: [F] names of the map's keyframes.
-        keyframe_poses: [F, 7] map_from_camera as x y z (m) qx qy qz qw, as in `VisualMap`.
+        map_points: of the scene they were localized in.
         groundtruth: true map_from_camera at its full rate, to find a time offset; without it the
             ground truth of the queries is used.
         fused: map_from_base as filter and odometry had it, at any rate.
         groundtruth_base: true map_from_base to compare `fused` with.
     """
 
-    keyframe_names: Sequence[str] = ()
-    keyframe_poses: NDArray[np.float64] | None = None
+    map_points: MapPoints = field(default_factory=MapPoints)
     groundtruth: Sequence[TimedPose] = ()
     fused: Sequence[TimedPose] = ()
     groundtruth_base: Sequence[TimedPose] = ()

@@ -11,12 +11,12 @@ from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.files.images import read_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.tracking.relocalizer import ImageLocalizer
 from hfnet_ros.types import Frame
 
 
 def localize_images(
-    localizer: Localizer,
+    localizer: ImageLocalizer,
     images: Sequence[tuple[Path, int, Rigid3 | None]],
     camera: Camera,
     on_error: Callable[[Path, ImageError], None] | None = None,
@@ -24,7 +24,7 @@ def localize_images(
     """Localize images one after the other.
 
     Args:
-        localizer: over the map.
+        localizer: over the scene.
         images: path, stamp_ns and ground truth (or None) of each.
         camera: calibration of all of them.
         on_error: called with an unreadable image, which is then skipped; without it the error

@@ -222,10 +222,11 @@ def summarize_nearest_keyframe(
 ) -> NearestKeyframeRecall | None:
     """Return recall by distance and by angle to the nearest keyframe; None without map or truth."""
     known = [(score, score.query.groundtruth) for score in scores if score.query.groundtruth is not None]
-    if context.keyframe_poses is None or len(context.keyframe_poses) == 0 or not known:
+    keyframe_poses = context.map_points.keyframe_poses
+    if len(keyframe_poses) == 0 or not known:
         return None
     truths = [truth for _, truth in known if truth is not None]
-    distances, angles = nearest_keyframes(truths, context.keyframe_poses)
+    distances, angles = nearest_keyframes(truths, keyframe_poses)
     flags = (
         [score.is_localized for score, _ in known],
         [s.error is not None and s.error.is_within(NEAREST_KEYFRAME_THRESHOLD) for s, _ in known],

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from hfnet_ros.bags import BagFrame, BagReader
 from hfnet_ros.errors import ImageError
-from hfnet_ros.evaluation.records import QueryResult, RunContext
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.evaluation.records import MapPoints, QueryResult, RunContext
+from hfnet_ros.evaluation.writers import format_stamp
 from hfnet_ros.replay.driver import Replay
 from hfnet_ros.replay.truth import BagTruth
 from hfnet_ros.report.thumbnails import make_thumbnail
@@ -16,7 +16,6 @@ from hfnet_ros.tracking.relocalizer import ImageLocalizer
 from hfnet_ros.types import Frame, Localization, Relocalization
 
 _MAX_PICTURES = 1000  # kept with their matches, about 60 kB each
-_NS_PER_S = 1_000_000_000
 
 
 class BagQueries:
@@ -48,7 +47,7 @@ class BagQueries:
         for answer in replay.in_order(frames, timed=True):
             relocalization = answer.relocalization
             if relocalization is None or answer.frame is None:
-                self._bag.note(f"image {_name(answer.stamp_ns)} was left out: {answer.error}")
+                self._bag.note(f"image {format_stamp(answer.stamp_ns)} was left out: {answer.error}")
                 continue
             yield self._result(answer.frame, relocalization.localization, relocalization)
 
@@ -65,24 +64,21 @@ class BagQueries:
         self._num_results += 1
         stamp_ns = frame.stamp_ns
         truth = self._truth.camera_at(stamp_ns)
-        return QueryResult(_name(stamp_ns), None, stamp_ns, localization, truth, relocalization, thumbnail)
+        return QueryResult(
+            format_stamp(stamp_ns), None, stamp_ns, localization, truth, relocalization, thumbnail
+        )
 
 
-def run_context(results: Iterable[QueryResult], truth: BagTruth, visual_map: VisualMap) -> RunContext:
-    """Return what surrounds the queries: the map, the full truth, and the fused poses if there are any."""
+def run_context(results: Iterable[QueryResult], truth: BagTruth, map_points: MapPoints) -> RunContext:
+    """Return what surrounds the queries: the scene, the full truth, and the fused poses if there are any."""
     fused = [
         (result.stamp_ns, result.relocalization.belief.map_from_base)
         for result in results
         if result.relocalization is not None and result.relocalization.belief is not None
     ]
     return RunContext(
-        keyframe_names=visual_map.keyframe_names,
-        keyframe_poses=visual_map.keyframe_poses,
+        map_points=map_points,
         groundtruth=truth.cameras(),
         fused=fused,
         groundtruth_base=truth.bases() if fused else (),
     )
-
-
-def _name(stamp_ns: int) -> str:
-    return f"{stamp_ns // _NS_PER_S}.{stamp_ns % _NS_PER_S:09d}"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hfnet_ros.evaluation.records import MapPoints
+
+Row = TypeVar("Row", bound=np.generic)
 FloatArray = NDArray[np.float64]
 
 _MARGIN_SHARE = 0.04
@@ -25,6 +30,22 @@ def as_points(points: ArrayLike) -> FloatArray:
     return array[np.isfinite(array).all(axis=1)]
 
 
+def points_with_colors(map_points: MapPoints) -> tuple[FloatArray, NDArray[np.uint8] | None]:
+    """Return finite landmarks [N, 3] and their colours [N, 3]; None without colours or landmarks.
+
+    Raises:
+        ValueError: points are not [L, 3], or there is not one colour per landmark.
+    """
+    raw = np.asarray(map_points.landmark_xyz, dtype=np.float64)
+    points = as_points(raw)
+    if map_points.landmark_colors is None or len(raw) == 0:
+        return points, None
+    colors = np.asarray(map_points.landmark_colors, dtype=np.uint8)
+    if colors.shape != raw.shape:
+        raise ValueError(f"colours have shape {colors.shape}, expected {raw.shape}: one RGB per landmark")
+    return points, colors[np.isfinite(raw).all(axis=1)]
+
+
 def view_box(
     landmark_xyz: FloatArray, keyframe_centers: FloatArray, more: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
@@ -43,11 +64,11 @@ def view_box(
     return low - margin, high + margin
 
 
-def thin(points: FloatArray, most: int) -> FloatArray:
+def thin(rows: NDArray[Row], most: int) -> NDArray[Row]:
     """Return at most `most` rows, evenly spread over the rows given."""
-    if len(points) <= most:
-        return points
-    return points[np.linspace(0, len(points) - 1, most).astype(np.int64)]
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def break_jumps(centers: FloatArray) -> FloatArray:

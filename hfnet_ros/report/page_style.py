@@ -3,6 +3,8 @@
 Colours e0 to e4 run from blue over yellow to red, which colour-blind readers tell apart too.
 """
 
+import re
+
 _LIGHT = """
   --page: #f4f5f7; --card: #ffffff; --ink: #1a2230; --soft: #5b6675; --line: #e1e5ea;
   --accent: #2767b0; --bar: #7ea6d6; --dust: #9fa9b6; --key: #6d7a8b; --shade: #2767b014;
@@ -10,6 +12,7 @@ _LIGHT = """
   --none: #a3adba; --lost: #8040d8; --good: #1d7f52; --bad: #c81e36; --match: #35e08a;
   --shadow: 0 1px 2px #1a223012, 0 4px 14px #1a22300d;
 """
+LIGHT_COLORS = dict(re.findall(r"--(\w+): (#\w{6});", _LIGHT))
 _DARK = """
   --page: #0e1218; --card: #171d26; --ink: #e6ebf2; --soft: #93a0b1; --line: #29323f;
   --accent: #71aef2; --bar: #3f6ea6; --dust: #586579; --key: #97a6ba; --shade: #71aef21c;

@@ -7,18 +7,17 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.metrics import QueryScore, score_queries
-from hfnet_ros.evaluation.records import QueryResult, RunContext, Thumbnail, TimedPose
+from hfnet_ros.evaluation.records import MapPoints, QueryResult, RunContext, TimedPose
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.report.map_points import as_points, break_jumps
-from hfnet_ros.report.thumbnails import PictureSize, thumbnail_of
+from hfnet_ros.report.map_points import break_jumps, points_with_colors
+from hfnet_ros.report.thumbnails import PictureSize, shares_of_size, thumbnail_of
 
 FloatArray = NDArray[np.float64]
 
@@ -52,8 +51,6 @@ def load_rerun() -> Any:
 def write_rerun(
     path: str | os.PathLike[str],
     results: Sequence[QueryResult],
-    landmark_xyz: ArrayLike,
-    landmark_colors: ArrayLike | None = None,
     context: RunContext | None = None,
 ) -> None:
     """Write map, trajectories, images, matches and 95 % ellipsoids on a timeline.
@@ -63,27 +60,21 @@ def write_rerun(
     Args:
         path: file to create, usually .rrd; replaced as a whole or not at all.
         results: one per query, in any order.
-        landmark_xyz: [L, 3] m, map frame.
-        landmark_colors: [L, 3] uint8 RGB, or None for gray.
-        context: keyframes and trajectories around the queries.
+        context: the scene and the trajectories around the queries.
 
     Raises:
         ConfigError: rerun-sdk is not installed, or too old.
         OSError: the file cannot be written.
-        ValueError: points are not [N, 3].
+        ValueError: landmarks are not [L, 3], or there is not one colour per landmark.
     """
     rerun, context = load_rerun(), context or RunContext()
-    points = as_points(landmark_xyz)
-    colors: Any = _GRAY if landmark_colors is None else np.asarray(landmark_colors, dtype=np.uint8)
-    if len(colors) != len(points):
-        colors = _GRAY  # points that are not finite were left out
     scores = sorted(score_queries(results), key=lambda score: score.query.stamp_ns)
     first_ns = scores[0].query.stamp_ns if scores else 0
     with atomic_file(path) as temporary:
         recording = rerun.RecordingStream("hfnet_ros")
         recording.save(str(temporary))
         try:
-            _log_map(rerun, recording, points, colors, context)
+            _log_map(rerun, recording, context.map_points)
             _log_paths(rerun, recording, scores, context)
             for score in scores:
                 recording.set_time(_TIMELINE, duration=(score.query.stamp_ns - first_ns) / 1e9)
@@ -93,15 +84,17 @@ def write_rerun(
             recording.disconnect()
 
 
-def _log_map(rerun: Any, recording: Any, points: FloatArray, colors: Any, context: RunContext) -> None:
+def _log_map(rerun: Any, recording: Any, map_points: MapPoints) -> None:
+    points, colors = points_with_colors(map_points)
+    landmarks = rerun.Points3D(points, colors=_GRAY if colors is None else colors, radii=0.01)
     recording.log("map", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-    recording.log("map/landmarks", rerun.Points3D(points, colors=colors, radii=0.01), static=True)
-    if context.keyframe_poses is not None:
+    recording.log("map/landmarks", landmarks, static=True)
+    if len(map_points.keyframe_poses):
         keyframes = rerun.Points3D(
-            context.keyframe_poses[:, :3],
+            map_points.keyframe_centers,
             colors=_GRAY,
             radii=0.02,
-            labels=list(context.keyframe_names) or None,
+            labels=list(map_points.keyframe_names) or None,
             show_labels=False,
         )
         recording.log("map/keyframes", keyframes, static=True)
@@ -178,14 +171,6 @@ def _log_image(rerun: Any, recording: Any, query: QueryResult) -> None:
         recording.log("image/matches", rerun.Clear(recursive=False))
         return
     colors = np.where(estimate.inlier_mask[:, None], _GREEN, _RED).astype(np.uint8)
-    points = _in_picture(found.points2d, thumbnail)
-    recording.log("image/matches", rerun.Points2D(points, colors=colors, radii=2.0))
-
-
-def _in_picture(points2d: FloatArray, thumbnail: Thumbnail) -> FloatArray:
-    picture = cv2.imdecode(np.frombuffer(thumbnail.jpeg, dtype=np.uint8), cv2.IMREAD_GRAYSCALE)
-    if picture is None:
-        return points2d
-    scale = np.array(picture.shape[::-1], dtype=np.float64) / np.array(thumbnail.image_size_wh)
     # In the viewer the corner of the top-left pixel is the origin, here its centre.
-    return (points2d + 0.5) * scale
+    points = shares_of_size(found.points2d, thumbnail.image_size_wh) * thumbnail.size_wh
+    recording.log("image/matches", rerun.Points2D(points, colors=colors, radii=2.0))

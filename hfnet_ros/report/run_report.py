@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from numpy.typing import ArrayLike
-
 from hfnet_ros.evaluation.metrics import QueryScore, count_outcomes, score_queries
 from hfnet_ros.evaluation.records import IDENTITY_KEYS, QueryResult, RunContext
 from hfnet_ros.evaluation.summary import summarize_coverage, summarize_nearest_keyframe, sweep_limits
@@ -40,8 +38,6 @@ def write_report(
     path: str | os.PathLike[str],
     results: Sequence[QueryResult],
     summary: Mapping[str, object],
-    landmark_xyz: ArrayLike,
-    keyframe_centers: ArrayLike,
     context: RunContext | None = None,
 ) -> None:
     """Write a self-contained HTML report: no network, light or dark as the reader likes.
@@ -55,22 +51,19 @@ def write_report(
         path: report.html; replaced as a whole or not at all.
         results: one per query, in any order.
         summary: what `summarize` returned for them.
-        landmark_xyz: [L, 3] m, map frame; L may be 0.
-        keyframe_centers: [F, 3] m, map frame; F may be 0.
-        context: keyframes and trajectories around the queries.
+        context: the scene and the trajectories around the queries.
 
     Raises:
         OSError: the file cannot be written.
         ValueError: points are not [N, 3].
     """
     context = context or RunContext()
-    points, centers = as_points(landmark_xyz), as_points(keyframe_centers)
     fused = as_points([pose.translation for _, pose in sorted(context.fused, key=lambda timed: timed[0])])
     scores = score_queries(results)
     drawn = arrange_queries(scores)
-    views = draw_trajectory(drawn, points, centers, fused)
+    views = draw_trajectory(drawn, context.map_points, fused)
     pictures = choose_pictures(drawn.queries)
-    timeline = arrange_timeline(drawn, views, accuracy_plots.time_px(drawn), pictures, context)
+    timeline = arrange_timeline(drawn, views, accuracy_plots.time_px(drawn), pictures, context.map_points)
     index_of = {id(query.score): query.index for query in drawn.queries}
     body = "\n".join(
         (

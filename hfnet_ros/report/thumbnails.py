@@ -6,11 +6,15 @@ import base64
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.errors import ImageError
 from hfnet_ros.evaluation.records import QueryResult, Thumbnail
 from hfnet_ros.files.images import read_image
 from hfnet_ros.types import ImageArray
+
+FloatArray = NDArray[np.float64]
 
 _QUALITY = 72
 
@@ -41,7 +45,7 @@ def make_thumbnail(image: ImageArray, size: PictureSize = STORED_SIZE) -> Thumbn
     was_encoded, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, size.quality])
     if not was_encoded:
         raise ImageError(f"found an image of shape {image.shape}, which cannot be encoded as JPEG")
-    return Thumbnail(data.tobytes(), (width, height))
+    return Thumbnail(data.tobytes(), size_wh, (width, height))
 
 
 def thumbnail_of(query: QueryResult, size: PictureSize) -> Thumbnail | None:
@@ -56,6 +60,13 @@ def thumbnail_of(query: QueryResult, size: PictureSize) -> Thumbnail | None:
         return make_thumbnail(read_image(query.image_path), size)
     except ImageError:
         return None
+
+
+def shares_of_size(points2d: FloatArray, size_wh: tuple[int, int]) -> FloatArray:
+    """Return where pixels [N, 2] lie in an image as shares of its width and height, 0 at its very edge."""
+    # Pixel centres are integers; the image begins half a pixel before the first.
+    shares: FloatArray = (points2d + 0.5) / np.array(size_wh, dtype=np.float64)
+    return shares
 
 
 def data_uri(thumbnail: Thumbnail) -> str:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from hfnet_ros.evaluation.metrics import QueryScore
-from hfnet_ros.evaluation.records import RunContext
+from hfnet_ros.evaluation.records import MapPoints
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery
+from hfnet_ros.report.map_points import thin
+from hfnet_ros.report.thumbnails import shares_of_size
 from hfnet_ros.report.timeline_pictures import TimelinePictures
 from hfnet_ros.report.trajectory_plots import MapView
 from hfnet_ros.report.words import offset_text
@@ -41,7 +43,7 @@ def arrange_timeline(
     views: Sequence[MapView],
     time_px: Sequence[float],
     pictures: TimelinePictures,
-    context: RunContext,
+    map_points: MapPoints,
 ) -> Timeline:
     """Gather what the player shows at each drawn query.
 
@@ -50,7 +52,7 @@ def arrange_timeline(
         views: drawings of the map, whose pixels are used.
         time_px: [Q] where each query lies on the time axis of the charts over time, px.
         pictures: small images of some of the queries.
-        context: names and poses of the keyframes.
+        map_points: names and poses of the keyframes.
     """
     first_ns = drawn.queries[0].score.query.stamp_ns if drawn.queries else 0
     entries = [
@@ -60,16 +62,15 @@ def arrange_timeline(
             "x": round(x, 1),
             "css": query.css,
             "name": query.score.query.name,
-            "facts": _facts(query.score, context),
+            "facts": _facts(query.score, map_points),
             **_positions(query, views),
-            **_keyframes(query, context),
+            **_keyframes(query, map_points),
             **_matches(query, pictures),
         }
         for query, x in zip(drawn.queries, time_px, strict=True)
     ]
     used = sorted({idx for entry in entries for idx in _indices(entry["keyframes"])})
-    poses = context.keyframe_poses
-    centers = np.zeros((0, 3)) if poses is None else poses[used, :3]
+    centers = map_points.keyframe_centers[used]
     data: dict[str, object] = {
         "queries": entries,
         "keyframes": {
@@ -129,11 +130,10 @@ def _gaze(view: MapView, map_from_camera: Rigid3) -> list[float]:
     return [round(float(value), 1) for value in _GAZE_PX * along / scale]
 
 
-def _keyframes(query: DrawnQuery, context: RunContext) -> dict[str, object]:
+def _keyframes(query: DrawnQuery, map_points: MapPoints) -> dict[str, object]:
     place = query.score.query.localization.place
-    if place is None or context.keyframe_poses is None:
-        return {"keyframes": []}
-    known = [idx for idx in place.keyframe_idxs if idx < len(context.keyframe_poses)]
+    idxs = () if place is None else place.keyframe_idxs
+    known = [idx for idx in idxs if idx < len(map_points.keyframe_poses)]
     return {"keyframes": [int(idx) for idx in known[:_MAX_KEYFRAMES]]}
 
 
@@ -161,15 +161,12 @@ def _matches(query: DrawnQuery, pictures: TimelinePictures) -> dict[str, object]
 def _packed(points: FloatArray, size_wh: tuple[int, int]) -> dict[str, object]:
     """Return how many points [N, 2] (px of the image) there are, and base64 of uint16 shares of its size."""
     count = len(points)
-    if len(points) > _MAX_MATCHES:
-        points = points[np.linspace(0, len(points) - 1, _MAX_MATCHES).astype(np.int64)]
-    # Pixel centres are integers; the picture begins half a pixel before the first.
-    shares = np.clip((points + 0.5) / np.array(size_wh, dtype=np.float64), 0.0, 1.0)
+    shares = np.clip(shares_of_size(thin(points, _MAX_MATCHES), size_wh), 0.0, 1.0)
     steps = np.round(_COORDINATE_STEPS * shares).astype("<u2")
     return {"count": count, "points": base64.b64encode(steps.tobytes()).decode("ascii")}
 
 
-def _facts(score: QueryScore, context: RunContext) -> list[list[str]]:
+def _facts(score: QueryScore, map_points: MapPoints) -> list[list[str]]:
     """Return rows of label and text."""
     query, error = score.query, score.error
     localization, evidence = query.localization, query.localization.evidence
@@ -186,7 +183,7 @@ def _facts(score: QueryScore, context: RunContext) -> list[list[str]]:
         rows.append(["reported σ", offset_text(score.sigma_t_m, score.sigma_r_deg)])
     rows.append(["NEES", "–" if error is None or error.nees is None else f"{error.nees:.1f}"])
     rows.append(["inliers", f"{evidence.num_inliers} of {evidence.num_matches} matches"])
-    rows.append(["prior keyframe", _keyframe_text(score, context)])
+    rows.append(["prior keyframe", _keyframe_text(score, map_points)])
     total = localization.timings_s.get("total")
     rows.append(["took", "–" if total is None else f"{1e3 * total:.1f} ms"])
     return rows
@@ -201,11 +198,12 @@ def _outcome_text(score: QueryScore) -> str:
     return words if score.is_localized or not reason else f"{words}: {reason}"
 
 
-def _keyframe_text(score: QueryScore, context: RunContext) -> str:
+def _keyframe_text(score: QueryScore, map_points: MapPoints) -> str:
     place = score.query.localization.place
     if place is None or not place.keyframe_idxs:
         return "–"
     best = place.keyframe_idxs[0]
-    name = context.keyframe_names[best] if best < len(context.keyframe_names) else f"number {best}"
+    names = map_points.keyframe_names
+    name = names[best] if best < len(names) else f"number {best}"
     others = len(place.keyframe_idxs) - 1
     return f"{name} (similarity {place.similarity:.2f})" + (f" and {others} more" if others else "")

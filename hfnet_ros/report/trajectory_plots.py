@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.evaluation.records import MapPoints
 from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery
-from hfnet_ros.report.map_points import break_jumps, thin, view_box
+from hfnet_ros.report.map_points import as_points, break_jumps, thin, view_box
 from hfnet_ros.report.svg import Axis, Chart, inner_size_px
 
 FloatArray = NDArray[np.float64]
@@ -46,10 +47,7 @@ class MapView:
 
 
 def draw_trajectory(
-    drawn: DrawnQueries,
-    landmark_xyz: FloatArray,
-    keyframe_centers: FloatArray,
-    fused_centers: FloatArray,
+    drawn: DrawnQueries, map_points: MapPoints, fused_centers: FloatArray
 ) -> tuple[MapView, MapView]:
     """Draw the map from above and from the side.
 
@@ -59,11 +57,11 @@ def draw_trajectory(
 
     Args:
         drawn: the queries.
-        landmark_xyz: [L, 3] m, map frame.
-        keyframe_centers: [F, 3] m, map frame.
+        map_points: of the scene.
         fused_centers: [P, 3] m, path of the filter in the map frame; P may be 0.
     """
-    low, high = view_box(landmark_xyz, keyframe_centers, _true_centers(drawn.queries))
+    points, keyframes = as_points(map_points.landmark_xyz), as_points(map_points.keyframe_centers)
+    low, high = view_box(points, keyframes, true_centers(drawn.queries))
     extent = high - low
     across = 0 if extent[0] >= extent[1] else 1
     up = 1 - across
@@ -71,9 +69,9 @@ def draw_trajectory(
     # With y to the right, x must point down: otherwise the map would be seen from below.
     above = _empty_view((across, up), up == 0, (low, high), px_per_m, _ABOVE_HEIGHT, "above")
     side = _empty_view((across, 2), False, (low, high), px_per_m, _SIDE_HEIGHT, "the side")
-    dust, fused = thin(landmark_xyz, _MAX_DUST), break_jumps(fused_centers)
+    dust, fused = thin(points, _MAX_DUST), break_jumps(fused_centers)
     for view in (above, side):
-        _draw_map(view, dust, keyframe_centers)
+        _draw_map(view, dust, keyframes)
         if len(fused):
             view.chart.add_line(fused[:, view.across], fused[:, view.up], "fused")
         _draw_queries(view, drawn.queries)
@@ -101,7 +99,8 @@ def _empty_view(
     return MapView(across, up, Chart(x, y, size_px, f"Map and camera positions from {origin}"))
 
 
-def _true_centers(queries: Sequence[DrawnQuery]) -> FloatArray:
+def true_centers(queries: Sequence[DrawnQuery]) -> FloatArray:
+    """Return where the queries with ground truth were taken, [T, 3] m."""
     truths = [query.score.query.groundtruth for query in queries]
     centers = [truth.translation for truth in truths if truth is not None]
     return np.stack(centers) if centers else np.zeros((0, 3))
@@ -113,7 +112,7 @@ def _draw_map(view: MapView, dust: FloatArray, keyframe_centers: FloatArray) -> 
 
 
 def _draw_queries(view: MapView, queries: Sequence[DrawnQuery]) -> None:
-    path = break_jumps(_true_centers(queries))
+    path = break_jumps(true_centers(queries))
     view.chart.add_line(path[:, view.across], path[:, view.up], "truth")
     # What went wrong is drawn last: it must not hide under what went right.
     for query in sorted(queries, key=lambda query: query.css):

@@ -43,6 +43,7 @@ def test_the_demo_maps_localizes_and_reports(run, nothing_here, monkeypatch, tmp
         "scene",
         "apartment.map",
         "map.html",
+        "map.png",
         "query.bag",
         "relocalizer.yaml",
         "relocalizer.log",

@@ -132,7 +132,8 @@ def report(built, query, tmp_path_factory):
 
 def test_evaluate_writes_its_files_and_nothing_else(report):
     names = {file.name for file in report.iterdir()}
-    assert names == {"results.json", "queries.csv", "estimated.tum", "groundtruth.tum", "report.html"}
+    machine = {"results.json", "queries.csv", "estimated.tum", "groundtruth.tum"}
+    assert names == machine | {"report.html", "trajectory.png"}
     assert [path.name for path in report.parent.iterdir()] == ["report"]
 
 

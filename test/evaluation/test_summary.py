@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hfnet_ros.evaluation import RunContext, summarize
+from hfnet_ros.evaluation import MapPoints, RunContext, summarize
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.types import TrackingState, Verdict
 
@@ -27,7 +27,7 @@ NEW_KEYS = {
 
 def test_a_full_run_has_every_figure(run_results):
     keyframes = np.array([[*result.groundtruth.translation, 0, 0, 0, 1] for result in run_results[::10]])
-    summary = summarize(run_results, None, RunContext(keyframe_poses=keyframes))
+    summary = summarize(run_results, None, RunContext(MapPoints(keyframe_poses=keyframes)))
     assert summary.keys() >= NEW_KEYS
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert all(summary[key] is not None for key in NEW_KEYS - {"verdicts"})

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.evaluation import RunContext
+from hfnet_ros.evaluation import MapPoints, RunContext
 from hfnet_ros.report.rerun_file import write_rerun
 
 
@@ -67,7 +67,7 @@ def test_everything_lands_on_the_timeline(tmp_path, make_result, matched_result,
         make_result(number=2),
     ]
     keyframes = np.array([[0.0, 0, 0, 0, 0, 0, 1]])
-    write_rerun(tmp_path / "x.rrd", results, np.zeros((4, 3)), None, RunContext(("k",), keyframes))
+    write_rerun(tmp_path / "x.rrd", results, RunContext(MapPoints(np.zeros((4, 3)), None, ("k",), keyframes)))
     assert (tmp_path / "x.rrd").read_bytes() == b"RRF2"
     (recording,) = FakeRecording.made
     assert not recording.is_open
@@ -89,7 +89,7 @@ def test_everything_lands_on_the_timeline(tmp_path, make_result, matched_result,
 def test_matches_are_where_they_are_in_the_smaller_picture(tmp_path, matched_result, fake_rerun):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((960, 1280), np.uint8))
     result = type(matched_result)("q", tmp_path / "a.png", 0, matched_result.localization, None)
-    write_rerun(tmp_path / "x.rrd", [result], np.zeros((0, 3)))
+    write_rerun(tmp_path / "x.rrd", [result])
     matches = [value for _, entity, value in FakeRecording.made[0].logged if entity == "image/matches"]
     ((_, (points,), _),) = matches
     # 1280 px became 640 px: half of (639.5, 479.5).
@@ -99,7 +99,7 @@ def test_matches_are_where_they_are_in_the_smaller_picture(tmp_path, matched_res
 def test_a_failure_leaves_nothing(tmp_path, make_result, fake_rerun, monkeypatch):
     monkeypatch.setattr(FakeRecording, "set_time", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_rerun(tmp_path / "x.rrd", [make_result()], np.zeros((0, 3)))
+        write_rerun(tmp_path / "x.rrd", [make_result()])
     assert list(tmp_path.iterdir()) == []
     assert not FakeRecording.made[0].is_open
 
@@ -107,18 +107,19 @@ def test_a_failure_leaves_nothing(tmp_path, make_result, fake_rerun, monkeypatch
 def test_without_the_package_the_reader_is_told_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rerun", None)
     with pytest.raises(ConfigError, match="pip install 'rerun-sdk"):
-        write_rerun(tmp_path / "x.rrd", [], np.zeros((0, 3)))
+        write_rerun(tmp_path / "x.rrd", [])
     monkeypatch.setitem(sys.modules, "rerun", types.ModuleType("rerun"))
     with pytest.raises(ConfigError, match=r"expected 0\.23 or later"):
-        write_rerun(tmp_path / "x.rrd", [], np.zeros((0, 3)))
+        write_rerun(tmp_path / "x.rrd", [])
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(importlib.util.find_spec("rerun") is None, reason="rerun-sdk is not installed")
 def test_the_real_package_writes_a_recording(tmp_path, run_results):
     keyframes = np.array([[0.0, 0, 0, 0, 0, 0, 1], [1.0, 0, 0, 0, 0, 0, 1]])
-    context = RunContext(("a", "b"), keyframes, fused=[(0, run_results[0].groundtruth)])
-    write_rerun(tmp_path / "x.rrd", run_results, np.zeros((9, 3)), np.zeros((9, 3), np.uint8), context)
+    scene = MapPoints(np.zeros((9, 3)), np.zeros((9, 3), np.uint8), ("a", "b"), keyframes)
+    context = RunContext(scene, fused=[(0, run_results[0].groundtruth)])
+    write_rerun(tmp_path / "x.rrd", run_results, context)
     data = (tmp_path / "x.rrd").read_bytes()
     assert data[:3] == b"RRF"
     assert len(data) > 10_000

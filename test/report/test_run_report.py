@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from hfnet_ros.evaluation import QueryResult, RunContext, score_queries, summarize
+from hfnet_ros.evaluation import MapPoints, QueryResult, RunContext, score_queries, summarize
 from hfnet_ros.report.drawn_queries import arrange_queries
 from hfnet_ros.report.headline import headline_sentences
-from hfnet_ros.report.map_view import map_view_html, map_view_png
+from hfnet_ros.report.map_view import map_view_html
+from hfnet_ros.report.pictures import map_picture, run_picture
 from hfnet_ros.report.run_report import write_report
 from hfnet_ros.report.thumbnails import make_thumbnail
 from hfnet_ros.report.timeline_pictures import choose_pictures
@@ -48,15 +49,20 @@ def _check_page(text: str) -> _BalanceChecker:
     return checker
 
 
+def poses_at(centers):
+    return np.hstack([centers, np.tile([0.0, 0.0, 0.0, 1.0], (len(centers), 1))])
+
+
 @pytest.fixture
 def map_points():
     rng = np.random.default_rng(2)
-    return rng.uniform(-6, 6, (20_000, 3)), rng.uniform(-5, 5, (40, 3))
+    return MapPoints(rng.uniform(-6, 6, (20_000, 3)), keyframe_poses=poses_at(rng.uniform(-5, 5, (40, 3))))
 
 
 def test_report_holds_every_figure_and_stays_small(tmp_path, run_results, map_points):
     path = tmp_path / "report.html"
-    write_report(path, run_results, summarize(run_results), *map_points)
+    landmarks = RunContext(MapPoints(map_points.landmark_xyz))
+    write_report(path, run_results, summarize(run_results), landmarks)
     text = path.read_text(encoding="utf-8")
     _check_page(text)
     assert text.count("<svg") == 11
@@ -70,7 +76,7 @@ def test_report_holds_every_figure_and_stays_small(tmp_path, run_results, map_po
 
 
 def test_a_query_is_linked_across_charts(tmp_path, run_results, map_points):
-    write_report(tmp_path / "r.html", run_results, summarize(run_results), *map_points)
+    write_report(tmp_path / "r.html", run_results, summarize(run_results), RunContext(map_points))
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     # Above, side, translation, rotation, and its row among the worst.
     assert text.count('data-q="40"') == 5
@@ -80,7 +86,7 @@ def test_report_escapes_names_reasons_and_config(tmp_path, make_result):
     evil = "</script><script>alert('x')</script>&\"<b>"
     results = [make_result((9.0, 0.0, 0.0), name=evil, reason=evil)]
     summary = summarize(results) | {"config": {evil: evil}, "extractor_id": evil}
-    write_report(tmp_path / "r.html", results, summary, [], [])
+    write_report(tmp_path / "r.html", results, summary)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
@@ -94,7 +100,7 @@ def test_report_shows_images_and_survives_missing_ones(tmp_path, make_result):
         make_result((9.0, 0.0, 0.0), image_path=tmp_path / "a.png"),
         make_result(None, number=1, image_path=tmp_path / "gone.png"),
     ]
-    write_report(tmp_path / "r.html", results, summarize(results), np.zeros((0, 3)), np.zeros((0, 3)))
+    write_report(tmp_path / "r.html", results, summarize(results))
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     # One in the player, one among the worst.
     assert text.count("data:image/jpeg;base64,") == 2
@@ -109,7 +115,7 @@ def test_degenerate_runs_still_give_a_page(tmp_path, case, make_result):
         "none localized": [make_result(None)],
         "one": [make_result()],
     }[case]
-    write_report(tmp_path / "r.html", results, summarize(results), [], [])
+    write_report(tmp_path / "r.html", results, summarize(results))
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     _check_page(text)
     assert not re.search(r"\bnan\b|\binf\b", text, re.IGNORECASE)
@@ -136,7 +142,8 @@ def test_worst_queries_start_with_the_farthest_false_fix(make_result):
 
 def test_map_page_is_self_contained_and_says_when_thinned(tmp_path):
     points = np.random.default_rng(0).normal(size=(150_010, 3))
-    map_view_html(tmp_path / "m.html", points, None, points[:20], "</title><b>", {"keyframes": 20})
+    scene = MapPoints(points, keyframe_poses=poses_at(points[:20]))
+    map_view_html(tmp_path / "m.html", scene, "</title><b>", {"keyframes": 20})
     text = (tmp_path / "m.html").read_text(encoding="utf-8")
     _check_page(text)
     assert "</title><b>" not in text
@@ -145,7 +152,7 @@ def test_map_page_is_self_contained_and_says_when_thinned(tmp_path):
 
 def test_map_colours_must_fit_the_points(tmp_path):
     with pytest.raises(ValueError, match="one RGB per landmark"):
-        map_view_html(tmp_path / "m.html", np.zeros((3, 3)), np.zeros((2, 3)), [], "m", {})
+        map_view_html(tmp_path / "m.html", MapPoints(np.zeros((3, 3)), np.zeros((2, 3))), "m", {})
     assert not list(tmp_path.iterdir())
 
 
@@ -153,10 +160,27 @@ def test_map_colours_must_fit_the_points(tmp_path):
 def test_map_picture(tmp_path, num_points):
     points = np.random.default_rng(0).normal(size=(num_points, 3)) * (1.0, 4.0, 0.5)
     colors = np.full((num_points, 3), 120, dtype=np.uint8)
-    map_view_png(tmp_path / "m.png", points, colors, points[:9], "a $5 map", {"landmarks": num_points})
+    scene = MapPoints(points, colors, keyframe_poses=poses_at(points[:9]))
+    map_picture(tmp_path / "m.png", scene, "a $5 map", {"landmarks": num_points})
     picture = cv2.imread(str(tmp_path / "m.png"))
-    assert picture.shape[1] == pytest.approx(1540, abs=2)
+    assert picture.shape[1] == 1200
     assert [file.name for file in tmp_path.iterdir()] == ["m.png"]
+
+
+@pytest.mark.parametrize("case", ["full", "empty", "no ground truth", "none localized"])
+def test_run_picture(tmp_path, case, run_results, make_result, map_points):
+    results = {
+        "full": run_results,
+        "empty": [],
+        "no ground truth": [make_result(truth=None, number=i) for i in range(3)],
+        "none localized": [make_result(None)],
+    }[case]
+    run_picture(tmp_path / "r.png", results, summarize(results), map_points)
+    picture = cv2.imread(str(tmp_path / "r.png"))
+    assert picture.shape[1] == 1200
+    assert picture.std() > 5.0
+    assert (tmp_path / "r.png").stat().st_size < 150_000
+    assert [file.name for file in tmp_path.iterdir()] == ["r.png"]
 
 
 def timeline_of(text):
@@ -165,16 +189,14 @@ def timeline_of(text):
 
 def test_the_player_knows_matches_keyframes_and_where_they_are(tmp_path, matched_result):
     keyframes = np.array([[0.0, 0, 0, 0, 0, 0, 1], [2.0, 0, 0, 0, 0, 0, 1]])
-    context = RunContext(("first.jpg", "second.jpg"), keyframes)
+    context = RunContext(MapPoints(keyframes[:, :3], None, ("first.jpg", "second.jpg"), keyframes))
     query = matched_result
     thumbnail = make_thumbnail(np.zeros((480, 640), np.uint8))
     query = QueryResult(
         query.name, None, query.stamp_ns, query.localization, query.groundtruth, None, thumbnail
     )
     path = tmp_path / "r.html"
-    write_report(
-        path, [query], summarize([query], None, context), keyframes[:, :3], keyframes[:, :3], context
-    )
+    write_report(path, [query], summarize([query], None, context), context)
     line = timeline_of(path.read_text(encoding="utf-8"))
     (entry,) = line["queries"]
     assert entry["keyframes"] == [1, 0]
@@ -214,13 +236,13 @@ def test_pictures_stay_within_their_limit_and_keep_false_fixes(make_result, tmp_
 def test_a_report_without_all_pictures_says_so(tmp_path, make_result):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((10, 10), np.uint8))
     results = [make_result(image_path=tmp_path / "a.png"), make_result(number=1)]
-    write_report(tmp_path / "r.html", results, summarize(results), [], [])
+    write_report(tmp_path / "r.html", results, summarize(results))
     assert "1 of 2 queries bring their image" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 def test_warnings_stand_at_the_top(tmp_path, make_result):
     summary = summarize([make_result()]) | {"warnings": ["clocks <differ>"]}
-    write_report(tmp_path / "r.html", [make_result()], summary, [], [])
+    write_report(tmp_path / "r.html", [make_result()], summary)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert '<ul class="warnings"><li>clocks &lt;differ&gt;</li></ul>' in text
 
@@ -256,8 +278,8 @@ setTimeout(() => {
 
 def test_the_report_plays_in_a_browser(tmp_path, run_results, map_points, browse):
     path = tmp_path / "report.html"
-    context = RunContext(("a", "b"), np.array([[0.0, 0, 0, 0, 0, 0, 1], [2.0, 0, 0, 0, 0, 0, 1]]))
-    write_report(path, run_results, summarize(run_results, None, context), *map_points, context)
+    context = RunContext(map_points)
+    write_report(path, run_results, summarize(run_results, None, context), context)
     visit = browse(path, REPORT_PROBE)
     assert visit.complaints == []
     seen = json.loads(re.search(r'data-seen="([^"]*)"', visit.document)[1].replace("&quot;", '"'))
@@ -278,7 +300,7 @@ def test_the_report_plays_in_a_browser(tmp_path, run_results, map_points, browse
 
 def test_the_report_is_dark_where_the_system_is(tmp_path, make_result, browse):
     path = tmp_path / "report.html"
-    write_report(path, [make_result()], summarize([make_result()]), [], [])
+    write_report(path, [make_result()], summarize([make_result()]))
     probe = "document.body.dataset.color = getComputedStyle(document.body).backgroundColor;"
     colors = [
         re.search(r'data-color="([^"]*)"', browse(path, probe, *flags).document)[1]
@@ -289,7 +311,7 @@ def test_the_report_is_dark_where_the_system_is(tmp_path, make_result, browse):
 
 def test_nothing_sticks_out_on_a_phone(tmp_path, run_results, map_points, browse):
     path = tmp_path / "report.html"
-    write_report(path, run_results, summarize(run_results), *map_points)
+    write_report(path, run_results, summarize(run_results), RunContext(map_points))
     probe = "document.body.dataset.wide = document.documentElement.scrollWidth - innerWidth;"
     visit = browse(path, probe, "--window-size=500,900")
     assert int(re.search(r'data-wide="(-?\d+)"', visit.document)[1]) <= 0
@@ -297,7 +319,7 @@ def test_nothing_sticks_out_on_a_phone(tmp_path, run_results, map_points, browse
 
 def test_the_map_page_runs_in_a_browser(tmp_path, map_points, browse):
     path = tmp_path / "map.html"
-    map_view_html(path, map_points[0], None, map_points[1], "map", {})
+    map_view_html(path, map_points, "map", {})
     probe = "element('above')?.click(); document.body.append('turned ' + (gl ? 'GL' : 'without GL'));"
     assert "turned" in browse(path, probe).document.rsplit("</script>", 1)[1]
 
@@ -311,7 +333,7 @@ def test_the_browser_notices_a_broken_script(tmp_path, browse, script):
 
 def test_without_ground_truth_no_pose_is_called_right(tmp_path, make_result):
     results = [make_result(truth=None), make_result(None, truth=None, number=1)]
-    write_report(tmp_path / "r.html", results, summarize(results), [], [])
+    write_report(tmp_path / "r.html", results, summarize(results))
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "pose without ground truth" in text
     assert "right pose" not in text

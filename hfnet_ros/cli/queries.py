@@ -1,0 +1,187 @@
+"""Localize the images of a folder or a bag whose true poses are known, for `evaluate` and `calibrate`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hfnet_ros.cli.bag_sources import (
+    CAMERA_OPTIONS,
+    MOUNTING_OPTIONS,
+    ODOMETRY_OPTIONS,
+    TRUTH_OPTIONS,
+    add_camera_options,
+    add_mounting_options,
+    add_truth_options,
+    bag_choices,
+    print_notes,
+    refuse_without_bag,
+)
+from hfnet_ros.cli.localize import open_in_map, query_camera
+from hfnet_ros.cli.options import add_config_options, read_config, tracked
+from hfnet_ros.cli.scoring import map_points
+from hfnet_ros.config import Config
+from hfnet_ros.errors import ConfigError, DatasetError
+from hfnet_ros.evaluation.records import QueryResult, RunContext
+from hfnet_ros.map.map_io import load_map
+from hfnet_ros.map.visual_map import VisualMap
+
+if TYPE_CHECKING:
+    from hfnet_ros.bags import BagReader
+    from hfnet_ros.replay import BagSources
+    from hfnet_ros.replay.truth import BagTruth
+    from hfnet_ros.tracking.relocalizer import ImageLocalizer
+
+
+@dataclass(frozen=True, eq=False)
+class QueryRun:
+    """Queries and what answered them; `config` has the frames the options named."""
+
+    visual_map: VisualMap
+    backend: str
+    config: Config
+    results: list[QueryResult]
+    context: RunContext
+
+
+def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse._ArgumentGroup:
+    """Add the options that say what to localize, and return the group of those that go with --bag."""
+    verb.add_argument("--map", type=Path, required=True, metavar="MAP", help=map_help)
+    queries = verb.add_mutually_exclusive_group(required=True)
+    queries.add_argument("--images", type=Path, metavar="DIR", help="query images, not in the map")
+    queries.add_argument("--bag", type=Path, metavar="BAG", help="recording of a robot; see docs/replay.md")
+    verb.add_argument(
+        "--poses",
+        type=Path,
+        metavar="FILE",
+        help="true poses T_map_camera, TUM format; of images in their order",
+    )
+    verb.add_argument(
+        "--camera",
+        type=Path,
+        metavar="FILE",
+        help="ROS camera calibration YAML (default: the bag's; of images the map's own camera)",
+    )
+    verb.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image only")
+    add_config_options(verb, extractor=True)
+    of_bag = verb.add_argument_group("with --bag")
+    add_truth_options(of_bag, "--ground-truth")
+    add_camera_options(of_bag)
+    add_mounting_options(of_bag)
+    return of_bag
+
+
+def localize_queries(options: argparse.Namespace, *, independent: bool) -> QueryRun:
+    """Localize the images of `options.images` or `options.bag`.
+
+    Args:
+        options: of a verb with the options of `add_query_options`.
+        independent: of a bag, each image by itself, instead of following the robot with odometry.
+
+    Raises:
+        BagError: a topic or frame is not there, or no image has a true pose.
+        ConfigError: true poses are not named, or options contradict each other.
+        DatasetError: images and poses do not fit, or --every is not positive.
+    """
+    if options.every < 1:
+        raise DatasetError(f"--every is {options.every}, expected 1 or more")
+    if options.bag:
+        return _localize_bag(options, independent=independent)
+    refuse_without_bag(
+        options, *TRUTH_OPTIONS, *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS, "independent"
+    )
+    if options.poses is None:
+        raise ConfigError("--images needs --poses: where the images were really taken")
+    return _localize_folder(options)
+
+
+def _localize_folder(options: argparse.Namespace) -> QueryRun:
+    from hfnet_ros.evaluation.run import localize_images
+    from hfnet_ros.files.posed_images import pair_images_with_poses
+
+    recorded = pair_images_with_poses(options.images, options.poses)
+    config, visual_map = read_config(options), load_map(options.map)
+    camera = query_camera(options.camera, visual_map)
+    images = [(image.path, image.stamp_ns, image.map_from_camera) for image in recorded[:: options.every]]
+    with closing(open_in_map(visual_map, config, camera, extractor_given=bool(options.extractor))) as opened:
+        found = localize_images(opened.localizer, images, camera)
+        results = list(tracked(found, "localize", len(images)))
+    truth = [(image.stamp_ns, image.map_from_camera) for image in recorded]
+    context = RunContext(map_points(visual_map), truth)
+    return QueryRun(visual_map, opened.backend, config, results, context)
+
+
+def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun:
+    from hfnet_ros.bags import BagReader
+    from hfnet_ros.replay import open_camera, open_sources
+    from hfnet_ros.replay.queries import run_context
+
+    if bool(options.ground_truth) == bool(options.poses):
+        raise ConfigError(
+            "--bag needs true poses: either --ground-truth (a topic or map:base_link) or --poses"
+        )
+    config, choices = read_config(options), bag_choices(options)
+    with BagReader(options.bag) as bag:
+        opened = open_camera if independent else open_sources
+        sources = opened(bag, choices, config)
+        truth = read_bag_truth(options, bag, sources, options.ground_truth)
+        visual_map, camera = load_map(options.map), sources.first.camera
+        with closing(
+            open_in_map(visual_map, sources.config, camera, extractor_given=bool(options.extractor))
+        ) as session:
+            results = _localize(
+                options.every, bag, sources, truth, session.localizer, independent=independent
+            )
+        if truth.samples.parent_frame not in ("", visual_map.frame_id):
+            bag.note(
+                f"true poses are in '{truth.samples.parent_frame}', the map is '{visual_map.frame_id}': taken for "
+                "the same frame"
+            )
+        print_notes(bag)
+    context = run_context(results, truth, map_points(visual_map))
+    return QueryRun(visual_map, session.backend, sources.config, results, context)
+
+
+def read_bag_truth(options: argparse.Namespace, bag: BagReader, sources: BagSources, source: str) -> BagTruth:
+    """Read known poses by the options of `add_truth_options`; `source` is a topic or two frames."""
+    from hfnet_ros.replay.truth import read_truth
+
+    return read_truth(
+        bag,
+        sources.first,
+        sources.config,
+        source=source,
+        tum=options.poses,
+        frame=options.ground_truth_frame,
+        base_from_camera=options.base_from_camera,
+        base_mounting=sources.mounting,
+    )
+
+
+def _localize(
+    every: int,
+    bag: BagReader,
+    sources: BagSources,
+    truth: BagTruth,
+    localizer: ImageLocalizer,
+    *,
+    independent: bool,
+) -> list[QueryResult]:
+    from hfnet_ros.replay import Replay
+    from hfnet_ros.replay.queries import BagQueries
+    from hfnet_ros.replay.truth import check_overlap
+
+    count = -(-len(sources.frames) // every)
+    frames = itertools.islice(iter(sources.frames), 0, None, every)
+    queries = BagQueries(bag, truth, count)
+    if independent:
+        found = queries.each_by_itself(localizer, frames)
+    else:
+        found = queries.in_order(Replay(sources, localizer), frames)
+    results = list(tracked(found, "localize", count))
+    check_overlap(truth, results)
+    return results
