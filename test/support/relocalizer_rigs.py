@@ -69,7 +69,7 @@ class Rig:
         sent = [self.image_topic, topics.CAMERA_INFO]
         if self.parameters["odometry"]["source"] in ("auto", "topic"):
             sent.append(topics.ODOMETRY)
-        return [*topics, topics.INITIAL_POSE]
+        return [*sent, topics.INITIAL_POSE]
 
     @property
     def is_compressed(self):
