@@ -90,7 +90,7 @@ class _Tally:
 
 def _replay(options: argparse.Namespace) -> int:
     from hfnet_ros.bags import BagReader, check_bag_target
-    from hfnet_ros.node.serving import ServedMap
+    from hfnet_ros.node.served_map import ServedMap
     from hfnet_ros.replay import AnswerRecorder, Replay, open_sources
 
     _check(options)

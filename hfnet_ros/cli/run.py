@@ -57,7 +57,7 @@ def parse_remappings(pairs: Sequence[str]) -> dict[str, str]:
 
 def _run(options: argparse.Namespace) -> int:
     from hfnet_ros.dds.relocalizer_node import DdsRelocalizerNode
-    from hfnet_ros.node.ending import end_at_once
+    from hfnet_ros.node.process_exit import exit_at_once
 
     logging.getLogger("hfnet_ros").setLevel(logging.DEBUG if options.verbose else logging.INFO)
     ended = threading.Event()
@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         finally:
             node.close()
     if node.is_still_at_work:
-        end_at_once()
+        exit_at_once()
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, EngineError
 from hfnet_ros.node.memory import return_memory
-from hfnet_ros.node.serving import ServedMap
+from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.tracking.live import LiveRelocalizer, OpenLocalizer
 from hfnet_ros.tracking.odometry import Odometry
 from hfnet_ros.tracking.relocalizer import ImageLocalizer

@@ -13,7 +13,7 @@ from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import pose_with_covariance_to_message, transform_to_message
 from hfnet_ros.messages.status import map_info_message, outcome_word, status_message
 from hfnet_ros.messages.visuals import draw_debug_image, map_points_message, matches_message
-from hfnet_ros.node.serving import ServedMap
+from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.node.transport import Transport
 from hfnet_ros.types import Answer, Relocalization, Verdict
 

@@ -16,7 +16,7 @@ from hfnet_ros.messages import topics
 from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.topics import Qos, Topic
 from hfnet_ros.node.reporter import Reporter
-from hfnet_ros.node.serving import ServedMap
+from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.types import Answer
 
 NODE_NAME = "relocalizer"

@@ -28,7 +28,7 @@ from hfnet_ros.messages import topics
 from hfnet_ros.messages.topics import Service
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
-from hfnet_ros.node.ending import end_at_once
+from hfnet_ros.node.process_exit import exit_at_once
 from hfnet_ros.ros.bond import NavBond
 from hfnet_ros.ros.cv_bridge_images import image_decoder
 from hfnet_ros.ros.logs import RosLogHandler
@@ -292,4 +292,4 @@ def main(arguments: list[str] | None = None) -> None:
         node.destroy_node()
         rclpy.try_shutdown()
     if node.is_still_at_work:
-        end_at_once()
+        exit_at_once()

@@ -18,7 +18,7 @@ from hfnet_ros.gpu.resident_map import ResidentMap
 from hfnet_ros.localization import opening
 from hfnet_ros.localization.gpu_search import GpuSearch, open_gpu_search
 from hfnet_ros.localization.localizer import Localizer
-from hfnet_ros.node import serving
+from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.scene import query_walk
 from hfnet_ros.types import Outcome, Place
 
@@ -186,7 +186,7 @@ def test_a_served_map_goes_to_the_gpu_and_is_freed_with_the_extractor(
     install_kernels(monkeypatch, machine)
     extractor = OnGpu(config)
     monkeypatch.setattr(opening, "create_extractor", lambda config, report: extractor)
-    served = serving.ServedMap(tmp_path, apartment.visual_map, "digest")
+    served = ServedMap(tmp_path, apartment.visual_map, "digest")
     _, close = served.opener(config)(lambda text: None)
     assert len(machine.gpu.modules) == 2
     assert served.backend == "onnxruntime-cuda"

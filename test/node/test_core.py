@@ -9,7 +9,7 @@ from hfnet_ros.map.map_io import save_map
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.node.core import RelocalizerNode
-from hfnet_ros.node.serving import ServedMap
+from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.tracking.live import LiveRelocalizer
 
 LOAD_MAP = "hfnet_ros/srv/LoadMap"

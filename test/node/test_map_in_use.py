@@ -103,9 +103,9 @@ def test_an_engine_for_images_of_another_size_is_not_ready_either(rig, building,
 
 def test_the_end_of_a_process_takes_along_what_cannot_be_stopped():
     program = (
-        "import threading; from hfnet_ros.node.ending import end_at_once\n"
+        "import threading; from hfnet_ros.node.process_exit import exit_at_once\n"
         "threading.Thread(target=threading.Event().wait).start()\n"
-        "print('said'); end_at_once()"
+        "print('said'); exit_at_once()"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60.0, check=False

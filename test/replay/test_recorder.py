@@ -10,7 +10,7 @@ from hfnet_ros.bags import BagReader
 from hfnet_ros.config import FramesConfig
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.messages.poses import rigid_from_pose, rigid_from_transform
-from hfnet_ros.node.serving import ServedMap
+from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.replay import AnswerRecorder, Replay
 
 TENTHS, ODOMETRY = [100 * index for index in range(5)], list(range(-100, 600, 20))

@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 
-def end_at_once(code: int = 0) -> NoReturn:
+def exit_at_once(code: int = 0) -> NoReturn:
     """End this process and leave nothing of it running.
 
     At an ordinary end a thread inside of TensorRT's builder outlives what it works with, CUDA among it,
