@@ -68,7 +68,7 @@ class TensorrtEngine:
     """Run a TensorRT plan with static shapes; belongs to the thread that makes it.
 
     Kernels of our own find inputs and outputs on the device by `device_address` and run on
-    `memory.stream`; `run_on_device` leaves everything there.
+    `memory.stream`.
     """
 
     def __init__(
@@ -213,14 +213,6 @@ class TensorrtEngine:
                 self._record(memory)
         memory.synchronize()
         return self._results
-
-    def run_on_device(self) -> None:
-        """Put one run on the stream, from the input buffers on the device to the output buffers there.
-
-        Raises:
-            EngineError: TensorRT could not start it.
-        """
-        self._execute(self._owned_memory())
 
     def describe(self) -> str:
         """Return what TensorRT tells of the plan's layers, JSON.

@@ -125,7 +125,7 @@ def test_a_failing_run_is_an_engine_error_and_the_engine_lives_on(jetson, plan):
 # Threads
 
 
-@pytest.mark.parametrize("call", ["run", "close", "run_on_device", "describe"])
+@pytest.mark.parametrize("call", ["run", "close", "describe"])
 def test_another_thread_is_refused(jetson, plan, call):
     engine = TensorrtEngine("tiny", plan)
     errors = []
@@ -219,12 +219,10 @@ def test_where_recording_fails_it_goes_on_without(jetson, plan, caplog, fault):
 
 def test_kernels_find_inputs_and_outputs_on_the_device(jetson, plan):
     engine = TensorrtEngine("tiny", plan)
-    for name, array in (("a", A), ("b", B)):
-        jetson.gpu.device_bytes(engine.device_address(name), array.nbytes)[:] = array.view(np.uint8).ravel()
-    engine.run_on_device()
-    engine.memory.synchronize()
-    found = jetson.gpu.device_bytes(engine.device_address("sum"), A.nbytes).view(np.float32).reshape(2, 3)
-    np.testing.assert_array_equal(found, A + B)
+    engine.run({"a": A, "b": B})
+    for name, expected in (("a", A), ("b", B), ("sum", A + B)):
+        found = jetson.gpu.device_bytes(engine.device_address(name), A.nbytes).view(np.float32)
+        np.testing.assert_array_equal(found.reshape(2, 3), expected)
     assert engine.memory.stream in jetson.gpu.streams
     engine.close()
     with pytest.raises(EngineError, match="was closed"):
