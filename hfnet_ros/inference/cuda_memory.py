@@ -1,6 +1,9 @@
 """CUDA memory, a stream and a context: all that an engine needs of a CUDA library.
 
-pycuda comes first, NVIDIA's cuda-bindings second; whichever is installed is used.
+pycuda comes first, NVIDIA's cuda-bindings second; whichever is installed is used. Both are needed: pycuda is
+what JetPack's users have, but it comes as source only, wants a compiler and CUDA's headers to be installed and nvcc
+to compile kernels. Where there is none of these, as in NVIDIA's runtime containers, cuda-bindings installs from
+wheels, also on aarch64, and brings NVRTC.
 """
 
 from __future__ import annotations
