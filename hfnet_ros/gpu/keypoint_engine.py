@@ -10,7 +10,7 @@ from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.features import DeviceTensor, FeatureKernels, SelectionRule
 from hfnet_ros.gpu.module import OpenModule, module_opener
-from hfnet_ros.inference.engine import Engine, Tensor, TensorSpec
+from hfnet_ros.inference.engine import Engine, Tensor
 from hfnet_ros.inference.tensorrt_engine import TensorrtEngine
 from hfnet_ros.types import LocalFeatures
 
@@ -81,7 +81,13 @@ def chosen_features(outputs: Mapping[str, Tensor]) -> LocalFeatures | None:
 
 
 class KeypointEngine:
-    """A TensorRT engine followed by the kernels that choose keypoints, on one stream and one wait."""
+    """A TensorRT engine followed by the kernels that choose keypoints, on one stream and one wait.
+
+    Attributes:
+        backend: of the engine.
+        inputs: tensors by name.
+        outputs: those of fixed shape; `run` returns `OutputsWithKeypoints`.
+    """
 
     def __init__(self, engine: TensorrtEngine, dense: DenseOutputs, kernels: FeatureKernels) -> None:
         """Take over engine and kernels.
@@ -94,23 +100,9 @@ class KeypointEngine:
         self._engine = engine
         self._kernels = kernels
         gone = (dense.scores, dense.descriptors, dense.reliability)
-        self._outputs = {key: spec for key, spec in engine.outputs.items() if key not in gone}
-        engine.follow_with(kernels, tuple(self._outputs))
-
-    @property
-    def backend(self) -> str:
-        """Name of the backend and its version."""
-        return self._engine.backend
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """Input tensors by name."""
-        return self._engine.inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """Outputs of fixed shape; `run` returns `OutputsWithKeypoints`."""
-        return self._outputs
+        self.backend, self.inputs = engine.backend, engine.inputs
+        self.outputs = {key: spec for key, spec in engine.outputs.items() if key not in gone}
+        engine.follow_with(kernels, tuple(self.outputs))
 
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run once and return `OutputsWithKeypoints`.

@@ -27,6 +27,11 @@ class OnnxRuntimeEngine:
 
     Outputs are bound to arrays allocated once, so a running localizer does not allocate
     network buffers per image.
+
+    Attributes:
+        backend: its name and device.
+        inputs: tensors by name.
+        outputs: likewise.
     """
 
     def __init__(self, model: NetworkModel, config: InferenceConfig, *, cuda: bool = False) -> None:
@@ -61,35 +66,20 @@ class OnnxRuntimeEngine:
                 "install the CUDA and cuDNN versions that onnxruntime-gpu asks for"
             )
         self._name = model.name
-        self._backend = "onnxruntime-cuda" if cuda else "onnxruntime-cpu"
-        self._inputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_inputs()}
-        self._outputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_outputs()}
+        self.backend = "onnxruntime-cuda" if cuda else "onnxruntime-cpu"
+        self.inputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_inputs()}
+        self.outputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_outputs()}
         self._binding = self._session.io_binding()
-        self._buffers = {spec.name: np.empty(spec.shape, spec.dtype) for spec in self._outputs.values()}
+        self._buffers = {spec.name: np.empty(spec.shape, spec.dtype) for spec in self.outputs.values()}
         for name, buffer in self._buffers.items():
             self._binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data)
-
-    @property
-    def backend(self) -> str:
-        """Name of the backend and its device."""
-        return self._backend
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """Input tensors by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """Output tensors by name."""
-        return self._outputs
 
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run the network once; see `Engine.run` for the life of the result."""
         if self._session is None:
             raise EngineError(f"network '{self._name}' was closed before this call")
         held = []
-        for name, spec in self._inputs.items():
+        for name, spec in self.inputs.items():
             array = checked_input(inputs, spec, self._name)
             held.append(array)
             self._binding.bind_input(name, "cpu", 0, spec.dtype.type, spec.shape, array.ctypes.data)

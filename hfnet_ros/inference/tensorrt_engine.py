@@ -69,6 +69,11 @@ class TensorrtEngine:
 
     Kernels of our own find inputs and outputs on the device by `device_address` and run on
     `memory.stream`.
+
+    Attributes:
+        backend: its name and version.
+        inputs: tensors by name.
+        outputs: likewise.
     """
 
     def __init__(
@@ -103,12 +108,12 @@ class TensorrtEngine:
         self._engine: Any = None
         self._context: Any = None
         self._buffers: dict[str, TensorBuffer] = {}
-        self._inputs: dict[str, TensorSpec] = {}
-        self._outputs: dict[str, TensorSpec] = {}
+        self.inputs: dict[str, TensorSpec] = {}
+        self.outputs: dict[str, TensorSpec] = {}
         self._results: dict[str, Tensor] = {}
         self._following: FollowingWork | None = None
         trt = import_tensorrt()
-        self._version = str(trt.__version__)
+        self.backend = f"tensorrt-{trt.__version__}"
         self._log = tensorrt_log(trt)
         try:
             self._memory = open_memory()
@@ -129,14 +134,14 @@ class TensorrtEngine:
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise PlanRefusedError(
-                f"TensorRT {self._version} refuses the plan of network '{self._name}' ({len(plan)} bytes): "
+                f"TensorRT {trt.__version__} refuses the plan of network '{self._name}' ({len(plan)} bytes): "
                 f"{self._log.errors_since(start)}; build it anew on this machine: hfnet-ros engine build --force"
             )
         for index in range(self._engine.num_io_tensors):
             key = self._engine.get_tensor_name(index)
             is_input = self._engine.get_tensor_mode(key) == trt.TensorIOMode.INPUT
             spec = _spec(trt, self._engine, key, self._name)
-            (self._inputs if is_input else self._outputs)[key] = spec
+            (self.inputs if is_input else self.outputs)[key] = spec
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise EngineError(
@@ -146,7 +151,7 @@ class TensorrtEngine:
 
     def _allocate(self, memory: CudaMemory) -> None:
         start = self._log.count
-        for key, spec in (*self._inputs.items(), *self._outputs.items()):
+        for key, spec in (*self.inputs.items(), *self.outputs.items()):
             count = int(np.prod(spec.shape, dtype=np.int64))
             nbytes = count * spec.dtype.itemsize
             # TensorRT wants an address even for an empty tensor.
@@ -158,22 +163,7 @@ class TensorrtEngine:
                     f"network '{self._name}': TensorRT refuses the address of '{key}': "
                     f"{self._log.errors_since(start)}"
                 )
-        self._results = {key: self._buffers[key].host for key in self._outputs}
-
-    @property
-    def backend(self) -> str:
-        """Name of the backend and its version."""
-        return f"tensorrt-{self._version}"
-
-    @property
-    def inputs(self) -> Mapping[str, TensorSpec]:
-        """Input tensors by name."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> Mapping[str, TensorSpec]:
-        """Output tensors by name."""
-        return self._outputs
+        self._results = {key: self._buffers[key].host for key in self.outputs}
 
     @property
     def memory(self) -> CudaMemory:
@@ -202,7 +192,7 @@ class TensorrtEngine:
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run the network once; see `Engine.run` for the life of the result."""
         memory = self._owned_memory()
-        for key, spec in self._inputs.items():
+        for key, spec in self.inputs.items():
             self._buffers[key].host[...] = checked_input(inputs, spec, self._name)
         if self._driver is not None and self._graph:
             self._driver.launch_graph(self._graph, memory.stream)
@@ -237,7 +227,7 @@ class TensorrtEngine:
         self._destroy()
 
     def _enqueue(self, memory: CudaMemory) -> None:
-        for key in self._inputs:
+        for key in self.inputs:
             memory.copy_to_device(self._buffers[key].address, self._buffers[key].host)
         self._execute(memory)
         for key in self._results:
