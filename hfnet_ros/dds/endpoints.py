@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cyclonedds.core import DDSException, DDSStatus
+from cyclonedds.pub import DataWriter
+from cyclonedds.sub import DataReader
 
 from hfnet_ros.dds import cyclone
 from hfnet_ros.dds.entities import NodeEntities
@@ -21,28 +23,64 @@ logger = logging.getLogger(__name__)
 _POLICIES = {2: "durability", 4: "deadline", 8: "liveliness", 11: "reliability", 23: "data representation"}
 
 
-class Publisher:
-    """Publishes messages of one type on one topic; any thread may do so.
+class TopicEndpoint:
+    """One end of a topic in a node.
 
     Attributes:
         topic: absolute name.
         type_name: e.g. `sensor_msgs/msg/Image`.
-        qos: what is offered.
+        qos: what is offered or asked for.
+    """
+
+    _mismatch = ""  # what to say of a peer whose quality of service does not fit
+
+    def __init__(
+        self, entities: NodeEntities, messages: RosbagsMessages, topic: str, type_name: str, qos: QosProfile
+    ) -> None:
+        self.topic = topic
+        self.type_name = type_name
+        self.qos = qos
+        self._entities = entities
+        self._messages = messages
+        self._closed = False
+        self._entity: DataReader[Any] | DataWriter[Any]
+        self._key: int
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Leave the topic; a call that runs at this moment is not waited for. A second time does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._entities.receiver.detach(self._entity, self._key)
+            self._entities.delete(self._entity)
+
+    def _warn(self) -> None:
+        policy = cyclone.take_refused_policy(self._entity)
+        if policy is not None:
+            name, qos = _POLICIES.get(policy, f"policy {policy}"), self.qos
+            logger.warning(self._mismatch, self.topic, name, qos.reliability.value, qos.durability.value)
+
+
+class Publisher(TopicEndpoint):
+    """Publishes messages of one type on one topic; any thread may do so.
+
+    Attributes:
         num_dropped: messages given up because reliable subscribers were too slow.
     """
+
+    _mismatch = "%s: a subscription asks for more than is published here: %s (%s, %s); it gets nothing"
 
     def __init__(
         self, entities: NodeEntities, messages: RosbagsMessages, topic: str, type_name: str, qos: QosProfile
     ) -> None:
         """Announce a topic, an absolute name."""
-        self.topic = topic
-        self.type_name = type_name
-        self.qos = qos
+        super().__init__(entities, messages, topic, type_name, qos)
         self.num_dropped = 0
-        self._entities = entities
-        self._messages = messages
-        self._closed = False
-        self._writer = entities.create_writer(dds_topic(topic), type_name, qos)
+        self._entity = self._writer = entities.create_writer(dds_topic(topic), type_name, qos)
         self._key = entities.receiver.attach(self._writer, DDSStatus.OfferedIncompatibleQos, self._warn)
 
     @property
@@ -82,41 +120,19 @@ class Publisher:
             raise DdsError(f"{self.topic}: these {len(cdr)} bytes are no {self.type_name}")
         raise DdsError(f"{self.topic}: {DDSException(code, 'while publishing')}")
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
 
-    def close(self) -> None:
-        """Take the topic back; a second time does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._entities.receiver.detach(self._writer, self._key)
-            self._entities.delete(self._writer)
-
-    def _warn(self) -> None:
-        policy = cyclone.take_refused_policy(self._writer)
-        if policy is not None:
-            logger.warning(
-                "%s: a subscription asks for more than is published here: %s (%s, %s); it gets nothing",
-                self.topic,
-                _POLICIES.get(policy, f"policy {policy}"),
-                self.qos.reliability.value,
-                self.qos.durability.value,
-            )
-
-
-class Subscription:
+class Subscription(TopicEndpoint):
     """Calls a function with what is published on one topic, in the thread of the node's receiver.
 
     Attributes:
-        topic: absolute name.
-        type_name: e.g. `sensor_msgs/msg/Image`.
-        qos: what is asked for.
         num_received: messages taken.
         num_corrupt: of these, not readable as the type, and dropped.
         num_failed: of these, the function raised.
     """
+
+    _mismatch = (
+        "%s: a publisher offers less than is asked for here: %s (asked: %s, %s); nothing comes from it"
+    )
 
     def __init__(
         self,
@@ -140,18 +156,13 @@ class Subscription:
             callback: gets the message, and when it was taken, ns since 1970.
             raw: give the callback little-endian CDR bytes with their header instead of a message.
         """
-        self.topic = topic
-        self.type_name = type_name
-        self.qos = qos
+        super().__init__(entities, messages, topic, type_name, qos)
         self.num_received = 0
         self.num_corrupt = 0
         self.num_failed = 0
-        self._entities = entities
-        self._messages = messages
         self._callback = callback
         self._raw = raw
-        self._closed = False
-        self._reader = entities.create_reader(dds_topic(topic), type_name, qos)
+        self._entity = self._reader = entities.create_reader(dds_topic(topic), type_name, qos)
         statuses = DDSStatus.DataAvailable | DDSStatus.RequestedIncompatibleQos
         self._key = entities.receiver.attach(self._reader, statuses, self._receive)
 
@@ -159,18 +170,6 @@ class Subscription:
     def num_publishers(self) -> int:
         """Publishers that match now."""
         return 0 if self._closed else cyclone.count_publications(self._reader)
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
-    def close(self) -> None:
-        """Stop listening; a call that runs at this moment is not waited for. A second time does nothing."""
-        if not self._closed:
-            self._closed = True
-            self._entities.receiver.detach(self._reader, self._key)
-            self._entities.delete(self._reader)
 
     def _receive(self) -> None:
         if self._closed:
@@ -201,17 +200,6 @@ class Subscription:
             self.num_failed += 1
             if _is_worth_a_line(self.num_failed):
                 logger.exception("%s: the callback failed, %d times until now", self.topic, self.num_failed)
-
-    def _warn(self) -> None:
-        policy = cyclone.take_refused_policy(self._reader)
-        if policy is not None:
-            logger.warning(
-                "%s: a publisher offers less than is asked for here: %s (asked: %s, %s); nothing comes from it",
-                self.topic,
-                _POLICIES.get(policy, f"policy {policy}"),
-                self.qos.reliability.value,
-                self.qos.durability.value,
-            )
 
 
 def _is_worth_a_line(count: int) -> bool:
