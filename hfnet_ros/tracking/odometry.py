@@ -133,11 +133,6 @@ class TransformHistory:
         with self._changed:
             return self._samples[-1] if self._samples else None
 
-    def pose_at(self, stamp_ns: int) -> Rigid3 | None:
-        """Return odom_from_base at a time; None where it would have to be guessed."""
-        sample = self.sample_at(stamp_ns)
-        return sample.odom_from_base if sample is not None else None
-
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time, interpolated; None outside of what is known and in large gaps."""
         with self._changed:
@@ -163,13 +158,6 @@ class TransformHistory:
         with self._changed:
             position = bisect.bisect_right(self._stamps_ns, stamp_ns)
             return self._samples[position - 1] if position > 0 else None
-
-    def travelled(self, from_ns: int, to_ns: int) -> tuple[float, float] | None:
-        """Return length of the path (m) and sum of turns (rad) between two times; None if unknown."""
-        start, end = self.sample_at(from_ns), self.sample_at(to_ns)
-        if start is None or end is None or start.run != end.run:
-            return None
-        return abs(end.distance_m - start.distance_m), abs(end.turn_rad - start.turn_rad)
 
     def wait_for(self, stamp_ns: int, timeout_s: float) -> bool:
         """Wait until poses reach a time; False at the time-out, and at once if none ever came."""

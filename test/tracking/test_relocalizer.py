@@ -101,7 +101,7 @@ def test_one_fix_is_enough_if_so_configured(new_drive):
 def test_map_from_odom_is_what_odometry_needs(drive):
     index = drive.settle()
     result = drive.see(index, "right")
-    odom_from_base = odometry().pose_at(stamp(index))
+    odom_from_base = odometry().sample_at(stamp(index)).odom_from_base
     np.testing.assert_allclose(
         (result.belief.map_from_odom @ odom_from_base).matrix, truth(index).matrix, atol=1e-6
     )
