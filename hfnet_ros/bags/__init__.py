@@ -7,7 +7,6 @@
 from hfnet_ros.bags.camera_frames import BagFrame, CameraFrames
 from hfnet_ros.bags.motion import (
     read_ground_truth,
-    read_mounting,
     read_odometry,
     read_transform,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "PoseSamples",
     "check_bag_target",
     "read_ground_truth",
-    "read_mounting",
     "read_odometry",
     "read_transform",
     "topic_table",

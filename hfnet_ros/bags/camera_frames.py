@@ -10,6 +10,7 @@ from typing import Any
 from hfnet_ros.bags.reader import BagMessage, BagReader
 from hfnet_ros.bags.topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagTopic
 from hfnet_ros.errors import BagError, ImageError, MessageError
+from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.messages.camera_info import camera_from_message
 from hfnet_ros.messages.factory import RosbagsMessages
@@ -22,7 +23,6 @@ _COMPRESSED_SUFFIX = "/compressed"
 _OTHER_TRANSPORTS = ("/compressedDepth", "/theora", "/ffmpeg")
 _HELD_FRAMES = 4
 _CDR_STAMP_END = 12
-_NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +48,7 @@ class BagFrame:
     @property
     def name(self) -> str:
         """Return what a person calls the image: its time in seconds."""
-        return f"{self.stamp_ns // _NS_PER_S}.{self.stamp_ns % _NS_PER_S:09d}"
+        return format_stamp(self.stamp_ns)
 
     def image(self) -> ImageArray:
         """Return the pixels, [H, W] gray or [H, W, 3] BGR uint8; may be a read-only view.

@@ -16,8 +16,6 @@ from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
 from hfnet_ros.messages.poses import rigid_from_pose, rigid_from_transform
 from hfnet_ros.messages.transform_tree import TransformTree
 
-_STATIC_TOLERANCE_M, _STATIC_TOLERANCE_RAD = 1e-3, 2e-3
-
 StampedPose = tuple[int, str, str, Rigid3]  # stamp_ns, parent frame, child frame, parent_from_child
 
 
@@ -76,29 +74,6 @@ def read_transform(bag: BagReader, parent: str, child: str) -> PoseSamples:
     if not len(collector):
         collector.add(0, _static_pose(tree, parent, child))
     return collector.samples(parent, child)
-
-
-def read_mounting(bag: BagReader, base_frame: str, camera_frame: str) -> Rigid3:
-    """Return `base_from_camera` where it does not change.
-
-    Raises:
-        BagError: the frames are not connected, or the camera moves on the robot.
-    """
-    if plain_frame_id(base_frame) == plain_frame_id(camera_frame):
-        return Rigid3.identity()
-    samples = read_transform(bag, base_frame, camera_frame)
-    mounting = samples.pose(0)
-    for index in range(1, len(samples)):
-        pose = samples.pose(index)
-        if (
-            mounting.translation_to(pose) > _STATIC_TOLERANCE_M
-            or mounting.rotation_to(pose) > _STATIC_TOLERANCE_RAD
-        ):
-            raise BagError(
-                f"'{camera_frame}' moves in '{base_frame}', expected a camera fixed to the robot; name a frame "
-                "that it is fixed to"
-            )
-    return mounting
 
 
 def _known_until(tree: TransformTree, parent: str, child: str) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from hfnet_ros.evaluation.metrics import STAGES, QueryScore, score_queries
 from hfnet_ros.evaluation.records import QueryResult, RunContext, TimedPose
 from hfnet_ros.files.atomic import atomic_file
-from hfnet_ros.files.tum import StampedPose, write_tum
+from hfnet_ros.files.tum import StampedPose, format_stamp, write_tum
 
 _COLUMNS = (
     "name",
@@ -113,12 +113,6 @@ def _row(score: QueryScore, stages: Sequence[str], names: Sequence[str]) -> list
 
 def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def format_stamp(stamp_ns: int) -> str:
-    """Return seconds with nine decimals: a float would lose the nanoseconds of today's clock."""
-    sign, magnitude = ("-", -stamp_ns) if stamp_ns < 0 else ("", stamp_ns)
-    return f"{sign}{magnitude // 1_000_000_000}.{magnitude % 1_000_000_000:09d}"
 
 
 def write_trajectories(directory: str | os.PathLike[str], results: Sequence[QueryResult]) -> None:

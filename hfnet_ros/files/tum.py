@@ -101,7 +101,7 @@ def write_tum(
             raise DatasetError(f"{path}: pose {number} cannot be written: {error}") from None
         previous_ns = pose.stamp_ns
         # repr is the shortest text that reads back as the same float.
-        lines.append(" ".join([_stamp_text(pose.stamp_ns), *map(repr, values)]))
+        lines.append(" ".join([format_stamp(pose.stamp_ns), *map(repr, values)]))
     with atomic_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -136,7 +136,7 @@ def _check_norm(quat_xyzw: Sequence[float]) -> None:
 def _check_order(previous_ns: int | None, stamp_ns: int) -> None:
     if previous_ns is None or stamp_ns > previous_ns:
         return
-    stamp, previous = _stamp_text(stamp_ns), _stamp_text(previous_ns)
+    stamp, previous = format_stamp(stamp_ns), format_stamp(previous_ns)
     if stamp_ns == previous_ns:
         raise ValueError(f"stamp {stamp} is there twice; keep one pose per stamp")
     raise ValueError(f"stamp {stamp} goes back behind {previous}; sort the lines by stamp")
@@ -153,7 +153,8 @@ def _stamp_ns(text: str) -> int:
     return int(seconds.quantize(Decimal("1e-9"), rounding=ROUND_HALF_EVEN).scaleb(9))
 
 
-def _stamp_text(stamp_ns: int) -> str:
+def format_stamp(stamp_ns: int) -> str:
+    """Return seconds with nine decimals: a float would lose the nanoseconds of today's clock."""
     seconds, nanoseconds = divmod(abs(stamp_ns), 10**9)
     sign = "-" if stamp_ns < 0 else ""
     return f"{sign}{seconds}.{nanoseconds:09d}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from hfnet_ros.bags import BagFrame, BagReader
 from hfnet_ros.errors import ImageError
 from hfnet_ros.evaluation.records import MapPoints, QueryResult, RunContext
-from hfnet_ros.evaluation.writers import format_stamp
+from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.replay.driver import Replay
 from hfnet_ros.replay.truth import BagTruth
 from hfnet_ros.report.thumbnails import make_thumbnail

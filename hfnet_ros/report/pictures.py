@@ -214,7 +214,7 @@ def _style(panel: Any) -> None:
 def _save(figure: Any, path: str | os.PathLike[str]) -> None:
     """Write the figure with few colours, so that a page of pictures stays small."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
+    from PIL import Image  # comes with matplotlib
 
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from hfnet_ros.errors import DatasetError
+from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.scene.model import Scene
 from hfnet_ros.scene.render import render
@@ -20,7 +21,6 @@ from hfnet_ros.types import Progress
 ImageFormat = Literal["jpg", "png"]
 
 _JPEG_QUALITY = 95
-_NS_PER_S = 1_000_000_000
 
 
 def demo_camera(size_wh: tuple[int, int] = (640, 480)) -> Camera:
@@ -125,10 +125,8 @@ def write_sequence(
 
 
 def _tum_line(stamp_ns: int, map_from_camera: Rigid3) -> str:
-    # Integer arithmetic: a float of seconds loses nanoseconds of today's stamps.
-    stamp = f"{stamp_ns // _NS_PER_S}.{stamp_ns % _NS_PER_S:09d}"
     numbers = np.concatenate([map_from_camera.translation, map_from_camera.quat_xyzw])
-    return " ".join([stamp, *(f"{number:.9f}" for number in numbers)]) + "\n"
+    return " ".join([format_stamp(stamp_ns), *(f"{number:.9f}" for number in numbers)]) + "\n"
 
 
 def _calibration_yaml(camera: Camera, name: str) -> str:

@@ -6,7 +6,6 @@ from hfnet_ros.bags import (
     BagReader,
     CameraFrames,
     read_ground_truth,
-    read_mounting,
     read_odometry,
     read_transform,
 )
@@ -85,7 +84,7 @@ def test_ground_truth_and_mounting_give_the_poses_back(tmp_path, recording, smal
     make_bag(tmp_path / "bag", images, small_camera, poses, BagRecipe(base_from_camera=mounting))
     with BagReader(tmp_path / "bag") as bag:
         truth = read_ground_truth(bag, "/ground_truth/pose")
-        base_from_camera = read_mounting(bag, "base_link", "camera_optical")
+        base_from_camera = read_transform(bag, "base_link", "camera_optical").pose(0)
     assert truth.parent_frame == "map"
     assert_same(base_from_camera, mounting)
     for stamp_ns, expected in zip(stamps, map_from_camera, strict=True):

@@ -4,14 +4,15 @@ import pytest
 from hfnet_ros.bags import (
     BagReader,
     read_ground_truth,
-    read_mounting,
     read_odometry,
     read_transform,
 )
+from hfnet_ros.config import Config
 from hfnet_ros.errors import BagError
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.headers import header_to_message
 from hfnet_ros.messages.poses import pose_to_message, transform_to_message
+from hfnet_ros.replay.mounting import find_mounting
 
 POSE = "geometry_msgs/msg/PoseStamped"
 POSE_WITH_COVARIANCE = "geometry_msgs/msg/PoseWithCovarianceStamped"
@@ -149,22 +150,25 @@ def test_the_mounting_of_a_camera_is_read(open_bag, tf_entry):
         tf_entry(2_000_000_000, "mast", "camera", arm),
     ]
     bag = open_bag(entries)
-    assert_same(read_mounting(bag, "base_link", "camera"), TURNED @ arm)
-    assert_same(read_mounting(bag, "/base_link", "mast"), TURNED)
-    assert_same(read_mounting(bag, "camera", "camera"), Rigid3.identity())
+    at_ns = 2_000_000_000
+    assert_same(find_mounting(bag, "base_link", "camera", Config()).at(at_ns), TURNED @ arm)
+    assert_same(find_mounting(bag, "/base_link", "mast", Config()).at(at_ns), TURNED)
+    assert_same(find_mounting(bag, "camera", "camera", Config()).at(at_ns), Rigid3.identity())
     with pytest.raises(BagError, match="from 'lidar' to 'base_link'"):
-        read_mounting(bag, "base_link", "lidar")
+        find_mounting(bag, "base_link", "lidar", Config())
 
 
-def test_a_camera_that_turns_on_the_robot_has_no_mounting(open_bag, tf_entry):
+def test_a_camera_that_turns_on_the_robot_has_no_fixed_mounting(open_bag, tf_entry):
     entries = [
         tf_entry(
             second * 1_000_000_000, "base_link", "camera", Rigid3.from_rotvec([0, 0, 0.1 * second], [0, 0, 1])
         )
         for second in (1, 2, 3)
     ]
-    with pytest.raises(BagError, match="moves in 'base_link'"):
-        read_mounting(open_bag(entries), "base_link", "camera")
+    mounting = find_mounting(open_bag(entries), "base_link", "camera", Config())
+    turned = [mounting.at(second * 1_000_000_000) for second in (1, 2, 3)]
+    assert [pose.rotation_to(turned[0]) for pose in turned] == pytest.approx([0.0, 0.1, 0.2])
+    assert mounting.at(500_000_000) is None
 
 
 def test_transforms_that_never_overlap_give_no_pose(open_bag, tf_entry):

@@ -8,8 +8,9 @@ import pytest
 
 from hfnet_ros.errors import DatasetError
 from hfnet_ros.evaluation import RunContext, summarize, writers
-from hfnet_ros.evaluation.writers import format_stamp, write_queries_csv, write_results_json, write_run
+from hfnet_ros.evaluation.writers import write_queries_csv, write_results_json, write_run
 from hfnet_ros.files import read_tum
+from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.types import TrackingState, Verdict
 
 
