@@ -19,7 +19,7 @@ from hfnet_ros.cli.options import (
     tracked,
 )
 from hfnet_ros.config import Config
-from hfnet_ros.errors import ConfigError, ImageError
+from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.features.extractor import with_extractor_of
 from hfnet_ros.geometry.camera import Camera
@@ -86,12 +86,11 @@ def _localize(options: argparse.Namespace) -> int:
     camera = query_camera(options.camera, visual_map)
     unreadable: list[str] = []
 
-    def note(path: Path, error: ImageError) -> None:
-        unreadable.append(str(error) if str(path) in str(error) else f"{path}: {error}")
-
     images = [(path, index * 1_000_000_000, None) for index, path in enumerate(options.images)]
     with closing(open_in_map(visual_map, config, camera, extractor_given=bool(options.extractor))) as opened:
-        found = localize_images(opened.localizer, images, camera, note)
+        found = localize_images(
+            opened.localizer, images, camera, lambda _, error: unreadable.append(str(error))
+        )
         results = list(tracked(found, "localize", len(images)))
     for result in results:
         print(_describe(result))

@@ -17,6 +17,7 @@ import numpy as np
 from hfnet_ros.dds import qos
 from hfnet_ros.dds.participant import DdsNode
 from hfnet_ros.errors import HfnetRosError
+from hfnet_ros.evaluation.metrics import STAGES
 from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.geometry.covariance import change_child_covariance
@@ -35,7 +36,6 @@ from hfnet_ros.types import (
     Verdict,
 )
 
-_STAGES = ("extract", "retrieve", "match", "pose")
 _START_TIMEOUT_S, _SETTLE_S, _STOP_TIMEOUT_S = 60.0, 1.0, 10.0
 _LISTEN_TIMEOUT_S = 30.0  # for the node to be discovered, on a machine however busy
 
@@ -190,7 +190,7 @@ def query_results(
 def _relocalization(status: Any, stamp_ns: int, base_from_camera: Rigid3) -> Relocalization:
     estimate = _estimate(status, base_from_camera)
     evidence = Evidence(status.num_keypoints, status.num_matches, status.num_inliers, status.reason)
-    seconds = {stage: float(getattr(status.timings, stage)) for stage in _STAGES}
+    seconds = {stage: float(getattr(status.timings, stage)) for stage in STAGES[1:]}
     localization = Localization(
         stamp_ns,
         Outcome(status.outcome),

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from hfnet_ros.errors import DatasetError
+from hfnet_ros.evaluation.json_values import flat_texts
 from hfnet_ros.evaluation.metric_table import METRICS, Metric, ScoredRun
 from hfnet_ros.evaluation.metrics import FALSE_FIX, median
 from hfnet_ros.evaluation.records import IDENTITY_KEYS
@@ -211,17 +212,7 @@ def count_splits(comparison: Comparison) -> Counter[tuple[bool, ...]]:
 
 
 def _different_settings(runs: Sequence[RunFolder]) -> dict[str, list[str]]:
-    flat = [_flatten({key: run.results.get(key) for key in IDENTITY_KEYS}, "") for run in runs]
+    flat = [flat_texts({key: run.results.get(key) for key in IDENTITY_KEYS}) for run in runs]
     names = sorted({name for values in flat for name in values})
     rows = {name: [values.get(name, "–") for values in flat] for name in names}
     return {name: texts for name, texts in rows.items() if len(set(texts)) > 1}
-
-
-def _flatten(values: Mapping[str, object], prefix: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flatten(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return found

@@ -33,3 +33,16 @@ def plain_json(value: object) -> object:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain_json(item) for item in value]
     return value.as_posix() if isinstance(value, PurePath) else str(value)
+
+
+def flat_texts(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Return nested values as text, keys joined by dots; a dash for nothing."""
+    texts: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            texts |= flat_texts(value, f"{prefix}{key}.")
+        elif isinstance(value, float):
+            texts[f"{prefix}{key}"] = f"{value:.6g}"
+        else:
+            texts[f"{prefix}{key}"] = "–" if value is None or value == "" else str(value)
+    return texts

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -20,34 +20,15 @@ from hfnet_ros.evaluation.metrics import (
     RECALL_THRESHOLDS,
     PoseError,
     PoseThreshold,
+    QueryScore,
     median,
     recall,
     summarize_nees,
 )
+from hfnet_ros.evaluation.run_folder import QueryRow
 
-
-class ScoredQuery(Protocol):
-    """What metrics ask of a query, be it in memory (`QueryScore`) or read back (`QueryRow`)."""
-
-    @property
-    def is_localized(self) -> bool:
-        """Tell whether a pose was given."""
-
-    @property
-    def is_accepted(self) -> bool:
-        """Tell whether a robot would have used the pose."""
-
-    @property
-    def has_groundtruth(self) -> bool:
-        """Tell whether the true pose is known."""
-
-    @property
-    def error(self) -> PoseError | None:
-        """Return the error; None without a pose or without ground truth."""
-
-    @property
-    def latency_ms(self) -> Mapping[str, float]:
-        """Return the time of every stage that ran."""
+# A query of a run in memory, or one read back.
+ScoredQuery = QueryScore | QueryRow
 
 
 @dataclass(frozen=True, eq=False)

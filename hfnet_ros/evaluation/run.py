@@ -37,9 +37,10 @@ def localize_images(
         try:
             localization = localizer.localize(Frame(stamp_ns, read_image(path), camera))
         except ImageError as error:
+            named = error if str(path) in str(error) else ImageError(f"{path}: {error}")
             if on_error is None:
-                raise ImageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-            on_error(path, error)
+                raise named from error
+            on_error(path, named)
             continue
         yield QueryResult(readable_name(path), path, stamp_ns, localization, groundtruth)
 

@@ -88,23 +88,39 @@ def error_class(score: QueryScore) -> str:
     return f"e{np.searchsorted(ERROR_CLASSES_M, score.error.translation_m)}"
 
 
-def facts(score: QueryScore) -> str:
-    """Return what the tooltip says, a fact a line."""
+def facts(score: QueryScore) -> list[tuple[str, str]]:
+    """Return what there is to say about a query, labels and texts; a dash for nothing."""
+    query, error = score.query, score.error
+    evidence, total = query.localization.evidence, score.latency_ms.get("total")
+    rows = [("outcome", _outcome_text(score))]
+    if query.decision is not None:
+        rows.append(("gate", query.decision.verdict.value.replace("_", " ").lower()))
+    if query.relocalization is not None:
+        rows.append(("state", query.relocalization.state.value.lower()))
+    sigma_t, sigma_r = score.sigma_t_m, score.sigma_r_deg
+    return [
+        *rows,
+        ("off by", "–" if error is None else offset_text(error.translation_m, error.rotation_deg)),
+        ("reported σ", "–" if sigma_t is None or sigma_r is None else offset_text(sigma_t, sigma_r)),
+        ("NEES", "–" if error is None or error.nees is None else f"{error.nees:.1f}"),
+        ("inliers", f"{evidence.num_inliers} of {evidence.num_matches} matches"),
+        ("took", "–" if total is None else f"{total:.1f} ms"),
+    ]
+
+
+def tooltip(score: QueryScore) -> str:
+    """Return the name of a query and what is known about it, a fact a line."""
+    known = [f"{label} {text}" for label, text in facts(score) if text != "–"]
+    return "\n".join([score.query.name, *known])
+
+
+def _outcome_text(score: QueryScore) -> str:
     localization = score.query.localization
-    evidence = localization.evidence
-    lines = [score.query.name]
-    if score.error is not None:
-        lines.append(f"off by {offset_text(score.error.translation_m, score.error.rotation_deg)}")
-    if score.sigma_t_m is not None and score.sigma_r_deg is not None:
-        lines.append(f"reported σ {offset_text(score.sigma_t_m, score.sigma_r_deg)}")
-    if not score.is_localized:
-        lines.append(localization.outcome.value)
-    lines.append(f"{evidence.num_inliers} inliers of {evidence.num_matches} matches")
-    if "total" in localization.timings_s:
-        lines.append(f"{localization.timings_s['total'] * 1e3:.1f} ms")
-    if evidence.reason:
-        lines.append(evidence.reason)
-    return "\n".join(lines)
+    if score.is_false_fix():
+        return "false fix"
+    words = localization.outcome.value.replace("_", " ").lower()
+    reason = localization.evidence.reason
+    return words if score.is_localized or not reason else f"{words}: {reason}"
 
 
 def _time_axis(stamps_ns: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:

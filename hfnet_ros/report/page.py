@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from hfnet_ros.evaluation.json_values import flat_texts
 from hfnet_ros.report.page_style import STYLE
 
 _THEME_SCRIPT = """
@@ -109,19 +110,6 @@ def figure(title: str, drawing: str | None, caption: str = "", css: str = "") ->
 def fact_table(values: Mapping[str, object]) -> str:
     """Return a two-column table of nested values, keys joined by dots."""
     rows = "".join(
-        f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in _flatten(values, "")
+        f"<tr><th>{escape(key)}</th><td>{escape(text)}</td></tr>" for key, text in flat_texts(values).items()
     )
     return f'<table class="facts">{rows}</table>'
-
-
-def _flatten(values: Mapping[str, object], prefix: str) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            rows.extend(_flatten(value, f"{name}."))
-        elif isinstance(value, float):
-            rows.append((name, f"{value:.6g}"))
-        else:
-            rows.append((name, "–" if value is None or value == "" else str(value)))
-    return rows

@@ -106,7 +106,6 @@ svg .line.truth { stroke-width: 1.3; stroke-opacity: 0.55; }
 svg .line.sigma { stroke-width: 1.5; } svg .line.astray { stroke-width: 1.1; stroke-opacity: 0.6; }
 svg .line.fused { stroke-width: 1.5; } svg .line.bound { stroke-dasharray: 3 3; stroke-width: 1.3; }
 svg .line:is(.nominal, .honest) { stroke-dasharray: 5 4; stroke-width: 1.3; stroke-opacity: 0.8; }
-svg .area { fill: currentColor; fill-opacity: 0.16; stroke: none; }
 svg .rule { stroke: currentColor; stroke-dasharray: 4 3; stroke-width: 1.4; }
 svg .dust, svg .keyframe { stroke: currentColor; stroke-linecap: round; }
 svg .dust { stroke-width: 1.7; stroke-opacity: 0.65; } svg .keyframe { stroke-width: 4; }

@@ -11,7 +11,7 @@ from hfnet_ros.evaluation.records import IDENTITY_KEYS, QueryResult, RunContext
 from hfnet_ros.evaluation.summary import summarize_coverage, summarize_nearest_keyframe, sweep_limits
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.report import accuracy_plots, breakdown_plots, run_plots
-from hfnet_ros.report.drawn_queries import DrawnQueries, arrange_queries, facts
+from hfnet_ros.report.drawn_queries import DrawnQueries, arrange_queries, tooltip
 from hfnet_ros.report.headline import draw_cards, headline_sentences
 from hfnet_ros.report.map_points import as_points
 from hfnet_ros.report.page import (
@@ -84,7 +84,7 @@ def write_report(
     document = render_page(
         headline_sentences(summary)[0],
         body,
-        [facts(query.score) for query in drawn.queries],
+        [tooltip(query.score) for query in drawn.queries],
         style=PLAYER_STYLE,
         data=f'<script type="application/json" id="timeline">{script_json(timeline.data)}</script>\n',
         script=PLAYER_SCRIPT if drawn.queries else "",

@@ -32,7 +32,6 @@ class Axis:
         is_log: equal ratios instead of equal differences; low must be positive.
         is_percent: ticks are shares in per cent.
         is_flipped: values grow to the left or downwards.
-        has_ticks: draw grid lines and numbers.
         names: label of the values 0, 1, 2... instead of numbers.
     """
 
@@ -42,7 +41,6 @@ class Axis:
     is_log: bool = False
     is_percent: bool = False
     is_flipped: bool = False
-    has_ticks: bool = True
     names: tuple[str, ...] = ()
 
     def fraction(self, values: ArrayLike) -> FloatArray:
@@ -57,8 +55,6 @@ class Axis:
 
     def ticks(self, count: float) -> list[float]:
         """Return about `count` round values inside the range."""
-        if not self.has_ticks:
-            return []
         if self.names:
             return [float(number) for number in range(len(self.names))]
         values = _log_ticks(self.low, self.high) if self.is_log else _ticks(self.low, self.high, count)
@@ -115,12 +111,6 @@ class Chart:
         """Draw a round mark."""
         ((px, py),) = self.to_px([x], [y])
         self._marks.append(f'<circle class="{css}" cx="{px:.1f}" cy="{py:.1f}" r="3.2"{_links(query, tip)}/>')
-
-    def add_area(self, xs: ArrayLike, lows: ArrayLike, highs: ArrayLike, css: str) -> None:
-        """Fill the area between two lines over values [N] without gaps."""
-        edge = np.concatenate([self.to_px(xs, lows), self.to_px(xs, highs)[::-1]])
-        path = "".join(f"{'L' if number else 'M'}{x:.1f} {y:.1f}" for number, (x, y) in enumerate(edge))
-        self._marks.append(f'<path class="area {css}" d="{path}Z"/>')
 
     def add_text(self, x: float, y: float, text: str) -> None:
         """Write a short text just above a value, centred."""

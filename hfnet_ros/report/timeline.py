@@ -13,12 +13,11 @@ from scipy.special import chdtri
 from hfnet_ros.evaluation.metrics import QueryScore
 from hfnet_ros.evaluation.records import MapPoints
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery
+from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery, facts
 from hfnet_ros.report.map_points import thin
 from hfnet_ros.report.thumbnails import shares_of_size
 from hfnet_ros.report.timeline_pictures import TimelinePictures
 from hfnet_ros.report.trajectory_plots import MapView
-from hfnet_ros.report.words import offset_text
 
 FloatArray = NDArray[np.float64]
 
@@ -62,7 +61,7 @@ def arrange_timeline(
             "x": round(x, 1),
             "css": query.css,
             "name": query.score.query.name,
-            "facts": _facts(query.score, map_points),
+            "facts": [*facts(query.score), ("prior keyframe", _keyframe_text(query.score, map_points))],
             **_positions(query, views),
             **_keyframes(query, map_points),
             **_matches(query, pictures),
@@ -164,38 +163,6 @@ def _packed(points: FloatArray, size_wh: tuple[int, int]) -> dict[str, object]:
     shares = np.clip(shares_of_size(thin(points, _MAX_MATCHES), size_wh), 0.0, 1.0)
     steps = np.round(_COORDINATE_STEPS * shares).astype("<u2")
     return {"count": count, "points": base64.b64encode(steps.tobytes()).decode("ascii")}
-
-
-def _facts(score: QueryScore, map_points: MapPoints) -> list[list[str]]:
-    """Return rows of label and text."""
-    query, error = score.query, score.error
-    localization, evidence = query.localization, query.localization.evidence
-    rows = [["outcome", _outcome_text(score)]]
-    if query.decision is not None:
-        rows.append(["gate", query.decision.verdict.value.replace("_", " ").lower()])
-    if query.relocalization is not None:
-        rows.append(["state", query.relocalization.state.value.lower()])
-    off = "–" if error is None else offset_text(error.translation_m, error.rotation_deg)
-    rows.append(["off by", off])
-    if score.sigma_t_m is None or score.sigma_r_deg is None:
-        rows.append(["reported σ", "–"])
-    else:
-        rows.append(["reported σ", offset_text(score.sigma_t_m, score.sigma_r_deg)])
-    rows.append(["NEES", "–" if error is None or error.nees is None else f"{error.nees:.1f}"])
-    rows.append(["inliers", f"{evidence.num_inliers} of {evidence.num_matches} matches"])
-    rows.append(["prior keyframe", _keyframe_text(score, map_points)])
-    total = localization.timings_s.get("total")
-    rows.append(["took", "–" if total is None else f"{1e3 * total:.1f} ms"])
-    return rows
-
-
-def _outcome_text(score: QueryScore) -> str:
-    localization = score.query.localization
-    if score.is_false_fix():
-        return "false fix"
-    words = localization.outcome.value.replace("_", " ").lower()
-    reason = localization.evidence.reason
-    return words if score.is_localized or not reason else f"{words}: {reason}"
 
 
 def _keyframe_text(score: QueryScore, map_points: MapPoints) -> str:
