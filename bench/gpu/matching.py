@@ -8,7 +8,7 @@ Needs an NVIDIA driver and pycuda (with nvcc) or cuda-bindings with NVRTC; torch
 installed. The GPU is named in the result. This was written without a GPU and has not run on one yet.
 
 Times are medians over rounds, the ways in turns. Each begins with an image's descriptors and ends with the
-matches on the host, copies included. The floor is that of docs/gpu.md.
+matches on the host, copies included. The floor is that of docs/notes/gpu.md.
 """
 
 from __future__ import annotations
