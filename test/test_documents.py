@@ -127,3 +127,10 @@ def test_links_lead_somewhere(name):
         place = next(filter(None, target)).split("#")[0]
         if place and not re.match(r"\w+:", place):
             assert (path.parent / place).exists(), place
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "README.md").read_text()
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob("**/*.md")}
+    missing = {page for page in pages if f"]({page})" not in index} - {"README.md"}
+    assert not missing
