@@ -50,6 +50,19 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RigCamera:
+    """A calibrated camera of a rig.
+
+    Attributes:
+        camera: calibration of the images it takes.
+        rig_from_camera: pose of its optical frame on the rig; identity where the camera is the rig.
+    """
+
+    camera: Camera
+    rig_from_camera: Rigid3 = field(default_factory=Rigid3.identity)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LocalFeatures:
     """Keypoints of one image, best first.
 
@@ -91,6 +104,52 @@ class ImageFeatures:
     global_descriptor: NDArray[np.float32] | None
     extractor_id: str
 
+    def chosen(self, rows: NDArray[np.int64]) -> ImageFeatures:
+        """Return the same image with some of its local features [M], in the order of `rows`."""
+        return ImageFeatures(self.local.chosen(rows), self.global_descriptor, self.extractor_id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What one camera of a rig saw at one time: an image, or what is left of one that was described before.
+
+    Attributes:
+        calibration: of the camera, and where it is on the rig.
+        image: [H, W] gray or [H, W, 3] BGR, uint8; None where `features` are given.
+        features: of the image, if they are there already.
+    """
+
+    calibration: RigCamera
+    image: ImageArray | None
+    features: ImageFeatures | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """What is to be localized: all that a rig saw at one time, one view at least.
+
+    One view is the trivial rig, whose frame is the optical frame of its camera.
+
+    Attributes:
+        stamp_ns: time of exposure, nanoseconds.
+        views: in any order; answers refer to a view by its position here.
+    """
+
+    stamp_ns: int
+    views: tuple[View, ...]
+
+    @classmethod
+    def of(cls, asked: Frame | Query) -> Query:
+        """Return a query of one image; a query as it is."""
+        if isinstance(asked, Query):
+            return asked
+        return cls(asked.stamp_ns, (View(RigCamera(asked.camera), asked.image),))
+
+    @property
+    def cameras(self) -> tuple[RigCamera, ...]:
+        """The calibrations of the views."""
+        return tuple(view.calibration for view in self.views)
+
 
 @dataclass(frozen=True, slots=True)
 class RetrievalHit:
@@ -117,14 +176,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correspondences:
-    """2D-3D matches of one query against landmarks of the map.
+    """2D-3D matches of a query with points of the scene.
 
     Attributes:
-        points2d: [M, 2] float64, px.
+        points2d: [M, 2] float64, px of the view's image; the matcher's own, which may have moved keypoints.
         points3d: [M, 3] float64, m, map frame.
-        keypoint_idxs: [M] int64, row in the query's features.
-        landmark_idxs: [M] int64, row in the map's landmarks.
-        similarity: [M] float32, cosine of the two descriptors.
+        keypoint_idxs: [M] int64, row in the view's features; -1 where a match is of no keypoint.
+        landmark_idxs: [M] int64, row in the map's landmarks; -1 where a match is with none.
+        similarity: [M] float32, cosine of the two descriptors, or another measure of trust in [-1, 1].
+        view_idxs: [M] int64, position of the view in the query; None where all are of the first.
     """
 
     points2d: NDArray[np.float64]
@@ -132,10 +192,29 @@ class Correspondences:
     keypoint_idxs: NDArray[np.int64]
     landmark_idxs: NDArray[np.int64]
     similarity: NDArray[np.float32]
+    view_idxs: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Return the number of matches."""
         return len(self.points2d)
+
+    def keypoints_of(self, view_idx: int) -> NDArray[np.int64]:
+        """Return the rows of a view's features that are matched, in the order of the matches."""
+        rows = self.keypoint_idxs
+        if self.view_idxs is not None:
+            rows = rows[self.view_idxs == view_idx]
+        return rows[rows >= 0]
+
+    def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Correspondences:
+        """Return some of the matches, in the order of `rows`."""
+        return Correspondences(
+            self.points2d[rows],
+            self.points3d[rows],
+            self.keypoint_idxs[rows],
+            self.landmark_idxs[rows],
+            self.similarity[rows],
+            None if self.view_idxs is None else self.view_idxs[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +222,8 @@ class PoseEstimate:
     """A camera pose and how sure it is.
 
     Attributes:
-        map_from_camera: pose of the optical frame in the map.
+        map_from_camera: pose of the optical frame in the map; of the rig's frame where the query has several
+            views.
         covariance: [6, 6] float64 in the order x y z rx ry rz; translation error in the map,
             then rotation error about the axes of the map; m², m rad, rad². Positive definite.
         inlier_mask: [M] bool over the correspondences.
@@ -190,6 +270,7 @@ class Evidence:
         num_inliers: matches that the best pose explains.
         reason: one sentence: what was found and what was needed.
         scores: the numbers verification looked at, by name.
+        score: robust score of the best pose, comparable between the places of one query.
     """
 
     num_keypoints: int = 0
@@ -197,11 +278,14 @@ class Evidence:
     num_inliers: int = 0
     reason: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Localization:
-    """The answer for one image; `estimate` is present if and only if LOCALIZED.
+    """The answer for one query; `estimate` is present if and only if LOCALIZED.
+
+    A solver makes it of the matches of one place; the localizer adds the stamp, the place and the time it took.
 
     Attributes:
         timings_s: seconds per stage: extract, retrieve, match, pose, total.
@@ -221,6 +305,16 @@ class Localization:
         """Refuse a pose without success and a success without a pose."""
         if (self.estimate is not None) != (self.outcome is Outcome.LOCALIZED):
             raise ValueError(f"outcome {self.outcome.value} contradicts estimate {self.estimate!r}")
+
+    @property
+    def is_valid(self) -> bool:
+        """Tell whether there is a pose that may be believed."""
+        return self.outcome is Outcome.LOCALIZED
+
+    @property
+    def rank(self) -> tuple[bool, float, int]:
+        """Sort key among the places of one query: how far it came."""
+        return self.is_valid, self.evidence.score, self.evidence.num_matches
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,11 +25,11 @@ from hfnet_ros.config import MatchingConfig
 from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.gpu.retrieval import GpuKeyframes
 from hfnet_ros.inference.cuda_memory import open_cuda_memory
-from hfnet_ros.matching.landmark_matcher import LandmarkSet, MutualNearestMatcher
+from hfnet_ros.map.unit_vectors import UnitVectors
+from hfnet_ros.map.visual_words import assign_words
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
-from hfnet_ros.matching.visual_words import assign_words
+from hfnet_ros.matching.visual_words import mutual_nearest_in_words
 from hfnet_ros.retrieval.index import ExactIndex
-from hfnet_ros.types import LocalFeatures
 
 NUM_WORDS = 64
 
@@ -95,14 +95,11 @@ def measure_matching(options: argparse.Namespace, memory: Any) -> dict[str, Any]
     vocabulary = unit(rng.normal(size=(NUM_WORDS, options.size)))
     words = assign_words(landmarks, vocabulary)
     order = np.argsort(words, kind="stable")
-    listed = LandmarkSet(order, xyz[order], landmarks[order], words[order])
-    features = LocalFeatures(
-        np.zeros((len(keypoints), 2), np.float32), np.ones(len(keypoints), np.float32), keypoints
-    )
-    matcher = MutualNearestMatcher(MatchingConfig(max_query_keypoints=len(keypoints)), vocabulary)
     cpu_ways: dict[str, Callable[[], Any]] = {
         "CPU, all landmarks": lambda: mutual_nearest(keypoints, landmarks, 0.6),
-        "CPU, within visual words": lambda: matcher.match(features, listed),
+        "CPU, within visual words": lambda: mutual_nearest_in_words(
+            keypoints, landmarks[order], words[order], vocabulary, MatchingConfig().words_per_keypoint, 0.6
+        ),
     }
     wanted = mutual_nearest(keypoints, landmarks, 0.6)
     result = {
@@ -121,7 +118,7 @@ def measure_retrieval(options: argparse.Namespace, memory: Any) -> dict[str, Any
     rng = np.random.default_rng(1)
     database = unit(rng.normal(size=(options.keyframes, options.global_size)))
     query = unit(rng.normal(size=(1, options.global_size)))[0]
-    keyframes, index = GpuKeyframes(memory, database, max_found=25), ExactIndex(database)
+    keyframes, index = GpuKeyframes(memory, database, max_found=25), ExactIndex(UnitVectors.encode(database))
     wanted = {hit.keyframe_idx for hit in index.search(query, 25)}
     ways: dict[str, Callable[[], Any]] = {
         "kernels": lambda: keyframes.search(query, 25),

@@ -6,6 +6,7 @@ fields of the sections here. A parameter's full name is `section.field`, e.g. `p
 
 from hfnet_ros.config.image import (
     EXTRACTOR_NAMES,
+    MATCHER_NAMES,
     ExtractorConfig,
     HFNetConfig,
     MatchingConfig,
@@ -23,6 +24,7 @@ from hfnet_ros.config.runtime import InferenceConfig
 
 __all__ = [
     "EXTRACTOR_NAMES",
+    "MATCHER_NAMES",
     "MOVED",
     "Config",
     "ExtractorConfig",

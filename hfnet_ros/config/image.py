@@ -12,6 +12,7 @@ EXTRACTOR_NAMES = [
     "xfeat+hfnet",
     "sift",
 ]  # features.extractor adds those that others register
+MATCHER_NAMES = ["nearest"]  # matching.registry adds those that others register
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,16 @@ class RetrievalConfig:
         1024, "Largest number of dimensions kept of an aggregated descriptor.", low=16, high=8192
     )
     exact_limit: int = parameter(
-        20000,
-        "Keyframes above which faiss's approximate search is used, where installed.",
-        low=100,
+        2000,
+        "Keyframes up to which all are compared; in a larger map those of the cells that look most like the image.",
+        low=0,
         high=10000000,
+    )
+    num_cells: int = parameter(
+        32,
+        "Cells that are searched then, of some two per root of the number of keyframes.",
+        low=1,
+        high=100000,
     )
     min_shared_landmarks: int = parameter(
         20, "Landmarks two prior frames must share to belong to one place.", low=1, high=1000
@@ -126,6 +133,11 @@ class RetrievalConfig:
 class MatchingConfig:
     """How query keypoints are matched to landmarks."""
 
+    method: str = parameter(
+        "nearest",
+        "What finds matches: nearest compares descriptors, each other's most similar ones match.",
+        choices=MATCHER_NAMES,
+    )
     max_query_keypoints: int = parameter(1024, "Best query keypoints that are matched.", low=64, high=8192)
     max_landmarks: int = parameter(
         20000,

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import RetrievalConfig
 from hfnet_ros.features.keypoints import unit_rows
+from hfnet_ros.map.visual_words import spherical_k_means
 from hfnet_ros.types import ImageFeatures
 
 Float32Array = NDArray[np.float32]
 
 _MAX_TRAINING_DESCRIPTORS = 50000
-_MAX_WORD_DESCRIPTORS = 20000
-_NUM_CLUSTERING_STEPS = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,33 +80,8 @@ def fit_aggregation(images: Sequence[ImageFeatures], config: RetrievalConfig, se
     descriptors = np.concatenate([image.local.descriptors for image in images])
     if len(descriptors) > _MAX_TRAINING_DESCRIPTORS:
         descriptors = descriptors[rng.choice(len(descriptors), _MAX_TRAINING_DESCRIPTORS, replace=False)]
-    vocabulary = _spherical_k_means(descriptors, min(config.vocabulary_size, len(descriptors)), rng)
+    vocabulary = spherical_k_means(descriptors, min(config.vocabulary_size, len(descriptors)), rng)
     vlads = np.stack([aggregate_vlad(image.local.descriptors, vocabulary) for image in images])
     _, scales, directions = np.linalg.svd(vlads, full_matrices=False)
     rank = min(config.global_size, max(1, int(np.count_nonzero(scales > 1e-5 * scales[0]))))
     return VladAggregation(vocabulary, np.ascontiguousarray(directions[:rank]))
-
-
-def learn_words(descriptors: Float32Array, count: int, seed: int) -> Float32Array:
-    """Return visual words [K, D] of descriptors [N, D], to sort them by; K is `count`, or N if that is less.
-
-    For maps whose global descriptors are not made of a vocabulary. A sample is enough: words only
-    say what need not be compared.
-    """
-    rng = np.random.default_rng(seed)
-    if len(descriptors) > _MAX_WORD_DESCRIPTORS:
-        chosen = np.sort(rng.choice(len(descriptors), _MAX_WORD_DESCRIPTORS, replace=False))
-        descriptors = descriptors[chosen]
-    return _spherical_k_means(np.asarray(descriptors, np.float32), min(count, len(descriptors)), rng)
-
-
-def _spherical_k_means(descriptors: Float32Array, count: int, rng: np.random.Generator) -> Float32Array:
-    centers = descriptors[rng.choice(len(descriptors), count, replace=False)].copy()
-    for _ in range(_NUM_CLUSTERING_STEPS):
-        nearest = np.argmax(descriptors @ centers.T, axis=1)
-        for index in range(count):
-            members = descriptors[nearest == index]
-            # An empty centre starts again at a descriptor rather than staying unused.
-            total = members.sum(axis=0) if len(members) else descriptors[rng.integers(len(descriptors))]
-            centers[index] = total / max(float(np.linalg.norm(total)), 1e-12)
-    return centers

@@ -31,6 +31,11 @@ class Rigid3:
         """Return the motion that moves nothing (a frame relative to itself)."""
         return cls(np.eye(3), np.zeros(3))
 
+    @property
+    def is_identity(self) -> bool:
+        """Tell whether it moves nothing at all."""
+        return not self.translation.any() and bool((self.rotation == np.eye(3)).all())
+
     @classmethod
     def from_quat(cls, quat_xyzw: ArrayLike, translation: ArrayLike) -> Rigid3:
         """Build from a quaternion (x, y, z, w), normalised here, and a translation in metres.

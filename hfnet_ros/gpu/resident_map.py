@@ -48,14 +48,14 @@ class ResidentMap:
             undo.callback(memory.close)
             self.keyframes = GpuKeyframes(
                 memory,
-                visual_map.global_descriptors,
+                visual_map.global_descriptors.decoded(),
                 max_found=config.retrieval.count(by_vlad=bool(visual_map.aggregation)),
                 open_kernels=open_kernels,
             )
             undo.callback(self.keyframes.close)
             self.landmarks = GpuLandmarks(
                 memory,
-                visual_map.landmark_descriptors,
+                visual_map.landmark_descriptors.decoded(),
                 visual_map.landmark_xyz if config.matching.ratio < 1.0 else None,
                 max_keypoints=config.matching.max_query_keypoints,
                 max_listed=config.matching.max_landmarks,

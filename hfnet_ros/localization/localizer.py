@@ -1,4 +1,4 @@
-"""Where is this image? The whole method, in the order of the papers.
+"""Where was this taken? The whole method, in the order of the papers.
 
 Reference: Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization at Large
 Scale", CVPR 2019, section 3.
@@ -6,45 +6,42 @@ Scale", CVPR 2019, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
-from hfnet_ros.errors import ExtractorMismatchError, ImageError, MapFormatError
-from hfnet_ros.features.aggregation import VladAggregation
+from hfnet_ros.errors import ExtractorMismatchError, ImageError
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.localization.place_pose import PlacePoseEstimator, PoseAttempt
+from hfnet_ros.localization.answers import better, conclude, merge_views, with_alias
+from hfnet_ros.localization.landmarks import Landmarks
+from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.timing import StageClock
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
-from hfnet_ros.retrieval.index import DescriptorIndex, create_index
-from hfnet_ros.retrieval.nearby import NearbyKeyframes
-from hfnet_ros.retrieval.places import group_into_places
+from hfnet_ros.matching.registry import create_matcher
+from hfnet_ros.pose.problem import ErrorModel
+from hfnet_ros.pose.solver import PoseSolver
+from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import (
-    Evidence,
+    Correspondences,
     Frame,
     ImageFeatures,
     Localization,
-    Outcome,
     Place,
     PosePrior,
-    RetrievalHit,
-    Search,
+    Query,
+    RigCamera,
+    View,
 )
 
-
-@dataclass(frozen=True, eq=False)
-class _Attempted:
-    place: Place
-    attempt: PoseAttempt
+_MAX_ALIAS_KEYPOINTS = 150
 
 
 class MapSearch(Protocol):
@@ -62,7 +59,7 @@ class MapSearch(Protocol):
 
 
 class Localizer:
-    """Localizes single images in one map; belongs to the thread that made its extractor."""
+    """Localizes queries in one map of landmarks; belongs to the thread that made its extractor."""
 
     def __init__(
         self,
@@ -71,196 +68,131 @@ class Localizer:
         config: Config,
         search: MapSearch | None = None,
     ) -> None:
-        """Prepare search structures over the map.
+        """Open what the map is searched with; nothing of the length of a stored map is read.
 
         Args:
             visual_map: to localize in.
             extractor: the one the map was built with.
             config: how.
-            search: over the same map, not owned; on the CPU unless given.
+            search: over the same map, not owned; on the CPU and as configured unless given.
 
         Raises:
             ExtractorMismatchError: the map was built with another extractor.
         """
         check_extractor(visual_map, extractor)
+        visual_map = with_search(visual_map, config.retrieval.vocabulary_size, config.pose.seed)
         self._map = visual_map
         self._extractor = extractor
         self._config = config
-        self._index = (
-            search.index
-            if search is not None
-            else create_index(visual_map.global_descriptors, config.retrieval.exact_limit)
-        )
-        self._nearby = NearbyKeyframes(visual_map.keyframe_poses, visual_map.global_descriptors, config.prior)
-        self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
-        self._num_prior_frames = config.retrieval.count(by_vlad=bool(visual_map.aggregation))
-        self._estimator = PlacePoseEstimator(
-            visual_map, config, search.matcher if search is not None else None
-        )
+        self._retrieval = PlaceRetrieval(visual_map, config, search.index if search is not None else None)
+        self._matcher = search.matcher if search is not None else create_matcher(visual_map, config)
+        self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
+        self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
         self._thread_pools = ThreadpoolController()
 
-    def localize(self, frame: Frame, prior: PosePrior | None = None) -> Localization:
-        """Find the pose of a frame's camera in the map, or say why there is none.
+    def localize(self, query: Query | Frame, prior: PosePrior | None = None) -> Localization:
+        """Find the pose of a camera, or of a rig of cameras, in the map, or say why there is none.
 
         Args:
-            frame: image and calibration.
-            prior: where the camera is expected; that is searched first, then the whole map. Places that
+            query: images and calibrations.
+            prior: where it is expected; that is searched first, then the whole map. Places that
                 look the same but are out of its reach then cast no doubt on an answer.
 
         Raises:
-            ImageError: the image does not have the size of its calibration.
+            ImageError: an image does not have the size of its calibration.
             EngineError: the network failed.
+            MapFormatError: the map is damaged where it was read.
         """
-        _check_size(frame)
-        clock = StageClock()
+        query, clock, best = Query.of(query), StageClock(), None
+        cameras = self._refined(query.cameras)
         with self._one_blas_thread():
-            with clock.stage("extract"):
-                features = self._extractor.extract(frame.image)
-            return self._localize(features, frame.camera, frame.stamp_ns, prior, clock)
+            features = [self._extract(view, clock) for view in query.views]
+            for retrieved in self._retrieve(features, cameras, prior, clock):
+                best = None
+                for place in retrieved.places[: retrieved.max_places]:
+                    with clock.stage("match"):
+                        matches = self._match(features, self._landmarks.of(place))
+                    with clock.stage("pose"):
+                        answer = self._solver.solve(matches, cameras, self._landmarks.cones(matches))
+                        if answer.is_valid:
+                            answer = self._refuse_alias(answer, features, cameras, retrieved.places)
+                    best = better(best, answer, place, retrieved.search)
+                    if best.is_valid:
+                        break
+                if best is not None and best.is_valid and retrieved.reaches(best):
+                    break
+        return conclude(best, query.stamp_ns, features, clock.seconds())
 
     def localize_features(
         self, features: ImageFeatures, camera: Camera, stamp_ns: int, prior: PosePrior | None = None
     ) -> Localization:
         """Localize an image whose features are there already; camera is that of the image."""
-        with self._one_blas_thread():
-            return self._localize(features, camera, stamp_ns, prior, StageClock())
+        return self.localize(Query(stamp_ns, (View(RigCamera(camera), None, features),)), prior)
 
-    def _localize(
+    def _extract(self, view: View, clock: StageClock) -> ImageFeatures:
+        if view.features is not None:
+            return view.features
+        assert view.image is not None
+        check_image(view.image)
+        _check_size(view.image.shape, view.calibration.camera)
+        with clock.stage("extract"):
+            return self._extractor.extract(view.image)
+
+    def _retrieve(
         self,
-        features: ImageFeatures,
-        camera: Camera,
-        stamp_ns: int,
+        features: Sequence[ImageFeatures],
+        cameras: Sequence[RigCamera],
         prior: PosePrior | None,
         clock: StageClock,
-    ) -> Localization:
-        camera = self._refined(camera)
+    ) -> Iterator[Retrieved]:
+        """Yield where to look: near the prediction, if there is one, then in the whole map."""
         with clock.stage("retrieve"):
-            descriptor = self._describe(features)
-        if prior is not None and descriptor is not None and self._config.prior.enabled:
-            found = self._localize_near(prior, features, descriptor, camera, stamp_ns, clock)
-            if found is not None:
-                return found
+            descriptors = self._retrieval.describe(features)
+            near = self._retrieval.near(descriptors, cameras, prior)
+        if near is not None:
+            yield near
         with clock.stage("retrieve"):
-            places = self._retrieve_places(descriptor)
-        max_places = self._config.retrieval.max_places
-        attempts = self._estimate_in_places(features, camera, places, max_places, clock)
-        return self._conclude(stamp_ns, features, attempts, Search.GLOBAL, clock)
+            everywhere = self._retrieval.everywhere(descriptors)
+        yield everywhere
 
-    def _localize_near(
+    def _match(self, features: Sequence[ImageFeatures], place: PlaceView) -> Correspondences:
+        return merge_views([self._matcher.match(view, place) for view in features])
+
+    def _refuse_alias(
         self,
-        prior: PosePrior,
-        features: ImageFeatures,
-        descriptor: NDArray[np.float32],
-        camera: Camera,
-        stamp_ns: int,
-        clock: StageClock,
-    ) -> Localization | None:
-        """Try the best place where the camera is expected; None unless it is found there.
+        answer: Localization,
+        features: Sequence[ImageFeatures],
+        cameras: Sequence[RigCamera],
+        places: Sequence[Place],
+    ) -> Localization:
+        """Ask whether the same keypoints fit as well with everything in view of the pose taken away.
 
-        Only what is within reach of the prediction can be a twin of the answer. A camera that is not
-        where it is expected, but where it looks the same, is therefore not noticed here.
+        Where two places look the same, mutual matches go to the one that was mapped better, and
+        hide the other.
         """
-        with clock.stage("retrieve"):
-            region = self._nearby.region(prior)
-            if region is None:
-                return None
-            hits = self._nearby.search(descriptor, region, self._num_prior_frames)
-            places = self._group(hits)
-        attempts = self._estimate_in_places(features, camera, places, 1, clock)
-        found = self._conclude(stamp_ns, features, attempts, Search.PRIOR, clock)
-        if found.estimate is None or not region.contains(found.estimate.map_from_camera):
-            return None
-        return found
+        assert answer.estimate is not None and answer.correspondences is not None
+        inliers = np.flatnonzero(answer.estimate.inlier_mask)[:_MAX_ALIAS_KEYPOINTS]
+        own = answer.correspondences.chosen(inliers)
+        explained = [view.chosen(own.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
+        elsewhere = self._landmarks.out_of_view(places, answer.estimate.map_from_camera, cameras)
+        matches = self._match(explained, elsewhere)
+        alias = self._solver.solve_quickly(matches, cameras, self._landmarks.cones(matches))
+        own_score = self._solver.score(own, answer.estimate.map_from_camera, cameras)
+        ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
+        return with_alias(answer, ratio, self._config.verification.max_rematch_ratio)
+
+    def _refined(self, cameras: Sequence[RigCamera]) -> list[RigCamera]:
+        """Return the calibrations to use: the map's refined one where an image has the same camera."""
+        return [RigCamera(self._map.refined(view.camera), view.rig_from_camera) for view in cameras]
 
     def _one_blas_thread(self) -> AbstractContextManager[object]:
         """Keep small matrix products on one thread.
 
         Handing them to several gains little, and where other programs want the cores too, the
         threads wait for each other: a factor of fifty was seen. The limit holds for the whole
-        process while an image is localized.
+        process while a query is localized.
         """
         return self._thread_pools.limit(limits=1, user_api="blas")
-
-    def _describe(self, features: ImageFeatures) -> NDArray[np.float32] | None:
-        """Return the image's global descriptor [G]; None if nothing was found in it."""
-        if len(features.local) == 0:
-            return None
-        if features.global_descriptor is not None:
-            return features.global_descriptor
-        if self._aggregation is None:
-            raise MapFormatError(
-                f"the map holds no vocabulary, which extractor '{self._extractor.extractor_id}' needs to find "
-                "prior frames; build the map anew"
-            )
-        return self._aggregation.describe(features)
-
-    def _retrieve_places(self, descriptor: NDArray[np.float32] | None) -> list[Place]:
-        if descriptor is None:
-            return []
-        return self._group(self._index.search(descriptor, self._num_prior_frames))
-
-    def _group(self, hits: Sequence[RetrievalHit]) -> list[Place]:
-        return group_into_places(hits, self._map.covisibility, self._config.retrieval.min_shared_landmarks)
-
-    def _estimate_in_places(
-        self,
-        features: ImageFeatures,
-        camera: Camera,
-        places: list[Place],
-        max_places: int,
-        clock: StageClock,
-    ) -> list[_Attempted]:
-        """Try places best first, up to the first valid pose."""
-        attempted: list[_Attempted] = []
-        for place in places[:max_places]:
-            others = [other for other in places if other is not place]
-            attempt = self._estimator.estimate(features.local, camera, place, others, clock)
-            attempted.append(_Attempted(place, attempt))
-            if attempt.outcome is Outcome.LOCALIZED:
-                break
-        return attempted
-
-    def _conclude(
-        self,
-        stamp_ns: int,
-        features: ImageFeatures,
-        attempts: list[_Attempted],
-        search: Search,
-        clock: StageClock,
-    ) -> Localization:
-        """Turn the attempts into one answer: the only valid pose, or why there is none."""
-        num_keypoints = len(features.local)
-        if not attempts:
-            outcome = Outcome.NO_FEATURES if num_keypoints == 0 else Outcome.NO_CANDIDATES
-            reason = "no keypoint found" if num_keypoints == 0 else "the map has no keyframe to compare with"
-            evidence = Evidence(num_keypoints=num_keypoints, reason=reason)
-            return Localization(stamp_ns, outcome, None, None, evidence, clock.seconds(), search=search)
-        best = max(attempts, key=lambda attempted: attempted.attempt.rank)
-        outcome, reason = best.attempt.outcome, best.attempt.reason
-        evidence = Evidence(
-            num_keypoints=num_keypoints,
-            num_matches=len(best.attempt.correspondences),
-            num_inliers=int(best.attempt.scores.get("inliers", 0)),
-            reason=reason,
-            scores=best.attempt.scores,
-        )
-        return Localization(
-            stamp_ns,
-            outcome,
-            best.attempt.estimate if outcome is Outcome.LOCALIZED else None,
-            best.place,
-            evidence,
-            clock.seconds(),
-            best.attempt.correspondences,
-            search,
-        )
-
-    def _refined(self, camera: Camera) -> Camera:
-        """Return the calibration to use: the map's refined one if the image has the same camera."""
-        for known in self._map.cameras:
-            if known.given is not None and known.given.is_same_as(camera):
-                return known.refined
-        return camera
 
 
 def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor) -> None:
@@ -277,11 +209,17 @@ def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor) -> None:
         )
 
 
-def _check_size(frame: Frame) -> None:
-    check_image(frame.image)
-    height, width = frame.image.shape[:2]
-    if (width, height) != frame.camera.size_wh:
+def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:
+    """Return what the map's self-test and calibration say of its errors."""
+    measured = visual_map.consistency
+    residual_px = measured.residual_px if measured.num_keyframes else config.pose.assumed_residual_px
+    return ErrorModel(residual_px, *visual_map.covariance_model)
+
+
+def _check_size(shape: Sequence[int], camera: Camera) -> None:
+    height, width = shape[:2]
+    if (width, height) != camera.size_wh:
         raise ImageError(
-            f"image is {width}x{height} px but its calibration is for {frame.camera.size_wh[0]}x"
-            f"{frame.camera.size_wh[1]} px; calibrate at this size or correct camera_info"
+            f"image is {width}x{height} px but its calibration is for {camera.size_wh[0]}x"
+            f"{camera.size_wh[1]} px; calibrate at this size or correct camera_info"
         )

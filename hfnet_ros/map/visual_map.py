@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.name_table import NameTable
+from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure
+from hfnet_ros.map.unit_vectors import UnitVectors
+
+_COMPACT = ("landmark_descriptors", "global_descriptors", "observation_descriptors")
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,10 @@ class MapCamera:
 
 @dataclass(frozen=True, eq=False)
 class VisualMap:
-    """A prebuilt map. F keyframes, L landmarks, O observations, D descriptor size.
+    """A prebuilt map of landmarks. F keyframes, L landmarks, O observations, D descriptor size.
+
+    Its arrays may be mapped from files: what is not touched is not read. Descriptors are held as they are stored,
+    so that a map answers the same before and after it was written; float arrays given for them are encoded.
 
     Attributes:
         frame_id: name of the map's frame.
@@ -100,22 +109,25 @@ class VisualMap:
         observation_landmark_idx: [O] int32, row of the landmark seen.
         observation_xy: [O, 2] float32 px.
         landmark_xyz: [L, 3] float64 m, map frame.
-        landmark_descriptors: [L, D] float32 unit norm.
+        landmark_descriptors: [L, D].
         landmark_view_directions: [L, 3] float32 unit vector, mean direction from observer to landmark.
         landmark_distance_ranges: [L, 2] float32 m, nearest and farthest observer.
         landmark_colors: [L, 3] uint8 RGB.
-        global_descriptors: [F, G] float32 unit norm.
+        global_descriptors: [F, G].
+        consistency: how well the map agrees with itself.
         aggregation: arrays of the global descriptor's aggregation (`vocabulary`, `projection`);
             empty when the extractor has a global head.
-        consistency: how well the map agrees with itself.
         build_info: what a reader wants to know of the map's making; JSON values only.
         calibration: of the covariance, from queries with known poses; None if there was none.
+        observation_descriptors: [O, D] what each keyframe itself saw, for matchers that compare images; None
+            where they were not kept.
+        search: what a query searches with, of exactly these keyframes and landmarks; None where it was not made.
     """
 
     frame_id: str
     extractor_id: str
     cameras: tuple[MapCamera, ...]
-    keyframe_names: tuple[str, ...]
+    keyframe_names: Sequence[str]
     keyframe_stamps_ns: NDArray[np.int64]
     keyframe_camera_idx: NDArray[np.int32]
     keyframe_poses: NDArray[np.float64]
@@ -123,15 +135,31 @@ class VisualMap:
     observation_landmark_idx: NDArray[np.int32]
     observation_xy: NDArray[np.float32]
     landmark_xyz: NDArray[np.float64]
-    landmark_descriptors: NDArray[np.float32]
+    landmark_descriptors: UnitVectors
     landmark_view_directions: NDArray[np.float32]
     landmark_distance_ranges: NDArray[np.float32]
     landmark_colors: NDArray[np.uint8]
-    global_descriptors: NDArray[np.float32]
+    global_descriptors: UnitVectors
     consistency: MapConsistency
     aggregation: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     build_info: Mapping[str, Any] = field(default_factory=dict)
     calibration: CovarianceCalibration | None = None
+    observation_descriptors: UnitVectors | None = None
+    search: SearchStructure | None = None
+
+    def __post_init__(self) -> None:
+        """Encode descriptors and names that were given plainly."""
+        object.__setattr__(self, "keyframe_names", NameTable.of(self.keyframe_names))
+        for name in _COMPACT:
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, _encoded(name, given))
+        search = self.search
+        if search is not None and (
+            len(search.landmark_words) != self.num_landmarks
+            or len(search.cell_keyframe_idx) != self.num_keyframes
+        ):
+            raise ValueError("the search structure is of other landmarks or keyframes than the map's")
 
     @property
     def num_keyframes(self) -> int:
@@ -162,6 +190,11 @@ class VisualMap:
         return 1.0, np.zeros((6, 6))
 
     @property
+    def vocabulary(self) -> NDArray[np.float32] | None:
+        """Visual words [K, D] that the keyframes' global descriptors are aggregated over; None without."""
+        return self.aggregation.get("vocabulary")
+
+    @property
     def has_arbitrary_scale(self) -> bool:
         """Tell whether lengths have no unit: a map made of images alone."""
         return self.build_info.get("scale") == "arbitrary"
@@ -178,10 +211,12 @@ class VisualMap:
         shape = (self.num_keyframes, self.num_landmarks)
         return csr_matrix((seen, self.observation_landmark_idx, self.observation_offsets), shape=shape)
 
-    @cached_property
-    def covisibility(self) -> csr_matrix:
-        """Sparse [F, F], number of landmarks two keyframes have in common."""
-        return (self.visibility @ self.visibility.T).tocsr()
+    def refined(self, camera: Camera) -> Camera:
+        """Return the calibration to use for an image: the map's refined one if the image has the same camera."""
+        for known in self.cameras:
+            if known.given is not None and known.given.is_same_as(camera):
+                return known.refined
+        return camera
 
     def map_from_camera(self, keyframe_idx: int) -> Rigid3:
         """Return the pose of a keyframe."""
@@ -192,3 +227,31 @@ class VisualMap:
         """Return the rows of the landmarks a keyframe sees."""
         start, stop = self.observation_offsets[keyframe_idx], self.observation_offsets[keyframe_idx + 1]
         return self.observation_landmark_idx[start:stop]
+
+
+def with_search(visual_map: VisualMap, num_words: int = NUM_WORDS, seed: int = 0) -> VisualMap:
+    """Return the map with its search structure; one that has it as it is.
+
+    Args:
+        visual_map: any map.
+        num_words: visual words to learn, where its global descriptors have no vocabulary.
+        seed: of the clustering.
+    """
+    if visual_map.search is not None:
+        return visual_map
+    made = make_search_structure(
+        visual_map.landmark_descriptors,
+        visual_map.global_descriptors,
+        visual_map.visibility,
+        visual_map.vocabulary,
+        num_words,
+        seed,
+    )
+    return replace(visual_map, search=made)
+
+
+def _encoded(name: str, given: NDArray[np.floating] | UnitVectors) -> UnitVectors:
+    try:
+        return UnitVectors.encode(given)
+    except ValueError as error:
+        raise MapFormatError(f"array '{name}' {error}") from error

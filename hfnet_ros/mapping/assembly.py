@@ -10,6 +10,8 @@ import numpy as np
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
+from hfnet_ros.map.arrangement import arranged
+from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.mapping.describe import describe_globally
 from hfnet_ros.mapping.landmarks import summarize_landmarks, track_length_counts
@@ -46,7 +48,7 @@ def assemble_map(
     info = dict(build_info)
     info |= _describe_structure(structure, views, solved)
     info["left_out"] = len(blind)
-    return VisualMap(
+    built = VisualMap(
         frame_id=options.frame_id,
         extractor_id=keyframes[0].features.extractor_id,
         cameras=tuple(cameras),
@@ -60,15 +62,16 @@ def assemble_map(
         observation_landmark_idx=landmarks.observation_landmark_idx,
         observation_xy=landmarks.observation_xy,
         landmark_xyz=landmarks.landmark_xyz,
-        landmark_descriptors=landmarks.landmark_descriptors,
+        landmark_descriptors=UnitVectors.encode(landmarks.landmark_descriptors),
         landmark_view_directions=landmarks.landmark_view_directions,
         landmark_distance_ranges=landmarks.landmark_distance_ranges,
         landmark_colors=landmarks.landmark_colors,
-        global_descriptors=descriptors,
+        global_descriptors=UnitVectors.encode(descriptors),
         consistency=MapConsistency(0.0, 0.0, 0.0, 0),
         aggregation=aggregation,
         build_info=info,
     )
+    return arranged(built, config.retrieval.vocabulary_size, config.pose.seed)
 
 
 def _without_blind_views(structure: Structure, num_views: int) -> tuple[Structure, list[int]]:

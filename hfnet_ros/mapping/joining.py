@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hfnet_ros.errors import ExtractorMismatchError, MappingError
+from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.map.unit_vectors import UnitVectors, concatenate
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency, VisualMap
 from hfnet_ros.mapping.joint_retrieval import describe_jointly
 
@@ -103,7 +106,9 @@ def join_maps(
         observation_offsets=offsets,
         observation_landmark_idx=landmark_idx,
         observation_xy=xy,
-        global_descriptors=descriptors,
+        global_descriptors=UnitVectors.encode(descriptors),
+        observation_descriptors=None,
+        search=None,
         aggregation=aggregation,
         consistency=_join_consistency(first.consistency, second.consistency),
         calibration=_join_calibration(first.calibration, second.calibration),
@@ -138,8 +143,8 @@ def _join_landmarks(first: VisualMap, second: VisualMap, same: IntArray) -> dict
     share = weight_b[fused] / np.maximum(weight_a[target] + weight_b[fused], 1.0)
 
     def blended(name: str) -> FloatArray:
-        values = getattr(first, name).astype(np.float64)
-        others = getattr(second, name)[fused].astype(np.float64)
+        values = np.array(getattr(first, name), np.float64)
+        others = np.asarray(getattr(second, name)[fused], np.float64)
         values[target] = (1.0 - share[:, None]) * values[target] + share[:, None] * others
         return values
 
@@ -149,12 +154,13 @@ def _join_landmarks(first: VisualMap, second: VisualMap, same: IntArray) -> dict
     ranges[target, 1] = np.maximum(ranges[target, 1], others[:, 1])
     joined = {
         "landmark_xyz": blended("landmark_xyz"),
-        "landmark_descriptors": _unit_rows(blended("landmark_descriptors")).astype(np.float32),
-        "landmark_view_directions": _unit_rows(blended("landmark_view_directions")).astype(np.float32),
+        "landmark_view_directions": unit_rows(blended("landmark_view_directions").astype(np.float32)),
         "landmark_distance_ranges": ranges,
         "landmark_colors": np.rint(blended("landmark_colors")).astype(np.uint8),
     }
-    return {name: np.concatenate([array, getattr(second, name)[fresh]]) for name, array in joined.items()}
+    arrays = {name: np.concatenate([array, getattr(second, name)[fresh]]) for name, array in joined.items()}
+    blend = UnitVectors.encode(blended("landmark_descriptors"))
+    return arrays | {"landmark_descriptors": concatenate(blend, second.landmark_descriptors.chosen(fresh))}
 
 
 def _join_observations(
@@ -204,7 +210,7 @@ def _is_same(one: Camera | None, other: Camera | None) -> bool:
     return one.is_same_as(other)
 
 
-def _new_names(taken: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
+def _new_names(taken: Sequence[str], names: Sequence[str]) -> list[str]:
     """Return names that are not taken: one that is gets a number, as in `0007.png~2`."""
     used, renamed = set(taken), []
     for name in names:
@@ -245,8 +251,3 @@ def _join_calibration(
 def _track_lengths(visual_map: VisualMap) -> FloatArray:
     lengths = np.bincount(visual_map.observation_landmark_idx, minlength=visual_map.num_landmarks)
     return lengths.astype(np.float64)
-
-
-def _unit_rows(rows: FloatArray) -> FloatArray:
-    unit: FloatArray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit

@@ -32,9 +32,9 @@ def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[Float32Array,
     if not first.aggregation:
         return np.concatenate([first.global_descriptors, second.global_descriptors]), {}
     vocabulary, projection = first.aggregation["vocabulary"], first.aggregation["projection"]
-    known = first.global_descriptors @ projection
+    known = first.global_descriptors.decoded() @ projection
     if np.array_equal(vocabulary, second.aggregation["vocabulary"]):
-        added = second.global_descriptors @ second.aggregation["projection"]
+        added = second.global_descriptors.decoded() @ second.aggregation["projection"]
     else:
         added = np.stack(
             [

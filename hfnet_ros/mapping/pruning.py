@@ -22,7 +22,7 @@ def drop_landmarks(visual_map: VisualMap, dropped: NDArray[np.bool_]) -> VisualM
     """
     if dropped.all():
         raise MappingError(f"all {len(dropped)} landmarks would be dropped, and a map without any is none")
-    kept = ~dropped
+    kept, described = ~dropped, visual_map.observation_descriptors
     new_row = np.cumsum(kept) - 1
     observed = kept[visual_map.observation_landmark_idx]
     counts = np.bincount(visual_map.observation_keyframe_idx[observed], minlength=visual_map.num_keyframes)
@@ -31,8 +31,10 @@ def drop_landmarks(visual_map: VisualMap, dropped: NDArray[np.bool_]) -> VisualM
         observation_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         observation_landmark_idx=new_row[visual_map.observation_landmark_idx[observed]].astype(np.int32),
         observation_xy=visual_map.observation_xy[observed],
+        observation_descriptors=None if described is None else described.chosen(observed),
+        search=None,
         landmark_xyz=visual_map.landmark_xyz[kept],
-        landmark_descriptors=visual_map.landmark_descriptors[kept],
+        landmark_descriptors=visual_map.landmark_descriptors.chosen(kept),
         landmark_view_directions=visual_map.landmark_view_directions[kept],
         landmark_distance_ranges=visual_map.landmark_distance_ranges[kept],
         landmark_colors=visual_map.landmark_colors[kept],
@@ -44,7 +46,8 @@ def drop_moved(visual_map: VisualMap) -> VisualMap:
     moved = is_seen_through(count_sightings(visual_map))
     if moved.all():
         return visual_map
-    return with_build_info(drop_landmarks(visual_map, moved), {"landmarks_seen_through": int(moved.sum())})
+    kept = drop_landmarks(visual_map, moved)
+    return with_build_info(kept, {"landmarks_seen_through": int(moved.sum())})
 
 
 def prune_map(visual_map: VisualMap, min_observations: int) -> tuple[VisualMap, dict[str, int]]:

@@ -23,6 +23,7 @@ from hfnet_ros.features.aggregation import aggregate_vlad
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.describe import check_images, describe_images
 from hfnet_ros.mapping.joining import Reobservations, find_same_landmarks, join_maps
@@ -145,7 +146,12 @@ def _described_like(visual_map: VisualMap, session: VisualMap, keyframes: Sequen
         [aggregate_vlad(keyframe.features.local.descriptors, vocabulary) for keyframe in keyframes]
     )
     descriptors, aggregation = project_vlads(vlads, vocabulary, visual_map.aggregation["projection"])
-    return dataclasses.replace(session, global_descriptors=descriptors, aggregation=aggregation)
+    return dataclasses.replace(
+        session,
+        global_descriptors=UnitVectors.encode(descriptors),
+        aggregation=aggregation,
+        search=None,
+    )
 
 
 def _recognize(

@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 Float32Array = NDArray[np.float32]
 
 
-def assign_words(descriptors: Float32Array, vocabulary: Float32Array) -> NDArray[np.int32]:
-    """Return the nearest word [N] of each descriptor [N, D]; vocabulary [K, D] unit norm."""
-    return np.argmax(descriptors @ vocabulary.T, axis=1).astype(np.int32)
-
-
 def mutual_nearest_in_words(
     query: Float32Array,
     landmarks: Float32Array,
-    landmark_words: NDArray[np.int32],
+    landmark_words: NDArray[np.integer],
     vocabulary: Float32Array,
     words_per_query: int,
     min_similarity: float,

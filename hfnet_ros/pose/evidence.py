@@ -15,6 +15,9 @@ from motion with a contrario model estimation", ACCV 2012.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,42 +27,61 @@ THRESHOLDS_PX = (3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # at the reference focal lengt
 _MINIMAL_SAMPLE = 3
 
 
+@dataclass(frozen=True, eq=False)
+class MatchedImage:
+    """Matches of one image.
+
+    Attributes:
+        points_px: [M, 2] matched keypoints.
+        residuals_px: [M] their distance from where the pose puts the landmark.
+        size_wh: image size, px.
+        pixel_scale: px of this image in which one of the thresholds' pixels is shown.
+    """
+
+    points_px: FloatArray
+    residuals_px: FloatArray
+    size_wh: tuple[int, int]
+    pixel_scale: float = 1.0
+
+
 def chance_evidence(
-    points_px: FloatArray,
-    residuals_px: FloatArray,
-    size_wh: tuple[int, int],
-    cell_px: float,
-    thresholds_px: FloatArray,
-    num_trials: int,
+    images: Sequence[MatchedImage], cell_fraction: float, thresholds_px: FloatArray, num_trials: int
 ) -> float:
     """Return -log10 of the number of false alarms, the largest over the thresholds.
 
     A match is by chance within e of any given place with probability p = pi e^2 / (W H). A cell
-    with m matches then holds an inlier with 1 - (1 - p)^m, and the number of such cells is a sum
-    of independent coins, whose upper tail Chernoff's bound limits.
+    with m matches then holds an inlier with 1 - (1 - p)^m, and the number of such cells, over all images of a
+    query, is a sum of independent coins, whose upper tail Chernoff's bound limits.
 
     Args:
-        points_px: [M, 2] matched keypoints.
-        residuals_px: [M] their distance from where the pose puts the landmark.
-        size_wh: image size, px.
-        cell_px: side of a cell.
+        images: at least one.
+        cell_fraction: side of a cell as a part of the longer side of its image.
         thresholds_px: distances tried.
         num_trials: poses tried.
     """
-    if len(points_px) == 0:
+    images = [image for image in images if len(image.points_px)]
+    if not images:
         return 0.0
-    columns = int(np.ceil(size_wh[0] / cell_px))
-    cells = np.floor(np.clip(points_px, 0.0, None) / cell_px).astype(np.int64)
-    _, cell, matches_per_cell = np.unique(
-        cells[:, 1] * columns + cells[:, 0], return_inverse=True, return_counts=True
-    )
+    cells = [_cells_of(image, cell_fraction) for image in images]
     best = -np.inf
     for threshold in thresholds_px:
-        occupied = len(np.unique(cell[residuals_px < threshold]))
-        probability = min(1.0, np.pi * threshold**2 / (size_wh[0] * size_wh[1]))
-        expected = float(np.sum(1.0 - (1.0 - probability) ** matches_per_cell))
+        occupied, expected = 0, 0.0
+        for image, (cell, matches_per_cell) in zip(images, cells, strict=True):
+            radius = threshold * image.pixel_scale
+            occupied += len(np.unique(cell[image.residuals_px < radius]))
+            probability = min(1.0, np.pi * radius**2 / (image.size_wh[0] * image.size_wh[1]))
+            expected += float(np.sum(1.0 - (1.0 - probability) ** matches_per_cell))
         best = max(best, _tail_decades(occupied - _MINIMAL_SAMPLE, expected))
     return float(best - np.log10(max(num_trials, 1) * len(thresholds_px)))
+
+
+def _cells_of(image: MatchedImage, cell_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the cell [M] of each match, numbered from 0, and how many matches each cell has."""
+    cell_px = cell_fraction * max(image.size_wh)
+    columns = int(np.ceil(image.size_wh[0] / cell_px))
+    cells = np.floor(np.clip(image.points_px, 0.0, None) / cell_px).astype(np.int64)
+    _, cell, counts = np.unique(cells[:, 1] * columns + cells[:, 0], return_inverse=True, return_counts=True)
+    return cell, counts
 
 
 def _tail_decades(count: int, expected: float) -> float:

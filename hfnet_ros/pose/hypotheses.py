@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ class Hypothesis:
     """A candidate pose.
 
     Attributes:
-        map_from_camera: the pose, refined robustly on all matches.
+        map_from_camera: the pose, of the rig where there are several views, refined robustly on all matches.
         residuals: [M] px; very large where the landmark could not be recognised from there.
         score: sum over the matches of 1 / (1 + e^2 / c^2)^2, comparable within one problem.
     """
@@ -152,26 +153,47 @@ def _ransac(
 ) -> list[Rigid3]:
     import poselib
 
-    pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
     options = {
         "max_reproj_error": threshold_px,
         "max_iterations": max_iterations,
         "min_iterations": min(_MIN_ITERATIONS, max_iterations),
         "seed": seed,
     }
+    pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
     # The most similar matches hold most of the right ones; the answer is refined on all of them.
     rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
-    pose, info = poselib.estimate_absolute_pose(
-        problem.pinhole[rows], problem.points3d[rows], pinhole, options, {}
-    )
+    if problem.is_one_camera:
+        pose, info = poselib.estimate_absolute_pose(
+            problem.pinhole[rows], problem.points3d[rows], pinhole, options, {}
+        )
+    else:
+        of_view = [rows[problem.view_idxs[rows] == view_idx] for view_idx in range(len(problem.cameras))]
+        pose, info = poselib.estimate_generalized_absolute_pose(
+            [problem.pinhole[some] for some in of_view],
+            [problem.points3d[some] for some in of_view],
+            [_poselib_pose(view.rig_from_camera.inverse()) for view in problem.cameras],
+            [pinhole] * len(problem.cameras),
+            options,
+            {},
+        )
     if info["num_inliers"] < 4 or not np.isfinite(pose.R).all():
         return []
     return [Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()]
 
 
+def _poselib_pose(camera_from_rig: Rigid3) -> Any:
+    import poselib
+
+    pose = poselib.CameraPose()
+    pose.R, pose.t = camera_from_rig.rotation, camera_from_rig.translation
+    return pose
+
+
 def _plane_poses(problem: PoseProblem, inlier: NDArray[np.bool_]) -> list[Rigid3]:
-    """Return both poses of the plane through the inliers' landmarks."""
-    rows = np.flatnonzero(inlier)[:_MAX_PLANE_INLIERS]
+    """Return both poses of the plane through the inliers' points, in the view that has most of them."""
+    views = np.bincount(problem.view_idxs[inlier], minlength=len(problem.cameras))
+    view_idx = int(views.argmax())
+    rows = np.flatnonzero(inlier & (problem.view_idxs == view_idx))[:_MAX_PLANE_INLIERS]
     if len(rows) < MIN_MATCHES:
         return []
     points = problem.points3d[rows]
@@ -183,11 +205,13 @@ def _plane_poses(problem: PoseProblem, inlier: NDArray[np.bool_]) -> list[Rigid3
     count, rotvecs, translations, _ = cv2.solvePnPGeneric(
         on_plane, problem.pinhole[rows] / problem.focal, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE
     )
+    camera_from_rig = problem.cameras[view_idx].rig_from_camera.inverse()
     poses = []
     for index in range(count):
         camera_from_plane = Rigid3.from_rotvec(rotvecs[index].ravel(), translations[index].ravel())
         plane_from_map = Rigid3(axes, -axes @ center)
-        poses.append((camera_from_plane @ plane_from_map).inverse())
+        map_from_camera = (camera_from_plane @ plane_from_map).inverse()
+        poses.append(map_from_camera if problem.is_one_camera else map_from_camera @ camera_from_rig)
     return [pose for pose in poses if np.isfinite(pose.matrix).all()]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
+from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.types import Correspondences
+from hfnet_ros.types import Correspondences, RigCamera
 
 FloatArray = NDArray[np.float64]
 
@@ -27,55 +28,120 @@ def robust_scores(residuals: FloatArray, scale_px: float) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
+class ObserverCones:
+    """From where points were seen before: whoever looks at one from elsewhere would not know it.
+
+    Attributes:
+        directions: [M, 3] unit vectors from the observers to the point, map frame.
+        distance_ranges: [M, 2] m, nearest and farthest observer.
+    """
+
+    directions: FloatArray
+    distance_ranges: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorModel:
+    """What points and poses of a map are off by, whoever looks.
+
+    Attributes:
+        residual_px: standard deviation of a reprojection error per axis, at the reference focal length.
+        reprojection_scale: factor on covariances that come of reprojection errors.
+        pose_covariance: [6, 6] added to every covariance, (translation, rotation) in camera axes.
+    """
+
+    residual_px: float
+    reprojection_scale: float = 1.0
+    pose_covariance: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
+
+
+@dataclass(frozen=True, eq=False)
 class PoseProblem:
-    """2D-3D matches of one image, with the lens taken out and what is known of each landmark.
+    """2D-3D matches of one query, with the lens taken out and what is known of each point.
+
+    Pixels are those of a pinhole camera of one focal length for all views, so that errors of different lenses can
+    be compared.
 
     Attributes:
         correspondences: the matches, most similar first.
-        camera: calibration of the image.
+        cameras: of the views that they are of.
         pinhole: [M, 2] undistorted pixels relative to the principal point, at `focal`.
-        focal: px, mean of both focal lengths.
-        view_directions: [M, 3] unit vectors from mapping observers to the landmark.
-        distance_ranges: [M, 2] m, nearest and farthest mapping observer.
-        max_view_change_rad: a landmark is not recognised from further around.
+        focal: px, mean of both focal lengths of all views.
+        cones: from where the points were seen; None where that is not known.
+        max_view_change_rad: a point is not recognised from further around.
         max_scale_change: nor from this many times nearer or farther.
     """
 
     correspondences: Correspondences
-    camera: Camera
+    cameras: tuple[RigCamera, ...]
     pinhole: FloatArray
     focal: float
-    view_directions: FloatArray
-    distance_ranges: FloatArray
+    cones: ObserverCones | None
     max_view_change_rad: float
     max_scale_change: float
 
     @property
     def points3d(self) -> FloatArray:
-        """[M, 3] landmarks, m."""
+        """[M, 3] points of the scene, m."""
         return self.correspondences.points3d
 
+    @property
+    def is_one_camera(self) -> bool:
+        """Tell whether the rig is nothing but a camera."""
+        return len(self.cameras) == 1 and self.cameras[0].rig_from_camera.is_identity
+
+    @property
+    def view_idxs(self) -> NDArray[np.int64]:
+        """[M] position of the view that each match is of."""
+        idxs = self.correspondences.view_idxs
+        return np.zeros(len(self.correspondences), np.int64) if idxs is None else idxs
+
     def pixels(self, at_reference_focal: float) -> float:
-        """Scale a pixel parameter from the reference focal length to this camera's."""
+        """Scale a pixel parameter from the reference focal length to this problem's."""
         return at_reference_focal * self.focal / REFERENCE_FOCAL_PX
 
-    def residuals(self, map_from_camera: Rigid3) -> FloatArray:
+    def view_scale(self, view_idx: int) -> float:
+        """Return the factor from this problem's pixels to those of a view's image."""
+        if len(self.cameras) == 1:
+            return 1.0
+        return float(self.cameras[view_idx].camera.focal.mean()) / self.focal
+
+    def mountings(self, rows: NDArray[np.int64] | slice = slice(None)) -> tuple[FloatArray, FloatArray]:
+        """Return rotation [N, 3, 3] and translation [N, 3] of rig_from_camera for matches."""
+        idxs = self.view_idxs[rows]
+        rotations = np.stack([view.rig_from_camera.rotation for view in self.cameras])
+        translations = np.stack([view.rig_from_camera.translation for view in self.cameras])
+        return rotations[idxs], translations[idxs]
+
+    def in_cameras(self, points_rig: FloatArray) -> FloatArray:
+        """Express one point [M, 3] per match, given in the rig's frame, in the frame of its camera."""
+        if self.is_one_camera:
+            return points_rig
+        rotations, translations = self.mountings()
+        return np.einsum("mi,mij->mj", points_rig - translations, rotations)
+
+    def residuals(self, map_from_rig: Rigid3) -> FloatArray:
         """Return [M] reprojection distances in pinhole pixels; behind the camera is very far away."""
-        points = (self.points3d - map_from_camera.translation) @ map_from_camera.rotation
+        points = self.in_cameras((self.points3d - map_from_rig.translation) @ map_from_rig.rotation)
         in_front = points[:, 2] > 1e-6
         depth = np.where(in_front, points[:, 2], 1.0)
         difference = self.focal * points[:, :2] / depth[:, None] - self.pinhole
         return np.where(in_front, np.hypot(difference[:, 0], difference[:, 1]), _FAR_AWAY_PX)
 
-    def recognizable(self, map_from_camera: Rigid3) -> NDArray[np.bool_]:
-        """Tell which landmarks [M] a camera there could recognise, given who observed them.
+    def recognizable(self, map_from_rig: Rigid3) -> NDArray[np.bool_]:
+        """Tell which points [M] cameras there could recognise, given from where they were seen.
 
         A wrong pose often explains matches by looking at a wall's back, or from far outside.
         """
-        toward = self.points3d - map_from_camera.translation
+        if self.cones is None:
+            return np.ones(len(self.correspondences), np.bool_)
+        centers = map_from_rig.translation
+        if not self.is_one_camera:
+            centers = centers + self.mountings()[1] @ map_from_rig.rotation.T
+        toward = self.points3d - centers
         distance = np.maximum(np.linalg.norm(toward, axis=1), 1e-9)
-        cosine = np.einsum("ij,ij->i", toward, self.view_directions) / distance
-        nearest, farthest = self.distance_ranges.T
+        cosine = np.einsum("ij,ij->i", toward, self.cones.directions) / distance
+        nearest, farthest = self.cones.distance_ranges.T
         return (
             (cosine > np.cos(self.max_view_change_rad))
             & (distance < farthest * self.max_scale_change)
@@ -85,33 +151,31 @@ class PoseProblem:
 
 def make_problem(
     correspondences: Correspondences,
-    camera: Camera,
-    view_directions: NDArray[np.floating],
-    distance_ranges: NDArray[np.floating],
-    max_view_change_rad: float,
-    max_scale_change: float,
+    cameras: Sequence[RigCamera],
+    cones: ObserverCones | None = None,
+    max_view_change_rad: float = np.pi,
+    max_scale_change: float = np.inf,
 ) -> PoseProblem:
     """Undistort the matched pixels once; matches that no ray leads to are dropped."""
-    normalized = camera.undistort(correspondences.points2d)
-    valid = np.isfinite(normalized).all(axis=1)
+    idxs = correspondences.view_idxs
+    normalized = np.empty((len(correspondences), 2))
+    for view_idx, view in enumerate(cameras):
+        of_view = slice(None) if idxs is None else idxs == view_idx
+        normalized[of_view] = view.camera.undistort(correspondences.points2d[of_view])
+        if idxs is None:
+            break
+    valid = np.asarray(np.isfinite(normalized).all(axis=1))
     if not valid.all():
-        normalized = normalized[valid]
-        view_directions, distance_ranges = view_directions[valid], distance_ranges[valid]
-        correspondences = Correspondences(
-            correspondences.points2d[valid],
-            correspondences.points3d[valid],
-            correspondences.keypoint_idxs[valid],
-            correspondences.landmark_idxs[valid],
-            correspondences.similarity[valid],
-        )
-    focal = float(camera.focal.mean())
+        normalized, correspondences = normalized[valid], correspondences.chosen(valid)
+        if cones is not None:
+            cones = ObserverCones(cones.directions[valid], cones.distance_ranges[valid])
+    focal = float(np.mean([view.camera.focal.mean() for view in cameras]))
     return PoseProblem(
         correspondences,
-        camera,
+        tuple(cameras),
         normalized * focal,
         focal,
-        np.asarray(view_directions, np.float64),
-        np.asarray(distance_ranges, np.float64),
+        cones,
         max_view_change_rad,
         max_scale_change,
     )

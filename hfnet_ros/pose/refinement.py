@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.pose.problem import PoseProblem
+from hfnet_ros.pose.problem import ErrorModel, PoseProblem
+from hfnet_ros.types import PoseEstimate
 
 FloatArray = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def refine_robustly(
 
     Args:
         problem: matches; pinhole pixels are used.
-        starts: map_from_camera of each start.
+        starts: map_from_rig of each start.
         scale_px: c, px.
         iterations: at the most.
         max_matches: matches used at the most, spread evenly over their similarity.
@@ -51,11 +51,12 @@ def refine_robustly(
     if max_matches is not None:
         active = active[:: -(-max(len(active), 1) // max_matches)]
     points3d, observed = problem.points3d[active], problem.pinhole[active]
+    mountings = None if problem.is_one_camera else problem.mountings(active)
     rotations = np.stack([start.rotation for start in starts])
     translations = np.stack([start.translation for start in starts])
     for _ in range(iterations):
         points = (points3d - translations[:, None]) @ rotations
-        residual, jacobian, valid = _pinhole_jacobian(points, observed, problem.focal)
+        residual, jacobian, valid = _pinhole_jacobian(points, observed, problem.focal, mountings)
         squared = np.einsum("smi,smi->sm", residual, residual)
         weight = np.where(valid, 1.0 / (1.0 + squared / scale_px**2) ** 2, 0.0)
         step = _solve_steps(jacobian, residual, weight)
@@ -67,33 +68,24 @@ def refine_robustly(
     ]
 
 
-@dataclass(frozen=True, eq=False)
-class LeastSquaresPose:
-    """Least squares over inliers, in the pixels of the real, distorted image.
-
-    Attributes:
-        map_from_camera: the estimate.
-        camera_covariance: [6, 6] of (translation, rotation) error in camera axes.
-        inlier_mask: [M] bool.
-        rmse_px: root mean square distance of the inliers.
-    """
-
-    map_from_camera: Rigid3
-    camera_covariance: FloatArray
-    inlier_mask: NDArray[np.bool_]
-    rmse_px: float
-
-
 def refine_on_inliers(
-    problem: PoseProblem, start: Rigid3, usable: NDArray[np.bool_], radius_px: float, iterations: int = 8
-) -> LeastSquaresPose | None:
+    problem: PoseProblem,
+    start: Rigid3,
+    usable: NDArray[np.bool_],
+    radius_px: float,
+    errors: ErrorModel | None = None,
+    iterations: int = 8,
+) -> PoseEstimate | None:
     """Minimise the squared reprojection error of the matches within a radius, chosen anew each step.
+
+    Errors are those in the real, distorted images, at the problem's focal length.
 
     Args:
         problem: matches.
-        start: map_from_camera.
+        start: map_from_rig.
         usable: [M] bool, matches that may become inliers.
         radius_px: largest error of an inlier.
+        errors: what else the covariance has to tell of; None takes the points for exact.
         iterations: at the most.
 
     Returns:
@@ -121,22 +113,43 @@ def refine_on_inliers(
         return None
     # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
     variance = max(squared / (2 * count - 6), _MIN_SIGMA_PX**2)
-    return LeastSquaresPose(estimate, unit_covariance * variance, inlier, float(np.sqrt(squared / count)))
+    covariance = unit_covariance * variance
+    if errors is not None:
+        covariance = errors.reprojection_scale * covariance + errors.pose_covariance
+    return PoseEstimate(
+        estimate, rotate_to_map(covariance, estimate), inlier, float(np.sqrt(squared / count))
+    )
 
 
 def _pinhole_jacobian(
-    points: FloatArray, observed: FloatArray, focal: float
+    points: FloatArray,
+    observed: FloatArray,
+    focal: float,
+    mountings: tuple[FloatArray, FloatArray] | None,
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Residual [S, M, 2] and its derivative [S, M, 2, 6] for x' = x + delta + omega x x in the camera."""
-    valid = points[..., 2] > _MIN_DEPTH
-    inverse = 1.0 / np.where(valid, points[..., 2], 1.0)
-    x, y = points[..., 0] * inverse, points[..., 1] * inverse
+    """Residual [S, M, 2] and its derivative [S, M, 2, 6] for x' = x + delta + omega x x in the rig's frame.
+
+    Args:
+        points: [S, M, 3] in the rig's frame.
+        observed: [M, 2] px.
+        focal: px.
+        mountings: rotation [M, 3, 3] and translation [M, 3] of rig_from_camera; None where they are identity.
+    """
+    seen = points if mountings is None else np.einsum("smi,mij->smj", points - mountings[1], mountings[0])
+    valid = seen[..., 2] > _MIN_DEPTH
+    inverse = 1.0 / np.where(valid, seen[..., 2], 1.0)
+    x, y = seen[..., 0] * inverse, seen[..., 1] * inverse
     residual = focal * np.stack([x, y], axis=-1) - observed
     jacobian = np.zeros((*points.shape[:2], 2, 6))
     jacobian[..., 0, 0] = jacobian[..., 1, 1] = inverse
     jacobian[..., 0, 2], jacobian[..., 1, 2] = -x * inverse, -y * inverse
-    jacobian[..., 0, 3], jacobian[..., 0, 4], jacobian[..., 0, 5] = -x * y, 1.0 + x * x, -y
-    jacobian[..., 1, 3], jacobian[..., 1, 4], jacobian[..., 1, 5] = -1.0 - y * y, x * y, x
+    if mountings is None:
+        jacobian[..., 0, 3], jacobian[..., 0, 4], jacobian[..., 0, 5] = -x * y, 1.0 + x * x, -y
+        jacobian[..., 1, 3], jacobian[..., 1, 4], jacobian[..., 1, 5] = -1.0 - y * y, x * y, x
+    else:
+        moved = np.einsum("smpj,mij->smpi", jacobian[..., :3], mountings[0])
+        jacobian[..., :3] = moved
+        jacobian[..., 3:] = np.cross(points[:, :, None, :], moved, axis=3)
     jacobian *= focal
     return residual, jacobian, valid
 
@@ -145,8 +158,7 @@ def _distorted_jacobian(
     problem: PoseProblem, estimate: Rigid3, usable: NDArray[np.bool_], radius_px: float
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     points = (problem.points3d - estimate.translation) @ estimate.rotation
-    pixels, by_point = problem.camera.project_with_jacobian(points)
-    residual = pixels - problem.correspondences.points2d
+    residual, by_point = _project_in_views(problem, points)
     with np.errstate(invalid="ignore"):
         near = np.hypot(residual[:, 0], residual[:, 1]) < radius_px
     # The radius in the undistorted image too: outside the lens's valid range a polynomial may
@@ -158,6 +170,23 @@ def _distorted_jacobian(
     jacobian[inlier, :, 3:] = np.cross(points[inlier, None, :], moved, axis=2)
     residual = np.where(inlier[:, None], residual, 0.0)
     return residual, jacobian, inlier
+
+
+def _project_in_views(problem: PoseProblem, points_rig: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return errors [M, 2] in distorted pixels, and their derivative by the point in the rig's frame [M, 2, 3]."""
+    observed = problem.correspondences.points2d
+    if problem.is_one_camera:
+        pixels, by_point = problem.cameras[0].camera.project_with_jacobian(points_rig)
+        return pixels - observed, by_point
+    points, view_idxs = problem.in_cameras(points_rig), problem.view_idxs
+    residual, by_rig = np.empty((len(points), 2)), np.empty((len(points), 2, 3))
+    for view_idx, view in enumerate(problem.cameras):
+        of_view = view_idxs == view_idx
+        pixels, by_point = view.camera.project_with_jacobian(points[of_view])
+        scale = problem.view_scale(view_idx)
+        residual[of_view] = (pixels - observed[of_view]) / scale
+        by_rig[of_view] = by_point @ view.rig_from_camera.rotation.T / scale
+    return residual, by_rig
 
 
 def _solve_steps(jacobian: FloatArray, residual: FloatArray, weight: FloatArray) -> FloatArray:

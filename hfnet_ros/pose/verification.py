@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
-from hfnet_ros.pose.evidence import THRESHOLDS_PX, chance_evidence
+from hfnet_ros.pose.evidence import THRESHOLDS_PX, MatchedImage, chance_evidence
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.problem import PoseProblem, robust_score, robust_scores
-from hfnet_ros.pose.refinement import LeastSquaresPose
-from hfnet_ros.types import Outcome
+from hfnet_ros.types import Outcome, PoseEstimate
 
 FloatArray = NDArray[np.float64]
 
@@ -44,11 +43,74 @@ class Verification:
     scores: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Check:
+    """A score, the limit of the configuration that it must keep, and what it means if it does not."""
+
+    score: str
+    limit: str
+    is_least: bool  # the limit is the smallest value that will do, else the largest
+    outcome: Outcome
+    reason: str
+
+    def fails(self, scores: Mapping[str, float], limit: float) -> bool:
+        return scores[self.score] < limit if self.is_least else scores[self.score] > limit
+
+
+# In this order: what comes first is the simpler reason.
+_ENOUGH = (
+    _Check("inliers", "min_inliers", True, Outcome.TOO_FEW_INLIERS, "{found:.0f} inliers, {limit} needed"),
+    _Check(
+        "evidence",
+        "min_evidence",
+        True,
+        Outcome.TOO_FEW_INLIERS,
+        "{inliers:.0f} inliers carry {found:.1f} decades of evidence against chance, {limit:.1f} needed",
+    ),
+)
+_CERTAIN = (
+    _Check(
+        "sigma_translation_m",
+        "max_translation_sigma_m",
+        False,
+        Outcome.ILL_CONDITIONED,
+        "position is sure to {found:.2f} m only, {limit:.2f} m needed",
+    ),
+    _Check(
+        "sigma_rotation_deg",
+        "max_rotation_sigma_deg",
+        False,
+        Outcome.ILL_CONDITIONED,
+        "orientation is sure to {found:.1f} deg only, {limit:.1f} deg needed",
+    ),
+    _Check(
+        "rival_ratio",
+        "max_rival_ratio",
+        False,
+        Outcome.ILL_CONDITIONED,
+        "another pose explains the matches {found:.3f} times as well, {limit:.3f} allowed",
+    ),
+    _Check(
+        "twin_ratio",
+        "max_twin_ratio",
+        False,
+        Outcome.ILL_CONDITIONED,
+        "another place explains the remaining matches {found:.2f} times as well, {limit:.2f} allowed",
+    ),
+    _Check(
+        "lead_over_rival",
+        "min_lead_over_rival",
+        True,
+        Outcome.ILL_CONDITIONED,
+        "leads over another pose by {found:.2f} standard deviations, {limit:.2f} needed",
+    ),
+)
+
+
 def verify_pose(
     problem: PoseProblem,
     hypotheses: Sequence[Hypothesis],
-    fit: LeastSquaresPose,
-    covariance: FloatArray,
+    estimate: PoseEstimate,
     scale_px: float,
     num_trials: int,
     config: VerificationConfig,
@@ -57,82 +119,57 @@ def verify_pose(
 
     Args:
         problem: the matches.
-        hypotheses: all candidates, best first; the first one led to `fit`.
-        fit: the refined pose.
-        covariance: [6, 6] of the pose, as it would be published.
+        hypotheses: all candidates, best first; the first one led to `estimate`.
+        estimate: the refined pose, with the covariance that would be published.
         scale_px: scale of the robust cost that ranked the candidates.
         num_trials: poses that were tried, for the a-contrario count.
         config: limits.
     """
-    scores = _measure(problem, hypotheses, fit, covariance, scale_px, num_trials, config)
-    outcome, reason = Outcome.LOCALIZED, "verified"
-    if scores["inliers"] < config.min_inliers:
-        outcome = Outcome.TOO_FEW_INLIERS
-        reason = f"{scores['inliers']:.0f} inliers, {config.min_inliers} needed"
-    elif scores["evidence"] < config.min_evidence:
-        outcome = Outcome.TOO_FEW_INLIERS
-        reason = (
-            f"{scores['inliers']:.0f} inliers carry {scores['evidence']:.1f} decades of evidence against "
-            f"chance, {config.min_evidence:.1f} needed"
-        )
-    elif not is_valid_covariance(covariance):
-        outcome, reason = Outcome.ILL_CONDITIONED, "the inliers do not determine all six degrees of freedom"
-    elif scores["sigma_translation_m"] > config.max_translation_sigma_m:
-        outcome = Outcome.ILL_CONDITIONED
-        reason = (
-            f"position is sure to {scores['sigma_translation_m']:.2f} m only, "
-            f"{config.max_translation_sigma_m:.2f} m needed"
-        )
-    elif scores["sigma_rotation_deg"] > config.max_rotation_sigma_deg:
-        outcome = Outcome.ILL_CONDITIONED
-        reason = (
-            f"orientation is sure to {scores['sigma_rotation_deg']:.1f} deg only, "
-            f"{config.max_rotation_sigma_deg:.1f} deg needed"
-        )
-    elif scores["rival_ratio"] > config.max_rival_ratio:
-        outcome = Outcome.ILL_CONDITIONED
-        reason = (
-            f"another pose explains the matches {scores['rival_ratio']:.3f} times as well, "
-            f"{config.max_rival_ratio:.3f} allowed"
-        )
-    elif scores["twin_ratio"] > config.max_twin_ratio:
-        outcome = Outcome.ILL_CONDITIONED
-        reason = (
-            f"another place explains the remaining matches {scores['twin_ratio']:.2f} times as well, "
-            f"{config.max_twin_ratio:.2f} allowed"
-        )
-    elif scores["lead_over_rival"] < config.min_lead_over_rival:
-        outcome = Outcome.ILL_CONDITIONED
-        reason = (
-            f"leads over another pose by {scores['lead_over_rival']:.2f} standard deviations, "
-            f"{config.min_lead_over_rival:.2f} needed"
-        )
+    scores = _measure(problem, hypotheses, estimate, scale_px, num_trials, config)
+    failed = _first_failed(_ENOUGH, scores, config)
+    if failed is None and not is_valid_covariance(estimate.covariance):
+        failed = Outcome.ILL_CONDITIONED, "the inliers do not determine all six degrees of freedom"
+    outcome, reason = failed or _first_failed(_CERTAIN, scores, config) or (Outcome.LOCALIZED, "verified")
     return Verification(outcome, reason, scores)
+
+
+def _first_failed(
+    checks: Sequence[_Check], scores: Mapping[str, float], config: VerificationConfig
+) -> tuple[Outcome, str] | None:
+    for check in checks:
+        limit = getattr(config, check.limit)
+        if check.fails(scores, limit):
+            said = check.reason.format(found=scores[check.score], limit=limit, inliers=scores["inliers"])
+            return check.outcome, said
+    return None
 
 
 def _measure(
     problem: PoseProblem,
     hypotheses: Sequence[Hypothesis],
-    fit: LeastSquaresPose,
-    covariance: FloatArray,
+    estimate: PoseEstimate,
     scale_px: float,
     num_trials: int,
     config: VerificationConfig,
 ) -> dict[str, float]:
-    points = problem.correspondences.points2d
-    size_wh = problem.camera.size_wh
-    recognizable = problem.recognizable(fit.map_from_camera)
-    residuals = np.where(recognizable, problem.residuals(fit.map_from_camera), np.inf)
+    pose, inlier = estimate.map_from_camera, estimate.inlier_mask
+    residuals = np.where(problem.recognizable(pose), problem.residuals(pose), np.inf)
     thresholds = np.array([problem.pixels(threshold) for threshold in THRESHOLDS_PX])
-    cell_px = config.cell_size_px * max(size_wh) / _REFERENCE_WIDTH_PX
-    inliers = points[fit.inlier_mask]
-    sigma_translation, sigma_rotation = largest_sigmas(covariance)
+    images, covered, area = [], 0.0, 0
+    for view_idx, view in enumerate(problem.cameras):
+        of_view = problem.view_idxs == view_idx
+        points, scale = problem.correspondences.points2d[of_view], problem.view_scale(view_idx)
+        images.append(MatchedImage(points, residuals[of_view] * scale, view.camera.size_wh, scale))
+        covered += _hull_area(points[inlier[of_view]])
+        area += view.camera.size_wh[0] * view.camera.size_wh[1]
+    sigma_translation, sigma_rotation = largest_sigmas(estimate.covariance)
     rival_ratio, twin_ratio, lead = _compare_rivals(problem, hypotheses, scale_px)
+    cell_fraction = config.cell_size_px / _REFERENCE_WIDTH_PX
     return {
-        "inliers": float(len(inliers)),
-        "inlier_ratio": len(inliers) / max(len(points), 1),
-        "evidence": chance_evidence(points, residuals, size_wh, cell_px, thresholds, num_trials),
-        "coverage": _hull_area(inliers) / (size_wh[0] * size_wh[1]),
+        "inliers": float(estimate.num_inliers),
+        "inlier_ratio": estimate.num_inliers / max(len(problem.correspondences), 1),
+        "evidence": chance_evidence(images, cell_fraction, thresholds, num_trials),
+        "coverage": covered / area,
         "rival_ratio": rival_ratio,
         "lead_over_rival": lead,
         "twin_ratio": twin_ratio,

@@ -8,11 +8,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.config import RetrievalConfig
+from hfnet_ros.map.search_structure import SearchStructure
+from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.types import RetrievalHit
 
 
 class DescriptorIndex(Protocol):
-    """Search structure over the global descriptors of a map's keyframes."""
+    """Search over the global descriptors of a map's keyframes."""
 
     def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
         """Return the `count` most similar keyframes, best first, for a unit descriptor [G]."""
@@ -22,9 +25,9 @@ class DescriptorIndex(Protocol):
 class ExactIndex:
     """One matrix-vector product: exact, and 0.1 ms for a thousand keyframes of 1024 dimensions."""
 
-    def __init__(self, descriptors: NDArray[np.float32]) -> None:
-        """Take unit descriptors [F, G]."""
-        self._descriptors = np.ascontiguousarray(descriptors, dtype=np.float32)
+    def __init__(self, descriptors: UnitVectors) -> None:
+        """Take the descriptors [F, G]; they are decoded once."""
+        self._descriptors = descriptors.decoded()
 
     def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
         """Return the `count` most similar keyframes, best first; ties by keyframe order."""
@@ -32,32 +35,40 @@ class ExactIndex:
         return best_hits(np.arange(len(similarity)), similarity, count)
 
 
-class FaissIndex:
-    """Graph search (HNSW) by faiss: approximate, its cost grows with the logarithm of the map."""
+class CellIndex:
+    """The cells that look most like the query, compared exactly; what is not in them is not read.
 
-    def __init__(self, descriptors: NDArray[np.float32]) -> None:
-        """Build the graph over unit descriptors [F, G]."""
-        import faiss
+    The cells are stored with the map, so that there is nothing to build when it is opened. With twice the root of
+    F cells, a fixed number of them hold a share of the map that grows with the root of its size.
 
-        self._index = faiss.IndexHNSWFlat(descriptors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-        self._index.hnsw.efConstruction = 80
-        self._index.hnsw.efSearch = 128
-        self._index.add(np.ascontiguousarray(descriptors, dtype=np.float32))
+    Reference: Jegou et al., "Product quantization for nearest neighbor search", PAMI 2011, section IV (inverted
+        file; here the descriptors in it are whole).
+    """
+
+    def __init__(self, descriptors: UnitVectors, structure: SearchStructure, num_cells: int) -> None:
+        """Take descriptors [F, G], their cells, and how many of these are searched."""
+        self._descriptors = descriptors
+        self._structure = structure
+        self._num_cells = num_cells
 
     def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return about the `count` most similar keyframes, best first."""
-        similarity, rows = self._index.search(descriptor[None], count)
-        found = rows[0] >= 0
-        return best_hits(rows[0][found], similarity[0][found], count)
+        """Return about the `count` most similar keyframes, best first; ties by keyframe order."""
+        structure = self._structure
+        likeness = structure.cell_centers[:] @ descriptor
+        cells = np.argsort(-likeness, kind="stable")[: self._num_cells]
+        offsets = structure.cell_offsets
+        members = np.concatenate(
+            [structure.cell_keyframe_idx[offsets[cell] : offsets[cell + 1]] for cell in cells]
+        )
+        return best_hits(members, self._descriptors[members] @ descriptor, count)
 
 
-def create_index(descriptors: NDArray[np.float32], exact_limit: int) -> DescriptorIndex:
-    """Return an exact index, or above `exact_limit` keyframes faiss's where it is installed."""
-    if len(descriptors) > exact_limit:
-        try:
-            return FaissIndex(descriptors)
-        except ImportError:
-            pass  # exact search stays right, only slower
+def create_index(
+    descriptors: UnitVectors, structure: SearchStructure, config: RetrievalConfig
+) -> DescriptorIndex:
+    """Return an exact index, or above `exact_limit` keyframes one that searches cells."""
+    if len(descriptors) > config.exact_limit:
+        return CellIndex(descriptors, structure, config.num_cells)
     return ExactIndex(descriptors)
 
 

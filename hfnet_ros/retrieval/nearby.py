@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from hfnet_ros.config import PriorConfig
 from hfnet_ros.geometry.covariance import largest_sigmas
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.retrieval.index import best_hits
 from hfnet_ros.types import PosePrior, RetrievalHit
 
@@ -39,18 +41,17 @@ class NearbyKeyframes:
     """The map's keyframes by position; the cost of a question does not grow with the map."""
 
     def __init__(
-        self, keyframe_poses: NDArray[np.float64], descriptors: NDArray[np.float32], config: PriorConfig
+        self, keyframe_poses: NDArray[np.float64], descriptors: UnitVectors, config: PriorConfig
     ) -> None:
-        """Take poses [F, 7] (map_from_camera: x y z, qx qy qz qw) and unit descriptors [F, G]."""
+        """Take poses [F, 7] (map_from_camera: x y z, qx qy qz qw) and descriptors [F, G]."""
         self._config = config
+        self._poses = keyframe_poses
         self._descriptors = descriptors
-        self._tree = cKDTree(keyframe_poses[:, :3])
-        # The optical axis is z.
-        self._views = (
-            Rotation.from_quat(keyframe_poses[:, 3:]).as_matrix()[:, :, 2]
-            if len(keyframe_poses)
-            else np.empty((0, 3))
-        )
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        """Sort positions when they are asked for first: an image without a prediction needs none."""
+        return cKDTree(self._poses[:, :3])
 
     def region(self, prior: PosePrior) -> Region | None:
         """Return where to look; None if that is nearly everywhere or no keyframe is near."""
@@ -60,9 +61,12 @@ class NearbyKeyframes:
             return None
         center = prior.map_from_camera.translation
         near = np.array(self._tree.query_ball_point(center, radius_m, return_sorted=True), dtype=np.int64)
+        if len(near) == 0:
+            return None
         angle = np.deg2rad(self._config.max_angle_deg) + self._config.sigmas * sigma_rad
         least = np.cos(angle) if angle < np.pi else -np.inf
-        idxs = near[self._views[near] @ prior.map_from_camera.rotation[:, 2] >= least]
+        axes = Rotation.from_quat(self._poses[near, 3:]).as_matrix()[:, :, 2]  # the optical axis is z
+        idxs = near[axes @ prior.map_from_camera.rotation[:, 2] >= least]
         return Region(center, radius_m, idxs) if len(idxs) else None
 
     def search(self, descriptor: NDArray[np.float32], region: Region, count: int) -> list[RetrievalHit]:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.sparse import csr_matrix
+import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.types import Place, RetrievalHit
 
 
 def group_into_places(
-    hits: Sequence[RetrievalHit], covisibility: csr_matrix, min_shared_landmarks: int
+    hits: Sequence[RetrievalHit], structure: SearchStructure, min_shared_landmarks: int
 ) -> list[Place]:
     """Group prior frames into connected components of the covisibility graph.
 
     Args:
         hits: prior frames, most similar first.
-        covisibility: sparse [F, F], number of landmarks two keyframes have in common.
+        structure: of the map, which knows how many landmarks two keyframes have in common.
         min_shared_landmarks: landmarks two frames must share to be joined.
 
     Returns:
@@ -29,12 +30,23 @@ def group_into_places(
     """
     if not hits:
         return []
-    rows = [hit.keyframe_idx for hit in hits]
-    shared = covisibility[rows][:, rows].toarray()
-    _, labels = connected_components(shared >= min_shared_landmarks, directed=False)
+    rows = np.array([hit.keyframe_idx for hit in hits])
+    joined = np.stack([_shares_with(row, rows, structure) for row in rows]) >= min_shared_landmarks
+    _, labels = connected_components(joined, directed=False)
     places = []
     for label in range(labels.max() + 1):
         members = [hit for hit, of_place in zip(hits, labels == label, strict=True) if of_place]
         score = sum(max(hit.similarity, 0.0) for hit in members)
         places.append(Place(tuple(hit.keyframe_idx for hit in members), members[0].similarity, score))
     return sorted(places, key=lambda place: -place.score)
+
+
+def _shares_with(row: int, others: np.ndarray, structure: SearchStructure) -> np.ndarray:
+    """Return how many landmarks a keyframe has in common with each of the others [N]."""
+    start, stop = structure.covisible_offsets[row : row + 2]
+    neighbors = structure.covisible_keyframe_idx[start:stop]
+    if len(neighbors) == 0:
+        return np.zeros(len(others), np.int64)
+    position = np.minimum(np.searchsorted(neighbors, others), len(neighbors) - 1)
+    counts = structure.covisible_counts[start:stop][position]
+    return np.where(neighbors[position] == others, counts, 0)

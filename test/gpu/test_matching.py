@@ -4,15 +4,16 @@ import functools
 
 import numpy as np
 import pytest
+from given_place import GivenPlace
 from host_cuda import HostMemory, open_host_module
 
 from hfnet_ros.config import MatchingConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.matching import GpuLandmarks
 from hfnet_ros.matching.gpu_matcher import GpuMatcher
-from hfnet_ros.matching.landmark_matcher import LandmarkSet, MutualNearestMatcher
+from hfnet_ros.matching.landmark_matcher import MutualNearestMatcher
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
-from hfnet_ros.types import LocalFeatures
+from hfnet_ros.types import ImageFeatures, LocalFeatures
 
 
 def unit(rows):
@@ -191,7 +192,8 @@ def crowded_scene(seed, size=64):
 
 def as_features(descriptors):
     points = np.arange(2 * len(descriptors), dtype=np.float32).reshape(-1, 2)
-    return LocalFeatures(points, np.ones(len(descriptors), np.float32), descriptors)
+    local = LocalFeatures(points, np.ones(len(descriptors), np.float32), descriptors)
+    return ImageFeatures(local, None, "test")
 
 
 @pytest.mark.parametrize("ratio", [0.8, 0.95, 1.0])
@@ -200,10 +202,10 @@ def test_the_ratio_is_that_of_the_cpu_matcher(put, ratio, seed):
     keypoints, descriptors, xyz = crowded_scene(seed)
     order = np.random.default_rng(seed).permutation(len(descriptors))
     config = MatchingConfig(ratio=ratio)
-    listed = LandmarkSet(order, xyz[order], descriptors[order])
+    listed = GivenPlace(order, xyz[order], descriptors[order])
     expected = MutualNearestMatcher(config).match(as_features(keypoints), listed)
     found = GpuMatcher(put(descriptors, xyz, seed=seed), config).match(
-        as_features(keypoints), LandmarkSet(order, xyz[order], descriptors[:0])
+        as_features(keypoints), GivenPlace(order, xyz[order], descriptors[:0])
     )
     assert 20 < len(expected) <= len(keypoints)
     assert (len(expected) < 55) == (ratio < 0.9)
@@ -234,7 +236,7 @@ def test_only_as_many_keypoints_as_configured_are_matched(put):
     keypoints, landmarks = scene(8, 100, 100, 64)
     config = MatchingConfig(max_query_keypoints=64)
     found = GpuMatcher(put(landmarks, max_keypoints=64), config).match(
-        as_features(keypoints), LandmarkSet(all_rows(landmarks), np.zeros((100, 3)), landmarks[:0])
+        as_features(keypoints), GivenPlace(all_rows(landmarks), np.zeros((100, 3)), landmarks[:0])
     )
     assert 40 < len(found) <= 64
     assert found.keypoint_idxs.max() < 64

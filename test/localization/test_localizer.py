@@ -11,9 +11,10 @@ from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.covariance import is_valid_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.map.visual_map import MapCamera
+from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.map.visual_map import MapCamera, with_search
 from hfnet_ros.scene import build_apartment, mapping_walk, query_walk
-from hfnet_ros.types import Frame, Outcome
+from hfnet_ros.types import Frame, ImageFeatures, Outcome
 
 STAGES = {"extract", "retrieve", "match", "pose", "total"}
 NUMBERS_OF_A_POSE = {"inliers", "evidence", "rival_ratio", "twin_ratio", "sigma_translation_m"}
@@ -227,3 +228,24 @@ def test_turning_the_map_turns_the_answer(apartment, first_frame, query_poses):
     assert turned.outcome is Outcome.LOCALIZED
     assert errors(turned, truth)[0] < 0.03
     assert errors(turned, truth)[1] < 0.5
+
+
+def test_matching_within_words_loses_few_inliers(apartment, config):
+    """Maps of a network with a global head learn words of their own; exhaustive matching is slower, not better."""
+    visual_map = with_search(replace(apartment.visual_map, aggregation={}))
+    assert len(visual_map.search.words) == 64
+    every = replace(
+        visual_map.search,
+        words=visual_map.search.words[:0],
+        landmark_words=np.zeros_like(visual_map.search.landmark_words),
+    )
+    truth = visual_map.map_from_camera(4)
+    features = SiftExtractor(config).extract(apartment.frame(truth).image)
+    features = ImageFeatures(features.local, visual_map.global_descriptors[4], features.extractor_id)
+    inliers = {}
+    for name, given in (("words", visual_map), ("all", replace(visual_map, search=every))):
+        localizer = Localizer(given, SiftExtractor(config), config)
+        found = localizer.localize_features(features, apartment.frame(truth).camera, 0)
+        assert errors(found, truth)[0] < 0.02
+        inliers[name] = found.estimate.num_inliers
+    assert inliers["words"] > 0.9 * inliers["all"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry.camera import Camera, DistortionModel
+from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 
 OBSERVED = ((0, 2, 4), (1, 2), (), (0, 1, 3, 4))
@@ -28,7 +29,7 @@ def visual_map():
     num_keyframes, num_landmarks = len(OBSERVED), 5
     seen = np.concatenate([np.array(idxs, np.int32) for idxs in OBSERVED]).astype(np.int32)
     poses = np.concatenate([rng.normal(size=(num_keyframes, 3)), unit_rows(rng, num_keyframes, 4, float)], 1)
-    return VisualMap(
+    built = VisualMap(
         frame_id="map",
         extractor_id="xfeat-0123456789ab",
         cameras=cameras(),
@@ -53,9 +54,10 @@ def visual_map():
             "images": ["a", None, True],
         },
     )
+    return arranged(built)
 
 
 @pytest.fixture
 def changed(visual_map):
-    """Return a function that gives the map with some fields replaced."""
-    return lambda **fields: dataclasses.replace(visual_map, **fields)
+    """Return a function that gives the map with some fields replaced, and what it is searched with made anew."""
+    return lambda **fields: dataclasses.replace(visual_map, **{"search": None, **fields})

@@ -25,7 +25,7 @@ def test_a_map_without_one_is_written_as_before(visual_map, tmp_path):
     save_map(visual_map, tmp_path / "a.map")
     manifest = json.loads((tmp_path / "a.map" / "map.json").read_text())
     assert "calibration" not in manifest
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     assert load_map(tmp_path / "a.map").calibration is None
 
 

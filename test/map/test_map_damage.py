@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.map import map_io
+from hfnet_ros.map import array_files, map_io
 from hfnet_ros.map.map_io import load_map, read_map_header, save_map, verify_map
 
 
@@ -108,7 +108,7 @@ def test_a_map_nobody_may_read_is_refused(folder):
         (b'{"format": "hfnet_ros map"}', "format version is None"),
         (b'{"format": "hfnet_ros map", "format_version": true}', "format version is True"),
         (b'{"format": "hfnet_ros map", "format_version": 0}', "format version is 0"),
-        (b'{"format": "hfnet_ros map", "format_version": 1}', "has no 'manifest_sha256'"),
+        (b'{"format": "hfnet_ros map", "format_version": 2}', "has no 'manifest_sha256'"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused(folder, content, word):
@@ -118,8 +118,8 @@ def test_a_manifest_that_is_none_is_refused(folder, content, word):
 
 def test_a_newer_version_says_what_to_do(folder):
     manifest = json.loads((folder / "map.json").read_bytes())
-    seal(folder, manifest | {"format_version": 2, "arrays": "in one file now"})
-    assert_refused(folder, "format version is 2", "reads 1", "update hfnet_ros")
+    seal(folder, manifest | {"format_version": 3, "arrays": "in one file now"})
+    assert_refused(folder, "format version is 3", "reads 2", "update hfnet_ros")
 
 
 def test_a_truncated_manifest_is_refused(folder):
@@ -157,8 +157,8 @@ def test_whitespace_in_the_manifest_counts_too(folder):
         ({"cameras": []}, ("keyframe_camera_idx", "0 cameras")),
         ({"consistency": {}}, ("cameras or consistency cannot be understood",)),
         ({"frame_id": 3}, ("'frame_id' is int",)),
-        ({"keyframe_names": ["a", "b", "c", 4]}, ("something else than text",)),
-        ({"keyframe_names": ["a"]}, ("keyframe_stamps_ns", "F = 1")),
+        ({"kind": "scene"}, ("map of kind 'scene'", "expected 'landmarks'")),
+        ({"kind": 3}, ("'kind' is 3",)),
         ({"arrays": {}}, ("not listed",)),
     ],
 )
@@ -314,8 +314,7 @@ def with_value(array, index, value):
     return changed
 
 
-@pytest.mark.usefixtures("large")
-@pytest.mark.parametrize(
+WRONG_CONTENTS = pytest.mark.parametrize(
     ("name", "index", "value", "word"),
     [
         ("keyframe_poses", (2, 0), np.nan, "not finite in 1 rows, first row 2"),
@@ -327,16 +326,40 @@ def with_value(array, index, value):
         ("observation_offsets", 2, 1, "without a step back"),
         ("observation_offsets", 0, 1, "runs from 1"),
         ("observation_offsets", 4, 10, "to 10, expected to rise from 0 to 9"),
+        ("landmark_words", 2, 2, "expected 0 to 1 (2 words)"),
+        ("covisible_keyframe_idx", 0, 4, "expected 0 to 3 (4 keyframes)"),
+        ("covisible_offsets", 4, 1, "expected to rise from 0"),
+        ("cell_keyframe_idx", 1, -1, "ranges from -1"),
+        ("cell_offsets", 0, 1, "runs from 1"),
     ],
 )
+
+
+def content(visual_map, name):
+    return getattr(visual_map.search if hasattr(visual_map.search, name) else visual_map, name)
+
+
+@WRONG_CONTENTS
 def test_wrong_contents_are_found_at_every_load(folder, visual_map, name, index, value, word):
-    rewrite(folder, name, with_value(getattr(visual_map, name), index, value))
+    rewrite(folder, name, with_value(content(visual_map, name), index, value))
     assert_refused(folder, str(folder), f"'{name}'", word)
 
 
+@WRONG_CONTENTS
+@pytest.mark.usefixtures("large")
+def test_wrong_contents_of_a_large_map_are_found_on_request(folder, visual_map, name, index, value, word):
+    rewrite(folder, name, with_value(content(visual_map, name), index, value))
+    with pytest.raises(MapFormatError) as caught:
+        load_map(folder, verify=True)
+    assert f"'{name}'" in str(caught.value)
+    assert word in str(caught.value)
+    assert any(word in problem for problem in verify_map(folder))
+
+
 def test_other_numbers_that_are_not_finite_are_found(folder, visual_map, monkeypatch):
-    rewrite(folder, "global_descriptors", with_value(visual_map.global_descriptors, (3, 1), np.nan))
-    assert_refused(folder, "global_descriptors", "first row 3")
+    directions = visual_map.landmark_view_directions
+    rewrite(folder, "landmark_view_directions", with_value(directions, (3, 1), np.nan))
+    assert_refused(folder, "landmark_view_directions", "first row 3")
     monkeypatch.setattr(map_io, "ALWAYS_VERIFIED_BYTES", -1)
     load_map(folder)
     assert len(verify_map(folder)) == 1
@@ -371,16 +394,16 @@ def test_columns_instead_of_rows_are_found(folder, visual_map):
 
 
 def test_a_map_replaced_while_it_is_read_is_not_mixed(folder, changed, monkeypatch):
-    open_array = map_io._open_array
+    open_array = array_files.open_array
 
     def replace_first(path, name, entry, *, digest):
         array = open_array(path, name, entry, digest=digest)
         if name == "landmark_xyz":
-            monkeypatch.setattr(map_io, "_open_array", open_array)
+            monkeypatch.setattr(array_files, "open_array", open_array)
             save_map(changed(frame_id="new"), folder)
         return array
 
-    monkeypatch.setattr(map_io, "_open_array", replace_first)
+    monkeypatch.setattr(array_files, "open_array", replace_first)
     with pytest.raises(MapFormatError, match="replaced while it was read"):
         load_map(folder)
     assert load_map(folder).frame_id == "new"

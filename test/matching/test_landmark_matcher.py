@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from given_place import GivenPlace
 
 from hfnet_ros.config import MatchingConfig
-from hfnet_ros.matching.landmark_matcher import LandmarkSet, MutualNearestMatcher
-from hfnet_ros.matching.visual_words import assign_words
-from hfnet_ros.types import LocalFeatures
+from hfnet_ros.map.visual_words import assign_words
+from hfnet_ros.matching.landmark_matcher import MutualNearestMatcher
+from hfnet_ros.types import ImageFeatures, LocalFeatures
 
 
 def unit(rows):
@@ -16,7 +17,8 @@ def unit(rows):
 def features(descriptors):
     count = len(descriptors)
     keypoints = np.stack([np.arange(count), 2 * np.arange(count) + 0.25], axis=1).astype(np.float32)
-    return LocalFeatures(keypoints, np.linspace(1, 0.5, count, dtype=np.float32), descriptors)
+    local = LocalFeatures(keypoints, np.linspace(1, 0.5, count, dtype=np.float32), descriptors)
+    return ImageFeatures(local, None, "test")
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def world():
     """300 landmarks with far-off map rows, and a query that sees 120 of them noisily."""
     rng = np.random.default_rng(0)
     descriptors = unit(rng.normal(size=(300, 32)))
-    landmarks = LandmarkSet(np.arange(300) * 7 + 1000, rng.normal(size=(300, 3)), descriptors)
+    landmarks = GivenPlace(np.arange(300) * 7 + 1000, rng.normal(size=(300, 3)), descriptors)
     seen = rng.permutation(300)[:120]
     query = features(unit(descriptors[seen] + rng.uniform(0.02, 0.12, (120, 1)) * rng.normal(size=(120, 32))))
     return query, landmarks, seen
@@ -33,8 +35,8 @@ def world():
 def with_words(landmarks, vocabulary):
     words = assign_words(landmarks.descriptors, vocabulary)
     order = np.argsort(words, kind="stable")
-    return LandmarkSet(
-        landmarks.idxs[order], landmarks.xyz[order], landmarks.descriptors[order], words[order]
+    return GivenPlace(
+        landmarks.idxs[order], landmarks.xyz[order], landmarks.descriptors[order], words[order], vocabulary
     )
 
 
@@ -44,11 +46,13 @@ def test_matches_carry_the_right_rows_pixels_and_points(world):
     assert len(found) > 100
     right = found.landmark_idxs == landmarks.idxs[seen[found.keypoint_idxs]]
     assert right.mean() > 0.98
-    np.testing.assert_array_equal(found.points2d, query.keypoints[found.keypoint_idxs].astype(np.float64))
+    np.testing.assert_array_equal(
+        found.points2d, query.local.keypoints[found.keypoint_idxs].astype(np.float64)
+    )
     np.testing.assert_array_equal(found.points3d, landmarks.xyz[(found.landmark_idxs - 1000) // 7])
     cosines = np.einsum(
         "ij,ij->i",
-        query.descriptors[found.keypoint_idxs],
+        query.local.descriptors[found.keypoint_idxs],
         landmarks.descriptors[(found.landmark_idxs - 1000) // 7],
     )
     np.testing.assert_allclose(found.similarity, cosines, atol=1e-6)
@@ -74,7 +78,7 @@ def test_all_words_give_the_same_matches_as_no_vocabulary(world):
     vocabulary = unit(np.random.default_rng(1).normal(size=(8, 32)))
     config = MatchingConfig(words_per_keypoint=8)
     plain = MutualNearestMatcher(config).match(query, landmarks)
-    in_words = MutualNearestMatcher(config, vocabulary).match(query, with_words(landmarks, vocabulary))
+    in_words = MutualNearestMatcher(config).match(query, with_words(landmarks, vocabulary))
     assert in_words.keypoint_idxs.tolist() == plain.keypoint_idxs.tolist()
     assert in_words.landmark_idxs.tolist() == plain.landmark_idxs.tolist()
     np.testing.assert_array_equal(in_words.points3d, plain.points3d)
@@ -82,13 +86,9 @@ def test_all_words_give_the_same_matches_as_no_vocabulary(world):
 
 def test_landmarks_without_words_are_matched_exhaustively(world):
     query, landmarks, _ = world
-    vocabulary = unit(np.random.default_rng(1).normal(size=(8, 32)))
-    config = MatchingConfig(words_per_keypoint=1)
-    found = MutualNearestMatcher(config, vocabulary).match(query, landmarks)
-    assert (
-        found.keypoint_idxs.tolist()
-        == MutualNearestMatcher(config).match(query, landmarks).keypoint_idxs.tolist()
-    )
+    found = MutualNearestMatcher(MatchingConfig(words_per_keypoint=1)).match(query, landmarks)
+    exhaustive = MutualNearestMatcher(MatchingConfig(words_per_keypoint=8)).match(query, landmarks)
+    assert found.keypoint_idxs.tolist() == exhaustive.keypoint_idxs.tolist()
 
 
 @pytest.mark.parametrize("use_words", [False, True])
@@ -97,11 +97,16 @@ def test_landmarks_without_words_are_matched_exhaustively(world):
 def test_nothing_to_match(num_query, num_landmarks, use_words, ratio):
     descriptors = np.eye(8, dtype=np.float32)
     words = np.zeros(num_landmarks, np.int32) if use_words else None
-    landmarks = LandmarkSet(
-        np.arange(num_landmarks), np.zeros((num_landmarks, 3)), descriptors[:num_landmarks], words
+    landmarks = GivenPlace(
+        np.arange(num_landmarks),
+        np.zeros((num_landmarks, 3)),
+        descriptors[:num_landmarks],
+        words,
+        descriptors[:2] if use_words else descriptors[:0],
     )
-    matcher = MutualNearestMatcher(MatchingConfig(ratio=ratio), descriptors[:2] if use_words else None)
-    found = matcher.match(features(descriptors[:num_query]), landmarks)
+    found = MutualNearestMatcher(MatchingConfig(ratio=ratio)).match(
+        features(descriptors[:num_query]), landmarks
+    )
     assert len(found) == 0
     assert found.points2d.shape == (0, 2)
     assert found.points3d.shape == (0, 3)
@@ -129,7 +134,7 @@ def ratio_match(second_best_xyz, ratio=0.9, extra_duplicates=0, seed=2):
         ]
     )
     idxs = rng.permutation(len(descriptors))
-    landmarks = LandmarkSet(idxs, xyz[idxs], descriptors[idxs].astype(np.float32))
+    landmarks = GivenPlace(idxs, xyz[idxs], descriptors[idxs].astype(np.float32))
     query = features(leaning(0, 1, 10.0)[None])
     return MutualNearestMatcher(MatchingConfig(ratio=ratio)).match(query, landmarks)
 
@@ -168,7 +173,7 @@ def test_many_copies_nearer_than_the_rival_do_not_hide_it():
     for rows, expected in ((range(14), 0), (range(13), 1)):
         rows = np.array(rows)
         # Another landmark far off gives the set its extent, and is no rival.
-        landmarks = LandmarkSet(
+        landmarks = GivenPlace(
             np.append(rows, 14),
             np.append(xyz[rows], [[0.0, 9.0, 0.0]], axis=0),
             np.append(descriptors[rows], leaning(9, 8, 0.0)[None], axis=0),
@@ -177,7 +182,7 @@ def test_many_copies_nearer_than_the_rival_do_not_hide_it():
 
 
 def test_a_single_landmark_has_no_rival():
-    landmarks = LandmarkSet(np.array([5]), np.ones((1, 3)), np.eye(1, 8, dtype=np.float32))
+    landmarks = GivenPlace(np.array([5]), np.ones((1, 3)), np.eye(1, 8, dtype=np.float32))
     found = MutualNearestMatcher(MatchingConfig(ratio=0.9)).match(
         features(np.eye(1, 8, dtype=np.float32)), landmarks
     )

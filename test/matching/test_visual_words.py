@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from hfnet_ros.map.visual_words import assign_words
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
-from hfnet_ros.matching.visual_words import assign_words, mutual_nearest_in_words
+from hfnet_ros.matching.visual_words import mutual_nearest_in_words
 
 
 def unit(rows):

@@ -9,10 +9,10 @@ from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.hypotheses import gather_hypotheses
-from hfnet_ros.pose.problem import make_problem
-from hfnet_ros.pose.refinement import refine_on_inliers, rotate_to_map
+from hfnet_ros.pose.problem import ObserverCones, make_problem
+from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
-from hfnet_ros.types import Correspondences
+from hfnet_ros.types import Correspondences, RigCamera
 
 SIZE_WH = (640, 480)
 THRESHOLD_PX, SCALE_PX = 3.0, 4.0  # of a map with a reprojection noise of one pixel
@@ -65,7 +65,8 @@ class MatchMaker:
             points2d, points3d, rows, rows, np.linspace(1, 0.7, len(rows), dtype=np.float32)
         )
         limits = {"max_view_change_rad": np.deg2rad(75.0), "max_scale_change": 4.0, **limits}
-        return make_problem(matches, self.camera, toward / distance, distance * [0.8, 1.2], **limits)
+        cones = ObserverCones(toward / distance, distance * [0.8, 1.2])
+        return make_problem(matches, [RigCamera(self.camera)], cones, **limits)
 
     def mixed_problem(self, num_true, num_false, noise_px=0.5, **scatter):
         """True matches and matches of random pixels to random landmarks, in random order.
@@ -116,9 +117,8 @@ def judge():
         fit = refine_on_inliers(problem, best, problem.recognizable(best), scale_px)
         if fit is None:
             return hypotheses, None, None, None
-        covariance = rotate_to_map(fit.camera_covariance, fit.map_from_camera)
         num_trials = pose.num_hypotheses * pose.max_iterations
-        verdict = verify_pose(problem, hypotheses, fit, covariance, scale_px, num_trials, limits)
-        return hypotheses, fit, covariance, verdict
+        verdict = verify_pose(problem, hypotheses, fit, scale_px, num_trials, limits)
+        return hypotheses, fit, fit.covariance, verdict
 
     return run

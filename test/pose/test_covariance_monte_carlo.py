@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from hfnet_ros.geometry.covariance import change_child_covariance
-from hfnet_ros.pose.refinement import refine_on_inliers, rotate_to_map
+from hfnet_ros.pose.refinement import refine_on_inliers
 
 NUM_DRAWS = 3000
 NOISE_PX = 0.7
@@ -53,7 +53,7 @@ def draw_poses(make_matches):
             problem = replace(template, correspondences=matches, pinhole=undistorted)
             fit = refine_on_inliers(problem, maker.map_from_camera, usable, radius_px=50.0)
             estimates.append(fit.map_from_camera)
-            covariances.append(rotate_to_map(fit.camera_covariance, fit.map_from_camera))
+            covariances.append(fit.covariance)
         truth = maker.map_from_camera
         return Draws(_errors(estimates, truth), np.array(covariances), estimates, truth, count)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.config import PoseConfig
-from hfnet_ros.pose.evidence import THRESHOLDS_PX, chance_evidence
+from hfnet_ros.pose.evidence import THRESHOLDS_PX, MatchedImage, chance_evidence
 from hfnet_ros.pose.hypotheses import gather_hypotheses
 
 SIZE_WH = (640, 480)
@@ -13,7 +13,8 @@ THRESHOLDS = np.array(THRESHOLDS_PX)
 
 
 def evidence(points, residuals, num_trials=1):
-    return chance_evidence(points, residuals, SIZE_WH, CELL_PX, THRESHOLDS, num_trials)
+    image = MatchedImage(points, residuals, SIZE_WH)
+    return chance_evidence([image], CELL_PX / max(SIZE_WH), THRESHOLDS, num_trials)
 
 
 def cell_centers(count):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.pose.problem import make_problem
-from hfnet_ros.types import Correspondences
+from hfnet_ros.pose.problem import ObserverCones, make_problem
+from hfnet_ros.types import Correspondences, RigCamera
 
 
 @pytest.mark.parametrize("camera", ["none", "plumb_bob", "rational_polynomial", "equidistant"])
@@ -29,11 +29,13 @@ def test_matches_without_a_ray_are_dropped(cameras):
         pixels, np.arange(9.0).reshape(3, 3), np.array([4, 5, 6]), np.array([7, 8, 9]), np.ones(3, np.float32)
     )
     directions, ranges = np.eye(3), np.arange(6.0).reshape(3, 2)
-    problem = make_problem(matches, cameras["equidistant"], directions, ranges, 1.0, 2.0)
+    problem = make_problem(
+        matches, [RigCamera(cameras["equidistant"])], ObserverCones(directions, ranges), 1.0, 2.0
+    )
     assert problem.correspondences.keypoint_idxs.tolist() == [4, 6]
     assert problem.correspondences.landmark_idxs.tolist() == [7, 9]
-    np.testing.assert_array_equal(problem.view_directions, directions[[0, 2]])
-    np.testing.assert_array_equal(problem.distance_ranges, ranges[[0, 2]])
+    np.testing.assert_array_equal(problem.cones.directions, directions[[0, 2]])
+    np.testing.assert_array_equal(problem.cones.distance_ranges, ranges[[0, 2]])
     assert len(problem.pinhole) == len(problem.points3d) == 2
 
 

@@ -91,7 +91,8 @@ def test_limits_of_the_covariance(make_matches, judge, limit, reason):
 def test_an_invalid_covariance_is_never_published(make_matches, judge, damage):
     problem = make_matches(5).mixed_problem(60, 0)
     hypotheses, fit, _, _ = judge(problem)
-    verdict = verify_pose(problem, hypotheses, fit, damage, 4.0, 1000, VerificationConfig())
+    damaged = replace(fit, covariance=damage)
+    verdict = verify_pose(problem, hypotheses, damaged, 4.0, 1000, VerificationConfig())
     assert verdict.outcome is Outcome.ILL_CONDITIONED
     assert "degrees of freedom" in verdict.reason
 
@@ -170,7 +171,7 @@ def test_a_clear_minority_twin_is_refused_as_twin(make_matches, judge):
 def test_limits_are_inclusive_of_their_neighbourhood(make_matches, judge):
     """The same pose passes or fails only by the limit that is moved."""
     problem = make_matches(8).mixed_problem(60, 60)
-    hypotheses, fit, covariance, verdict = judge(problem)
+    hypotheses, fit, _, verdict = judge(problem)
     for limits, outcome in (
         ({"min_evidence": verdict.scores["evidence"] - 0.01}, Outcome.LOCALIZED),
         ({"min_evidence": verdict.scores["evidence"] + 0.01}, Outcome.TOO_FEW_INLIERS),
@@ -178,7 +179,7 @@ def test_limits_are_inclusive_of_their_neighbourhood(make_matches, judge):
         ({"max_rotation_sigma_deg": 1.01 * verdict.scores["sigma_rotation_deg"]}, Outcome.LOCALIZED),
     ):
         config = replace(VerificationConfig(), **limits)
-        assert verify_pose(problem, hypotheses, fit, covariance, 4.0, 1000, config).outcome is outcome
+        assert verify_pose(problem, hypotheses, fit, 4.0, 1000, config).outcome is outcome
 
 
 def test_random_matches_are_never_believed(make_matches, judge):

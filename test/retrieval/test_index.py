@@ -1,11 +1,13 @@
 """Search over global descriptors."""
 
-import builtins
-
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
-from hfnet_ros.retrieval.index import ExactIndex, FaissIndex, best_hits, create_index
+from hfnet_ros.config import RetrievalConfig
+from hfnet_ros.map.search_structure import make_search_structure
+from hfnet_ros.map.unit_vectors import UnitVectors
+from hfnet_ros.retrieval.index import CellIndex, ExactIndex, best_hits, create_index
 
 
 def unit(rows):
@@ -17,16 +19,20 @@ def random_unit(seed, count, size=32):
     return unit(np.random.default_rng(seed).normal(size=(count, size)))
 
 
+def exact(descriptors):
+    return ExactIndex(UnitVectors.encode(descriptors))
+
+
 def test_hand_computed_order():
-    index = ExactIndex(np.array([[0, 1], [1, 0], [0.6, 0.8], [-1, 0]], np.float32))
+    index = exact([[0, 1], [1, 0], [0.6, 0.8], [-1, 0]])
     hits = index.search(np.array([1, 0], np.float32), 4)
     assert [hit.keyframe_idx for hit in hits] == [1, 2, 0, 3]
-    np.testing.assert_allclose([hit.similarity for hit in hits], [1.0, 0.6, 0.0, -1.0], atol=1e-6)
+    np.testing.assert_allclose([hit.similarity for hit in hits], [1.0, 0.6, 0.0, -1.0], atol=3e-3)
 
 
 def test_equals_sorting_all_cosines():
-    database, queries = random_unit(0, 200), random_unit(1, 20)
-    index = ExactIndex(database)
+    database, queries = UnitVectors.encode(random_unit(0, 200)).decoded(), random_unit(1, 20)
+    index = exact(database)
     for query in queries:
         cosines = database.astype(np.float64) @ query.astype(np.float64)
         hits = index.search(query, 15)
@@ -36,52 +42,86 @@ def test_equals_sorting_all_cosines():
 
 def test_ties_are_broken_by_keyframe_order():
     same = np.tile(np.array([[1, 0]], np.float32), (5, 1))
-    hits = ExactIndex(same).search(np.array([1, 0], np.float32), 3)
+    hits = exact(same).search(np.array([1, 0], np.float32), 3)
     assert [hit.keyframe_idx for hit in hits] == [0, 1, 2]
     shuffled = best_hits(np.array([7, 2, 5]), np.array([0.5, 0.5, 0.9], np.float32), 3)
     assert [hit.keyframe_idx for hit in shuffled] == [5, 2, 7]
 
 
 def test_asking_for_more_than_there_is_gives_all():
-    assert len(ExactIndex(random_unit(2, 3)).search(random_unit(3, 1)[0], 10)) == 3
+    assert len(exact(random_unit(2, 3)).search(random_unit(3, 1)[0], 10)) == 3
 
 
 def test_an_empty_map_has_no_hits():
-    assert ExactIndex(np.empty((0, 8), np.float32)).search(np.zeros(8, np.float32), 5) == []
+    assert exact(np.empty((0, 8))).search(np.zeros(8, np.float32), 5) == []
 
 
 def test_hits_hold_plain_numbers():
-    hit = ExactIndex(random_unit(4, 3)).search(random_unit(5, 1)[0], 1)[0]
+    hit = exact(random_unit(4, 3)).search(random_unit(5, 1)[0], 1)[0]
     assert type(hit.keyframe_idx) is int
     assert type(hit.similarity) is float
 
 
-def test_small_maps_are_searched_exactly():
-    assert isinstance(create_index(random_unit(6, 10), exact_limit=10), ExactIndex)
+def structure_of(descriptors):
+    local = UnitVectors.encode(np.ones((1, 4)))
+    return make_search_structure(local, descriptors, csr_matrix((len(descriptors), 1), dtype=np.int32))
 
 
-def test_without_faiss_large_maps_are_searched_exactly(monkeypatch):
-    real_import = builtins.__import__
+@pytest.fixture(scope="module")
+def walk():
+    """3000 keyframes of 60 rooms, and views near some of them: what a robot's map looks like."""
+    rng = np.random.default_rng(8)
+    rooms = unit(rng.normal(size=(60, 64)))
+    database = unit(np.repeat(rooms, 50, axis=0) + 0.1 * rng.normal(size=(3000, 64)))
+    queries = unit(database[::60] + 0.05 * rng.normal(size=(50, 64)))
+    encoded = UnitVectors.encode(database)
+    return encoded, structure_of(encoded), queries
 
-    def import_without_faiss(name, *args, **kwargs):
-        if name == "faiss":
-            raise ImportError("no faiss here")
-        return real_import(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", import_without_faiss)
-    assert isinstance(create_index(random_unit(7, 11), exact_limit=10), ExactIndex)
+def test_small_maps_are_searched_exactly(walk):
+    database, structure, _ = walk
+    assert isinstance(create_index(database, structure, RetrievalConfig(exact_limit=3000)), ExactIndex)
+    assert isinstance(create_index(database, structure, RetrievalConfig(exact_limit=2999)), CellIndex)
 
 
-def test_faiss_finds_nearly_what_exact_search_finds():
-    pytest.importorskip("faiss", reason="faiss is optional and not installed")
-    database, queries = random_unit(8, 2000), random_unit(9, 20)
-    approximate, exact = create_index(database, exact_limit=100), ExactIndex(database)
-    assert isinstance(approximate, FaissIndex)
+def test_cells_hold_nearly_what_exact_search_finds(walk):
+    database, structure, queries = walk
+    cells, whole = CellIndex(database, structure, 32), ExactIndex(database)
     shared = 0
     for query in queries:
-        found = approximate.search(query, 10)
+        found = cells.search(query, 10)
         similarities = [hit.similarity for hit in found]
         assert similarities == sorted(similarities, reverse=True)
-        wanted = {hit.keyframe_idx for hit in exact.search(query, 10)}
-        shared += len(wanted & {hit.keyframe_idx for hit in found})
-    assert shared >= 0.9 * 200
+        shared += len(
+            {hit.keyframe_idx for hit in found} & {hit.keyframe_idx for hit in whole.search(query, 10)}
+        )
+    assert shared >= 0.98 * 500
+
+
+def test_all_cells_are_the_whole_map(walk):
+    database, structure, queries = walk
+    everything = CellIndex(database, structure, len(structure.cell_centers))
+    for query in queries[:5]:
+        assert everything.search(query, 3000) == pytest.approx(ExactIndex(database).search(query, 3000))
+
+
+def test_only_the_members_of_the_searched_cells_are_read(walk):
+    database, structure, queries = walk
+    read = []
+
+    class Watched(UnitVectors):
+        __slots__ = ()
+
+        def __getitem__(self, rows):
+            read.append(len(rows))
+            return super().__getitem__(rows)
+
+    CellIndex(Watched(database.codes), structure, 4).search(queries[0], 10)
+    assert sum(read) < 0.2 * len(database)
+
+
+def test_every_keyframe_is_in_one_cell(walk):
+    _, structure, _ = walk
+    assert sorted(structure.cell_keyframe_idx.tolist()) == list(range(3000))
+    assert structure.cell_offsets[0] == 0
+    assert structure.cell_offsets[-1] == 3000

@@ -5,6 +5,7 @@ import pytest
 
 from hfnet_ros.config import PriorConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.retrieval.nearby import NearbyKeyframes
 from hfnet_ros.types import PosePrior
 
@@ -21,7 +22,7 @@ def nearby(poses, descriptors=None, config=CONFIG):
     rows = np.array([[*pose.translation, *pose.quat_xyzw] for pose in poses]).reshape(-1, 7)
     if descriptors is None:
         descriptors = np.eye(max(len(rows), 1), dtype=np.float32)[: len(rows)]
-    return NearbyKeyframes(rows, descriptors, config)
+    return NearbyKeyframes(rows, UnitVectors.encode(descriptors), config)
 
 
 def prior(x, sigma_m=0.1, sigma_deg=1.0):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from hfnet_ros.map.search_structure import make_search_structure
+from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.retrieval.places import group_into_places
 from hfnet_ros.types import RetrievalHit
 
@@ -11,12 +13,19 @@ from hfnet_ros.types import RetrievalHit
 SEEN = ((0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 6), (7, 8, 9), (9, 10, 11), ())
 
 
+def structure_of(seen):
+    """The search structure of a map whose keyframes see landmarks as a matrix [F, L] says."""
+    num_keyframes, num_landmarks = seen.shape
+    local = UnitVectors.encode(np.ones((num_landmarks, 4)))
+    return make_search_structure(local, UnitVectors.encode(np.eye(num_keyframes)), csr_matrix(seen))
+
+
 @pytest.fixture
 def covisibility():
     dense = np.zeros((len(SEEN), 12), np.int32)
     for row, landmarks in enumerate(SEEN):
         dense[row, list(landmarks)] = 1
-    return csr_matrix(dense @ dense.T)
+    return structure_of(dense)
 
 
 def hits(*pairs):
@@ -73,7 +82,7 @@ def test_every_hit_is_in_exactly_one_place():
     seen = csr_matrix((rng.random((60, 200)) < 0.05).astype(np.int32))
     order = rng.permutation(60)[:30]
     given = hits(*zip(order.tolist(), np.sort(rng.random(30))[::-1].tolist(), strict=True))
-    found = group_into_places(given, csr_matrix(seen @ seen.T), 2)
+    found = group_into_places(given, structure_of(seen), 2)
     assert sorted(sum(frames(found), ())) == sorted(order.tolist())
     rank = {idx: position for position, idx in enumerate(order.tolist())}
     for place in found:

@@ -26,9 +26,9 @@ SELF_TEST = np.diag([1e-4] * 3 + [4e-6] * 3)
 def make_map(self_test=SELF_TEST):
     """A map of nothing but its self-test; calibration looks at nothing else."""
     covariance = () if self_test is None else tuple(self_test.ravel().tolist())
-    empty = np.empty(0)
+    empty, no_rows = np.empty(0), np.empty((0, 1))
     arrays = {
-        field.name: empty
+        field.name: no_rows if field.name.endswith("descriptors") else empty
         for field in dataclasses.fields(VisualMap)
         if field.name.startswith(("keyframe_", "observation_", "landmark_", "global_"))
     }

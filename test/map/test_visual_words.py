@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hfnet_ros.features.aggregation import learn_words
 from hfnet_ros.features.keypoints import unit_rows
+from hfnet_ros.map.visual_words import learn_words
 
 
 def bundles(rng, directions, count, spread):

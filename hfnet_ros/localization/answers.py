@@ -1,0 +1,81 @@
+"""What becomes of the answers of several places and views: one answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hfnet_ros.types import (
+    Correspondences,
+    Evidence,
+    ImageFeatures,
+    Localization,
+    Outcome,
+    Place,
+    Search,
+)
+
+
+def merge_views(matches: Sequence[Correspondences]) -> Correspondences:
+    """Return the matches of all views as one, most similar first; those of one view as they are."""
+    if len(matches) == 1:
+        return matches[0]
+    view_idxs = np.repeat(np.arange(len(matches)), [len(of_view) for of_view in matches])
+    merged = Correspondences(
+        np.concatenate([of_view.points2d for of_view in matches]),
+        np.concatenate([of_view.points3d for of_view in matches]),
+        np.concatenate([of_view.keypoint_idxs for of_view in matches]),
+        np.concatenate([of_view.landmark_idxs for of_view in matches]),
+        np.concatenate([of_view.similarity for of_view in matches]),
+        view_idxs,
+    )
+    return merged.chosen(np.argsort(-merged.similarity, kind="stable"))
+
+
+def better(best: Localization | None, answer: Localization, place: Place, search: Search) -> Localization:
+    """Return the answer of a place, if it came further than the best one so far."""
+    if best is not None and best.rank >= answer.rank:
+        return best
+    return dataclasses.replace(answer, place=place, search=search)
+
+
+def with_alias(answer: Localization, ratio: float, limit: float) -> Localization:
+    """Refuse an answer whose inliers fit another place as well; note in any case how well they do.
+
+    Args:
+        answer: a valid one.
+        ratio: score of the inliers elsewhere over their own.
+        limit: largest ratio of an answer that may be believed.
+    """
+    evidence = dataclasses.replace(answer.evidence, scores={**answer.evidence.scores, "rematch_ratio": ratio})
+    if ratio <= limit:
+        return dataclasses.replace(answer, evidence=evidence)
+    reason = f"the inliers fit another place {ratio:.2f} times as well, {limit:.2f} allowed"
+    return dataclasses.replace(
+        answer,
+        outcome=Outcome.ILL_CONDITIONED,
+        estimate=None,
+        evidence=dataclasses.replace(evidence, reason=reason),
+    )
+
+
+def conclude(
+    best: Localization | None,
+    stamp_ns: int,
+    features: Sequence[ImageFeatures],
+    timings_s: Mapping[str, float],
+) -> Localization:
+    """Return the one answer of a query: that of the best place, or why no place was asked."""
+    num_keypoints = sum(len(view.local) for view in features)
+    if best is None:
+        outcome = Outcome.NO_FEATURES if num_keypoints == 0 else Outcome.NO_CANDIDATES
+        reason = "no keypoint found" if num_keypoints == 0 else "the map has no keyframe to compare with"
+        best = Localization(stamp_ns, outcome, None, None, Evidence(reason=reason), {})
+    return dataclasses.replace(
+        best,
+        stamp_ns=stamp_ns,
+        evidence=dataclasses.replace(best.evidence, num_keypoints=num_keypoints),
+        timings_s=timings_s,
+    )

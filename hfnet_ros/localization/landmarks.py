@@ -1,0 +1,106 @@
+"""What the landmarks of a place are. Nothing here is of the length of the map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.errors import MapFormatError
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.pose.problem import ObserverCones
+from hfnet_ros.types import Correspondences, Place, RigCamera
+
+_VIEW_MARGIN = 0.1  # of the image's width and height
+
+
+class Landmarks:
+    """Landmarks of a map, by place."""
+
+    def __init__(self, visual_map: VisualMap, max_landmarks: int) -> None:
+        """Take a map with its search structure, and how many landmarks of a place are looked at."""
+        self._map = visual_map
+        self._max_landmarks = max_landmarks
+
+    def of(self, place: Place) -> PlaceView:
+        """Return the landmarks that the place's frames see.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
+        idxs, num_seeing = self._seen_by(place.keyframe_idxs)
+        return PlaceView(self._map, self._most_seen(idxs, num_seeing), place.keyframe_idxs)
+
+    def out_of_view(
+        self, places: Sequence[Place], map_from_rig: Rigid3, cameras: Sequence[RigCamera]
+    ) -> PlaceView:
+        """Return the landmarks that the places' frames see, but for those that cameras there look at.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
+        frames = tuple(keyframe_idx for place in places for keyframe_idx in place.keyframe_idxs)
+        idxs, num_seeing = self._seen_by(frames)
+        points = self._map.landmark_xyz[idxs]
+        unseen = np.ones(len(idxs), np.bool_)
+        for view in cameras:
+            unseen &= ~_in_view(points, map_from_rig @ view.rig_from_camera, view.camera)
+        return PlaceView(self._map, self._most_seen(idxs[unseen], num_seeing[unseen]), frames)
+
+    def cones(self, matches: Correspondences) -> ObserverCones:
+        """Return from where the matched landmarks were seen when the map was made."""
+        rows = matches.landmark_idxs
+        return ObserverCones(
+            self._map.landmark_view_directions[rows].astype(np.float64),
+            self._map.landmark_distance_ranges[rows].astype(np.float64),
+        )
+
+    def _seen_by(self, keyframe_idxs: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return rows [N], ascending, of what the frames see, and how many of them see each."""
+        seen = np.concatenate([self._map.landmarks_seen_by(frame) for frame in keyframe_idxs])
+        idxs, num_seeing = np.unique(seen, return_counts=True)
+        if len(idxs) and (idxs[0] < 0 or idxs[-1] >= self._map.num_landmarks):
+            raise MapFormatError(
+                f"array 'observation_landmark_idx' ranges from {idxs[0]} to {idxs[-1]}, expected 0 to "
+                f"{self._map.num_landmarks - 1}: the map is damaged; copy it again or rebuild it"
+            )
+        return idxs.astype(np.int64), num_seeing
+
+    def _most_seen(self, idxs: NDArray[np.int64], num_seeing: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Keep, of too many landmarks, those that most frames see."""
+        if len(idxs) <= self._max_landmarks:
+            return idxs
+        return idxs[np.sort(np.argsort(-num_seeing, kind="stable")[: self._max_landmarks])]
+
+
+def _in_view(points_map: NDArray[np.float64], map_from_camera: Rigid3, camera: Camera) -> NDArray[np.bool_]:
+    """Tell which points [N, 3] a camera there looks at, walls or not."""
+    low, high = _view_bounds(camera)
+    points = (points_map - map_from_camera.translation) @ map_from_camera.rotation
+    slopes = points[:, :2] / np.maximum(points[:, 2], 1e-9)[:, None]
+    return (points[:, 2] > 0.0) & (slopes > low).all(axis=1) & (slopes < high).all(axis=1)
+
+
+@lru_cache(maxsize=8)
+def _view_bounds(camera: Camera) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the smallest and largest x/z, y/z [2] in a camera's image, with a margin.
+
+    A lens whose border no ray reaches sees everything in front of it.
+    """
+    right, bottom = np.array(camera.size_wh) - 1.0
+    along = np.linspace(0.0, 1.0, 17)
+    border = np.concatenate(
+        [np.stack([along * right, np.full(17, y)], axis=1) for y in (0.0, bottom)]
+        + [np.stack([np.full(17, x), along * bottom], axis=1) for x in (0.0, right)]
+    )
+    slopes = camera.undistort(border)
+    if not np.isfinite(slopes).all():
+        return np.full(2, -np.inf), np.full(2, np.inf)
+    low, high = slopes.min(axis=0), slopes.max(axis=0)
+    margin = _VIEW_MARGIN * (high - low)
+    return low - margin, high + margin

@@ -1,0 +1,155 @@
+"""Which places of a map look like a query."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import MapFormatError
+from hfnet_ros.features.aggregation import VladAggregation
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.retrieval.index import DescriptorIndex, create_index
+from hfnet_ros.retrieval.nearby import NearbyKeyframes, Region
+from hfnet_ros.retrieval.places import group_into_places
+from hfnet_ros.types import (
+    ImageFeatures,
+    Localization,
+    Place,
+    PosePrior,
+    RetrievalHit,
+    RigCamera,
+    Search,
+)
+
+# Of each view; None of one in which nothing was found.
+Descriptors = list[NDArray[np.float32] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieved:
+    """Places to look in.
+
+    Attributes:
+        search: how they were found.
+        places: best first; also those that will not be tried may be mistaken for the answer.
+        max_places: how many are tried.
+        regions: where an answer must lie to be the one that was looked for; anywhere without.
+    """
+
+    search: Search
+    places: list[Place]
+    max_places: int
+    regions: tuple[Region, ...] = ()
+
+    def reaches(self, answer: Localization) -> bool:
+        """Tell whether a valid answer is where it was looked for."""
+        assert answer.estimate is not None
+        pose = answer.estimate.map_from_camera
+        return not self.regions or any(region.contains(pose) for region in self.regions)
+
+
+class PlaceRetrieval:
+    """Finds prior frames of all views and groups them into places."""
+
+    def __init__(self, visual_map: VisualMap, config: Config, index: DescriptorIndex | None = None) -> None:
+        """Take a map with its search structure, and what searches all of it, as configured unless given."""
+        assert visual_map.search is not None
+        self._structure = visual_map.search
+        self._config = config
+        self._index = index or create_index(
+            visual_map.global_descriptors, visual_map.search, config.retrieval
+        )
+        self._nearby = NearbyKeyframes(visual_map.keyframe_poses, visual_map.global_descriptors, config.prior)
+        self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
+        self._num_prior_frames = config.retrieval.count(by_vlad=bool(visual_map.aggregation))
+
+    def describe(self, features: Sequence[ImageFeatures]) -> Descriptors:
+        """Return the global descriptor [G] of each view; None for a view in which nothing was found.
+
+        Raises:
+            MapFormatError: the extractor has no global head, and the map no vocabulary.
+        """
+        return [self._describe_one(view) for view in features]
+
+    def everywhere(self, descriptors: Descriptors) -> Retrieved:
+        """Return the places of the whole map that look most like the views."""
+        hits = self._vote(
+            descriptors, lambda descriptor, _: self._index.search(descriptor, self._num_prior_frames)
+        )
+        return Retrieved(Search.GLOBAL, self._group(hits), self._config.retrieval.max_places)
+
+    def near(
+        self, descriptors: Descriptors, cameras: Sequence[RigCamera], prior: PosePrior | None
+    ) -> Retrieved | None:
+        """Return the best place where the query is expected; None if that is nowhere or nearly everywhere.
+
+        Only what is within reach of the prediction can be an alias of the answer. A camera that is not
+        where it is expected, but where it looks the same, is therefore not noticed there.
+        """
+        if (
+            prior is None
+            or not self._config.prior.enabled
+            or not any(found is not None for found in descriptors)
+        ):
+            return None
+        regions = [self._nearby.region(_seen_from(prior, view)) for view in cameras]
+        known = tuple(region for region in regions if region is not None)
+        if not known:
+            return None
+
+        def search(descriptor: NDArray[np.float32], view_idx: int) -> list[RetrievalHit]:
+            region = regions[view_idx]
+            if region is None:
+                return []
+            return self._nearby.search(descriptor, region, self._num_prior_frames)
+
+        return Retrieved(Search.PRIOR, self._group(self._vote(descriptors, search)), 1, known)
+
+    def _describe_one(self, features: ImageFeatures) -> NDArray[np.float32] | None:
+        if len(features.local) == 0:
+            return None
+        if features.global_descriptor is not None:
+            return features.global_descriptor
+        if self._aggregation is None:
+            raise MapFormatError(
+                f"the map holds no vocabulary, which extractor '{features.extractor_id}' needs to find "
+                "prior frames; build the map anew"
+            )
+        return self._aggregation.describe(features)
+
+    def _vote(
+        self,
+        descriptors: Descriptors,
+        search: Callable[[NDArray[np.float32], int], list[RetrievalHit]],
+    ) -> list[RetrievalHit]:
+        """Return the keyframes that look most like any of the views, each once."""
+        found = list(_searched(descriptors, search))
+        if len(found) == 1:
+            return found[0]
+        best: dict[int, RetrievalHit] = {}
+        for hit in sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.similarity):
+            best.setdefault(hit.keyframe_idx, hit)
+        return list(best.values())[: self._num_prior_frames]
+
+    def _group(self, hits: Sequence[RetrievalHit]) -> list[Place]:
+        return group_into_places(hits, self._structure, self._config.retrieval.min_shared_landmarks)
+
+
+def _searched(
+    descriptors: Descriptors, search: Callable[[NDArray[np.float32], int], list[RetrievalHit]]
+) -> Iterator[list[RetrievalHit]]:
+    for view_idx, descriptor in enumerate(descriptors):
+        if descriptor is not None:
+            yield search(descriptor, view_idx)
+
+
+def _seen_from(prior: PosePrior, view: RigCamera) -> PosePrior:
+    """Return where a camera of the rig is expected; it is near enough to the rig's origin for a search."""
+    if view.rig_from_camera.is_identity:
+        return prior
+    return dataclasses.replace(prior, map_from_camera=prior.map_from_camera @ view.rig_from_camera)

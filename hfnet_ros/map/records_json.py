@@ -1,0 +1,64 @@
+"""Cameras, self-test and calibration as JSON values, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from hfnet_ros.geometry.camera import Camera, DistortionModel
+from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency
+
+
+def camera_pair_to_json(pair: MapCamera) -> dict[str, Any]:
+    """Return a camera as given and as refined."""
+    given = None if pair.given is None else _camera_to_json(pair.given)
+    return {"given": given, "refined": _camera_to_json(pair.refined)}
+
+
+def camera_pair_from_json(entry: Mapping[str, Any]) -> MapCamera:
+    """Return what `camera_pair_to_json` was given.
+
+    Raises:
+        CalibrationError, KeyError, TypeError, ValueError, AttributeError: the values cannot be a camera.
+    """
+    given = None if entry["given"] is None else _camera_from_json(entry["given"])
+    return MapCamera(given, _camera_from_json(entry["refined"]))
+
+
+def consistency_from_json(entry: Mapping[str, Any]) -> MapConsistency:
+    """Return a self-test; raises as `camera_pair_from_json`."""
+    return MapConsistency(**_known_fields(entry, MapConsistency))
+
+
+def calibration_from_json(entry: Mapping[str, Any] | None) -> CovarianceCalibration | None:
+    """Return a calibration; None for a map without one, as maps written before there were any."""
+    if entry is None:
+        return None
+    return CovarianceCalibration(**_known_fields(entry, CovarianceCalibration))
+
+
+def _camera_to_json(camera: Camera) -> dict[str, Any]:
+    return {
+        "model": camera.model.value,
+        "size_wh": [int(length) for length in camera.size_wh],
+        "focal": camera.focal.tolist(),
+        "center": camera.center.tolist(),
+        "distortion": camera.distortion.tolist(),
+    }
+
+
+def _camera_from_json(entry: Mapping[str, Any]) -> Camera:
+    width, height = entry["size_wh"]
+    model = DistortionModel(entry["model"])
+    return Camera(model, (width, height), entry["focal"], entry["center"], entry["distortion"])
+
+
+def _known_fields(entry: Mapping[str, Any], record: type[Any]) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(record)}
+    # A later writer of this version may add fields; lists stand for the record's tuples.
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in entry.items()
+        if key in known
+    }

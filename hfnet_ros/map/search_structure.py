@@ -1,0 +1,129 @@
+"""What a map stores so that a query need not look at the whole of it.
+
+Three things are computed once, when a map is built, and read where a query touches them:
+
+- the visual word of every landmark, so that a keypoint meets only landmarks of similar words;
+- which keyframes see landmarks in common, and how many, by which prior frames become places;
+- cells of keyframes that look alike, so that retrieval in a large map reads the nearest cells only.
+
+Reference: Sivic and Zisserman, "Video Google", ICCV 2003 (words); Sarlin et al., "From Coarse to Fine", CVPR 2019,
+    section 3.2 (covisibility); Jegou et al., "Product quantization for nearest neighbor search", PAMI 2011,
+    section IV (inverted file of coarse cells).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from hfnet_ros.map.unit_vectors import UnitVectors
+from hfnet_ros.map.visual_words import assign_words, learn_words, spherical_k_means
+
+Float32Array = NDArray[np.float32]
+
+NUM_WORDS = 64
+_MIN_SORTED_LANDMARKS = 2000  # fewer are compared as fast as they are sorted
+_CELLS_PER_ROOT = 2.0  # cells grow with the root of the map, and so does what is read of it
+_SAMPLES_PER_CELL = 64
+_LARGEST_WORD = np.iinfo(np.uint16).max
+
+
+@dataclass(frozen=True, eq=False)
+class SearchStructure:
+    """F keyframes, L landmarks, D and G descriptor sizes, K words, V pairs, C cells.
+
+    Attributes:
+        words: [K, D] float32 unit norm; none where all landmarks are compared.
+        landmark_words: [L] uint16, the word nearest to each landmark's descriptor; zero without words.
+        covisible_offsets: [F + 1] int64; keyframe f has the pairs offsets[f]:offsets[f + 1].
+        covisible_keyframe_idx: [V] int32, the other keyframe, ascending for each keyframe.
+        covisible_counts: [V] int32, landmarks they have in common, at least one.
+        cell_centers: [C, G] direction of each cell.
+        cell_offsets: [C + 1] int64; cell c holds the members offsets[c]:offsets[c + 1].
+        cell_keyframe_idx: [F] int32, keyframes by cell, ascending in each.
+    """
+
+    words: Float32Array
+    landmark_words: NDArray[np.uint16]
+    covisible_offsets: NDArray[np.int64]
+    covisible_keyframe_idx: NDArray[np.int32]
+    covisible_counts: NDArray[np.int32]
+    cell_centers: UnitVectors
+    cell_offsets: NDArray[np.int64]
+    cell_keyframe_idx: NDArray[np.int32]
+
+
+def make_search_structure(
+    landmark_descriptors: UnitVectors,
+    global_descriptors: UnitVectors,
+    visibility: csr_matrix,
+    vocabulary: Float32Array | None = None,
+    num_words: int = NUM_WORDS,
+    seed: int = 0,
+) -> SearchStructure:
+    """Compute the search structure of a map.
+
+    Args:
+        landmark_descriptors: [L, D].
+        global_descriptors: [F, G].
+        visibility: sparse [F, L], 1 where a keyframe sees a landmark.
+        vocabulary: [K, D] words to use; learned from the landmarks unless given, but for small maps.
+        num_words: words to learn.
+        seed: of the clustering.
+    """
+    words = vocabulary
+    if words is None:
+        is_worth_it = len(landmark_descriptors) >= _MIN_SORTED_LANDMARKS
+        size = landmark_descriptors.shape[1]
+        words = (
+            learn_words(landmark_descriptors.decoded(), num_words, seed)
+            if is_worth_it
+            else np.empty((0, size), np.float32)
+        )
+    if len(words) > _LARGEST_WORD:
+        raise ValueError(f"{len(words)} visual words, expected {_LARGEST_WORD} at most")
+    landmark_words = (
+        assign_words(landmark_descriptors, words)
+        if len(words)
+        else np.zeros(len(landmark_descriptors), np.int32)
+    )
+    pairs = _covisible_pairs(visibility)
+    centers, cell_offsets, members = _cells(global_descriptors, seed)
+    return SearchStructure(
+        np.ascontiguousarray(words, np.float32),
+        landmark_words.astype(np.uint16),
+        pairs.indptr.astype(np.int64),
+        pairs.indices.astype(np.int32),
+        pairs.data.astype(np.int32),
+        centers,
+        cell_offsets,
+        members,
+    )
+
+
+def _covisible_pairs(visibility: csr_matrix) -> csr_matrix:
+    shared = (visibility @ visibility.T).tocsr()
+    shared.setdiag(0)
+    shared.eliminate_zeros()
+    shared.sort_indices()
+    return shared
+
+
+def _cells(descriptors: UnitVectors, seed: int) -> tuple[UnitVectors, NDArray[np.int64], NDArray[np.int32]]:
+    """Return centres [C, G] of cells, and their members by cell."""
+    count = len(descriptors)
+    if count == 0:
+        return descriptors, np.zeros(1, np.int64), np.empty(0, np.int32)
+    num_cells = max(1, min(count, round(_CELLS_PER_ROOT * np.sqrt(count))))
+    rng = np.random.default_rng(seed)
+    sample = np.arange(count)
+    if count > _SAMPLES_PER_CELL * num_cells:
+        sample = np.sort(rng.choice(count, _SAMPLES_PER_CELL * num_cells, replace=False))
+    centers = UnitVectors.encode(spherical_k_means(descriptors[sample], num_cells, rng))
+    cell = assign_words(descriptors, centers.decoded())
+    members = np.argsort(cell, kind="stable").astype(np.int32)
+    offsets = np.searchsorted(cell[members], np.arange(num_cells + 1)).astype(np.int64)
+    return centers, offsets, members

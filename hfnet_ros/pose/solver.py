@@ -1,0 +1,117 @@
+"""2D-3D matches in, a judged pose out, wherever the matches come from.
+
+Reference: Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization at Large Scale", CVPR 2019,
+    section 3.1 (localization of a query in a place).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hfnet_ros.config import PoseConfig, VerificationConfig
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, gather_hypotheses, quick_hypothesis
+from hfnet_ros.pose.problem import ErrorModel, ObserverCones, PoseProblem, make_problem, robust_score
+from hfnet_ros.pose.refinement import refine_on_inliers
+from hfnet_ros.pose.verification import verify_pose
+from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera
+
+_MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
+
+
+class PoseSolver:
+    """Estimates a pose from matches, by competing hypotheses, and verifies it."""
+
+    def __init__(self, pose: PoseConfig, verification: VerificationConfig, errors: ErrorModel) -> None:
+        """Take the parameters, and what the points that will come are off by."""
+        self._pose = pose
+        self._verification = verification
+        self._errors = errors
+        residual_px = float(np.clip(errors.residual_px, _MIN_RESIDUAL_PX, pose.assumed_residual_px))
+        self._threshold_px = pose.ransac_sigmas * residual_px
+        self._scale_px = pose.robust_sigmas * residual_px
+
+    def solve(
+        self,
+        matches: Correspondences,
+        cameras: Sequence[RigCamera],
+        cones: ObserverCones | None = None,
+    ) -> Localization:
+        """Estimate, refine and verify the pose of a rig.
+
+        Args:
+            matches: of any views of the rig; most similar first.
+            cameras: of the views.
+            cones: from where the points were seen before, as far as that is known.
+
+        Returns:
+            An answer without stamp, place and timings. Its correspondences are the matches that a ray leads to.
+        """
+        needed = max(MIN_MATCHES, self._verification.min_inliers)
+        if len(matches) < needed:
+            return _refused(Outcome.TOO_FEW_MATCHES, f"{len(matches)} matches, {needed} needed", matches)
+        problem = self._problem(matches, cameras, cones)
+        scale_px = self._scale(problem)
+        hypotheses = gather_hypotheses(problem, self._pose, self._threshold(problem), scale_px)
+        estimate = None
+        if hypotheses:
+            best = hypotheses[0].map_from_camera
+            usable = problem.recognizable(best)
+            estimate = refine_on_inliers(problem, best, usable, scale_px, self._errors)
+        if estimate is None:
+            reason = f"no pose explains four of {len(problem.correspondences)} matches"
+            return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences)
+        num_trials = self._pose.num_hypotheses * self._pose.max_iterations
+        verified = verify_pose(problem, hypotheses, estimate, scale_px, num_trials, self._verification)
+        evidence = Evidence(
+            num_matches=len(problem.correspondences),
+            num_inliers=estimate.num_inliers,
+            reason=verified.reason,
+            scores=verified.scores,
+            score=hypotheses[0].score,
+        )
+        is_valid = verified.outcome is Outcome.LOCALIZED
+        return Localization(
+            0,
+            verified.outcome,
+            estimate if is_valid else None,
+            None,
+            evidence,
+            {},
+            problem.correspondences,
+        )
+
+    def solve_quickly(
+        self,
+        matches: Correspondences,
+        cameras: Sequence[RigCamera],
+        cones: ObserverCones | None = None,
+    ) -> Hypothesis | None:
+        """Return a pose by a short search, unverified: how well could other points be the answer?"""
+        problem = self._problem(matches, cameras, cones)
+        return quick_hypothesis(problem, self._pose, self._threshold(problem), self._scale(problem))
+
+    def score(self, inliers: Correspondences, map_from_rig: Rigid3, cameras: Sequence[RigCamera]) -> float:
+        """Return the robust score of a pose's own inliers, comparable with that of `solve_quickly`."""
+        problem = make_problem(inliers, cameras)
+        return robust_score(problem.residuals(map_from_rig), self._scale(problem))
+
+    def _problem(
+        self, matches: Correspondences, cameras: Sequence[RigCamera], cones: ObserverCones | None
+    ) -> PoseProblem:
+        limits = self._verification
+        view_change_rad = float(np.deg2rad(limits.max_view_change_deg))
+        return make_problem(matches, cameras, cones, view_change_rad, limits.max_scale_change)
+
+    def _threshold(self, problem: PoseProblem) -> float:
+        return problem.pixels(self._threshold_px)
+
+    def _scale(self, problem: PoseProblem) -> float:
+        return problem.pixels(self._scale_px)
+
+
+def _refused(outcome: Outcome, reason: str, matches: Correspondences) -> Localization:
+    evidence = Evidence(num_matches=len(matches), reason=reason)
+    return Localization(0, outcome, None, None, evidence, {}, matches)

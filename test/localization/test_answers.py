@@ -1,0 +1,105 @@
+"""Several answers become one."""
+
+import dataclasses
+
+import numpy as np
+
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.answers import better, conclude, merge_views, with_alias
+from hfnet_ros.types import (
+    Correspondences,
+    Evidence,
+    ImageFeatures,
+    LocalFeatures,
+    Localization,
+    Outcome,
+    Place,
+    PoseEstimate,
+    Search,
+)
+
+PLACE, OTHER_PLACE = Place((1,), 0.9, 0.9), Place((2,), 0.8, 0.8)
+
+
+def matches(*similarities):
+    rows = np.arange(len(similarities))
+    return Correspondences(
+        np.column_stack([rows, rows]).astype(np.float64),
+        np.zeros((len(rows), 3)),
+        rows,
+        rows + 10,
+        np.array(similarities, np.float32),
+    )
+
+
+def answer(outcome=Outcome.LOCALIZED, score=1.0, num_matches=1):
+    estimate = PoseEstimate(Rigid3.identity(), np.eye(6), np.ones(1, np.bool_), 0.5)
+    found = Evidence(num_matches=num_matches, score=score, scores={"inliers": 1.0})
+    is_valid = outcome is Outcome.LOCALIZED
+    return Localization(0, outcome, estimate if is_valid else None, None, found, {}, matches(1.0))
+
+
+def features(count):
+    local = LocalFeatures(
+        np.zeros((count, 2), np.float32), np.ones(count, np.float32), np.ones((count, 4), np.float32)
+    )
+    return ImageFeatures(local, None, "test")
+
+
+def test_a_verified_answer_ranks_before_a_higher_score():
+    refused, verified = answer(Outcome.ILL_CONDITIONED, score=9.0), answer(score=2.0)
+    best = better(None, refused, PLACE, Search.GLOBAL)
+    best = better(best, verified, OTHER_PLACE, Search.GLOBAL)
+    assert (best.outcome, best.place) == (Outcome.LOCALIZED, OTHER_PLACE)
+    assert better(best, refused, PLACE, Search.GLOBAL) is best
+    assert better(best, answer(score=3.0), PLACE, Search.PRIOR).search is Search.PRIOR
+
+
+def test_of_refused_ones_that_with_more_matches_came_further():
+    few, many = (answer(Outcome.TOO_FEW_MATCHES, 0.0, count) for count in (3, 7))
+    best = better(better(None, few, PLACE, Search.GLOBAL), many, OTHER_PLACE, Search.GLOBAL)
+    assert best.place == OTHER_PLACE
+    assert better(best, many, PLACE, Search.GLOBAL) is best
+
+
+def test_matches_of_one_view_stay_as_they_are():
+    only = matches(0.9, 0.8)
+    assert merge_views([only]) is only
+
+
+def test_matches_of_several_views_are_one_list_that_knows_their_view():
+    merged = merge_views([matches(0.9, 0.7), matches(), matches(0.8)])
+    assert merged.view_idxs.tolist() == [0, 2, 0]
+    np.testing.assert_allclose(merged.similarity, [0.9, 0.8, 0.7])
+    assert merged.keypoint_idxs.tolist() == [0, 0, 1]
+    assert merged.keypoints_of(0).tolist() == [0, 1]
+    assert merged.keypoints_of(1).tolist() == []
+    assert merged.keypoints_of(2).tolist() == [0]
+
+
+def test_matches_of_no_keypoint_have_none():
+    loose = dataclasses.replace(matches(0.9, 0.8), keypoint_idxs=np.array([-1, 4]))
+    assert loose.keypoints_of(0).tolist() == [4]
+
+
+def test_an_alias_beyond_the_limit_takes_the_pose_away():
+    kept, refused = with_alias(answer(), 0.2, 0.35), with_alias(answer(), 0.5, 0.35)
+    assert kept.is_valid
+    assert (refused.outcome, refused.estimate) == (Outcome.ILL_CONDITIONED, None)
+    assert "0.50 times as well, 0.35 allowed" in refused.evidence.reason
+    for found, ratio in ((kept, 0.2), (refused, 0.5)):
+        assert found.evidence.scores == {"inliers": 1.0, "rematch_ratio": ratio}
+
+
+def test_without_any_place_the_answer_says_why():
+    blind = conclude(None, 7, [features(0), features(0)], {"total": 0.1})
+    assert (blind.outcome, blind.stamp_ns) == (Outcome.NO_FEATURES, 7)
+    lost = conclude(None, 7, [features(0), features(5)], {"total": 0.1})
+    assert (lost.outcome, lost.evidence.num_keypoints) == (Outcome.NO_CANDIDATES, 5)
+    assert lost.timings_s == {"total": 0.1}
+
+
+def test_the_best_answer_gets_stamp_and_time():
+    concluded = conclude(answer(), 9, [features(3), features(4)], {"total": 0.2})
+    assert (concluded.stamp_ns, concluded.evidence.num_keypoints) == (9, 7)
+    assert concluded.is_valid

@@ -1,0 +1,97 @@
+"""The landmarks of a place, and of a place without what a camera sees."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hfnet_ros.errors import MapFormatError
+from hfnet_ros.localization.landmarks import Landmarks
+from hfnet_ros.map.arrangement import arranged
+from hfnet_ros.types import Place, RigCamera
+
+
+def place(*keyframe_idxs):
+    return Place(keyframe_idxs, 1.0, 1.0)
+
+
+@pytest.fixture(scope="module")
+def visual_map(apartment):
+    return arranged(apartment.visual_map)
+
+
+def test_a_place_has_what_its_keyframes_see(visual_map):
+    view = Landmarks(visual_map, 10**6).of(place(3, 1))
+    expected = np.union1d(visual_map.landmarks_seen_by(3), visual_map.landmarks_seen_by(1))
+    assert sorted(view.idxs.tolist()) == expected.tolist()
+    assert (np.diff(view.words.astype(int)) >= 0).all()
+    np.testing.assert_array_equal(view.words, visual_map.search.landmark_words[view.idxs])
+    np.testing.assert_array_equal(view.xyz, visual_map.landmark_xyz[view.idxs])
+    np.testing.assert_array_equal(view.descriptors, visual_map.landmark_descriptors[view.idxs])
+
+
+def test_of_too_many_those_stay_that_most_frames_see(visual_map):
+    frames = (0, 1, 2, 3)
+    view = Landmarks(visual_map, 50).of(place(*frames))
+    assert len(view) == 50
+    counts = np.bincount(np.concatenate([visual_map.landmarks_seen_by(frame) for frame in frames]))
+    left_out = np.setdiff1d(np.flatnonzero(counts), view.idxs)
+    assert counts[view.idxs].min() >= counts[left_out].max()
+
+
+def test_what_a_camera_looks_at_is_taken_away(visual_map, camera):
+    pose = visual_map.map_from_camera(2)
+    both = Landmarks(visual_map, 10**6)
+    hidden = both.out_of_view([place(2), place(0)], pose, [RigCamera(camera)])
+    points = pose.inverse() @ hidden.xyz
+    pixels = camera.project(points)
+    inside = (points[:, 2] > 0) & (pixels >= 0).all(axis=1) & (pixels < camera.size_wh).all(axis=1)
+    assert not inside.any()
+    assert not np.intersect1d(hidden.idxs, visual_map.landmarks_seen_by(2)).size
+
+
+def test_a_second_camera_takes_away_more(visual_map, camera):
+    pose = visual_map.map_from_camera(2)
+    backwards = RigCamera(camera, visual_map.map_from_camera(2).inverse() @ visual_map.map_from_camera(12))
+    places = [place(*range(visual_map.num_keyframes))]
+    one = Landmarks(visual_map, 10**6).out_of_view(places, pose, [RigCamera(camera)])
+    two = Landmarks(visual_map, 10**6).out_of_view(places, pose, [RigCamera(camera), backwards])
+    assert set(two.idxs.tolist()) < set(one.idxs.tolist())
+
+
+def test_a_keyframe_tells_what_it_saw(visual_map):
+    described = dataclasses.replace(
+        visual_map,
+        observation_descriptors=visual_map.landmark_descriptors[visual_map.observation_landmark_idx],
+    )
+    for given in (visual_map, described):
+        seen = Landmarks(given, 10**6).of(place(4)).observations(4)
+        np.testing.assert_array_equal(seen.landmark_idxs, visual_map.landmarks_seen_by(4))
+        assert seen.points2d.shape == (len(seen.landmark_idxs), 2)
+        assert seen.size_wh == visual_map.cameras[0].refined.size_wh
+        assert (seen.descriptors is None) == (given is visual_map)
+    np.testing.assert_allclose(np.linalg.norm(seen.descriptors, axis=1), 1.0, atol=1e-6)
+
+
+def test_a_landmark_that_is_none_is_named(visual_map):
+    damaged = visual_map.observation_landmark_idx.copy()
+    damaged[visual_map.observation_offsets[5]] = visual_map.num_landmarks
+    broken = dataclasses.replace(visual_map, observation_landmark_idx=damaged)
+    with pytest.raises(MapFormatError, match="observation_landmark_idx"):
+        Landmarks(broken, 10**6).of(place(5))
+    Landmarks(broken, 10**6).of(place(0))
+
+
+def test_a_position_that_is_none_is_named(visual_map):
+    damaged = visual_map.landmark_xyz.copy()
+    damaged[visual_map.landmarks_seen_by(5)[0]] = np.nan
+    with pytest.raises(MapFormatError, match="landmark_xyz"):
+        _ = Landmarks(dataclasses.replace(visual_map, landmark_xyz=damaged), 10**6).of(place(5)).xyz
+
+
+def test_cones_are_those_of_the_matched_landmarks(visual_map, apartment):
+    answer = apartment.localizer.localize(apartment.frame(visual_map.map_from_camera(4)))
+    rows = answer.correspondences.landmark_idxs
+    cones = Landmarks(visual_map, 10**6).cones(answer.correspondences)
+    np.testing.assert_allclose(cones.directions, visual_map.landmark_view_directions[rows])
+    np.testing.assert_allclose(cones.distance_ranges, visual_map.landmark_distance_ranges[rows])
