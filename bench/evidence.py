@@ -18,12 +18,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hfnet_ros.cli.localize import open_in_map
+from hfnet_ros.cli.localize import open_for_images
 from hfnet_ros.config import Config, VerificationConfig
 from hfnet_ros.files.camera_yaml import read_camera_yaml
 from hfnet_ros.files.images import list_images, read_image
 from hfnet_ros.files.posed_images import pair_images_with_poses
-from hfnet_ros.map.map_io import load_map
+from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.types import Frame, Localization
 
 KINDS = (("right", "#2a9d5c"), ("neither", "#c9a227"), ("wrong", "#c0392b"), ("off-map", "#5b6b7b"))
@@ -53,9 +53,9 @@ def main() -> None:
         max_rotation_sigma_deg=everything,
     )
     config = dataclasses.replace(Config(), verification=open_limits)
-    visual_map = load_map(options.map)
+    model = load_scene_model(options.map)
     found: dict[str, list[Localization]] = {name: [] for name, _ in KINDS}
-    with contextlib.closing(open_in_map(visual_map, config, camera, extractor_given=False)) as opened:
+    with contextlib.closing(open_for_images(model, config, camera, extractor_given=False)) as opened:
         localizer = opened.localizer
         for folder, poses, every in options.queries:
             for image in pair_images_with_poses(Path(folder), Path(poses))[:: int(every)]:

@@ -9,6 +9,7 @@ and peak memory. Nothing is asserted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import time
 from pathlib import Path
@@ -17,10 +18,11 @@ STARTED = time.perf_counter()
 
 import numpy as np  # noqa: E402
 
-from hfnet_ros.cli.localize import open_in_map  # noqa: E402
 from hfnet_ros.config import Config  # noqa: E402
+from hfnet_ros.features.extractor import create_extractor, with_extractor_of  # noqa: E402
 from hfnet_ros.files.camera_yaml import read_camera_yaml  # noqa: E402
 from hfnet_ros.files.images import list_images, read_image  # noqa: E402
+from hfnet_ros.localization.landmark_model import searching  # noqa: E402
 from hfnet_ros.map.map_io import load_map  # noqa: E402
 from hfnet_ros.types import Frame, Outcome  # noqa: E402
 
@@ -40,8 +42,12 @@ def main() -> None:
     options = parser.parse_args()
     config = Config.from_dict({"inference": {"num_threads": options.threads}})
     camera = read_camera_yaml(options.camera)
-    opened = open_in_map(load_map(options.map), config, camera, extractor_given=False)
-    extractor, localizer = opened.extractor, opened.localizer
+    visual_map = load_map(options.map)
+    config = with_extractor_of(config, visual_map.extractor_id)
+    opened = contextlib.ExitStack()
+    extractor = create_extractor(config)
+    opened.callback(extractor.close)
+    localizer = opened.enter_context(searching(visual_map, extractor, config, camera.size_wh))
     frames = [Frame(0, read_image(path), camera) for path in list_images(options.images)[:: options.every]]
     localizer.localize(frames[0])
     print(

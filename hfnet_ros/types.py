@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -328,6 +328,19 @@ class PosePrior:
 
     map_from_camera: Rigid3
     covariance: NDArray[np.float64]
+
+
+class ImageLocalizer(Protocol):
+    """Answers where a query was taken; belongs to the thread that opened it."""
+
+    def localize(self, query: Query | Frame, prior: PosePrior | None = None) -> Localization:
+        """Find the pose of a camera or rig, looking near `prior` first, or say why there is none.
+
+        Raises:
+            ImageError: an image does not have the size of its calibration.
+            EngineError: the network failed.
+        """
+        ...
 
 
 class Verdict(str, Enum):

@@ -13,6 +13,7 @@ import numpy as np
 from hfnet_ros.cli.options import check_file_target, new_verb
 from hfnet_ros.cli.queries import add_query_options, localize_queries
 from hfnet_ros.errors import ConfigError, DatasetError
+from hfnet_ros.localization.landmark_model import LandmarkModel
 from hfnet_ros.trust.calibration import AXES, CalibrationReport, calibrate
 
 _EXAMPLE = """hfnet-ros calibrate --map kitchen.map --images query --poses query.tum --camera camera.yaml --write-map
@@ -49,7 +50,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     if options.json:
         check_file_target(options.json)
     run = localize_queries(options, independent=True)
-    visual_map, results = run.visual_map, run.results
+    if not isinstance(run.model, LandmarkModel):
+        raise ConfigError(f"a map of kind '{run.model.kind}' takes no calibration of its covariance")
+    visual_map, results = run.model.visual_map, run.results
     images = options.bag or options.images
     poses = readable_name(options.poses) if options.poses else options.ground_truth
     provenance = {"images": readable_name(images.resolve()), "poses": poses}

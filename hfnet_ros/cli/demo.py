@@ -87,11 +87,11 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
     import yaml
 
     from hfnet_ros.bags.make import LOOKING_AHEAD
-    from hfnet_ros.cli.scoring import identify_run, map_points, write_scored_run
+    from hfnet_ros.cli.scoring import identify_run, write_scored_run
     from hfnet_ros.dds.live_run import LiveRun, query_results
     from hfnet_ros.evaluation.records import RunContext
     from hfnet_ros.files.posed_images import pair_images_with_poses
-    from hfnet_ros.map.map_io import load_map
+    from hfnet_ros.localization.landmark_model import load_scene_model
 
     config = dataclasses.replace(config, node=dataclasses.replace(config.node, max_rate_hz=0.0))
     parameters = options.out / "relocalizer.yaml"
@@ -111,9 +111,9 @@ def _localize_live(options: argparse.Namespace, config: Config, built: Path, bag
     posed = pair_images_with_poses(query / "images", query / "poses.tum")
     truth = {image.stamp_ns: (image.path, image.map_from_camera) for image in posed}
     results = query_results(run.record(), LOOKING_AHEAD, truth)
-    visual_map = load_map(built)
-    context = RunContext(map_points(visual_map), [(image.stamp_ns, image.map_from_camera) for image in posed])
-    identity = identify_run(visual_map, built, "live node over DDS", config)
+    model = load_scene_model(built)
+    context = RunContext(model.points, [(image.stamp_ns, image.map_from_camera) for image in posed])
+    identity = identify_run(model, built, "live node over DDS", config)
     write_scored_run(options.out / "report", results, identity, context)
     print(f"images played        {len(posed)}, answered by the live node {len(results)}")
     return 0 if results else 1

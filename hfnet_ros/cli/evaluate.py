@@ -41,6 +41,6 @@ def _evaluate(options: argparse.Namespace) -> int:
         load_rerun()
         check_file_target(options.rerun)
     run = localize_queries(options, independent=options.independent)
-    identity = identify_run(run.visual_map, options.map, run.backend, run.config)
+    identity = identify_run(run.model, options.map, run.backend, run.config)
     write_scored_run(options.out, run.results, identity, run.context, options.rerun)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,10 @@ from hfnet_ros.cli.options import (
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.records import QueryResult
-from hfnet_ros.features.extractor import with_extractor_of
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.localization.opening import OpenedLocalizer, open_localizer
-from hfnet_ros.map.map_io import load_map
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.localization.landmark_model import load_scene_model
+from hfnet_ros.localization.scene_model import OpenedLocalizer, SceneModel
+from hfnet_ros.map.visual_map import MapCamera
 
 _LOCALIZE = "hfnet-ros localize --map kitchen.map --camera camera.yaml photo.jpg --out poses.tum"
 
@@ -51,26 +51,24 @@ def add_verbs(verbs: Any) -> None:
     add_config_options(localize, extractor=True)
 
 
-def open_in_map(
-    visual_map: VisualMap, config: Config, camera: Camera, *, extractor_given: bool
+def open_for_images(
+    model: SceneModel, config: Config, camera: Camera, *, extractor_given: bool
 ) -> OpenedLocalizer:
     """Open a localizer for images of a camera, with the extractor asked for, else the map's own."""
-    if not extractor_given:
-        config = with_extractor_of(config, visual_map.extractor_id)
-    return open_localizer(visual_map, config, camera.size_wh)
+    return model.open(config if extractor_given else model.configured(config), camera.size_wh)
 
 
-def query_camera(path: Path | None, visual_map: VisualMap) -> Camera:
+def query_camera(path: Path | None, cameras: Sequence[MapCamera]) -> Camera:
     """Return the calibration of a file, or the map's camera where no file is named."""
     from hfnet_ros.files.camera_yaml import read_camera_yaml
 
     if path is not None:
         return read_camera_yaml(path)
-    if len(visual_map.cameras) != 1:
+    if len(cameras) != 1:
         raise ConfigError(
-            f"the map was taken with {len(visual_map.cameras)} cameras; name the calibration with --camera"
+            f"the map was taken with {len(cameras)} cameras; name the calibration with --camera"
         )
-    return visual_map.cameras[0].refined
+    return cameras[0].refined
 
 
 def _localize(options: argparse.Namespace) -> int:
@@ -82,12 +80,12 @@ def _localize(options: argparse.Namespace) -> int:
         if target:
             check_file_target(target)
     config = read_config(options)
-    visual_map = load_map(options.map)
-    camera = query_camera(options.camera, visual_map)
+    model = load_scene_model(options.map)
+    camera = query_camera(options.camera, model.cameras)
     unreadable: list[str] = []
 
     images = [(path, index * 1_000_000_000, None) for index, path in enumerate(options.images)]
-    with closing(open_in_map(visual_map, config, camera, extractor_given=bool(options.extractor))) as opened:
+    with closing(open_for_images(model, config, camera, extractor_given=bool(options.extractor))) as opened:
         found = localize_images(
             opened.localizer, images, camera, lambda _, error: unreadable.append(str(error))
         )

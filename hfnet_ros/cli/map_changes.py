@@ -232,7 +232,7 @@ def _posed_session(
     from hfnet_ros.cli.localize import query_camera
     from hfnet_ros.files.images import list_images
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
-    from hfnet_ros.localization.opening import searching
+    from hfnet_ros.localization.landmark_model import searching
     from hfnet_ros.mapping.views import from_posed_images
 
     def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
@@ -243,7 +243,7 @@ def _posed_session(
             return pixels.enter_context(open_keyframes(options, config))
         return pixels.enter_context(open_localized(options, open_localizer, config))
     refuse_bag_options(options)
-    camera = query_camera(options.camera, visual_map)
+    camera = query_camera(options.camera, visual_map.cameras)
     if options.poses:
         posed = pair_images_with_poses(options.images, options.poses)
         return *from_posed_images(posed[:: options.every]), camera

@@ -21,13 +21,14 @@ from hfnet_ros.cli.keyframes import (
     unposed_keyframes,
 )
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
-from hfnet_ros.cli.scoring import map_points
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.features.extractor import FeatureExtractor
+from hfnet_ros.localization.scene_model import SceneModel
 from hfnet_ros.map.visual_map import VisualMap
 
 _EXTENT_PERCENTILES = (2.0, 98.0)
+_SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
   hfnet-ros map build --bag robot.bag --pose-topic /ground_truth/pose --every 5 --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
@@ -205,9 +206,9 @@ def _lens_text(report: dict[str, Any]) -> str:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from hfnet_ros.map.map_io import load_map
+    from hfnet_ros.localization.landmark_model import load_scene_model
 
-    facts = _facts(load_map(options.map), options.map)
+    facts = _facts(load_scene_model(options.map), options.map)
     if options.json:
         print(json.dumps(facts, indent=1))
         return 0
@@ -217,9 +218,22 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
+def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     import dataclasses
 
+    from hfnet_ros.localization.landmark_model import LandmarkModel
+
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if not isinstance(model, LandmarkModel):
+        extent = [round(float(side), 3) for side in model.extent[1] - model.extent[0]]
+        about = {
+            "frame_id": model.frame_id,
+            "extractor": model.extractor_id,
+            "extent_m": extent,
+            "bytes": size,
+        }
+        return {"map": str(path), "kind": model.kind, **model.sizes, **about, "build": dict(model.facts)}
+    visual_map = model.visual_map
     lengths = np.bincount(visual_map.observation_landmark_idx, minlength=max(visual_map.num_landmarks, 1))
     # The few landmarks seen through windows or mirrors would make every map huge.
     points = visual_map.landmark_xyz if visual_map.num_landmarks else np.zeros((1, 3))
@@ -229,6 +243,7 @@ def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
     calibration = visual_map.calibration
     return {
         "map": str(path),
+        "kind": model.kind,
         "frame_id": visual_map.frame_id,
         "extractor": visual_map.extractor_id,
         "keyframes": visual_map.num_keyframes,
@@ -239,7 +254,8 @@ def _facts(visual_map: VisualMap, path: Path) -> dict[str, Any]:
         "extent_m": [round(float(side), 3) for side in high - low],
         "track_length_mean": round(float(lengths.mean()), 2),
         "track_length_p95": int(np.percentile(lengths, 95)),
-        "bytes": sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        "bytes": size,
+        "bytes_per_keyframe": round(size / visual_map.num_keyframes),
         "self_test": consistency,
         "calibration": None if calibration is None else dataclasses.asdict(calibration),
         "build": dict(visual_map.build_info),
@@ -267,7 +283,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _view(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import readable_name
-    from hfnet_ros.map.map_io import load_map
+    from hfnet_ros.localization.landmark_model import load_scene_model
     from hfnet_ros.report.map_view import map_view_html
     from hfnet_ros.report.pictures import map_picture
 
@@ -276,11 +292,9 @@ def _view(options: argparse.Namespace) -> int:
     draw = {".html": map_view_html, ".png": map_picture}.get(target.suffix.lower())
     if draw is None:
         raise ConfigError(f"--out is '{target}', expected a file ending in .html or .png")
-    visual_map = load_map(options.map)
-    facts = _facts(visual_map, options.map)
-    shown = {
-        name: facts[name] for name in ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
-    }
-    draw(target, map_points(visual_map), readable_name(folder), shown)
+    model = load_scene_model(options.map)
+    facts = _facts(model, options.map)
+    shown = {name: facts[name] for name in _SHOWN if name in facts}
+    draw(target, model.points, readable_name(folder), shown)
     print(f"{target}")
     return 0

@@ -21,27 +21,26 @@ from hfnet_ros.cli.bag_sources import (
     print_notes,
     refuse_without_bag,
 )
-from hfnet_ros.cli.localize import open_in_map, query_camera
+from hfnet_ros.cli.localize import open_for_images, query_camera
 from hfnet_ros.cli.options import add_config_options, read_config, tracked
-from hfnet_ros.cli.scoring import map_points
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.evaluation.records import QueryResult, RunContext
-from hfnet_ros.map.map_io import load_map
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.localization.landmark_model import load_scene_model
+from hfnet_ros.localization.scene_model import SceneModel
 
 if TYPE_CHECKING:
     from hfnet_ros.bags import BagReader
     from hfnet_ros.replay import BagSources
     from hfnet_ros.replay.truth import BagTruth
-    from hfnet_ros.tracking.relocalizer import ImageLocalizer
+    from hfnet_ros.types import ImageLocalizer
 
 
 @dataclass(frozen=True, eq=False)
 class QueryRun:
     """Queries and what answered them; `config` has the frames the options named."""
 
-    visual_map: VisualMap
+    model: SceneModel
     backend: str
     config: Config
     results: list[QueryResult]
@@ -104,15 +103,15 @@ def _localize_folder(options: argparse.Namespace) -> QueryRun:
     from hfnet_ros.files.posed_images import pair_images_with_poses
 
     recorded = pair_images_with_poses(options.images, options.poses)
-    config, visual_map = read_config(options), load_map(options.map)
-    camera = query_camera(options.camera, visual_map)
+    config, model = read_config(options), load_scene_model(options.map)
+    camera = query_camera(options.camera, model.cameras)
     images = [(image.path, image.stamp_ns, image.map_from_camera) for image in recorded[:: options.every]]
-    with closing(open_in_map(visual_map, config, camera, extractor_given=bool(options.extractor))) as opened:
+    with closing(open_for_images(model, config, camera, extractor_given=bool(options.extractor))) as opened:
         found = localize_images(opened.localizer, images, camera)
         results = list(tracked(found, "localize", len(images)))
     truth = [(image.stamp_ns, image.map_from_camera) for image in recorded]
-    context = RunContext(map_points(visual_map), truth)
-    return QueryRun(visual_map, opened.backend, config, results, context)
+    context = RunContext(model.points, truth)
+    return QueryRun(model, opened.backend, config, results, context)
 
 
 def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun:
@@ -129,21 +128,21 @@ def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun
         opened = open_camera if independent else open_sources
         sources = opened(bag, choices, config)
         truth = read_bag_truth(options, bag, sources, options.ground_truth)
-        visual_map, camera = load_map(options.map), sources.first.camera
+        model, camera = load_scene_model(options.map), sources.first.camera
         with closing(
-            open_in_map(visual_map, sources.config, camera, extractor_given=bool(options.extractor))
+            open_for_images(model, sources.config, camera, extractor_given=bool(options.extractor))
         ) as session:
             results = _localize(
                 options.every, bag, sources, truth, session.localizer, independent=independent
             )
-        if truth.samples.parent_frame not in ("", visual_map.frame_id):
+        if truth.samples.parent_frame not in ("", model.frame_id):
             bag.note(
-                f"true poses are in '{truth.samples.parent_frame}', the map is '{visual_map.frame_id}': taken for "
+                f"true poses are in '{truth.samples.parent_frame}', the map is '{model.frame_id}': taken for "
                 "the same frame"
             )
         print_notes(bag)
-    context = run_context(results, truth, map_points(visual_map))
-    return QueryRun(visual_map, session.backend, sources.config, results, context)
+    context = run_context(results, truth, model.points)
+    return QueryRun(model, session.backend, sources.config, results, context)
 
 
 def read_bag_truth(options: argparse.Namespace, bag: BagReader, sources: BagSources, source: str) -> BagTruth:

@@ -10,9 +10,8 @@ from typing import Any
 
 import hfnet_ros
 from hfnet_ros.config import Config
-from hfnet_ros.evaluation.records import MapPoints, QueryResult, RunContext, RunIdentity, describe_machine
-from hfnet_ros.features.extractor import with_extractor_of
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.evaluation.records import QueryResult, RunContext, RunIdentity, describe_machine
+from hfnet_ros.localization.scene_model import SceneModel
 
 
 def write_scored_run(
@@ -48,40 +47,19 @@ def write_scored_run(
     print(f"report: {out / 'report.html'}")
 
 
-def map_points(visual_map: VisualMap) -> MapPoints:
-    """Return what reports and pictures show of a map."""
-    return MapPoints(
-        visual_map.landmark_xyz,
-        visual_map.landmark_colors,
-        visual_map.keyframe_names,
-        visual_map.keyframe_poses,
-    )
-
-
-def identify_run(visual_map: VisualMap, map_path: Path, backend: str, config: Config) -> RunIdentity:
+def identify_run(model: SceneModel, map_path: Path, backend: str, config: Config) -> RunIdentity:
     """Return what produced the results of a run."""
+    from hfnet_ros.evaluation.run import readable_name
+
     return RunIdentity(
-        map=describe_map(visual_map, map_path),
-        extractor_id=visual_map.extractor_id,
+        map={"name": readable_name(map_path.resolve()), **model.sizes, **model.facts},
+        extractor_id=model.extractor_id,
         backend=backend,
-        config=dataclasses.asdict(with_extractor_of(config, visual_map.extractor_id)),
+        config=dataclasses.asdict(model.configured(config)),
         version=hfnet_ros.__version__,
         commit=_commit(),
         machine=describe_machine(),
     )
-
-
-def describe_map(visual_map: VisualMap, path: Path) -> dict[str, Any]:
-    """Return what a report says about the map of a run."""
-    from hfnet_ros.evaluation.run import readable_name
-
-    return {
-        "name": readable_name(path.resolve()),
-        "keyframes": visual_map.num_keyframes,
-        "landmarks": visual_map.num_landmarks,
-        "self_test": dataclasses.asdict(visual_map.consistency),
-        **visual_map.build_info,
-    }
 
 
 def print_summary(summary: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from hfnet_ros.evaluation.metrics import (
     score_queries,
 )
 from hfnet_ros.evaluation.records import (
-    MapPoints,
     QueryResult,
     RunContext,
     RunIdentity,
@@ -21,6 +20,7 @@ from hfnet_ros.evaluation.records import (
     describe_machine,
 )
 from hfnet_ros.evaluation.summary import summarize
+from hfnet_ros.map.map_points import MapPoints
 
 __all__ = [
     "FALSE_FIX",

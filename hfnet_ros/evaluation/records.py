@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.types import GateDecision, Localization, Relocalization, Verdict
 
 TimedPose = tuple[int, Rigid3]
@@ -67,28 +65,6 @@ class QueryResult:
         if self.relocalization is None:
             return self.localization.estimate is not None
         return self.decision is not None and self.decision.verdict is Verdict.ACCEPTED
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MapPoints:
-    """What a scene has that can be drawn; one that is no map of landmarks leaves out what it has not.
-
-    Attributes:
-        landmark_xyz: [L, 3] m, map frame.
-        landmark_colors: [L, 3] uint8 RGB; None where unknown.
-        keyframe_names: [F] names of the images the scene was made from, in the order they were taken.
-        keyframe_poses: [F, 7] their map_from_camera as x y z (m) qx qy qz qw.
-    """
-
-    landmark_xyz: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
-    landmark_colors: NDArray[np.uint8] | None = None
-    keyframe_names: Sequence[str] = ()
-    keyframe_poses: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 7)))
-
-    @property
-    def keyframe_centers(self) -> NDArray[np.float64]:
-        """Return where the images were taken, [F, 3] m, map frame."""
-        return self.keyframe_poses[:, :3]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,7 @@ from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.files.images import read_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.relocalizer import ImageLocalizer
-from hfnet_ros.types import Frame
+from hfnet_ros.types import Frame, ImageLocalizer
 
 
 def localize_images(

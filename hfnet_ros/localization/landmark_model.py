@@ -1,4 +1,4 @@
-"""Opening a map's localizer with all that it needs, and closing that in the right order.
+"""A map of landmarks as a scene model: opened with all that it needs, closed in the right order.
 
 Everything is made, used and closed in one thread, to which engines and GPU memory belong.
 """
@@ -6,62 +6,109 @@ Everything is made, used and closed in one thread, to which engines and GPU memo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
-from hfnet_ros.features.extractor import NetworkExtractor, create_extractor
+from hfnet_ros.features.extractor import NetworkExtractor, create_extractor, with_extractor_of
 from hfnet_ros.localization.gpu_search import open_gpu_search
 from hfnet_ros.localization.localizer import Localizer, check_extractor
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.localization.scene_model import OpenedLocalizer, load_scene_model, register_scene_model
+from hfnet_ros.map.manifest import LANDMARKS, PathLike
+from hfnet_ros.map.map_io import load_map
+from hfnet_ros.map.map_points import MapPoints
+from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.types import ReportProgress
+
+__all__ = ["LandmarkModel", "load_scene_model", "searching"]
 
 
 @dataclass(frozen=True, eq=False)
-class OpenedLocalizer:
-    """A localizer with its extractor; belongs to the thread that opened it.
+class LandmarkModel:
+    """A map of landmarks behind the face of `SceneModel`."""
 
-    The localizer works only as long as this object is held: what it searches with on a GPU is freed with it.
+    visual_map: VisualMap
 
-    Attributes:
-        extractor: open until `close`.
-        backend: what runs the extractor.
-        close: frees everything; again does nothing. Raises EngineError in another thread.
-    """
+    @classmethod
+    def load(cls, path: PathLike) -> LandmarkModel:
+        """Read a map; see `load_map`."""
+        return cls(load_map(path))
 
-    localizer: Localizer
-    extractor: NetworkExtractor
-    backend: str
-    close: Callable[[], None]
+    @property
+    def kind(self) -> str:
+        """`landmarks`."""
+        return LANDMARKS
 
+    @property
+    def frame_id(self) -> str:
+        """Name of the map's frame."""
+        return self.visual_map.frame_id
 
-def open_localizer(
-    visual_map: VisualMap,
-    config: Config,
-    image_wh: tuple[int, int] | None = None,
-    report: ReportProgress | None = None,
-) -> OpenedLocalizer:
-    """Make the configured extractor and a localizer that searches where the extractor's networks run.
+    @property
+    def extractor_id(self) -> str:
+        """Whose descriptors are inside."""
+        return self.visual_map.extractor_id
 
-    Args:
-        visual_map: to localize in.
-        config: its extractor must be the map's.
-        image_wh: of the images that will come; those of the map's first camera unless given.
-        report: told what goes on while an engine is built, which may take minutes.
+    @property
+    def cameras(self) -> tuple[MapCamera, ...]:
+        """The cameras of the mapping run."""
+        return self.visual_map.cameras
 
-    Raises:
-        WeightsError: the weights are missing, or not those of the extractor.
-        ExtractorMismatchError: the map was built with another extractor.
-        EngineError: no backend can run the network.
-    """
-    with contextlib.ExitStack() as opened:
-        extractor = create_extractor(config, report)
-        opened.callback(extractor.close)
-        localizer = opened.enter_context(searching(visual_map, extractor, config, image_wh))
-        backend = extractor.backend
-        return OpenedLocalizer(localizer, extractor, backend, opened.pop_all().close)
+    @property
+    def extent(self) -> NDArray[np.float64]:
+        """[2, 3] smallest and largest position of a keyframe, m."""
+        positions = self.visual_map.keyframe_poses[:, :3]
+        return np.stack([positions.min(axis=0), positions.max(axis=0)])
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Keyframes and landmarks."""
+        return {"keyframes": self.visual_map.num_keyframes, "landmarks": self.visual_map.num_landmarks}
+
+    @property
+    def residual_px(self) -> float | None:
+        """Of the self-test; None without one."""
+        consistency = self.visual_map.consistency
+        return consistency.residual_px if consistency.num_keyframes else None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The self-test, and how the map was built."""
+        self_test = dataclasses.asdict(self.visual_map.consistency)
+        return {"self_test": self_test, **self.visual_map.build_info}
+
+    @property
+    def points(self) -> MapPoints:
+        """Landmarks and keyframes."""
+        visual_map = self.visual_map
+        return MapPoints(
+            visual_map.landmark_xyz,
+            visual_map.landmark_colors,
+            visual_map.keyframe_names,
+            visual_map.keyframe_poses,
+        )
+
+    def configured(self, config: Config) -> Config:
+        """Return the parameters with the map's extractor; see `SceneModel.configured`."""
+        return with_extractor_of(config, self.extractor_id)
+
+    def open(
+        self,
+        config: Config,
+        image_wh: tuple[int, int] | None = None,
+        report: ReportProgress | None = None,
+    ) -> OpenedLocalizer:
+        """Make the extractor and a localizer that searches where its networks run; see `SceneModel.open`."""
+        with contextlib.ExitStack() as opened:
+            extractor = create_extractor(config, report)
+            opened.callback(extractor.close)
+            localizer = opened.enter_context(searching(self.visual_map, extractor, config, image_wh))
+            return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
 
 
 @contextlib.contextmanager
@@ -71,7 +118,7 @@ def searching(
     config: Config,
     image_wh: tuple[int, int] | None = None,
 ) -> Iterator[Localizer]:
-    """Give a localizer with an extractor that lives on; see `open_localizer`."""
+    """Give a localizer with an extractor that lives on; see `LandmarkModel.open`."""
     check_extractor(visual_map, extractor)
     width, height = image_wh or visual_map.cameras[0].refined.size_wh
     # What runs the network is known after the first image, which takes several times longer than the next.
@@ -83,3 +130,6 @@ def searching(
         return
     with contextlib.closing(search):
         yield Localizer(visual_map, extractor, config, search)
+
+
+register_scene_model(LANDMARKS, LandmarkModel.load)

@@ -12,8 +12,7 @@ from hfnet_ros.node.memory import return_memory
 from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.tracking.live import LiveRelocalizer, OpenLocalizer
 from hfnet_ros.tracking.odometry import Odometry
-from hfnet_ros.tracking.relocalizer import ImageLocalizer
-from hfnet_ros.types import Answer, ReportProgress
+from hfnet_ros.types import Answer, ImageLocalizer, ReportProgress
 
 # An engine that is in the cache, or runs on the CPU, is mostly ready by then; what has failed by then is
 # a failure of the transition. Nav2's lifecycle manager waits 5 s for a transition, in later versions.

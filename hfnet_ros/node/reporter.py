@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
+
 from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages import topics
@@ -35,7 +37,7 @@ class Reporter:
 
     def map_frame(self, served: ServedMap) -> str:
         """Return the name of the map's frame: the parameter's, else the map's own."""
-        return self._config.frames.map_frame or served.visual_map.frame_id
+        return self._config.frames.map_frame or served.model.frame_id
 
     def publish_answer(self, answer: Answer, served: ServedMap) -> None:
         """Publish the pose if the robot may use it, the status always, pictures on demand."""
@@ -56,13 +58,14 @@ class Reporter:
         """Publish the map's landmarks once per map, as soon as somebody listens."""
         if self._points_shown is served or not self._transport.has_subscribers(topics.MAP_POINTS):
             return
-        visual_map = served.visual_map
+        points = served.model.points
+        colors = points.landmark_colors
         self._transport.publish(
             topics.MAP_POINTS,
             map_points_message(
                 self._transport.factory,
-                visual_map.landmark_xyz,
-                visual_map.landmark_colors,
+                points.landmark_xyz,
+                np.full(points.landmark_xyz.shape, 255, np.uint8) if colors is None else colors,
                 stamp_ns=self._transport.now_ns(),
                 frame_id=self.map_frame(served),
             ),
@@ -119,7 +122,7 @@ class Reporter:
         if served is not None:
             fields["map"] = self._map_info_message(served)
             if not problem:
-                fields["message"] = f"using {served.path}, {served.visual_map.num_keyframes} keyframes"
+                fields["message"] = f"using {served.path}, {served.model.sizes.get('keyframes', 0)} keyframes"
         return self._transport.factory.make("hfnet_ros/srv/LoadMap_Response", **fields)
 
     # Messages
@@ -143,7 +146,7 @@ class Reporter:
     def _status_message(self, answer: Answer, served: ServedMap) -> Any:
         relocalization = answer.relocalization
         place = relocalization.localization.place if relocalization is not None else None
-        names = served.visual_map.keyframe_names
+        names = served.model.points.keyframe_names
         return status_message(
             self._transport.factory,
             answer,
@@ -152,19 +155,18 @@ class Reporter:
         )
 
     def _map_info_message(self, served: ServedMap) -> Any:
-        visual_map = served.visual_map
-        positions = visual_map.keyframe_poses[:, :3]
+        model, extent = served.model, served.model.extent
         return map_info_message(
             self._transport.factory,
             path=str(served.path),
             frame_id=self.map_frame(served),
-            extractor_id=visual_map.extractor_id,
+            extractor_id=model.extractor_id,
             digest=served.digest,
-            num_keyframes=visual_map.num_keyframes,
-            num_landmarks=visual_map.num_landmarks,
-            extent_min=positions.min(axis=0).tolist(),
-            extent_max=positions.max(axis=0).tolist(),
-            residual_px=visual_map.consistency.residual_px if visual_map.consistency.num_keyframes else 0.0,
+            num_keyframes=model.sizes.get("keyframes", 0),
+            num_landmarks=model.sizes.get("landmarks", 0),
+            extent_min=extent[0].tolist(),
+            extent_max=extent[1].tolist(),
+            residual_px=model.residual_px or 0.0,
         )
 
     def _publish_pictures(self, answer: Answer, relocalization: Relocalization, served: ServedMap) -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.features.extractor import with_extractor_of
-from hfnet_ros.localization.localizer import Localizer
-from hfnet_ros.localization.opening import open_localizer
-from hfnet_ros.map.map_io import load_map, read_map_header
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.localization.landmark_model import load_scene_model
+from hfnet_ros.localization.scene_model import SceneModel
+from hfnet_ros.map.manifest import read_manifest
 from hfnet_ros.messages.diagnostics import MapHealth
-from hfnet_ros.types import ReportProgress
+from hfnet_ros.types import ImageLocalizer, ReportProgress
 
 
 @dataclass(eq=False)
@@ -27,7 +25,7 @@ class ServedMap:
     """
 
     path: Path
-    visual_map: VisualMap
+    model: SceneModel
     digest: str
     backend: str = ""
 
@@ -46,33 +44,31 @@ class ServedMap:
             folder = Path(path).expanduser().absolute()
         except RuntimeError as error:  # ~nobody
             raise MapFormatError(f"{path}: {error} Write the path out") from error
-        visual_map = load_map(folder)
-        return cls(folder, visual_map, str(read_map_header(folder)["manifest_sha256"]))
+        return cls(folder, load_scene_model(folder), str(read_manifest(folder)[0]["manifest_sha256"]))
 
     def health(
         self, frame_id: str, error: str, *, is_open: bool, engine_progress: str, engine_error: str
     ) -> MapHealth:
         """Return what diagnostics say of it, of the last failure to replace it, and of its extractor."""
-        visual_map = self.visual_map
+        model = self.model
         return MapHealth(
             path=str(self.path),
             error=error,
             frame_id=frame_id,
-            num_keyframes=visual_map.num_keyframes,
-            num_landmarks=visual_map.num_landmarks,
-            residual_px=visual_map.consistency.residual_px if visual_map.consistency.num_keyframes else None,
-            extractor=visual_map.extractor_id,
+            num_keyframes=model.sizes.get("keyframes", 0),
+            num_landmarks=model.sizes.get("landmarks", 0),
+            residual_px=model.residual_px,
+            extractor=model.extractor_id,
             backend=self.backend if is_open else "",
             engine_progress=engine_progress,
             engine_error=engine_error,
         )
 
-    def opener(self, config: Config) -> Callable[[ReportProgress], tuple[Localizer, Callable[[], None]]]:
+    def opener(self, config: Config) -> Callable[[ReportProgress], tuple[ImageLocalizer, Callable[[], None]]]:
         """Return what the localizing thread calls to make its engine and localizer, and hears of it by."""
 
-        def open_served(report: ReportProgress) -> tuple[Localizer, Callable[[], None]]:
-            own = with_extractor_of(config, self.visual_map.extractor_id)
-            opened = open_localizer(self.visual_map, own, report=report)
+        def open_served(report: ReportProgress) -> tuple[ImageLocalizer, Callable[[], None]]:
+            opened = self.model.open(self.model.configured(config), report=report)
             self.backend = opened.backend
             return opened.localizer, opened.close
 

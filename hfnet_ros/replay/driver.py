@@ -18,8 +18,8 @@ from hfnet_ros.replay.sources import BagSources
 from hfnet_ros.tracking.answers import answer_image
 from hfnet_ros.tracking.mailbox import ImageJob, ImageTask, Mailbox
 from hfnet_ros.tracking.odometry import NoOdometry, Odometry
-from hfnet_ros.tracking.relocalizer import ImageLocalizer, Relocalizer
-from hfnet_ros.types import Answer, Frame, Localization, PosePrior
+from hfnet_ros.tracking.relocalizer import Relocalizer
+from hfnet_ros.types import Answer, Frame, ImageLocalizer, Localization, PosePrior, Query
 
 _Availability = Callable[[PoseSamples], "NDArray[np.int64]"]
 
@@ -127,10 +127,10 @@ class _CostedLocalizer:
     def __init__(self, localizer: ImageLocalizer, clock: SimulatedClock, cost_s: float | None) -> None:
         self._localizer, self._clock, self._cost_s = localizer, clock, cost_s
 
-    def localize(self, frame: Frame, prior: PosePrior | None = None) -> Localization:
+    def localize(self, query: Query | Frame, prior: PosePrior | None = None) -> Localization:
         """Localize; with a given cost no measured time is in the answer."""
         start_s = time.perf_counter()
-        found = self._localizer.localize(frame, prior)
+        found = self._localizer.localize(query, prior)
         if self._cost_s is None:
             self._clock.advance(time.perf_counter() - start_s)
             return found

@@ -17,8 +17,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.keyframe_selection import select_by_motion
 from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.replay.truth import BagTruth
-from hfnet_ros.tracking.relocalizer import ImageLocalizer
-from hfnet_ros.types import ImageArray
+from hfnet_ros.types import ImageArray, ImageLocalizer
 
 
 class KeyframeStore:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from hfnet_ros.bags import BagFrame, BagReader
 from hfnet_ros.errors import ImageError
-from hfnet_ros.evaluation.records import MapPoints, QueryResult, RunContext
+from hfnet_ros.evaluation.records import QueryResult, RunContext
 from hfnet_ros.files.tum import format_stamp
+from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.replay.driver import Replay
 from hfnet_ros.replay.truth import BagTruth
 from hfnet_ros.report.thumbnails import make_thumbnail
-from hfnet_ros.tracking.relocalizer import ImageLocalizer
-from hfnet_ros.types import Frame, Localization, Relocalization
+from hfnet_ros.types import Frame, ImageLocalizer, Localization, Relocalization
 
 _MAX_PICTURES = 1000  # kept with their matches, about 60 kB each
 

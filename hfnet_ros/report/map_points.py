@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hfnet_ros.evaluation.records import MapPoints
+from hfnet_ros.map.map_points import MapPoints
 
 Row = TypeVar("Row", bound=np.generic)
 FloatArray = NDArray[np.float64]

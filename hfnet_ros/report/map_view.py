@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.evaluation.records import MapPoints
 from hfnet_ros.files.atomic import atomic_file
+from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.map_points import as_points, break_jumps, points_with_colors, thin, view_box
 from hfnet_ros.report.map_viewer import SCRIPT, STYLE
 from hfnet_ros.report.page import fact_table, script_json

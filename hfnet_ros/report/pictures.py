@@ -11,8 +11,9 @@ import numpy as np
 
 from hfnet_ros.evaluation.json_values import plain_json
 from hfnet_ros.evaluation.metrics import score_queries
-from hfnet_ros.evaluation.records import MapPoints, QueryResult
+from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.files.atomic import atomic_file
+from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.drawn_queries import DrawnQueries, arrange_queries
 from hfnet_ros.report.headline import headline_sentences
 from hfnet_ros.report.map_points import (

@@ -13,9 +13,10 @@ from scipy.special import chdtri
 
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.metrics import QueryScore, score_queries
-from hfnet_ros.evaluation.records import MapPoints, QueryResult, RunContext, TimedPose
+from hfnet_ros.evaluation.records import QueryResult, RunContext, TimedPose
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.map_points import break_jumps, points_with_colors
 from hfnet_ros.report.thumbnails import PictureSize, shares_of_size, thumbnail_of
 

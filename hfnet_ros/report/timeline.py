@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import chdtri
 
 from hfnet_ros.evaluation.metrics import QueryScore
-from hfnet_ros.evaluation.records import MapPoints
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery, facts
 from hfnet_ros.report.map_points import thin
 from hfnet_ros.report.thumbnails import shares_of_size

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.evaluation.records import MapPoints
+from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery
 from hfnet_ros.report.map_points import as_points, break_jumps, thin, view_box
 from hfnet_ros.report.svg import Axis, Chart, inner_size_px

@@ -17,8 +17,8 @@ from hfnet_ros.tracking.answers import answer_image, refused_answer
 from hfnet_ros.tracking.mailbox import ImageJob, ImageTask, Mailbox, Request
 from hfnet_ros.tracking.odometry import Odometry
 from hfnet_ros.tracking.preparation import Pending, Preparation
-from hfnet_ros.tracking.relocalizer import ImageLocalizer, Relocalizer
-from hfnet_ros.types import Answer, Belief, ImageCounters, ReportProgress, Tracking
+from hfnet_ros.tracking.relocalizer import Relocalizer
+from hfnet_ros.types import Answer, Belief, ImageCounters, ImageLocalizer, ReportProgress, Tracking
 
 # Makes a localizer, and what frees its engine; both are called by the thread that uses it. It is given
 # what to tell of its progress.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from hfnet_ros.types import (
     Belief,
     Frame,
     GateDecision,
+    ImageLocalizer,
     Localization,
     PoseEstimate,
     PosePrior,
@@ -39,14 +39,6 @@ _NS_PER_S = 1_000_000_000
 _RESTART_NS = _NS_PER_S  # images dated further back than this are those of a bag that begins again
 
 _logger = logging.getLogger(__name__)
-
-
-class ImageLocalizer(Protocol):
-    """What is asked of `Localizer`."""
-
-    def localize(self, frame: Frame, prior: PosePrior | None = None) -> Localization:
-        """Find the pose of a frame's camera, looking near `prior` first."""
-        ...
 
 
 class Relocalizer:

@@ -18,7 +18,7 @@ from hfnet_ros.features.extractor import (
     with_extractor_of,
 )
 from hfnet_ros.features.preprocess import check_image
-from hfnet_ros.localization.opening import open_localizer
+from hfnet_ros.localization.landmark_model import LandmarkModel
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.options import BuildOptions
@@ -112,7 +112,7 @@ def test_a_map_is_built_and_images_are_localized_with_an_extractor_of_another_pr
     visual_map = load_map(tmp_path / "corners.map")
     config = with_extractor_of(Config(), visual_map.extractor_id)
     assert config.extractor.name == "corners"
-    opened = open_localizer(visual_map, config)
+    opened = LandmarkModel(visual_map).open(config)
     errors_m = []
     for row, (image, truth) in enumerate(queries):
         answer = opened.localizer.localize(Frame(row, image, camera))

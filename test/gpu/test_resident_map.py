@@ -10,13 +10,14 @@ import pytest
 from fake_machine import Machine
 from host_cuda import HostMemory, install_kernels, open_host_module
 
-from hfnet_ros.cli.localize import open_in_map
+from hfnet_ros.cli.localize import open_for_images
 from hfnet_ros.config import Config, InferenceConfig, MatchingConfig, RetrievalConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.gpu.resident_map import ResidentMap
-from hfnet_ros.localization import opening
+from hfnet_ros.localization import landmark_model
 from hfnet_ros.localization.gpu_search import GpuSearch, open_gpu_search
+from hfnet_ros.localization.landmark_model import LandmarkModel
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.scene import query_walk
@@ -185,7 +186,7 @@ def test_a_served_map_goes_to_the_gpu_and_is_freed_with_the_extractor(
     machine.install_cuda()
     install_kernels(monkeypatch, machine)
     extractor = OnGpu(config)
-    monkeypatch.setattr(opening, "create_extractor", lambda config, report: extractor)
+    monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: extractor)
     served = ServedMap(tmp_path, apartment.visual_map, "digest")
     _, close = served.opener(config)(lambda text: None)
     assert len(machine.gpu.modules) == 2
@@ -199,9 +200,9 @@ def test_the_command_line_searches_where_the_node_does(apartment, config, machin
     machine.install_cuda()
     install_kernels(monkeypatch, machine)
     extractor = OnGpu(config)
-    monkeypatch.setattr(opening, "create_extractor", lambda config, report: extractor)
+    monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: extractor)
     camera = apartment.visual_map.cameras[0].refined
-    opened = open_in_map(apartment.visual_map, config, camera, extractor_given=False)
+    opened = open_for_images(LandmarkModel(apartment.visual_map), config, camera, extractor_given=False)
     assert len(machine.gpu.modules) == 2
     assert opened.backend == "onnxruntime-cuda"
     opened.close()

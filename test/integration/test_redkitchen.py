@@ -6,9 +6,10 @@ import random
 import cv2
 import pytest
 
-from hfnet_ros.cli.localize import open_in_map
+from hfnet_ros.cli.localize import open_for_images
 from hfnet_ros.config import Config
 from hfnet_ros.files import list_images, read_camera_yaml, read_image
+from hfnet_ros.localization.landmark_model import LandmarkModel
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.types import Frame, Outcome
 
@@ -79,7 +80,7 @@ def test_the_stretch_where_others_are_wrong(evaluate):
 def test_photographs_of_other_places_get_no_pose(kitchen, data):
     camera = read_camera_yaml(data("redkitchen") / "camera.yaml")
     photos = random.Random(0).sample(list_images(data("photos")), NUM_PHOTOS)
-    opened = open_in_map(load_map(kitchen), Config(), camera, extractor_given=False)
+    opened = open_for_images(LandmarkModel.load(kitchen), Config(), camera, extractor_given=False)
     answers = {}
     for stamp_ns, path in enumerate(photos):
         image = cv2.resize(read_image(path), camera.size_wh, interpolation=cv2.INTER_AREA)

@@ -8,10 +8,10 @@ from generated_maps import CONFIG
 
 from hfnet_ros.errors import EngineError, ExtractorMismatchError
 from hfnet_ros.features.sift import SiftExtractor
-from hfnet_ros.localization import opening
+from hfnet_ros.localization import landmark_model
 from hfnet_ros.localization.gpu_search import GpuSearch
+from hfnet_ros.localization.landmark_model import LandmarkModel, searching
 from hfnet_ros.localization.localizer import Localizer
-from hfnet_ros.localization.opening import open_localizer, searching
 from hfnet_ros.matching.landmark_matcher import MutualNearestMatcher
 from hfnet_ros.retrieval.index import ExactIndex
 from hfnet_ros.scene import query_walk
@@ -44,19 +44,19 @@ class Search(GpuSearch):
 @pytest.fixture
 def events(monkeypatch):
     said = []
-    monkeypatch.setattr(opening, "create_extractor", lambda config, report: Watched(said))
+    monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: Watched(said))
     return said
 
 
 @pytest.fixture
 def on_gpu(events, monkeypatch):
-    monkeypatch.setattr(opening, "open_gpu_search", lambda visual_map, *_: Search(visual_map, events))
+    monkeypatch.setattr(landmark_model, "open_gpu_search", lambda visual_map, *_: Search(visual_map, events))
     return events
 
 
 def test_on_the_cpu_nothing_is_left_anywhere(apartment, events):
     before = set(sys.modules)
-    opened = open_localizer(apartment.visual_map, CONFIG, (200, 100))
+    opened = LandmarkModel(apartment.visual_map).open(CONFIG, (200, 100))
     assert (events, opened.backend) == (["extract 200x100"], "opencv-cpu")
     frame = apartment.frame(next(iter(query_walk(apartment.scene)))[1])
     found, expected = opened.localizer.localize(frame), apartment.localizer.localize(frame)
@@ -71,7 +71,7 @@ def test_on_the_cpu_nothing_is_left_anywhere(apartment, events):
 
 
 def test_on_the_gpu_everything_is_undone_before_the_extractor_is_closed(apartment, on_gpu):
-    opened = open_localizer(apartment.visual_map, CONFIG)
+    opened = LandmarkModel(apartment.visual_map).open(CONFIG)
     width, height = apartment.visual_map.cameras[0].refined.size_wh
     assert on_gpu == [f"extract {width}x{height}"]
     opened.close()
@@ -93,7 +93,7 @@ def test_an_extractor_that_is_lent_lives_on(apartment, on_gpu):
 def test_an_extractor_of_another_map_runs_on_no_image(apartment, events, monkeypatch):
     monkeypatch.setattr(Watched, "extractor_id", "other-1")
     with pytest.raises(ExtractorMismatchError):
-        open_localizer(apartment.visual_map, CONFIG)
+        LandmarkModel(apartment.visual_map).open(CONFIG)
     assert events == ["close extractor"]
 
 
@@ -101,7 +101,7 @@ def test_what_fails_while_opening_is_closed(apartment, on_gpu, monkeypatch):
     def fail(*_):
         raise EngineError("no memory left")
 
-    monkeypatch.setattr(opening, "Localizer", fail)
+    monkeypatch.setattr(landmark_model, "Localizer", fail)
     with pytest.raises(EngineError, match="no memory left"):
-        open_localizer(apartment.visual_map, CONFIG)
+        LandmarkModel(apartment.visual_map).open(CONFIG)
     assert on_gpu[1:] == ["close search", "close extractor"]

@@ -19,16 +19,15 @@ TENTHS, ODOMETRY = [100 * index for index in range(5)], list(range(-100, 600, 20
 @pytest.fixture
 def served(tmp_path):
     """A map as far as messages tell of it."""
-    visual_map = SimpleNamespace(
+    model = SimpleNamespace(
         frame_id="map",
-        keyframe_names=("000.png",),
-        keyframe_poses=np.array([[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]),
+        points=SimpleNamespace(keyframe_names=("000.png",)),
+        extent=np.zeros((2, 3)),
         extractor_id="rootsift-1",
-        num_keyframes=1,
-        num_landmarks=0,
-        consistency=SimpleNamespace(num_keyframes=0),
+        sizes={"keyframes": 1, "landmarks": 0},
+        residual_px=None,
     )
-    return ServedMap(tmp_path / "some where" / "a.map", visual_map, "0123")
+    return ServedMap(tmp_path / "some where" / "a.map", model, "0123")
 
 
 def record(robot, bag, out, localizer, served, config, cost_s=None):

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from hfnet_ros.errors import EngineError
-from hfnet_ros.localization import opening
+from hfnet_ros.localization import landmark_model
 
 POLL_S = 0.01
 LONGEST_S = 120.0  # a test that went wrong leaves no thread behind for ever
@@ -20,7 +20,7 @@ class SlowEngine:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.create = opening.create_extractor
+        self.create = landmark_model.create_extractor
 
     # What a test does
 
@@ -87,7 +87,7 @@ class SlowEngine:
             file.write("x")
 
     def install(self, patch=setattr):
-        patch(opening, "create_extractor", self.create_extractor)
+        patch(landmark_model, "create_extractor", self.create_extractor)
 
 
 if __name__ == "__main__":
