@@ -17,7 +17,7 @@ from hfnet_ros.config.image import (
     VerificationConfig,
     XFeatConfig,
 )
-from hfnet_ros.config.mapping import MappingConfig
+from hfnet_ros.config.mapping import PAIR_MATCHER_NAMES, MappingConfig
 from hfnet_ros.config.parameters import MOVED, Config, load_config, refuse_moved
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
 from hfnet_ros.config.runtime import InferenceConfig
@@ -26,6 +26,7 @@ __all__ = [
     "EXTRACTOR_NAMES",
     "MATCHER_NAMES",
     "MOVED",
+    "PAIR_MATCHER_NAMES",
     "Config",
     "ExtractorConfig",
     "FramesConfig",

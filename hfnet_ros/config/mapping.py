@@ -6,11 +6,23 @@ from dataclasses import dataclass
 
 from hfnet_ros.config.schema import parameter
 
+PAIR_MATCHER_NAMES = ["nearest"]  # mapping.pair_matcher adds those that others register
+
 
 @dataclass(frozen=True)
 class MappingConfig:
     """How a map is built."""
 
+    matcher: str = parameter(
+        "nearest",
+        "What matches keyframes: nearest compares descriptors, each other's most similar ones match.",
+        choices=PAIR_MATCHER_NAMES,
+    )
+    keep_observations: bool = parameter(
+        False,
+        "Store what each keyframe saw beside the landmarks' mean: some 90 KB more a keyframe with 64 numbers each, for "
+        "matchers that compare images.",
+    )
     max_keypoints: int = parameter(2048, "Keypoints per keyframe that are matched.", low=64, high=8192)
     num_neighbors: int = parameter(12, "Keyframes each keyframe is matched with.", low=1, high=200)
     max_view_angle_deg: float = parameter(

@@ -21,7 +21,7 @@ class KeyframeObservations:
         landmark_idxs: [N] int64 rows of the map.
         size_wh: of the image, px.
         descriptors: [N, D] float32 unit norm, of these very observations; None where the map does not keep them
-            (`map build --keep-observations`).
+            (`mapping.keep_observations`).
     """
 
     points2d: NDArray[np.float32]

@@ -43,7 +43,10 @@ def assemble_map(
     blind = sorted(set(range(len(views))) - set(seeing))
     _warn_of([keyframes[idx].image.name for idx in blind], len(views))
     keyframes, views = [keyframes[idx] for idx in seeing], [views[idx] for idx in seeing]
-    landmarks = summarize_landmarks(structure, views, keyframes)
+    landmarks = summarize_landmarks(
+        structure, views, keyframes, keep_observations=config.mapping.keep_observations
+    )
+    observed = landmarks.observation_descriptors
     descriptors, aggregation = describe_globally(keyframes, config.retrieval, config.pose.seed)
     info = dict(build_info)
     info |= _describe_structure(structure, views, solved)
@@ -70,6 +73,7 @@ def assemble_map(
         consistency=MapConsistency(0.0, 0.0, 0.0, 0),
         aggregation=aggregation,
         build_info=info,
+        observation_descriptors=None if observed is None else UnitVectors.encode(observed),
     )
     return arranged(built, config.retrieval.vocabulary_size, config.pose.seed)
 

@@ -26,10 +26,15 @@ class LandmarkArrays:
     observation_offsets: NDArray[np.int64]
     observation_landmark_idx: NDArray[np.int32]
     observation_xy: Float32Array
+    observation_descriptors: Float32Array | None
 
 
 def summarize_landmarks(
-    structure: Structure, views: Sequence[View], keyframes: Sequence[Keyframe]
+    structure: Structure,
+    views: Sequence[View],
+    keyframes: Sequence[Keyframe],
+    *,
+    keep_observations: bool = False,
 ) -> LandmarkArrays:
     """Summarise what the observers of each landmark saw.
 
@@ -40,6 +45,7 @@ def summarize_landmarks(
         structure: at least one landmark.
         views: F views the structure refers to.
         keyframes: features and colours of the same F images.
+        keep_observations: return the descriptor of every observation, too.
     """
     total = _summation(structure)
     descriptors = np.concatenate([view.descriptors for view in views])
@@ -57,6 +63,7 @@ def summarize_landmarks(
         observation_offsets=offsets,
         observation_landmark_idx=landmark_idx,
         observation_xy=xy,
+        observation_descriptors=descriptors[feature][_by_keyframe(structure)] if keep_observations else None,
     )
 
 
@@ -94,11 +101,16 @@ def _mean_colors(
     return np.rint(mean).astype(np.uint8)
 
 
+def _by_keyframe(structure: Structure) -> NDArray[np.int64]:
+    """Return the order [O] of observations by keyframe and then landmark."""
+    return np.lexsort((structure.landmark_idx, structure.view_idx))
+
+
 def _observations_by_keyframe(
     structure: Structure, views: Sequence[View]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], Float32Array]:
     """Return offsets [F + 1], landmark rows [O] and pixels [O, 2], by keyframe and then landmark."""
-    order = np.lexsort((structure.landmark_idx, structure.view_idx))
+    order = _by_keyframe(structure)
     counts = np.bincount(structure.view_idx, minlength=len(views))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     keypoint_idx = structure.keypoint_idx[order]

@@ -104,6 +104,8 @@ def test_info_as_json_has_every_fact(run, built, mapping):
         "build",
         "calibration",
         "retrieval",
+        "kind",
+        "bytes_per_keyframe",
     }
     assert facts.keys() == expected
     assert (facts["keyframes"], facts["cameras"]) == (33, 1)

@@ -187,7 +187,7 @@ def test_a_served_map_goes_to_the_gpu_and_is_freed_with_the_extractor(
     install_kernels(monkeypatch, machine)
     extractor = OnGpu(config)
     monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: extractor)
-    served = ServedMap(tmp_path, apartment.visual_map, "digest")
+    served = ServedMap(tmp_path, LandmarkModel(apartment.visual_map), "digest")
     _, close = served.opener(config)(lambda text: None)
     assert len(machine.gpu.modules) == 2
     assert served.backend == "onnxruntime-cuda"
