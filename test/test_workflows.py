@@ -1,6 +1,9 @@
 """Workflows and templates of .github, as far as they can be checked without running there."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GITHUB = ROOT / ".github"
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 FORMS = sorted(path for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml")
+WITHOUT_WHEELS = ("poselib", "pycolmap", "cyclonedds")
 FOLDERS = ("scripts", "test", "bench", "launch", "docs", "docker", "hfnet_ros")
 
 
@@ -61,6 +65,26 @@ def test_aarch64_takes_wheels_alone():
     assert installs
     for line in installs:
         assert "--only-binary :all:" in line or "--no-deps --editable ." in line, line
+
+
+def test_aarch64_collects_its_tests_without_what_has_no_wheels(tmp_path):
+    (script,) = (script for script in scripts_of(jobs()["core/aarch64"]) if "-m pytest" in script)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {WITHOUT_WHEELS}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, *script.split()[1:], "--collect-only", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_ros_jobs_do_what_the_document_says():
