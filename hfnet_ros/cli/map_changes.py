@@ -1,4 +1,4 @@
-"""Verbs `map merge`, `map update` and `map prune`: new maps from maps; the old ones stay."""
+"""Verbs `map merge`, `map update`, `map prune` and `map convert`: new maps from maps; the old ones stay."""
 
 from __future__ import annotations
 
@@ -64,7 +64,15 @@ def add_verbs(maps: Any) -> None:
         help="keyframes that must see a landmark; besides, those that most keyframes see through are dropped "
         "(default: 2)",
     )
-    for parser in (merge, prune):
+    convert = new_verb(
+        maps,
+        "convert",
+        "write a map of an older format in today's",
+        "hfnet-ros map convert kitchen.map --out new.map",
+        _convert,
+    )
+    convert.add_argument("map", type=Path, metavar="OLD")
+    for parser in (merge, prune, convert):
         parser.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
 
 
@@ -265,6 +273,26 @@ def _posed_session(
             "with --poses"
         )
     return *from_posed_images(found), camera
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from hfnet_ros.map.manifest import FORMAT_VERSION
+    from hfnet_ros.map.map_io import check_map_target, load_map, read_map_header, save_map
+
+    check_map_target(options.out)
+    before = read_map_header(options.map)
+    if before["format_version"] == FORMAT_VERSION:
+        raise MappingError(
+            f"{options.map}: is of format {FORMAT_VERSION} already, there is nothing to convert"
+        )
+    save_map(load_map(options.map, verify=True, note_format=False), options.out)
+    after = read_map_header(options.out)
+    sizes = [header["bytes"] / header["num_keyframes"] / 1e3 for header in (before, after)]
+    print(
+        f"{options.out}: {after['num_keyframes']} keyframes, {after['num_landmarks']} landmarks in format "
+        f"{FORMAT_VERSION}; {sizes[0]:.0f} -> {sizes[1]:.0f} kB a keyframe"
+    )
+    return 0
 
 
 def _prune(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import NUM_WORDS
 from hfnet_ros.map.visual_map import VisualMap, with_search
 
@@ -31,11 +32,11 @@ def arranged(visual_map: VisualMap, num_words: int = NUM_WORDS, seed: int = 0) -
     new_row[order] = np.arange(len(order), dtype=np.int32)
     seen = new_row[made.observation_landmark_idx]
     by_keyframe = np.lexsort((seen, made.observation_keyframe_idx))
-    described = made.observation_descriptors
+    described, pixels = made.observation_descriptors, made.observation_xy
     return dataclasses.replace(
         made,
         observation_landmark_idx=seen[by_keyframe],
-        observation_xy=made.observation_xy[by_keyframe],
+        observation_xy=PixelPositions(pixels.codes[by_keyframe], pixels.steps_per_px),
         observation_descriptors=None if described is None else described.chosen(by_keyframe),
         landmark_xyz=made.landmark_xyz[order],
         landmark_descriptors=made.landmark_descriptors.chosen(order),

@@ -11,10 +11,12 @@ from hfnet_ros.map import array_files, schema
 def manifest_problems(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a manifest says that cannot be; its digest says only that it is unchanged."""
     version = manifest["format_version"]
-    kinds = {"frame_id": str, "extractor_id": str, "cameras": list, "consistency": dict}
+    kinds: dict[str, type] = {"frame_id": str, "extractor_id": str, "cameras": list, "consistency": dict}
     kinds |= {"build_info": dict, "arrays": dict}
     if version == 1:
         kinds["keyframe_names"] = list
+    else:
+        kinds["observation_steps_per_px"] = int
     for key, kind in kinds.items():
         if not isinstance(manifest.get(key), kind):
             yield f"'{key}' is {type(manifest.get(key)).__name__}, expected {kind.__name__}"

@@ -34,6 +34,7 @@ from hfnet_ros.map.manifest import (
 )
 from hfnet_ros.map.map_target import check_map_target
 from hfnet_ros.map.name_table import NameTable
+from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.records_json import (
     calibration_from_json,
     camera_pair_from_json,
@@ -89,11 +90,16 @@ def save_map(visual_map: VisualMap, path: PathLike) -> None:
         ) from error
 
 
-def load_map(path: PathLike, verify: bool = False) -> VisualMap:
+def load_map(path: PathLike, verify: bool = False, *, note_format: bool = True) -> VisualMap:
     """Read a map; its arrays are read-only views of the files.
 
     Versions, sizes, types, shapes and lengths are always checked. Digests and every number are checked too when
     the map is smaller than 64 MiB or `verify` is given; what a query reads of a larger one is checked then.
+
+    Args:
+        path: folder of the map.
+        verify: read all of it, however large it is.
+        note_format: log a line if the map is of an older format, and what to do about it.
 
     Raises:
         MapFormatError: the map is damaged, incomplete, of a newer version or of another kind; names the file,
@@ -111,7 +117,7 @@ def load_map(path: PathLike, verify: bool = False) -> VisualMap:
         raise MapFormatError(f"{folder}: {problem}; {ADVICE}")
     if manifest_bytes(folder) != content:
         raise MapFormatError(f"{folder}: map was replaced while it was read; load it again")
-    if version < FORMAT_VERSION:
+    if version < FORMAT_VERSION and note_format:
         _logger.warning(
             "%s: map of format %d, made ready anew at every opening; `hfnet-ros map convert %s --out NEW` writes "
             "one of format %d",
@@ -177,6 +183,7 @@ def _manifest_of(visual_map: VisualMap) -> dict[str, Any]:
         "frame_id": visual_map.frame_id,
         "extractor_id": visual_map.extractor_id,
         "cameras": [camera_pair_to_json(camera) for camera in visual_map.cameras],
+        "observation_steps_per_px": visual_map.observation_xy.steps_per_px,
         "consistency": dataclasses.asdict(visual_map.consistency),
         "build_info": dict(visual_map.build_info),
     }
@@ -200,7 +207,10 @@ def _arrays_of(visual_map: VisualMap) -> dict[str, _Array]:
         arrays["observation_descriptors"] = visual_map.observation_descriptors
     for name, array in visual_map.aggregation.items():
         arrays[f"{schema.AGGREGATION_PREFIX}{name}"] = array
-    return {name: array.codes if isinstance(array, UnitVectors) else array for name, array in arrays.items()}
+    return {
+        name: array.codes if isinstance(array, UnitVectors | PixelPositions) else array
+        for name, array in arrays.items()
+    }
 
 
 def _rule(name: str) -> schema.Rule:
@@ -283,6 +293,9 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         fields["keyframe_names"] = manifest["keyframe_names"]
     else:
         fields |= {name: UnitVectors(arrays[name]) for name in _COMPACT}
+        fields["observation_xy"] = PixelPositions(
+            arrays["observation_xy"], manifest["observation_steps_per_px"]
+        )
         if "observation_descriptors" in arrays:
             fields["observation_descriptors"] = UnitVectors(arrays["observation_descriptors"])
         fields["keyframe_names"] = NameTable(arrays["keyframe_name_text"], arrays["keyframe_name_offsets"])

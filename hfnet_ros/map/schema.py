@@ -22,17 +22,18 @@ _ALWAYS: dict[str, Rule] = {
     "keyframe_poses": ("<f8", ("F", 7)),
     "observation_offsets": ("<i8", ("F + 1",)),
     "observation_landmark_idx": ("<i4", ("O",)),
-    "observation_xy": ("<f4", ("O", 2)),
     "landmark_xyz": ("<f8", ("L", 3)),
     "landmark_view_directions": ("<f4", ("L", 3)),
     "landmark_distance_ranges": ("<f4", ("L", 2)),
     "landmark_colors": ("|u1", ("L", 3)),
 }
 _VERSION_1: dict[str, Rule] = {
+    "observation_xy": ("<f4", ("O", 2)),
     "landmark_descriptors": ("<f4", ("L", "D")),
     "global_descriptors": ("<f4", ("F", "G")),
 }
 _VERSION_2: dict[str, Rule] = {
+    "observation_xy": ("<u2", ("O", 2)),
     "keyframe_name_offsets": ("<i8", ("F + 1",)),
     "keyframe_name_text": ("|u1", ("T",)),
     "landmark_descriptors": ("|i1", ("L", "D")),

@@ -15,10 +15,16 @@ from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.name_table import NameTable
+from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure
 from hfnet_ros.map.unit_vectors import UnitVectors
 
-_COMPACT = ("landmark_descriptors", "global_descriptors", "observation_descriptors")
+_COMPACT: dict[str, type[UnitVectors] | type[PixelPositions]] = {
+    "landmark_descriptors": UnitVectors,
+    "global_descriptors": UnitVectors,
+    "observation_descriptors": UnitVectors,
+    "observation_xy": PixelPositions,
+}
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class VisualMap:
         keyframe_poses: [F, 7] float64, map_from_camera as x y z (m), qx qy qz qw.
         observation_offsets: [F + 1] int64; keyframe f owns observations offsets[f]:offsets[f + 1].
         observation_landmark_idx: [O] int32, row of the landmark seen.
-        observation_xy: [O, 2] float32 px.
+        observation_xy: [O, 2] px.
         landmark_xyz: [L, 3] float64 m, map frame.
         landmark_descriptors: [L, D].
         landmark_view_directions: [L, 3] float32 unit vector, mean direction from observer to landmark.
@@ -133,7 +139,7 @@ class VisualMap:
     keyframe_poses: NDArray[np.float64]
     observation_offsets: NDArray[np.int64]
     observation_landmark_idx: NDArray[np.int32]
-    observation_xy: NDArray[np.float32]
+    observation_xy: PixelPositions
     landmark_xyz: NDArray[np.float64]
     landmark_descriptors: UnitVectors
     landmark_view_directions: NDArray[np.float32]
@@ -148,12 +154,12 @@ class VisualMap:
     search: SearchStructure | None = None
 
     def __post_init__(self) -> None:
-        """Encode descriptors and names that were given plainly."""
+        """Encode descriptors, pixels and names that were given plainly."""
         object.__setattr__(self, "keyframe_names", NameTable.of(self.keyframe_names))
-        for name in _COMPACT:
+        for name, kind in _COMPACT.items():
             given = getattr(self, name)
             if given is not None:
-                object.__setattr__(self, name, _encoded(name, given))
+                object.__setattr__(self, name, _encoded(name, kind, given))
         search = self.search
         if search is not None and (
             len(search.landmark_words) != self.num_landmarks
@@ -250,8 +256,10 @@ def with_search(visual_map: VisualMap, num_words: int = NUM_WORDS, seed: int = 0
     return replace(visual_map, search=made)
 
 
-def _encoded(name: str, given: NDArray[np.floating] | UnitVectors) -> UnitVectors:
+def _encoded(
+    name: str, kind: type[UnitVectors] | type[PixelPositions], given: Any
+) -> UnitVectors | PixelPositions:
     try:
-        return UnitVectors.encode(given)
+        return kind.encode(given)
     except ValueError as error:
         raise MapFormatError(f"array '{name}' {error}") from error

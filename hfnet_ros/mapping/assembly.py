@@ -11,6 +11,7 @@ import numpy as np
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
 from hfnet_ros.map.arrangement import arranged
+from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.mapping.describe import describe_globally
@@ -63,7 +64,7 @@ def assemble_map(
         ),
         observation_offsets=landmarks.observation_offsets,
         observation_landmark_idx=landmarks.observation_landmark_idx,
-        observation_xy=landmarks.observation_xy,
+        observation_xy=PixelPositions.encode(landmarks.observation_xy),
         landmark_xyz=landmarks.landmark_xyz,
         landmark_descriptors=UnitVectors.encode(landmarks.landmark_descriptors),
         landmark_view_directions=landmarks.landmark_view_directions,

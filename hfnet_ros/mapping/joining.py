@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from hfnet_ros.errors import ExtractorMismatchError, MappingError
 from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.unit_vectors import UnitVectors, concatenate
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency, VisualMap
 from hfnet_ros.mapping.joint_retrieval import describe_jointly
@@ -105,7 +106,7 @@ def join_maps(
         keyframe_poses=np.concatenate([first.keyframe_poses, second.keyframe_poses]),
         observation_offsets=offsets,
         observation_landmark_idx=landmark_idx,
-        observation_xy=xy,
+        observation_xy=PixelPositions.encode(xy),
         global_descriptors=UnitVectors.encode(descriptors),
         observation_descriptors=None,
         search=None,

@@ -212,9 +212,9 @@ def _votes(session: VisualMap, row: int, landmarks: IntArray, xy: NDArray[np.flo
     start, stop = session.observation_offsets[row : row + 2]
     if start == stop or len(landmarks) == 0:
         return np.empty((0, 2), np.int64)
-    # Both are copies of the same keypoints, so that equal means equal.
+    # Both are copies of the same keypoints, one of them on the grid that the map keeps.
     distance, nearest = cKDTree(session.observation_xy[start:stop]).query(xy)
-    shown = distance == 0.0
+    shown = distance <= 1.0 / session.observation_xy.steps_per_px
     return np.column_stack([session.landmarks_seen_by(row)[nearest[shown]], landmarks[shown]]).astype(
         np.int64
     )

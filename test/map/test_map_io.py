@@ -15,11 +15,12 @@ import pytest
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map import array_files
 from hfnet_ros.map.map_io import check_map_target, load_map, read_map_header, save_map, verify_map
+from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap, with_search
 
-COMPACT_FIELDS = ["landmark_descriptors", "global_descriptors"]
+COMPACT_FIELDS = ["landmark_descriptors", "global_descriptors", "observation_xy"]
 ARRAY_FIELDS = COMPACT_FIELDS + [
     field.name for field in dataclasses.fields(VisualMap) if "NDArray" in str(field.type)
 ]
@@ -27,7 +28,7 @@ SEARCH_FIELDS = [field.name for field in dataclasses.fields(SearchStructure)]
 
 
 def plain(array):
-    return array.codes if isinstance(array, UnitVectors) else array
+    return array.codes if isinstance(array, UnitVectors | PixelPositions) else array
 
 
 def arrays_of(visual_map):
