@@ -91,7 +91,7 @@ def make_search_structure(
         else np.zeros(len(landmark_descriptors), np.int32)
     )
     pairs = _covisible_pairs(visibility)
-    centers, cell_offsets, members = _cells(global_descriptors, seed)
+    centers, cell_offsets, members = make_cells(global_descriptors, seed)
     return SearchStructure(
         np.ascontiguousarray(words, np.float32),
         landmark_words.astype(np.uint16),
@@ -112,7 +112,7 @@ def _covisible_pairs(visibility: csr_matrix) -> csr_matrix:
     return shared
 
 
-def _cells(descriptors: UnitVectors, seed: int) -> tuple[UnitVectors, NDArray[np.int64], NDArray[np.int32]]:
+def make_cells(descriptors: UnitVectors, seed: int) -> tuple[UnitVectors, NDArray[np.int64], NDArray[np.int32]]:
     """Return centres [C, G] of cells, and their members by cell."""
     count = len(descriptors)
     if count == 0:

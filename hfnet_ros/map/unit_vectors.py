@@ -47,7 +47,7 @@ class UnitVectors:
         broken = np.flatnonzero(~np.isfinite(largest))
         if len(broken):
             raise ValueError(f"is not finite in {len(broken)} rows, first row {broken[0]}")
-        scale = _LARGEST_CODE / np.maximum(largest, np.finfo(np.float32).tiny)
+        scale = _LARGEST_CODE / np.maximum(largest, np.float32(1e-30))
         return cls(np.rint(rows * scale).astype(np.int8))
 
     @property
