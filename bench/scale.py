@@ -85,6 +85,7 @@ def tiled(base: VisualMap, count: int) -> VisualMap:
         centers,
         cell_offsets,
         members,
+        described.chosen(members),
     )
     return dataclasses.replace(
         base,

@@ -115,7 +115,7 @@ class RetrievalConfig:
         high=10000000,
     )
     num_cells: int = parameter(
-        32,
+        16,
         "Cells that are searched then, of some two per root of the number of keyframes.",
         low=1,
         high=100000,

@@ -42,6 +42,9 @@ from hfnet_ros.types import (
 )
 
 _MAX_ALIAS_KEYPOINTS = 150
+# Of a large map, what a query read is given back after some: 15 MB each were seen in one of 25 million landmarks.
+_MANY_LANDMARKS = 500_000
+_QUERIES_BETWEEN_RELEASES = 8
 
 
 class MapSearch(Protocol):
@@ -89,6 +92,8 @@ class Localizer:
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
         self._thread_pools = ThreadpoolController()
+        self._is_large = visual_map.num_landmarks > _MANY_LANDMARKS
+        self._num_queries = 0
 
     def localize(self, query: Query | Frame, prior: PosePrior | None = None) -> Localization:
         """Find the pose of a camera, or of a rig of cameras, in the map, or say why there is none.
@@ -121,6 +126,7 @@ class Localizer:
                         break
                 if best is not None and best.is_valid and retrieved.reaches(best):
                     break
+        self._release_pages()
         return conclude(best, query.stamp_ns, features, clock.seconds())
 
     def localize_features(
@@ -184,6 +190,12 @@ class Localizer:
     def _refined(self, cameras: Sequence[RigCamera]) -> list[RigCamera]:
         """Return the calibrations to use: the map's refined one where an image has the same camera."""
         return [RigCamera(self._map.refined(view.camera), view.rig_from_camera) for view in cameras]
+
+    def _release_pages(self) -> None:
+        """Keep a large map from becoming resident, query by query."""
+        self._num_queries += 1
+        if self._is_large and self._num_queries % _QUERIES_BETWEEN_RELEASES == 0:
+            self._map.release_pages()
 
     def _one_blas_thread(self) -> AbstractContextManager[object]:
         """Keep small matrix products on one thread.

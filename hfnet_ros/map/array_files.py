@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,19 @@ def open_array(folder: Path, name: str, entry: Mapping[str, Any], *, digest: boo
         )
     # A plain view: the memmap class itself would turn up in every result computed from it.
     return np.asarray(mapped)
+
+
+def release_pages(array: NDArray[Any]) -> None:
+    """Let go of what was read of an array that is mapped from a file; reading it again is quick.
+
+    What a query touches of a large map would otherwise stay resident, and the kernel maps up to a megabyte around
+    each touch.
+    """
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def file_digest(file: Path) -> str:

@@ -300,7 +300,7 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
             fields["observation_descriptors"] = UnitVectors(arrays["observation_descriptors"])
         fields["keyframe_names"] = NameTable(arrays["keyframe_name_text"], arrays["keyframe_name_offsets"])
         found: dict[str, Any] = {name: arrays[name] for name in _SEARCH_FIELDS}
-        found["cell_centers"] = UnitVectors(arrays["cell_centers"])
+        found |= {name: UnitVectors(arrays[name]) for name in ("cell_centers", "cell_descriptors")}
         search = SearchStructure(**found)
     return VisualMap(
         frame_id=manifest["frame_id"],

@@ -46,6 +46,7 @@ _VERSION_2: dict[str, Rule] = {
     "cell_centers": ("|i1", ("C", "G")),
     "cell_offsets": ("<i8", ("C + 1",)),
     "cell_keyframe_idx": ("<i4", ("F",)),
+    "cell_descriptors": ("|i1", ("F", "G")),
 }
 REQUIRED: dict[int, dict[str, Rule]] = {1: _ALWAYS | _VERSION_1, 2: _ALWAYS | _VERSION_2}
 OPTIONAL: dict[int, dict[str, Rule]] = {1: {}, 2: {"observation_descriptors": ("|i1", ("O", "D"))}}

@@ -44,6 +44,7 @@ class SearchStructure:
         cell_centers: [C, G] direction of each cell.
         cell_offsets: [C + 1] int64; cell c holds the members offsets[c]:offsets[c + 1].
         cell_keyframe_idx: [F] int32, keyframes by cell, ascending in each.
+        cell_descriptors: [F, G] global descriptors in this order, so that a cell is read in one piece.
     """
 
     words: Float32Array
@@ -54,6 +55,7 @@ class SearchStructure:
     cell_centers: UnitVectors
     cell_offsets: NDArray[np.int64]
     cell_keyframe_idx: NDArray[np.int32]
+    cell_descriptors: UnitVectors
 
 
 def make_search_structure(
@@ -101,6 +103,7 @@ def make_search_structure(
         centers,
         cell_offsets,
         members,
+        global_descriptors.chosen(members),
     )
 
 
@@ -112,7 +115,9 @@ def _covisible_pairs(visibility: csr_matrix) -> csr_matrix:
     return shared
 
 
-def make_cells(descriptors: UnitVectors, seed: int) -> tuple[UnitVectors, NDArray[np.int64], NDArray[np.int32]]:
+def make_cells(
+    descriptors: UnitVectors, seed: int
+) -> tuple[UnitVectors, NDArray[np.int64], NDArray[np.int32]]:
     """Return centres [C, G] of cells, and their members by cell."""
     count = len(descriptors)
     if count == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.array_files import release_pages
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure
@@ -223,6 +224,16 @@ class VisualMap:
             if known.given is not None and known.given.is_same_as(camera):
                 return known.refined
         return camera
+
+    def release_pages(self) -> None:
+        """Let go of all that was read of the files that the map is mapped from; nothing changes."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        if self.search is not None:
+            values += [getattr(self.search, field.name) for field in fields(self.search)]
+        for value in values:
+            array = value.codes if isinstance(value, UnitVectors | PixelPositions) else value
+            if isinstance(array, np.ndarray):
+                release_pages(array)
 
     def map_from_camera(self, keyframe_idx: int) -> Rigid3:
         """Return the pose of a keyframe."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -45,22 +46,23 @@ class CellIndex:
         file; here the descriptors in it are whole).
     """
 
-    def __init__(self, descriptors: UnitVectors, structure: SearchStructure, num_cells: int) -> None:
-        """Take descriptors [F, G], their cells, and how many of these are searched."""
-        self._descriptors = descriptors
+    def __init__(self, structure: SearchStructure, num_cells: int) -> None:
+        """Take a map's cells, and how many of these are searched."""
         self._structure = structure
         self._num_cells = num_cells
+
+    @cached_property
+    def _centers(self) -> NDArray[np.float32]:
+        return self._structure.cell_centers.decoded()
 
     def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
         """Return about the `count` most similar keyframes, best first; ties by keyframe order."""
         structure = self._structure
-        likeness = structure.cell_centers[:] @ descriptor
-        cells = np.argsort(-likeness, kind="stable")[: self._num_cells]
-        offsets = structure.cell_offsets
-        members = np.concatenate(
-            [structure.cell_keyframe_idx[offsets[cell] : offsets[cell + 1]] for cell in cells]
-        )
-        return best_hits(members, self._descriptors[members] @ descriptor, count)
+        cells = np.argsort(-(self._centers @ descriptor), kind="stable")[: self._num_cells]
+        parts = [slice(*structure.cell_offsets[cell : cell + 2]) for cell in cells]
+        members = np.concatenate([structure.cell_keyframe_idx[part] for part in parts])
+        similarity = np.concatenate([structure.cell_descriptors[part] @ descriptor for part in parts])
+        return best_hits(members, similarity, count)
 
 
 def create_index(
@@ -68,7 +70,7 @@ def create_index(
 ) -> DescriptorIndex:
     """Return an exact index, or above `exact_limit` keyframes one that searches cells."""
     if len(descriptors) > config.exact_limit:
-        return CellIndex(descriptors, structure, config.num_cells)
+        return CellIndex(structure, config.num_cells)
     return ExactIndex(descriptors)
 
 

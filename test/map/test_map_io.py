@@ -353,3 +353,14 @@ def test_a_map_that_contradicts_itself_is_not_written(visual_map, changed, tmp_p
 
 def test_all_bad_maps_are_tried(visual_map):
     assert list(bad_maps(visual_map)) == bad_map_names()
+
+
+def test_what_was_read_of_the_files_is_let_go_and_read_again(visual_map, tmp_path):
+    save_map(visual_map, tmp_path / "map")
+    loaded = load_map(tmp_path / "map")
+    before = {name: np.array(array) for name, array in arrays_of(loaded).items()}
+    loaded.release_pages()
+    for name, array in arrays_of(loaded).items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    visual_map.release_pages()  # in memory: nothing to let go
+    assert_equal_maps(loaded, visual_map)
