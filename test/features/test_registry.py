@@ -56,9 +56,6 @@ class CornersExtractor:
     def networks(self, image_wh):
         return ()
 
-    def leave_descriptors(self, leave):
-        pass
-
     def close(self):
         pass
 
