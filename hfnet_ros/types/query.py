@@ -1,0 +1,146 @@
+"""What is asked: images, their calibrations and their features.
+
+Arrays inside records are never modified; lengths are written as letters that stay the same
+within one record (N keypoints, D descriptor size, M matches, L landmarks, F keyframes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+
+ImageArray = NDArray[np.uint8]
+
+# Told in a few words what goes on while something is made ready; an empty text means it is.
+ReportProgress = Callable[[str], None]
+# Told a stage of long work, how many of its steps are done, and how many there are.
+Progress = Callable[[str, int, int], None]
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    """Stand in where nobody wants to know how far long work is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One camera image with its calibration.
+
+    Attributes:
+        stamp_ns: time of exposure, nanoseconds.
+        image: [H, W] gray or [H, W, 3] BGR, uint8.
+        camera: calibration of exactly this image size.
+        camera_frame_id: name of the optical frame (REP-103: z forward, x right, y down).
+    """
+
+    stamp_ns: int
+    image: ImageArray
+    camera: Camera
+    camera_frame_id: str = "camera"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RigCamera:
+    """A calibrated camera of a rig.
+
+    Attributes:
+        camera: calibration of the images it takes.
+        rig_from_camera: pose of its optical frame on the rig; identity where the camera is the rig.
+    """
+
+    camera: Camera
+    rig_from_camera: Rigid3 = field(default_factory=Rigid3.identity)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalFeatures:
+    """Keypoints of one image, best first.
+
+    Attributes:
+        keypoints: [N, 2] float32, px of the original image, top-left pixel centre is (0, 0).
+        scores: [N] float32, descending.
+        descriptors: [N, D] float32, unit norm.
+    """
+
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Return the number of keypoints."""
+        return len(self.keypoints)
+
+    def moved_to(self, keypoints: NDArray[np.float32]) -> LocalFeatures:
+        """Return the same features at other points [N, 2]."""
+        return LocalFeatures(keypoints, self.scores, self.descriptors)
+
+    def chosen(self, rows: NDArray[np.int64]) -> LocalFeatures:
+        """Return some of the features [M], in the order of `rows`."""
+        return LocalFeatures(self.keypoints[rows], self.scores[rows], self.descriptors[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFeatures:
+    """Everything the networks say about one image.
+
+    Attributes:
+        local: keypoints and descriptors.
+        global_descriptor: [G] float32 unit norm; None from an extractor without a global head,
+            whose local descriptors are then aggregated (see `features.aggregation`).
+        extractor_id: network and digest of its weights.
+    """
+
+    local: LocalFeatures
+    global_descriptor: NDArray[np.float32] | None
+    extractor_id: str
+
+    def chosen(self, rows: NDArray[np.int64]) -> ImageFeatures:
+        """Return the same image with some of its local features [M], in the order of `rows`."""
+        return ImageFeatures(self.local.chosen(rows), self.global_descriptor, self.extractor_id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What one camera of a rig saw at one time: an image, or what is left of one that was described before.
+
+    Attributes:
+        calibration: of the camera, and where it is on the rig.
+        image: [H, W] gray or [H, W, 3] BGR, uint8; None where `features` are given.
+        features: of the image, if they are there already.
+    """
+
+    calibration: RigCamera
+    image: ImageArray | None
+    features: ImageFeatures | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """What is to be localized: all that a rig saw at one time, one view at least.
+
+    One view is the trivial rig, whose frame is the optical frame of its camera.
+
+    Attributes:
+        stamp_ns: time of exposure, nanoseconds.
+        views: in any order; answers refer to a view by its position here.
+    """
+
+    stamp_ns: int
+    views: tuple[View, ...]
+
+    @classmethod
+    def of(cls, asked: Frame | Query) -> Query:
+        """Return a query of one image; a query as it is."""
+        if isinstance(asked, Query):
+            return asked
+        return cls(asked.stamp_ns, (View(RigCamera(asked.camera), asked.image),))
+
+    @property
+    def cameras(self) -> tuple[RigCamera, ...]:
+        """The calibrations of the views."""
+        return tuple(view.calibration for view in self.views)
