@@ -102,7 +102,7 @@ def _parse(document: Mapping[str, Any]) -> Camera:
     except CalibrationError as error:
         raise CalibrationError(f"distortion_model: {error}; recalibrate with one of these") from None
     coefficients = _matrix_data(document, "distortion_coefficients", shape=None)
-    allowed = _NUM_COEFFICIENTS[model]
+    allowed = _NUM_COEFFICIENTS.get(model, (model.lens.num_coefficients,))
     if len(coefficients) not in allowed:
         expected = " or ".join(map(str, allowed))
         raise CalibrationError(

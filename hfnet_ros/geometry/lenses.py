@@ -1,0 +1,214 @@
+"""How lenses bend rays: one `Lens` for each distortion model of ROS CameraInfo.
+
+Reference: sensor_msgs/CameraInfo; Brown 1966 (plumb_bob); Kannala and Brandt 2006 (equidistant).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.polynomial import Polynomial
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+_MAX_NEWTON_ITERATIONS = 50
+_NEWTON_TOLERANCE = 1e-11
+_FOLD_MARGIN = 1.02
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What a distortion model does to normalised image coordinates (x/z, y/z).
+
+    Attributes:
+        num_coefficients: K.
+        distort: takes coordinates [N, 2] and coefficients [K], returns where they appear, [N, 2].
+        undistort: the way back; NaN where no ray leads there. Numpy's warnings are off meanwhile.
+        jacobian: derivative of `distort`, [N, 2, 2]; None takes central differences, exact to 1e-9 relative.
+        bends_without_coefficients: it is no pinhole even if all coefficients are zero.
+    """
+
+    num_coefficients: int
+    distort: Callable[[FloatArray, FloatArray], FloatArray]
+    undistort: Callable[[FloatArray, FloatArray], FloatArray]
+    jacobian: Callable[[FloatArray, FloatArray], FloatArray] | None = None
+    bends_without_coefficients: bool = False
+
+    def derivative(self, normalized: FloatArray, coefficients: FloatArray, step: float = 1e-5) -> FloatArray:
+        """Return d distorted / d normalised, [N, 2, 2]."""
+        if self.jacobian is not None:
+            return self.jacobian(normalized, coefficients)
+        result = np.empty((len(normalized), 2, 2))
+        for axis in range(2):
+            offset = np.zeros(2)
+            offset[axis] = step
+            ahead, behind = normalized + offset, normalized - offset
+            difference = self.distort(ahead, coefficients) - self.distort(behind, coefficients)
+            result[:, :, axis] = difference / (2.0 * step)
+        return result
+
+
+def _distort_brown(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
+    k1, k2, p1, p2, k3, k4, k5, k6 = np.concatenate([coefficients, np.zeros(8 - len(coefficients))])
+    x, y = normalized[:, 0], normalized[:, 1]
+    r2 = x * x + y * y
+    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    if k4 or k5 or k6:
+        radial = radial / (1.0 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    distorted = np.empty_like(normalized)
+    distorted[:, 0] = x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x)
+    distorted[:, 1] = y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y
+    return distorted
+
+
+def _brown_jacobian(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
+    k1, k2, p1, p2, k3, k4, k5, k6 = np.concatenate([coefficients, np.zeros(8 - len(coefficients))])
+    x, y = normalized[:, 0], normalized[:, 1]
+    r2 = x * x + y * y
+    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    slope = k1 + r2 * (2.0 * k2 + 3.0 * r2 * k3)  # d radial / d r2
+    if k4 or k5 or k6:
+        below = 1.0 + r2 * (k4 + r2 * (k5 + r2 * k6))
+        radial = radial / below
+        slope = (slope - radial * (k4 + r2 * (2.0 * k5 + 3.0 * r2 * k6))) / below
+    across = 2.0 * (x * y * slope + p1 * x + p2 * y)
+    jacobian = np.empty((len(normalized), 2, 2))
+    jacobian[:, 0, 0] = radial + 2.0 * x * x * slope + 2.0 * p1 * y + 6.0 * p2 * x
+    jacobian[:, 1, 1] = radial + 2.0 * y * y * slope + 6.0 * p1 * y + 2.0 * p2 * x
+    jacobian[:, 0, 1] = jacobian[:, 1, 0] = across
+    return jacobian
+
+
+def _undistort_brown(target: FloatArray, coefficients: FloatArray) -> FloatArray:
+    fold = _brown_fold_radius(tuple(coefficients.tolist()))
+    estimate = target * _radial_start(target, coefficients, fold)
+    for _ in range(_MAX_NEWTON_ITERATIONS):
+        residual = _distort_brown(estimate, coefficients) - target
+        if np.nanmax(np.abs(residual), initial=0.0) < _NEWTON_TOLERANCE:
+            break
+        step = _solve_2x2(_brown_jacobian(estimate, coefficients), residual)
+        # A step longer than the point's own radius leaves the branch around the axis.
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        limit = 0.5 * (1.0 + np.linalg.norm(estimate, axis=1, keepdims=True))
+        estimate -= step * np.minimum(1.0, limit / np.maximum(length, 1e-300))
+    unreached = np.abs(_distort_brown(estimate, coefficients) - target).max(axis=1, initial=0.0) > 1e-8
+    # Past the fold of the polynomial two points share a pixel; only the inner one is seen.
+    folded = _determinant_2x2(_brown_jacobian(estimate, coefficients)) <= 0.0
+    # Further out the determinant may turn positive again (mirrored through the axis, or
+    # behind a pole); tangential terms bend the fold a little, hence the margin.
+    radius = np.linalg.norm(estimate, axis=1)
+    folded |= radius > _FOLD_MARGIN * fold
+    estimate[unreached | folded | ~np.isfinite(radius)] = np.nan
+    return estimate
+
+
+def _distort_equidistant(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
+    radius = np.linalg.norm(normalized, axis=1, keepdims=True)
+    angle = np.arctan(radius)
+    ratio = np.divide(
+        _polynomial_angle(angle, coefficients), radius, out=np.ones_like(radius), where=radius > 1e-12
+    )
+    bent: FloatArray = normalized * ratio
+    return bent
+
+
+def _undistort_equidistant(target: FloatArray, coefficients: FloatArray) -> FloatArray:
+    distorted = np.linalg.norm(target, axis=1, keepdims=True)
+    fold = min(np.pi / 2, _equidistant_fold_angle(coefficients))
+    angles = np.linspace(0.0, fold, 256)
+    angle = np.interp(distorted, _polynomial_angle(angles, coefficients), angles)
+    for _ in range(_MAX_NEWTON_ITERATIONS):
+        residual = _polynomial_angle(angle, coefficients) - distorted
+        if np.max(np.abs(residual), initial=0.0) < _NEWTON_TOLERANCE:
+            break
+        slope = _polynomial_angle_slope(angle, coefficients)
+        angle -= residual / np.where(np.abs(slope) > 1e-6, slope, 1.0)
+    unreached = np.abs(_polynomial_angle(angle, coefficients) - distorted) > 1e-8
+    beyond = (angle < 0.0) | (angle >= np.pi / 2) | (angle > fold)
+    angle = np.where(unreached | beyond, np.nan, angle)
+    on_axis = distorted <= 1e-12
+    scale = np.divide(np.tan(angle), distorted, out=np.ones_like(angle), where=~on_axis)
+    return np.where(np.isfinite(scale), target * scale, np.nan)
+
+
+def _determinant_2x2(matrices: FloatArray) -> FloatArray:
+    return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
+
+
+def _solve_2x2(matrices: FloatArray, right: FloatArray) -> FloatArray:
+    """Solve N systems [N, 2, 2] for [N, 2] by Cramer's rule; a singular one gives back its right side."""
+    determinant = _determinant_2x2(matrices)
+    solvable = np.abs(determinant) > 1e-6
+    inverse = 1.0 / np.where(solvable, determinant, 1.0)
+    solution = np.empty_like(right)
+    solution[:, 0] = (matrices[:, 1, 1] * right[:, 0] - matrices[:, 0, 1] * right[:, 1]) * inverse
+    solution[:, 1] = (matrices[:, 0, 0] * right[:, 1] - matrices[:, 1, 0] * right[:, 0]) * inverse
+    return np.where(solvable[:, None], solution, right)
+
+
+def _radial_start(target: FloatArray, coefficients: FloatArray, fold: float) -> FloatArray:
+    """Return factors [N, 1] that undo the radial part alone, good to the spacing of a table.
+
+    Newton's method started at the distorted point itself jumps over the fold where the
+    image is stretched (k1 > 0).
+    """
+    radii = np.minimum(np.tan(np.linspace(0.0, 1.55, 512)), 0.999 * fold)
+    ahead = np.stack([radii, np.zeros_like(radii)], axis=1)
+    radial_only = coefficients.copy()
+    radial_only[2:4] = 0.0
+    distorted = np.linalg.norm(target, axis=1, keepdims=True)
+    start = np.interp(distorted, _distort_brown(ahead, radial_only)[:, 0], radii)
+    factors: FloatArray = np.divide(start, distorted, out=np.ones_like(start), where=distorted > 1e-12)
+    return factors
+
+
+@lru_cache(maxsize=32)
+def _brown_fold_radius(coefficients: tuple[float, ...]) -> float:
+    """Return the radius x/z where the radial part d(r) = r N(r²) / D(r²) stops growing, or inf."""
+    k1, k2, _, _, k3, k4, k5, k6 = (*coefficients, 0.0, 0.0, 0.0)[:8]
+    numerator, denominator = Polynomial([1.0, k1, k2, k3]), Polynomial([1.0, k4, k5, k6])
+    doubled = Polynomial([0.0, 2.0])
+    growth = (numerator + doubled * numerator.deriv()) * denominator - (
+        doubled * numerator * denominator.deriv()
+    )
+    return float(np.sqrt(min(_first_positive_root(growth), _first_positive_root(denominator))))
+
+
+def _equidistant_fold_angle(coefficients: FloatArray) -> float:
+    """Return the angle, rad, where the distorted angle stops growing, or inf."""
+    slope = Polynomial([1.0, *(coefficients * (3.0, 5.0, 7.0, 9.0))])
+    return float(np.sqrt(_first_positive_root(slope)))
+
+
+def _first_positive_root(polynomial: Polynomial) -> float:
+    roots = np.asarray(polynomial.roots())
+    real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0.0)]
+    return float(real.min(initial=np.inf))
+
+
+def _polynomial_angle(angle: FloatArray, coefficients: FloatArray) -> FloatArray:
+    k1, k2, k3, k4 = coefficients
+    squared = angle * angle
+    distorted: FloatArray = angle * (1.0 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))
+    return distorted
+
+
+def _polynomial_angle_slope(angle: FloatArray, coefficients: FloatArray) -> FloatArray:
+    k1, k2, k3, k4 = coefficients
+    squared = angle * angle
+    slope: FloatArray = 1.0 + squared * (3 * k1 + squared * (5 * k2 + squared * (7 * k3 + squared * 9 * k4)))
+    return slope
+
+
+def _as_it_is(normalized: FloatArray, _: FloatArray) -> FloatArray:
+    return normalized
+
+
+PINHOLE = Lens(0, _as_it_is, _as_it_is)
+PLUMB_BOB = Lens(5, _distort_brown, _undistort_brown, _brown_jacobian)
+RATIONAL_POLYNOMIAL = Lens(8, _distort_brown, _undistort_brown, _brown_jacobian)
+EQUIDISTANT = Lens(4, _distort_equidistant, _undistort_equidistant, bends_without_coefficients=True)
