@@ -7,6 +7,7 @@ fields of the sections here. A parameter's full name is `section.field`, e.g. `p
 from hfnet_ros.config.image import (
     EXTRACTOR_NAMES,
     MATCHER_NAMES,
+    POSE_METHOD_NAMES,
     ExtractorConfig,
     HFNetConfig,
     MatchingConfig,
@@ -27,6 +28,7 @@ __all__ = [
     "MATCHER_NAMES",
     "MOVED",
     "PAIR_MATCHER_NAMES",
+    "POSE_METHOD_NAMES",
     "Config",
     "ExtractorConfig",
     "FramesConfig",

@@ -12,6 +12,7 @@ EXTRACTOR_NAMES = [
     "xfeat+hfnet",
     "sift",
 ]  # features.extractor adds those that others register
+POSE_METHOD_NAMES = ["lo-ransac"]  # pose.absolute_pose adds those that others register
 MATCHER_NAMES = ["nearest"]  # matching.registry adds those that others register
 
 
@@ -165,6 +166,11 @@ class MatchingConfig:
 class PoseConfig:
     """How a pose is estimated from matches. Pixels are meant at a focal length of 525 px."""
 
+    method: str = parameter(
+        "lo-ransac",
+        "What samples first poses: lo-ransac is PoseLib's RANSAC with local optimisation.",
+        choices=POSE_METHOD_NAMES,
+    )
     assumed_residual_px: float = parameter(
         2.7,
         "Reprojection noise per axis where the map has no self-test; where it has one, that is used, "

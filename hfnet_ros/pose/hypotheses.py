@@ -4,16 +4,14 @@ RANSAC with local optimisation stops at the first good minimum. A scene that is 
 has two, and one place in the map may look like another. So several answers are gathered,
 refined with a robust cost, and ranked by it on all matches.
 
-Reference: Persson and Nordberg, "Lambda Twist: an accurate fast robust P3P solver", ECCV 2018;
-Collins and Bartoli, "Infinitesimal plane-based pose estimation", IJCV 2014 (the two poses of a
-plane). Both through libraries: PoseLib and OpenCV.
+Reference: Collins and Bartoli, "Infinitesimal plane-based pose estimation", IJCV 2014 (the two poses of a
+plane), through OpenCV.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,15 +19,14 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.absolute_pose import absolute_pose_method
 from hfnet_ros.pose.problem import PoseProblem, robust_score
 from hfnet_ros.pose.refinement import refine_robustly
 
 FloatArray = NDArray[np.float64]
 
 MIN_MATCHES = 6
-_MIN_ITERATIONS = 100
 _ORBIT_ANGLES_RAD = tuple(np.deg2rad([-24.0, -12.0, 12.0, 24.0]))
-_MAX_SAMPLED_MATCHES = 300
 _WINNER_ITERATIONS, _RIVAL_ITERATIONS = 8, 6
 # Of all matches: another pose would have to explain the same ones, and only a plane's other pose
 # does. A twin place, which would, is looked for separately.
@@ -77,8 +74,9 @@ def gather_hypotheses(
         return []
     found: list[Rigid3] = []
     everything = np.ones(len(problem.correspondences), np.bool_)
+    estimate = absolute_pose_method(config)
     for run in range(config.num_hypotheses):
-        found += _ransac(problem, everything, threshold_px, config.max_iterations, config.seed + run)
+        found += estimate(problem, everything, threshold_px, config.max_iterations, config.seed + run)
     if not found:
         return []
     candidates = score_hypotheses(problem, found, scale_px)
@@ -95,7 +93,8 @@ def quick_hypothesis(
     if len(problem.correspondences) < MIN_MATCHES:
         return None
     everything = np.ones(len(problem.correspondences), np.bool_)
-    found = _ransac(problem, everything, threshold_px, config.max_iterations // 8, config.seed)
+    estimate = absolute_pose_method(config)
+    found = estimate(problem, everything, threshold_px, config.max_iterations // 8, config.seed)
     return max(score_hypotheses(problem, found, scale_px), key=lambda best: best.score, default=None)
 
 
@@ -145,48 +144,8 @@ def _rival_starts(
         return
     yield from _orbit_poses(problem, best.map_from_camera, inlier)
     if np.count_nonzero(~inlier) >= MIN_MATCHES:
-        yield from _ransac(problem, ~inlier, threshold_px, config.max_iterations // 4, config.seed)
-
-
-def _ransac(
-    problem: PoseProblem, subset: NDArray[np.bool_], threshold_px: float, max_iterations: int, seed: int
-) -> list[Rigid3]:
-    import poselib
-
-    options = {
-        "max_reproj_error": threshold_px,
-        "max_iterations": max_iterations,
-        "min_iterations": min(_MIN_ITERATIONS, max_iterations),
-        "seed": seed,
-    }
-    pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
-    # The most similar matches hold most of the right ones; the answer is refined on all of them.
-    rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
-    if problem.is_one_camera:
-        pose, info = poselib.estimate_absolute_pose(
-            problem.pinhole[rows], problem.points3d[rows], pinhole, options, {}
-        )
-    else:
-        of_view = [rows[problem.view_idxs[rows] == view_idx] for view_idx in range(len(problem.cameras))]
-        pose, info = poselib.estimate_generalized_absolute_pose(
-            [problem.pinhole[some] for some in of_view],
-            [problem.points3d[some] for some in of_view],
-            [_poselib_pose(view.rig_from_camera.inverse()) for view in problem.cameras],
-            [pinhole] * len(problem.cameras),
-            options,
-            {},
-        )
-    if info["num_inliers"] < 4 or not np.isfinite(pose.R).all():
-        return []
-    return [Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()]
-
-
-def _poselib_pose(camera_from_rig: Rigid3) -> Any:
-    import poselib
-
-    pose = poselib.CameraPose()
-    pose.R, pose.t = camera_from_rig.rotation, camera_from_rig.translation
-    return pose
+        estimate = absolute_pose_method(config)
+        yield from estimate(problem, ~inlier, threshold_px, config.max_iterations // 4, config.seed)
 
 
 def _plane_poses(problem: PoseProblem, inlier: NDArray[np.bool_]) -> list[Rigid3]:
