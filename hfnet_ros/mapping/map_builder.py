@@ -23,8 +23,9 @@ from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.assembly import assemble_map
 from hfnet_ros.mapping.colmap_model import read_colmap_model
 from hfnet_ros.mapping.describe import check_images, describe_globally, describe_images
-from hfnet_ros.mapping.matches import match_descriptors
+from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pair_matcher import create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity
 from hfnet_ros.mapping.pose_refinement import refine_poses
 from hfnet_ros.mapping.pruning import drop_moved, with_build_info
@@ -89,14 +90,15 @@ def build_map_from_keyframes(
     _check_input([keyframe.image for keyframe in keyframes], len(map_from_camera), len(cameras))
     with _limited_threads(config):
         views = views_of(keyframes, map_from_camera)
-        pairs = choose_pairs_by_pose(views, cameras, config.mapping, config.inference.num_threads)
+        matcher, num_threads = create_pair_matcher(config), config.inference.num_threads
+        pairs = choose_pairs_by_pose(views, cameras, matcher, config.mapping, num_threads)
         if not pairs:
             raise MappingError(
                 f"none of {len(views)} keyframes looks the same way as another within "
                 f"{config.mapping.max_view_angle_deg:g} deg; take more images or raise mapping.max_view_angle_deg"
             )
-        descriptors = [view.descriptors for view in views]
-        matches = match_descriptors(descriptors, pairs, 0.0, config.inference.num_threads, options.progress)
+        features = [view.features for view in views]
+        matches = match_pairs(matcher, features, pairs, 0.0, num_threads, options.progress)
         solved = solve_structure(views, cameras, matches, config, options)
         info = {
             "method": "given poses",

@@ -14,17 +14,18 @@ from threadpoolctl import threadpool_limits
 
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
+from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.views import PairMatches, View
-from hfnet_ros.matching.mutual_nearest import mutual_nearest
-from hfnet_ros.types import Progress, ignore_progress
+from hfnet_ros.types import ImageFeatures, Progress, ignore_progress
 
 FloatArray = NDArray[np.float64]
 
 MIN_PAIR_MATCHES = 15  # fewer say more about chance than about a shared view
 
 
-def match_descriptors(
-    descriptors: Sequence[NDArray[np.float32]],
+def match_pairs(
+    matcher: PairMatcher,
+    features: Sequence[ImageFeatures],
     pairs: Sequence[tuple[int, int]],
     min_similarity: float,
     num_threads: int,
@@ -32,14 +33,15 @@ def match_descriptors(
 ) -> PairMatches:
     """Match the images of each pair: keypoint rows [M, 2] by pair, pairs without any left out.
 
-    One thread works on one pair. Threads inside a matrix product would wait for each other
+    Matches below `min_similarity` are left out if the matcher says how similar they are. One
+    thread works on one pair. Threads inside a matrix product would wait for each other
     several times per pair, which on a busy machine took ten times as long.
     """
     matches: PairMatches = {}
 
     def match(pair: tuple[int, int]) -> NDArray[np.int64]:
-        rows_a, rows_b, _ = mutual_nearest(descriptors[pair[0]], descriptors[pair[1]], min_similarity)
-        return np.stack([rows_a, rows_b], axis=1)
+        found = matcher.match(features[pair[0]], features[pair[1]])
+        return found.rows if found.similarity is None else found.rows[found.similarity >= min_similarity]
 
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(num_threads) as pool:
         try:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hfnet_ros.config import MappingConfig
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.mapping.matches import filter_by_known_poses, match_descriptors
+from hfnet_ros.mapping.matches import filter_by_known_poses, match_pairs
+from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.views import View
 
 FloatArray = NDArray[np.float64]
@@ -31,20 +32,25 @@ _MAX_EXHAUSTIVE_IMAGES = 60
 
 
 def choose_pairs_by_pose(
-    views: Sequence[View], cameras: Sequence[Camera], config: MappingConfig, num_threads: int
+    views: Sequence[View],
+    cameras: Sequence[Camera],
+    matcher: PairMatcher,
+    config: MappingConfig,
+    num_threads: int,
 ) -> list[Pair]:
     """Choose for each view the `num_neighbors` that see most of the same things, ordered pairs.
 
     Args:
-        views: keypoints, descriptors and poses.
+        views: features and poses.
         cameras: calibrations, by the views' `camera_idx`.
+        matcher: finds how deep the scene is.
         config: number of neighbours and largest angle between viewing directions.
         num_threads: CPU threads.
     """
     distances, angles_deg = _distances_and_angles([view.map_from_camera for view in views])
     too_turned = angles_deg > config.max_view_angle_deg
     np.fill_diagonal(too_turned, True)
-    depth = estimate_scene_depth(views, cameras, distances, angles_deg, config, num_threads)
+    depth = estimate_scene_depth(views, cameras, distances, angles_deg, matcher, config, num_threads)
     score = distances / (_DISTANCE_UNIT_DEPTHS * depth) + angles_deg / _ANGLE_UNIT_DEG
     return _nearest_pairs(np.where(too_turned, np.inf, score), config.num_neighbors)
 
@@ -69,6 +75,7 @@ def estimate_scene_depth(
     cameras: Sequence[Camera],
     distances: FloatArray,
     angles_deg: FloatArray,
+    matcher: PairMatcher,
     config: MappingConfig,
     num_threads: int,
 ) -> float:
@@ -78,7 +85,7 @@ def estimate_scene_depth(
     to the neighbours that will be matched anyway.
     """
     probes = _probe_pairs(distances, angles_deg)
-    matches = match_descriptors([view.descriptors for view in views], probes, 0.0, num_threads)
+    matches = match_pairs(matcher, [view.features for view in views], probes, 0.0, num_threads)
     agreeing = filter_by_known_poses(matches, views, cameras, config.max_epipolar_error_px)
     depths = [_pair_depths(views, cameras, pair, rows) for pair, rows in agreeing.items()]
     found = np.concatenate(depths) if depths else np.empty(0)

@@ -25,8 +25,9 @@ from hfnet_ros.mapping.colmap_convention import (
     quiet_colmap,
 )
 from hfnet_ros.mapping.colmap_database import image_id_of, write_unposed_database
-from hfnet_ros.mapping.matches import MIN_PAIR_MATCHES, match_descriptors
+from hfnet_ros.mapping.matches import MIN_PAIR_MATCHES, match_pairs
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pair_matcher import create_pair_matcher
 from hfnet_ros.mapping.views import Keyframe, PairMatches
 
 _logger = logging.getLogger(__name__)
@@ -85,10 +86,9 @@ def recover_motion(
     Raises:
         MappingError: no two images can be put into relation.
     """
-    descriptors = [keyframe.features.local.descriptors for keyframe in keyframes]
-    matches = match_descriptors(
-        descriptors, pairs, _MIN_SIMILARITY, config.inference.num_threads, options.progress
-    )
+    matcher, features = create_pair_matcher(config), [keyframe.features for keyframe in keyframes]
+    num_threads = config.inference.num_threads
+    matches = match_pairs(matcher, features, pairs, _MIN_SIMILARITY, num_threads, options.progress)
     matches = {pair: rows for pair, rows in matches.items() if len(rows) >= MIN_PAIR_MATCHES}
     camera_idxs, colmap_cameras = _colmap_cameras(keyframes, sizes_wh, cameras)
     hold = cameras is not None and options.intrinsics != "on"

@@ -55,16 +55,24 @@ class View:
     """A keyframe as geometry sees it.
 
     Attributes:
-        keypoints: [N, 2] float32 px.
-        descriptors: [N, D] float32 unit norm.
+        features: keypoints and descriptors.
         camera_idx: position of its camera in the list given beside the views.
         map_from_camera: pose.
     """
 
-    keypoints: NDArray[np.float32]
-    descriptors: NDArray[np.float32]
+    features: ImageFeatures
     camera_idx: int
     map_from_camera: Rigid3
+
+    @property
+    def keypoints(self) -> NDArray[np.float32]:
+        """Keypoints [N, 2], px."""
+        return self.features.local.keypoints
+
+    @property
+    def descriptors(self) -> NDArray[np.float32]:
+        """Descriptors [N, D], unit norm."""
+        return self.features.local.descriptors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +140,6 @@ def views_of(
     if camera_idxs is None:
         camera_idxs = [keyframe.image.camera_idx for keyframe in keyframes]
     return [
-        View(keyframe.features.local.keypoints, keyframe.features.local.descriptors, camera_idx, pose)
+        View(keyframe.features, camera_idx, pose)
         for keyframe, camera_idx, pose in zip(keyframes, camera_idxs, map_from_camera, strict=True)
     ]

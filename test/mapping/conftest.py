@@ -31,6 +31,12 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+def make_view(keypoints: np.ndarray, descriptors: np.ndarray, camera_idx: int, pose: Rigid3) -> View:
+    scores = np.linspace(1.0, 0.5, len(keypoints), dtype=np.float32)
+    local = LocalFeatures(keypoints.astype(np.float32), scores, descriptors.astype(np.float32))
+    return View(ImageFeatures(local, None, "synthetic-1"), camera_idx, pose)
+
+
 @dataclass
 class World:
     """Views of points; keypoint n of view v shows `points[seen[v][n]]`."""
@@ -66,7 +72,7 @@ def make_world(
         shown = rng.permutation(np.flatnonzero(inside))
         keypoints = pixels[shown] + noise_px * rng.normal(size=(len(shown), 2))
         descriptors = unit_rows(looks[shown] + 0.2 * rng.normal(size=(len(shown), 32)))
-        views.append(View(keypoints.astype(np.float32), descriptors, number % len(cameras), map_from_camera))
+        views.append(make_view(keypoints, descriptors, number % len(cameras), map_from_camera))
         seen.append(shown)
     return World(points, cameras, views, seen)
 
@@ -82,10 +88,7 @@ class SyntheticExtractor:
         self._with_global = with_global
 
     def extract(self, image: np.ndarray) -> ImageFeatures:
-        view = self._world.views[int(image[0, 0, 0])]
-        local = LocalFeatures(
-            view.keypoints, np.linspace(1.0, 0.5, len(view.keypoints), dtype=np.float32), view.descriptors
-        )
+        local = self._world.views[int(image[0, 0, 0])].features.local
         angle = 0.05 * int(image[0, 0, 0])
         descriptor = np.array([np.cos(angle), np.sin(angle)], np.float32) if self._with_global else None
         return ImageFeatures(local, descriptor, self.extractor_id)
@@ -135,6 +138,7 @@ class Kit:
 
     make_world = staticmethod(make_world)
     make_camera = staticmethod(make_camera)
+    make_view = staticmethod(make_view)
     make_images = staticmethod(make_images)
     make_extractor = SyntheticExtractor
     poses_of = staticmethod(poses_of)

@@ -7,8 +7,9 @@ import pytest
 
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics
-from hfnet_ros.mapping.matches import match_descriptors
+from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pair_matcher import NearestPairMatcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.triangulation import reprojection_errors
@@ -18,8 +19,9 @@ TRUE_DISTORTION = (-0.2, 0.05, 0.002, -0.001)
 
 
 def _solve(world, given, config, mode):
-    pairs = choose_pairs_by_pose(world.views, given, config.mapping, 2)
-    matches = match_descriptors([view.descriptors for view in world.views], pairs, 0.0, 2)
+    matcher = NearestPairMatcher()
+    pairs = choose_pairs_by_pose(world.views, given, matcher, config.mapping, 2)
+    matches = match_pairs(matcher, [view.features for view in world.views], pairs, 0.0, 2)
     return solve_structure(world.views, given, matches, config, BuildOptions(intrinsics=mode))
 
 
@@ -82,8 +84,7 @@ def test_noisy_poses_do_not_talk_a_right_calibration_out(kit, config):
     rng = np.random.default_rng(3)
     world.views = [
         View(
-            view.keypoints,
-            view.descriptors,
+            view.features,
             0,
             view.map_from_camera @ Rigid3.from_rotvec(0.003 * rng.normal(size=3), 0.005 * rng.normal(size=3)),
         )

@@ -11,7 +11,7 @@ from hfnet_ros.errors import DatasetError, ImageError, MappingError
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.options import BuildOptions
-from hfnet_ros.mapping.views import MappingImage, View
+from hfnet_ros.mapping.views import MappingImage
 
 KEEP = BuildOptions(intrinsics="off")
 
@@ -113,7 +113,9 @@ def test_progress_reaches_the_end_of_every_stage(kit, world, config):
 
 def test_a_keyframe_that_sees_nothing_is_left_out(kit, world, config, caplog):
     stranger = kit.make_world(num_views=8, num_points=300, seed=5).views[4]
-    world.views[4] = View(stranger.keypoints, stranger.descriptors, 0, world.views[4].map_from_camera)
+    world.views[4] = kit.make_view(
+        stranger.keypoints, stranger.descriptors, 0, world.views[4].map_from_camera
+    )
     with caplog.at_level(logging.WARNING):
         built = _build(kit, world, config)
     assert built.num_keyframes == 7
@@ -184,7 +186,7 @@ def test_turning_on_the_spot_gives_no_depth(kit, world, config):
         shown = np.flatnonzero(((pixels >= 0) & (pixels <= [319, 239])).all(axis=1))
         looks = np.random.default_rng(1).normal(size=(len(world.points), 32))
         descriptors = (looks / np.linalg.norm(looks, axis=1, keepdims=True)).astype(np.float32)
-        world.views[number] = View(pixels[shown].astype(np.float32), descriptors[shown], 0, pose)
+        world.views[number] = kit.make_view(pixels[shown], descriptors[shown], 0, pose)
     with pytest.raises(MappingError, match="move the camera sideways"):
         _build(kit, world, config)
 

@@ -11,7 +11,7 @@ from hfnet_ros.errors import MappingError
 from hfnet_ros.files import list_images, read_image
 from hfnet_ros.mapping.map_builder import build_map_without_poses
 from hfnet_ros.mapping.structure_from_motion import _images_of_sound_cameras
-from hfnet_ros.mapping.views import MappingImage, View
+from hfnet_ros.mapping.views import MappingImage
 
 SACRE_COEUR = Path(__file__).parents[3] / "shared/data/sacre_coeur"
 
@@ -69,7 +69,8 @@ def test_images_without_anything_in_common_are_refused(kit, config):
 def test_images_without_keypoints_are_refused(kit, config):
     world = kit.make_world(num_views=3, num_points=50)
     world.views = [
-        View(view.keypoints[:0], view.descriptors[:0], 0, view.map_from_camera) for view in world.views
+        kit.make_view(view.keypoints[:0], view.descriptors[:0], 0, view.map_from_camera)
+        for view in world.views
     ]
     images, extractor = kit.make_images(world), kit.make_extractor(world, with_global=False)
     with pytest.raises(MappingError, match="no keypoint in any of 3 images"):

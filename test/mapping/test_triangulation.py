@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry import DistortionModel, Rigid3
-from hfnet_ros.mapping.matches import filter_by_known_poses, match_descriptors, sampson_errors
+from hfnet_ros.mapping.matches import filter_by_known_poses, match_pairs, sampson_errors
+from hfnet_ros.mapping.pair_matcher import NearestPairMatcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose
 from hfnet_ros.mapping.triangulation import (
     filter_structure,
@@ -16,7 +17,7 @@ from hfnet_ros.mapping.triangulation import (
     reprojection_errors,
     triangulate,
 )
-from hfnet_ros.mapping.views import Structure, View
+from hfnet_ros.mapping.views import Structure
 
 CAMERAS = {
     "pinhole": (DistortionModel.NONE, ()),
@@ -30,8 +31,9 @@ CAMERAS = {
 
 def _solve(world, config, **changes):
     mapping = replace(config.mapping, **changes)
-    pairs = choose_pairs_by_pose(world.views, world.cameras, mapping, 2)
-    matches = match_descriptors([view.descriptors for view in world.views], pairs, 0.0, 2)
+    matcher = NearestPairMatcher()
+    pairs = choose_pairs_by_pose(world.views, world.cameras, matcher, mapping, 2)
+    matches = match_pairs(matcher, [view.features for view in world.views], pairs, 0.0, 2)
     agreeing = filter_by_known_poses(matches, world.views, world.cameras, mapping.max_epipolar_error_px)
     return triangulate(world.views, world.cameras, agreeing, mapping, num_threads=2, seed=0)
 
@@ -147,7 +149,7 @@ def _two_views(kit):
         keypoints = camera.project(pose.inverse() @ points).astype(np.float32)
         # A third keypoint is the first one again, a pixel lower.
         keypoints = np.concatenate([keypoints, keypoints[:1] + np.float32([0.0, 1.0])])
-        views.append(View(keypoints, np.zeros((3, 8), np.float32), 0, pose))
+        views.append(kit.make_view(keypoints, np.zeros((3, 8), np.float32), 0, pose))
     return camera, views, points
 
 

@@ -26,7 +26,7 @@ def second_session(kit, world, gone=(), new_looks=(), seed=9):
         other = np.isin(shown, new_looks)
         descriptors[other] = looks[shown[other]] / np.linalg.norm(looks[shown[other]], axis=1, keepdims=True)
         keypoints = view.keypoints + 0.2 * rng.normal(size=view.keypoints.shape).astype(np.float32)
-        views.append(dataclasses.replace(view, keypoints=keypoints[kept], descriptors=descriptors[kept]))
+        views.append(kit.make_view(keypoints[kept], descriptors[kept], view.camera_idx, view.map_from_camera))
         seen.append(shown[kept])
     return dataclasses.replace(again, views=views, seen=seen)
 

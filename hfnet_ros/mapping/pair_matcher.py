@@ -1,0 +1,71 @@
+"""Match the keypoints of two keyframes; matchers by the name that `mapping.matcher` gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import PAIR_MATCHER_NAMES, Config
+from hfnet_ros.matching.mutual_nearest import mutual_nearest
+from hfnet_ros.types import ImageFeatures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairMatch:
+    """Which keypoints of two images show the same thing; M matches.
+
+    Attributes:
+        rows: [M, 2] int64, keypoint rows of the first and of the second image, each row at most once.
+        similarity: [M] float32 cosine, by which a map without poses leaves out doubtful matches;
+            None from a matcher that has left them out itself.
+    """
+
+    rows: NDArray[np.int64]
+    similarity: NDArray[np.float32] | None = None
+
+
+class PairMatcher(Protocol):
+    """Finds matches between two images of a map."""
+
+    def match(self, first: ImageFeatures, second: ImageFeatures) -> PairMatch:
+        """Return the matches of two images; called by several threads at once.
+
+        Tracks join the keypoints of many pairs by their rows. A matcher that moves points, as
+        XFeat* does with those of the second image, returns the rows of the keypoints it started
+        from; landmarks are triangulated from these keypoints, not from where it moved them.
+
+        Raises:
+            EngineError: a network failed.
+        """
+        ...
+
+
+class NearestPairMatcher:
+    """Keypoints whose descriptors are each other's most similar ones."""
+
+    def match(self, first: ImageFeatures, second: ImageFeatures) -> PairMatch:
+        """Return the matches in the order of the first image's keypoints."""
+        rows_a, rows_b, similarity = mutual_nearest(first.local.descriptors, second.local.descriptors)
+        return PairMatch(np.stack([rows_a, rows_b], axis=1), similarity)
+
+
+# Makes a matcher for one build.
+PairMatcherFactory = Callable[[Config], PairMatcher]
+
+_factories: dict[str, PairMatcherFactory] = {"nearest": lambda _: NearestPairMatcher()}
+
+
+def register_pair_matcher(name: str, factory: PairMatcherFactory) -> None:
+    """Let `mapping.matcher` name another matcher from now on; of the same name the last one counts."""
+    _factories[name] = factory
+    if name not in PAIR_MATCHER_NAMES:
+        PAIR_MATCHER_NAMES.append(name)
+
+
+def create_pair_matcher(config: Config) -> PairMatcher:
+    """Make the matcher that `mapping.matcher` names."""
+    return _factories[config.mapping.matcher](config)
