@@ -133,38 +133,33 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
 def _build_by_input(
     options: argparse.Namespace, extractor: FeatureExtractor, config: Config, bars: ProgressBars
 ) -> VisualMap:
-    """Build from poses, from a COLMAP model or from images alone, and test the map."""
+    """Build from poses, from a COLMAP model or from images alone."""
     from hfnet_ros.files.camera_yaml import read_camera_yaml
-    from hfnet_ros.mapping.colmap_model import read_colmap_model
-    from hfnet_ros.mapping.map_builder import (
-        build_map_from_colmap,
-        build_map_from_poses,
-        build_map_without_poses,
-    )
     from hfnet_ros.mapping.options import BuildOptions
-    from hfnet_ros.trust.self_test import with_self_test
+    from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages
+    from hfnet_ros.trust.tested_build import build_map
 
-    build = BuildOptions(
-        options.frame_id, options.refine_intrinsics, options.refine_poses, options.drop_moved, bars
+    wishes = BuildOptions(
+        frame_id=options.frame_id,
+        intrinsics=options.refine_intrinsics,
+        refine_poses=options.refine_poses,
+        drop_moved=options.drop_moved,
+        self_test=not options.no_self_test,
+        progress=bars,
     )
-    with ExitStack() as pixels:  # of a bag, wanted by the self-test too
+    source: PosedImages | ColmapModel | UnposedImages
+    with ExitStack() as pixels:  # of a bag
         if options.bag:
             images, poses, camera = pixels.enter_context(open_keyframes(options, config))
-            visual_map = build_map_from_poses(images, poses, [camera], extractor, config, build)
+            source = PosedImages(images, poses, [camera])
         elif options.colmap:
-            images = list(read_colmap_model(options.colmap, options.images).images)
-            visual_map = build_map_from_colmap(options.colmap, options.images, extractor, config, build)
+            source = ColmapModel(options.colmap, options.images)
         elif options.poses:
-            images, poses = posed_keyframes(options)
-            cameras = [read_camera_yaml(options.camera)]
-            visual_map = build_map_from_poses(images, poses, cameras, extractor, config, build)
+            source = PosedImages(*posed_keyframes(options), [read_camera_yaml(options.camera)])
         else:
-            images = unposed_keyframes(options)
             known = [read_camera_yaml(options.camera)] if options.camera else None
-            visual_map = build_map_without_poses(images, known, extractor, config, build)
-        if options.no_self_test:
-            return visual_map
-        return with_self_test(visual_map, images, extractor, config, bars)
+            source = UnposedImages(unposed_keyframes(options), known)
+        return build_map(source, extractor, config, wishes)
 
 
 def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,33 +9,19 @@ import pycolmap
 
 from hfnet_ros.errors import DatasetError
 from hfnet_ros.files.images import read_image
-from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
+from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
 
 _NS_PER_S = 1_000_000_000
 _FILES = ("cameras", "images", "points3D")
 
 
-@dataclass(frozen=True, eq=False)
-class RegisteredImages:
-    """The registered images of a model, sorted by name.
+def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
+    """Read the registered images of a COLMAP model, sorted by name.
 
-    Attributes:
-        images: named as in the model, with the folders between; models know no time, so the
-            stamp is the position in seconds.
-        map_from_camera: their poses.
-        cameras: by the images' `camera_idx`.
-    """
-
-    images: list[MappingImage]
-    map_from_camera: list[Rigid3]
-    cameras: list[Camera]
-
-
-def read_colmap_model(model: Path, image_folder: Path) -> RegisteredImages:
-    """Read the registered images of a COLMAP model.
+    They are named as in the model, with the folders between. Models know no time, so the stamp is
+    the position in seconds.
 
     Raises:
         DatasetError: the model is missing, damaged or empty, or images of it are missing.
@@ -59,7 +44,7 @@ def read_colmap_model(model: Path, image_folder: Path) -> RegisteredImages:
         for position, image in enumerate(registered)
     ]
     cameras = [camera_from_colmap(reconstruction.cameras[camera_id]) for camera_id in used]
-    return RegisteredImages(images, [pose_from_colmap(image) for image in registered], cameras)
+    return PosedImages(images, [pose_from_colmap(image) for image in registered], cameras)
 
 
 def _load(model: Path) -> pycolmap.Reconstruction:

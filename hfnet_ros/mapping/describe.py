@@ -18,13 +18,13 @@ Float32Array = NDArray[np.float32]
 
 
 def check_images(
-    images: Sequence[MappingImage], cameras: Sequence[Camera | None], progress: Progress
+    images: Sequence[MappingImage], cameras: Sequence[Camera] | None, progress: Progress
 ) -> list[tuple[int, int]]:
     """Read every image once, because a damaged one should not be found after an hour of work.
 
     Args:
         images: what to read.
-        cameras: calibrations by the images' `camera_idx`; None where there is none to compare with.
+        cameras: calibrations by the images' `camera_idx`; None where there are none to compare with.
         progress: called with stage "check".
 
     Returns:
@@ -37,7 +37,7 @@ def check_images(
     for done, image in enumerate(images):
         progress("check", done, len(images))
         height, width = _read(image).shape[:2]
-        camera = cameras[image.camera_idx]
+        camera = cameras[image.camera_idx] if cameras is not None else None
         if camera is not None and (width, height) != tuple(camera.size_wh):
             raise ImageError(
                 f"{image.name}: found {width}x{height} px, expected the calibration's {camera.size_wh[0]}x"
@@ -51,7 +51,7 @@ def check_images(
 def describe_images(
     images: Sequence[MappingImage], extractor: FeatureExtractor, max_keypoints: int, progress: Progress
 ) -> list[Keyframe]:
-    """Extract the features of every image, at most `max_keypoints`, and the colours at them.
+    """Extract the features of every image, and the colours at the `max_keypoints` that mapping uses.
 
     Raises:
         ImageError: an image cannot be read.
@@ -61,8 +61,10 @@ def describe_images(
     for done, image in enumerate(images):
         progress("extract", done, len(images))
         pixels = _read(image)
-        features = _strongest(extractor.extract(pixels), max_keypoints)
-        keyframes.append(Keyframe(image, features, _sample_colors(pixels, features.local.keypoints)))
+        extracted = extractor.extract(pixels)
+        features = _strongest(extracted, max_keypoints)
+        colors = _sample_colors(pixels, features.local.keypoints)
+        keyframes.append(Keyframe(image, extracted, features, colors))
     progress("extract", len(images), len(images))
     return keyframes
 

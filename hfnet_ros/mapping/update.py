@@ -28,7 +28,7 @@ from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.describe import check_images, describe_images
 from hfnet_ros.mapping.joining import Reobservations, find_same_landmarks, join_maps
 from hfnet_ros.mapping.joint_retrieval import project_vlads
-from hfnet_ros.mapping.map_builder import build_map_from_keyframes
+from hfnet_ros.mapping.map_builder import build_untested_map
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.persistence import landmarks_in_view
 from hfnet_ros.mapping.pruning import prune_unconfirmed, with_build_info
@@ -102,7 +102,7 @@ def update_map(
         options = dataclasses.replace(options, intrinsics="off")
     check_images(images, cameras, options.progress)
     keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
-    session = build_map_from_keyframes(keyframes, map_from_camera, refined, config, options)
+    session = build_untested_map(keyframes, map_from_camera, refined, config, options)
     session = _with_pairs(session, known, cameras)
     by_name = {keyframe.image.name: keyframe for keyframe in keyframes}
     used = [by_name[name] for name in session.keyframe_names]

@@ -41,11 +41,13 @@ class Keyframe:
 
     Attributes:
         image: where it comes from.
-        features: keypoints and descriptors, at most as many as the configuration allows.
+        extracted: all that the extractor found, as a query has it.
+        features: those of it that mapping uses, at most as many as the configuration allows.
         colors: [N, 3] uint8 RGB at the keypoints.
     """
 
     image: MappingImage
+    extracted: ImageFeatures
     features: ImageFeatures
     colors: NDArray[np.uint8]
 

@@ -26,9 +26,9 @@ from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.visual_map import MapConsistency, VisualMap
-from hfnet_ros.mapping.map_builder import build_map_from_poses
+from hfnet_ros.mapping.map_builder import build_untested_map
 from hfnet_ros.mapping.options import BuildOptions
-from hfnet_ros.mapping.views import MappingImage
+from hfnet_ros.mapping.views import Keyframe
 from hfnet_ros.types import ImageFeatures, Localization, Progress, ignore_progress
 
 FloatArray = NDArray[np.float64]
@@ -54,7 +54,7 @@ class HeldOutKeyframe:
 
 def with_self_test(
     visual_map: VisualMap,
-    images: Sequence[MappingImage],
+    keyframes: Sequence[Keyframe],
     extractor: FeatureExtractor,
     config: Config,
     progress: Progress = ignore_progress,
@@ -62,51 +62,49 @@ def with_self_test(
     """Return the map with its consistency measured; unchanged when it is too small to be halved.
 
     Args:
-        visual_map: as built from the images.
-        images: what it was built from, found again by name.
-        extractor: the map's extractor.
+        visual_map: as built from the keyframes.
+        keyframes: what it was built from, found again by name.
+        extractor: the map's extractor; nothing is extracted again.
         config: parameters of mapping and localization.
         progress: called with stages that begin with "self-test".
-
-    Raises:
-        ImageError: an image can no longer be read.
     """
-    by_name = {image.name: image for image in images}
+    by_name = {keyframe.image.name: keyframe for keyframe in keyframes}
     cameras = [camera.refined for camera in visual_map.cameras]
-    keyframes = [
-        (
-            dataclasses.replace(by_name[name], camera_idx=int(visual_map.keyframe_camera_idx[row])),
-            visual_map.map_from_camera(row),
-        )
+    if visual_map.num_keyframes < 2 * MIN_KEYFRAMES:
+        return visual_map
+    posed = [
+        (_of_camera(by_name[name], int(visual_map.keyframe_camera_idx[row])), visual_map.map_from_camera(row))
         for row, name in enumerate(visual_map.keyframe_names)
     ]
-    if len(keyframes) < 2 * MIN_KEYFRAMES:
-        return visual_map
-    block = max(_MIN_BLOCK, len(keyframes) // _NUM_BLOCKS)
-    mapped = [keyframe for row, keyframe in enumerate(keyframes) if row // block % 2 == 0]
-    asked = [keyframe for row, keyframe in enumerate(keyframes) if row // block % 2 == 1]
+    block = max(_MIN_BLOCK, len(posed) // _NUM_BLOCKS)
+    mapped = [entry for row, entry in enumerate(posed) if row // block % 2 == 0]
+    asked = [entry for row, entry in enumerate(posed) if row // block % 2 == 1]
 
     def report(stage: str, done: int, total: int) -> None:
         progress(f"self-test, {stage}", done, total)
 
     try:
-        half = build_map_from_poses(
-            [image for image, _ in mapped],
+        half = build_untested_map(
+            [keyframe for keyframe, _ in mapped],
             [pose for _, pose in mapped],
             cameras,
-            extractor,
             config,
             BuildOptions(intrinsics="off", progress=report),
         )
     except MappingError as error:
         _logger.warning("no self-test: half of the keyframes make no map: %s", error)
         return visual_map
-    held_out: list[HeldOutKeyframe] = []
-    for image, pose in asked:
-        report("extract", len(held_out), len(asked))
-        held_out.append(HeldOutKeyframe(extractor.extract(image.read()), cameras[image.camera_idx], pose))
+    held_out = [
+        HeldOutKeyframe(keyframe.extracted, cameras[keyframe.image.camera_idx], pose)
+        for keyframe, pose in asked
+    ]
     consistency = measure_consistency(Localizer(half, extractor, config), held_out)
     return dataclasses.replace(visual_map, consistency=consistency)
+
+
+def _of_camera(keyframe: Keyframe, camera_idx: int) -> Keyframe:
+    """Return the keyframe with the number that the map gives its camera."""
+    return dataclasses.replace(keyframe, image=dataclasses.replace(keyframe.image, camera_idx=camera_idx))
 
 
 def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe]) -> MapConsistency:

@@ -12,6 +12,7 @@ import pytest
 
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.mapping import map_builder
+from hfnet_ros.trust import tested_build
 
 
 @pytest.fixture(params=["no map before", "a map before"])
@@ -24,7 +25,7 @@ def target(request, tmp_path):
 def built_already(built, monkeypatch):
     """Leave out the work of a build, for tests of what follows it."""
     ready = load_map(built.path)
-    monkeypatch.setattr(map_builder, "build_map_from_poses", lambda *_: ready)
+    monkeypatch.setattr(tested_build, "build_map", lambda *_: ready)
 
 
 def interrupt(*_, **__):

@@ -13,9 +13,10 @@ from hfnet_ros.files.posed_images import pair_images_with_poses
 from hfnet_ros.files.tum import read_tum, write_tum
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map, save_map, verify_map
-from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import from_posed_images
+from hfnet_ros.trust.tested_build import build_map
 
 ELSEWHERE = Rigid3.from_rotvec([0.2, -0.4, 0.9], [5.0, -3.0, 1.0])
 
@@ -38,8 +39,9 @@ def build(folder, out, *, map_from_part=None):
         poses = [map_from_part @ pose for pose in poses]
     config = Config.from_dict({"extractor": {"name": "sift"}})
     camera = read_camera_yaml(folder / "camera.yaml")
-    options = BuildOptions(intrinsics="off")
-    save_map(build_map_from_poses(images, poses, [camera], create_extractor(config), config, options), out)
+    options = BuildOptions(intrinsics="off", self_test=False)
+    source = PosedImages(images, poses, [camera])
+    save_map(build_map(source, create_extractor(config), config, options), out)
     return out
 
 

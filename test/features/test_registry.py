@@ -20,10 +20,11 @@ from hfnet_ros.features.extractor import (
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.localization.landmark_model import LandmarkModel
 from hfnet_ros.map.map_io import load_map, save_map
-from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.scene import QUERY_GAIT, Gait, build_apartment, demo_camera, mapping_walk, query_walk, render
+from hfnet_ros.trust.tested_build import build_map
 from hfnet_ros.types import Frame, ImageFeatures, LocalFeatures, Outcome
 
 
@@ -102,9 +103,8 @@ def test_a_map_is_built_and_images_are_localized_with_an_extractor_of_another_pr
         for row, (image, _) in enumerate(pictures)
     ]
     extractor = create_extractor(corners)
-    built = build_map_from_poses(
-        images, [pose for _, pose in pictures], [camera], extractor, corners, BuildOptions(intrinsics="off")
-    )
+    source = PosedImages(images, [pose for _, pose in pictures], [camera])
+    built = build_map(source, extractor, corners, BuildOptions(intrinsics="off", self_test=False))
     save_map(built, tmp_path / "corners.map")
     visual_map = load_map(tmp_path / "corners.map")
     config = with_extractor_of(Config(), visual_map.extractor_id)

@@ -11,9 +11,10 @@ import pytest
 from hfnet_ros.config import Config, InferenceConfig
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage, View
+from hfnet_ros.trust.tested_build import build_map
 from hfnet_ros.types import ImageFeatures, LocalFeatures
 
 SIZE_WH = (320, 240)
@@ -123,13 +124,11 @@ def config() -> Config:
 
 def build_part(world: World, rows: slice, frame_id: str = "map", **extractor: bool) -> VisualMap:
     """Map of a part of the world's views."""
-    return build_map_from_poses(
-        make_images(world)[rows],
-        poses_of(world)[rows],
-        world.cameras,
+    return build_map(
+        PosedImages(make_images(world)[rows], poses_of(world)[rows], world.cameras),
         SyntheticExtractor(world, **extractor),
         replace(Config(), inference=InferenceConfig(num_threads=2)),
-        BuildOptions(frame_id=frame_id, intrinsics="off"),
+        BuildOptions(frame_id=frame_id, intrinsics="off", self_test=False),
     )
 
 

@@ -16,7 +16,8 @@ from hfnet_ros.mapping.colmap_convention import (
     quiet_colmap,
 )
 from hfnet_ros.mapping.colmap_model import read_colmap_model
-from hfnet_ros.mapping.map_builder import build_map_from_colmap
+from hfnet_ros.mapping.sources import ColmapModel
+from hfnet_ros.trust.tested_build import build_map
 
 COLMAP_CAMERAS = {
     "SIMPLE_PINHOLE": [260.0, 160.0, 120.0],
@@ -118,7 +119,8 @@ def test_model_gives_images_poses_and_cameras(world, tmp_path):
 
 def test_map_from_a_model(kit, world, config, tmp_path):
     _write_model(tmp_path / "model", world, tmp_path / "images")
-    built = build_map_from_colmap(tmp_path / "model", tmp_path / "images", kit.make_extractor(world), config)
+    source = ColmapModel(tmp_path / "model", tmp_path / "images")
+    built = build_map(source, kit.make_extractor(world), config)
     assert built.num_keyframes == 8
     assert built.num_landmarks > 150
     assert built.keyframe_names[0] == "left/000.png"
@@ -132,7 +134,7 @@ def test_missing_images_are_counted_before_the_work(kit, world, config, tmp_path
     _write_model(tmp_path / "model", world, tmp_path / "images")
     (tmp_path / "images/left/002.png").unlink()
     with pytest.raises(DatasetError, match=r"1 of 8 images .* first left/002.png"):
-        build_map_from_colmap(tmp_path / "model", tmp_path / "images", kit.make_extractor(world), config)
+        build_map(ColmapModel(tmp_path / "model", tmp_path / "images"), kit.make_extractor(world), config)
 
 
 def test_an_image_of_another_size_is_named(kit, world, config, tmp_path):
@@ -141,7 +143,7 @@ def test_an_image_of_another_size_is_named(kit, world, config, tmp_path):
     with pytest.raises(
         ImageError, match=r"right/003.png: found 100x100 px, expected the calibration's 320x240"
     ):
-        build_map_from_colmap(tmp_path / "model", tmp_path / "images", kit.make_extractor(world), config)
+        build_map(ColmapModel(tmp_path / "model", tmp_path / "images"), kit.make_extractor(world), config)
 
 
 def test_folders_without_a_model_are_refused(world, tmp_path):

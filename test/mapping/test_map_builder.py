@@ -9,18 +9,17 @@ import pytest
 
 from hfnet_ros.errors import DatasetError, ImageError, MappingError
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
+from hfnet_ros.trust.tested_build import build_map
 
 KEEP = BuildOptions(intrinsics="off")
 
 
 def _build(kit, world, config, options=KEEP, poses=None, images=None, **extractor):
-    return build_map_from_poses(
-        images or kit.make_images(world),
-        poses or kit.poses_of(world),
-        world.cameras,
+    return build_map(
+        PosedImages(images or kit.make_images(world), poses or kit.poses_of(world), world.cameras),
         kit.make_extractor(world, **extractor),
         config,
         options,

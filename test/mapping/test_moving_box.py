@@ -10,11 +10,12 @@ import pytest
 
 from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import create_extractor
-from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pruning import drop_moved
+from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.scene import Rectangle, Scene, demo_camera, look_at, render
+from hfnet_ros.trust.tested_build import build_map
 
 # m: the wall stands at y = 4, the box's front at y = 2.6, the camera walks along y = 0.
 WALL_Y, BOX_Y = 4.0, 2.6
@@ -65,14 +66,8 @@ def recording():
 def build(recording):
     images, poses, camera = recording
     config = Config.from_dict({"extractor": {"name": "sift"}})
-    return build_map_from_poses(
-        images,
-        poses,
-        [camera],
-        create_extractor(config),
-        config,
-        BuildOptions(intrinsics="off"),
-    )
+    options = BuildOptions(intrinsics="off", self_test=False)
+    return build_map(PosedImages(images, poses, [camera]), create_extractor(config), config, options)
 
 
 def on_box(visual_map):

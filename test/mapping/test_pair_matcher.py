@@ -8,7 +8,6 @@ import pytest
 from hfnet_ros.config import PAIR_MATCHER_NAMES, Config, load_config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.mapping import pair_matcher
-from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import (
@@ -17,6 +16,8 @@ from hfnet_ros.mapping.pair_matcher import (
     create_pair_matcher,
     register_pair_matcher,
 )
+from hfnet_ros.mapping.sources import PosedImages
+from hfnet_ros.trust.tested_build import build_map
 
 
 class EvenMatcher:
@@ -56,10 +57,11 @@ def test_nearest_is_the_default(kit):
 
 def test_a_matcher_of_another_project_builds_a_map_by_name(kit, config, registered):
     world = kit.make_world(num_views=8, num_points=300)
-    parts = (kit.make_images(world), kit.poses_of(world), world.cameras, kit.make_extractor(world))
+    source = PosedImages(kit.make_images(world), kit.poses_of(world), world.cameras)
+    extractor = kit.make_extractor(world)
     chosen = replace(config, mapping=replace(config.mapping, matcher="even"))
     built, usual = (
-        build_map_from_poses(*parts, each, BuildOptions(intrinsics="off")) for each in (chosen, config)
+        build_map(source, extractor, each, BuildOptions(intrinsics="off")) for each in (chosen, config)
     )
     assert registered[0].extractors == {"synthetic-1"}
     assert 0.2 * usual.num_observations < built.num_observations < 0.9 * usual.num_observations

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.mapping.map_builder import build_map_from_poses
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.sources import PosedImages
+from hfnet_ros.trust.tested_build import build_map
 
 REFINE = BuildOptions(intrinsics="off", refine_poses=True)
 
@@ -16,9 +17,8 @@ def world(kit):
 
 
 def build(kit, world, config, poses, options=REFINE):
-    return build_map_from_poses(
-        kit.make_images(world), poses, world.cameras, kit.make_extractor(world), config, options
-    )
+    source = PosedImages(kit.make_images(world), poses, world.cameras)
+    return build_map(source, kit.make_extractor(world), config, options)
 
 
 def noisy(poses, sigma_m, sigma_rad, seed=0):

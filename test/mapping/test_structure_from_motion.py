@@ -9,9 +9,10 @@ import pytest
 
 from hfnet_ros.errors import MappingError
 from hfnet_ros.files import list_images, read_image
-from hfnet_ros.mapping.map_builder import build_map_without_poses
+from hfnet_ros.mapping.sources import UnposedImages
 from hfnet_ros.mapping.structure_from_motion import _images_of_sound_cameras
 from hfnet_ros.mapping.views import MappingImage
+from hfnet_ros.trust.tested_build import build_map
 
 SACRE_COEUR = Path(__file__).parents[3] / "shared/data/sacre_coeur"
 
@@ -26,7 +27,7 @@ def _aligned_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _build(kit, world, cameras, config):
-    return build_map_without_poses(kit.make_images(world), cameras, kit.make_extractor(world), config)
+    return build_map(UnposedImages(kit.make_images(world), cameras), kit.make_extractor(world), config)
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
@@ -74,7 +75,7 @@ def test_images_without_keypoints_are_refused(kit, config):
     ]
     images, extractor = kit.make_images(world), kit.make_extractor(world, with_global=False)
     with pytest.raises(MappingError, match="no keypoint in any of 3 images"):
-        build_map_without_poses(images, None, extractor, config)
+        build_map(UnposedImages(images), extractor, config)
 
 
 def test_images_whose_estimated_lens_cannot_exist_are_left_out():
@@ -110,6 +111,6 @@ def test_internet_photos_of_different_cameras(config):
         MappingImage(path.name, idx, 0, lambda path=path: read_image(path))
         for idx, path in enumerate(list_images(SACRE_COEUR))
     ]
-    built = build_map_without_poses(images, None, extractor, config)
+    built = build_map(UnposedImages(images), extractor, config)
     assert built.num_keyframes >= 8
     assert built.num_landmarks > 1000

@@ -12,7 +12,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
-from hfnet_ros.mapping.views import MappingImage
+from hfnet_ros.mapping.views import Keyframe, MappingImage
 from hfnet_ros.trust import self_test
 from hfnet_ros.trust.self_test import HeldOutKeyframe, measure_consistency, with_self_test
 from hfnet_ros.types import (
@@ -39,6 +39,7 @@ FEATURES = ImageFeatures(
 )
 SIGMAS = np.array([0.01, 0.02, 0.05, 0.002, 0.004, 0.003])  # m, rad, camera axes
 NO_NOISE = np.zeros(6)
+NO_COLORS = np.empty((0, 3), np.uint8)
 
 
 class FakeLocalizer:
@@ -184,18 +185,13 @@ def make_map(poses):
     )
 
 
-class FakeExtractor:
-    def extract(self, image):
-        return FEATURES
-
-
 @pytest.fixture
 def halves(monkeypatch):
     """Replace building and localizing; returns what was mapped and what was asked, by number."""
     seen = {"mapped": [], "asked": [], "mode": None}
 
-    def build(images, poses, cameras, extractor, config, options):
-        seen["mapped"] = [int(image.name[:3]) for image in images]
+    def build(keyframes, poses, cameras, config, options):
+        seen["mapped"] = [int(keyframe.image.name[:3]) for keyframe in keyframes]
         seen["poses"] = poses
         seen["mode"] = options.intrinsics
 
@@ -203,21 +199,25 @@ def halves(monkeypatch):
         seen["asked"] = [round(keyframe.map_from_camera.translation[0]) for keyframe in held_out]
         return MapConsistency(1.0, 0.1, 0.01, len(held_out))
 
-    monkeypatch.setattr(self_test, "build_map_from_poses", build)
+    monkeypatch.setattr(self_test, "build_untested_map", build)
     monkeypatch.setattr(self_test, "measure_consistency", measure)
     monkeypatch.setattr(self_test, "Localizer", lambda *_: None)
     return seen
 
 
+def read():
+    raise AssertionError("the image was described before")
+
+
 def run_self_test(count):
     poses = [Rigid3.from_rotvec(np.zeros(3), [float(number), 0.0, 0.0]) for number in range(count)]
     # In another order than the keyframes: they are found by name.
-    images = [
-        MappingImage(f"{number:03d}.png", number, 0, lambda: np.zeros((480, 640), np.uint8))
+    keyframes = [
+        Keyframe(MappingImage(f"{number:03d}.png", number, 0, read), FEATURES, FEATURES, NO_COLORS)
         for number in reversed(range(count))
     ]
     visual_map = make_map(poses)
-    return visual_map, with_self_test(visual_map, images, FakeExtractor(), Config())
+    return visual_map, with_self_test(visual_map, keyframes, None, Config())
 
 
 def test_halves_are_disjoint_blocks(halves):
@@ -243,7 +243,7 @@ def test_a_half_that_makes_no_map_is_no_error(halves, monkeypatch, caplog):
     def refuse(*_):
         raise MappingError("nothing in common")
 
-    monkeypatch.setattr(self_test, "build_map_from_poses", refuse)
+    monkeypatch.setattr(self_test, "build_untested_map", refuse)
     visual_map, answer = run_self_test(30)
     assert answer is visual_map
     assert "nothing in common" in caplog.text
