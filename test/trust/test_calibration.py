@@ -28,7 +28,7 @@ def make_map(self_test=SELF_TEST):
     covariance = () if self_test is None else tuple(self_test.ravel().tolist())
     empty, no_rows = np.empty(0), np.empty((0, 1))
     arrays = {
-        field.name: no_rows if field.name.endswith("descriptors") else empty
+        field.name: no_rows if field.name.endswith(("descriptors", "_xy")) else empty
         for field in dataclasses.fields(VisualMap)
         if field.name.startswith(("keyframe_", "observation_", "landmark_", "global_"))
     }
