@@ -1,33 +1,31 @@
-"""Bundle adjustment of calibrations and landmarks under fixed camera poses.
+"""Bundle adjustment of calibrations and landmarks under fixed camera poses, by COLMAP.
 
-The unknowns are few numbers per camera and three per landmark. Landmarks are eliminated one by
-one (Schur complement), which leaves a system as small as the calibrations.
-
-Reference: Triggs et al., Bundle Adjustment - A Modern Synthesis, 1999, section 6.1.
+Reference: Triggs et al., Bundle Adjustment - A Modern Synthesis, 1999.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import bsr_matrix, csr_matrix
+import pycolmap
 
 from hfnet_ros.geometry.camera import Camera, DistortionModel
+from hfnet_ros.geometry.pixels import colmap_from_pixels
+from hfnet_ros.mapping.colmap_convention import (
+    camera_from_colmap,
+    colmap_camera_from,
+    colmap_pose_from,
+    needs_full_opencv,
+    quiet_colmap,
+)
+from hfnet_ros.mapping.colmap_database import image_id_of
 from hfnet_ros.mapping.views import Structure, View, focal_scale
 
-FloatArray = NDArray[np.float64]
-
-_MAX_STEPS = 25
+_MAX_STEPS = 50
 _MIN_RELATIVE_DECREASE = 1e-5
-_MAX_DAMPING = 1e8
-# What a calibration may be off by; holds a number that the observations do not determine.
-_PRIOR_FOCAL_PART = 0.2
-_PRIOR_COEFFICIENT = 1.0
-_FREE_COEFFICIENTS = 4  # k1 k2 p1 p2, or the fisheye's k1 to k4
-_FREE_PARAMS = 2 + _FREE_COEFFICIENTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +50,10 @@ def adjust_intrinsics(
 ) -> Adjusted:
     """Minimise the robust reprojection error over landmarks and free calibrations.
 
-    Levenberg-Marquardt on a Cauchy cost. Focal lengths and the first four distortion
-    coefficients of the free cameras move; principal points stay, since they hardly differ from
-    a turn of the camera. With no free camera only the landmarks move.
+    Levenberg-Marquardt on a Cauchy cost, in one thread, because the order of sums would change
+    the result. Focal lengths and the distortion (`moves_distortion`) of the free cameras move;
+    principal points stay, since they hardly differ from a turn of the camera. With no free
+    camera only the landmarks move. A landmark seen once stays where it is.
 
     Args:
         structure: landmarks and observations.
@@ -63,212 +62,82 @@ def adjust_intrinsics(
         free_camera_idxs: cameras to refine.
         robust_scale_px: scale of the Cauchy cost at the reference focal length.
     """
-    problem = _Problem(structure, views, cameras, list(free_camera_idxs), robust_scale_px)
-    params, xyz = problem.start, structure.xyz.copy()
-    cost, damping = problem.cost(params, xyz), 1e-3
-    for _ in range(_MAX_STEPS):
-        system = problem.linearize(params, xyz)
-        while damping < _MAX_DAMPING:
-            step_params, step_xyz = system.solve(damping)
-            new_cost = problem.cost(params + step_params, xyz + step_xyz)
-            if new_cost < cost:
-                break
-            damping *= 10.0
-        else:
-            break
-        decrease = (cost - new_cost) / cost
-        params, xyz, cost, damping = params + step_params, xyz + step_xyz, new_cost, max(damping * 0.1, 1e-9)
-        if decrease < _MIN_RELATIVE_DECREASE:
-            break
-    moved = Structure(xyz, structure.landmark_idx, structure.view_idx, structure.keypoint_idx)
-    return Adjusted(problem.cameras_at(params), moved)
+    free = set(free_camera_idxs)
+    with quiet_colmap():
+        reconstruction = _reconstruction_of(structure, views, cameras, free)
+        options = pycolmap.BundleAdjustmentOptions()
+        options.refine_extra_params = moves_distortion(cameras)
+        options.refine_rig_from_world = options.refine_sensor_from_rig = False
+        options.print_summary = False
+        options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+        options.ceres.loss_function_scale = robust_scale_px
+        options.ceres.auto_select_solver_type = False
+        solver = options.ceres.solver_options
+        # Few numbers remain when the landmarks are eliminated.
+        solver.linear_solver_type = type(solver.linear_solver_type).DENSE_SCHUR
+        solver.max_num_iterations = _MAX_STEPS
+        solver.function_tolerance = _MIN_RELATIVE_DECREASE
+        solver.num_threads = 1
+        adjusted = pycolmap.BundleAdjustmentConfig()
+        for image_id in reconstruction.images:
+            adjusted.add_image(image_id)
+        for camera_idx in set(range(len(cameras))) - free:
+            adjusted.set_constant_cam_intrinsics(image_id_of(camera_idx))
+        pycolmap.create_default_bundle_adjuster(options, adjusted, reconstruction).solve()
+    refined = [
+        _at_full_size(reconstruction.cameras[image_id_of(idx)], camera) if idx in free else camera
+        for idx, camera in enumerate(cameras)
+    ]
+    xyz = structure.xyz.copy()
+    for row, point_id in zip(_adjustable(structure), sorted(reconstruction.point3D_ids()), strict=True):
+        xyz[row] = reconstruction.points3D[point_id].xyz
+    return Adjusted(refined, dataclasses.replace(structure, xyz=xyz))
 
 
-@dataclass(frozen=True, eq=False)
-class _LinearSystem:
-    """Normal equations: parameters [P], landmarks [L] with their [3, 3] blocks, and the coupling."""
+def moves_distortion(cameras: Sequence[Camera]) -> bool:
+    """Tell whether k1 k2 p1 p2 (the fisheye's k1 to k4) of free cameras move.
 
-    param_hessian: FloatArray  # [P, P]
-    param_gradient: FloatArray  # [P]
-    point_hessians: FloatArray  # [L, 3, 3]
-    point_gradients: FloatArray  # [L, 3]
-    coupling: csr_matrix  # [3 L, P]
-
-    def solve(self, damping: float) -> tuple[FloatArray, FloatArray]:
-        """Return the damped step of the parameters [P] and landmarks [L, 3]."""
-        points = self.point_hessians.copy()
-        diagonal = np.einsum("lii->li", points)
-        # A landmark without parallax has a direction that nothing determines.
-        diagonal += damping * diagonal + 1e-9 * diagonal.sum(axis=1, keepdims=True) + 1e-12
-        inverses = np.linalg.inv(points)
-        count = len(inverses)
-        inverse = bsr_matrix((inverses, np.arange(count), np.arange(count + 1)))
-        eliminated = inverse @ self.coupling
-        reduced = self.param_hessian - np.asarray((self.coupling.T @ eliminated).todense())
-        reduced += damping * np.diag(np.diag(self.param_hessian))
-        flat_gradients = self.point_gradients.reshape(-1)
-        right = self.param_gradient - eliminated.T @ flat_gradients
-        step_params = -np.linalg.solve(reduced, right) if len(right) else np.zeros(0)
-        step_points = -(inverse @ flat_gradients) - eliminated @ step_params
-        return step_params, np.asarray(step_points).reshape(-1, 3)
-
-
-class _Problem:
-    """Residuals and derivatives; parameters are fx fy and four coefficients per free camera."""
-
-    def __init__(
-        self,
-        structure: Structure,
-        views: Sequence[View],
-        cameras: Sequence[Camera],
-        free: list[int],
-        robust_scale_px: float,
-    ) -> None:
-        self._cameras = [
-            _with_free_distortion(camera) if idx in free else camera for idx, camera in enumerate(cameras)
-        ]
-        self._free = free
-        self._landmark_idx = structure.landmark_idx
-        self._num_landmarks = structure.num_landmarks
-        camera_from_map = [view.map_from_camera.inverse() for view in views]
-        rotations = np.array([motion.rotation for motion in camera_from_map]).reshape(-1, 3, 3)
-        translations = np.array([motion.translation for motion in camera_from_map]).reshape(-1, 3)
-        self._rotations = rotations[structure.view_idx]
-        self._translations = translations[structure.view_idx]
-        self._pixels = np.empty((len(structure.view_idx), 2))
-        for view_idx, view in enumerate(views):
-            rows = np.flatnonzero(structure.view_idx == view_idx)
-            self._pixels[rows] = view.keypoints[structure.keypoint_idx[rows]]
-        camera_idx = np.array([view.camera_idx for view in views], np.int64)[structure.view_idx]
-        self._rows = [np.flatnonzero(camera_idx == idx) for idx in range(len(cameras))]
-        scales = np.array([focal_scale(camera) for camera in cameras])
-        self._inverse_scale = 1.0 / (robust_scale_px * scales[camera_idx])
-        self.start = np.concatenate([_params_of(self._cameras[idx]) for idx in free]) if free else np.zeros(0)
-        self._prior_weight = self._prior_weights()
-
-    def cameras_at(self, params: FloatArray) -> list[Camera]:
-        """Return all cameras, the free ones with their parameters."""
-        cameras = list(self._cameras)
-        for position, idx in enumerate(self._free):
-            cameras[idx] = _with_params(cameras[idx], params[position * _FREE_PARAMS :][:_FREE_PARAMS])
-        return cameras
-
-    def cost(self, params: FloatArray, xyz: FloatArray) -> float:
-        """Return the Cauchy cost plus the prior's; infinite where a camera is impossible."""
-        if (params.reshape(-1, _FREE_PARAMS)[:, :2] <= 0.0).any():
-            return float("inf")
-        points = self._points_in_cameras(xyz)
-        total = 0.0
-        for rows, camera in zip(self._rows, self.cameras_at(params), strict=True):
-            residuals = (camera.project(points[rows]) - self._pixels[rows]) * self._inverse_scale[rows, None]
-            squared = np.nan_to_num(np.sum(residuals**2, axis=1), nan=1e12)
-            total += 0.5 * float(np.log1p(squared).sum())
-        return total + 0.5 * float(np.sum(self._prior_weight * (params - self.start) ** 2))
-
-    def linearize(self, params: FloatArray, xyz: FloatArray) -> _LinearSystem:
-        """Return the normal equations of the cost, reweighted at the present residuals."""
-        points = self._points_in_cameras(xyz)
-        count, num_params = len(points), len(params)
-        residuals = np.zeros((count, 2))
-        by_point = np.zeros((count, 2, 3))
-        by_params = np.zeros((count, 2, _FREE_PARAMS))
-        offsets = np.zeros(count, np.int64)
-        cameras = self.cameras_at(params)
-        for idx, rows in enumerate(self._rows):
-            pixels, jacobian = cameras[idx].project_with_jacobian(points[rows])
-            residuals[rows] = pixels - self._pixels[rows]
-            by_point[rows] = jacobian @ self._rotations[rows]
-            if idx in self._free:
-                by_params[rows] = _parameter_jacobian(cameras[idx], points[rows])
-                offsets[rows] = self._free.index(idx) * _FREE_PARAMS
-        usable = np.isfinite(residuals).all(axis=1)
-        squared = np.sum(residuals**2, axis=1) * self._inverse_scale**2
-        # Square root of the Cauchy weight; points behind a camera say nothing about direction.
-        weight = np.where(usable, self._inverse_scale / np.sqrt(1.0 + squared), 0.0)
-        residuals, by_point, by_params = (
-            np.nan_to_num(array) * weight.reshape(-1, *[1] * (array.ndim - 1))
-            for array in (residuals, by_point, by_params)
-        )
-        return self._normal_equations(residuals, by_point, by_params, offsets, params, num_params)
-
-    def _normal_equations(
-        self,
-        residuals: FloatArray,
-        by_point: FloatArray,
-        by_params: FloatArray,
-        offsets: NDArray[np.int64],
-        params: FloatArray,
-        num_params: int,
-    ) -> _LinearSystem:
-        count = len(residuals)
-        row_starts = np.arange(2 * count + 1)
-        if num_params:
-            columns = np.repeat(offsets, 2)[:, None] + np.arange(_FREE_PARAMS)
-            wide = csr_matrix(
-                (by_params.reshape(-1), columns.reshape(-1), row_starts * _FREE_PARAMS),
-                shape=(2 * count, num_params),
-            )
-        else:
-            wide = csr_matrix((2 * count, 0))
-        columns = np.repeat(self._landmark_idx * 3, 2)[:, None] + np.arange(3)
-        tall = csr_matrix(
-            (by_point.reshape(-1), columns.reshape(-1), row_starts * 3),
-            shape=(2 * count, 3 * self._num_landmarks),
-        )
-        starts = np.searchsorted(self._landmark_idx, np.arange(self._num_landmarks))
-        blocks = np.add.reduceat(np.einsum("nij,nik->njk", by_point, by_point), starts, axis=0)
-        flat = residuals.reshape(-1)
-        prior = self._prior_weight
-        return _LinearSystem(
-            np.asarray((wide.T @ wide).todense()) + np.diag(prior),
-            wide.T @ flat + prior * (params - self.start),
-            blocks,
-            np.asarray(tall.T @ flat).reshape(-1, 3),
-            csr_matrix(tall.T @ wide),
-        )
-
-    def _points_in_cameras(self, xyz: FloatArray) -> FloatArray:
-        points: FloatArray = np.einsum("nij,nj->ni", self._rotations, xyz[self._landmark_idx])
-        return points + self._translations
-
-    def _prior_weights(self) -> FloatArray:
-        sigmas = [
-            np.concatenate(
-                [_PRIOR_FOCAL_PART * self._cameras[idx].focal, [_PRIOR_COEFFICIENT] * _FREE_COEFFICIENTS]
-            )
-            for idx in self._free
-        ]
-        return 1.0 / np.concatenate(sigmas) ** 2 if sigmas else np.zeros(0)
-
-
-def _with_free_distortion(camera: Camera) -> Camera:
-    """Return the same projection in a model whose coefficients can move."""
-    if camera.model is not DistortionModel.NONE:
-        return camera
-    return Camera(DistortionModel.PLUMB_BOB, camera.size_wh, camera.focal, camera.center, np.zeros(5))
-
-
-def _params_of(camera: Camera) -> FloatArray:
-    return np.concatenate([camera.focal, camera.distortion[:_FREE_COEFFICIENTS]])
-
-
-def _with_params(camera: Camera, params: FloatArray) -> Camera:
-    distortion = np.concatenate([params[2:], camera.distortion[_FREE_COEFFICIENTS:]])
-    return Camera(camera.model, camera.size_wh, params[:2], camera.center, distortion)
-
-
-def _parameter_jacobian(camera: Camera, points: FloatArray) -> FloatArray:
-    """Return d pixel / d parameter [N, 2, 6]; pixels are linear in every parameter but fisheye's too.
-
-    Central differences are exact up to rounding for a linear dependence, whatever the step;
-    only the denominator of the rational model, which stays fixed, is not linear.
+    COLMAP cannot hold k3 to k6, of which observations say little, while these move, nor the
+    distortion of one camera alone while another's moves.
     """
-    params = _params_of(camera)
-    steps = np.concatenate([1e-3 * params[:2], np.full(_FREE_COEFFICIENTS, 1e-3)])
-    jacobian = np.empty((len(points), 2, _FREE_PARAMS))
-    for column, step in enumerate(steps):
-        offset = np.zeros(_FREE_PARAMS)
-        offset[column] = step
-        ahead, behind = _with_params(camera, params + offset), _with_params(camera, params - offset)
-        jacobian[:, :, column] = (ahead.project(points) - behind.project(points)) / (2.0 * step)
-    return jacobian
+    return not any(needs_full_opencv(camera) for camera in cameras)
+
+
+def _reconstruction_of(
+    structure: Structure, views: Sequence[View], cameras: Sequence[Camera], free: set[int]
+) -> pycolmap.Reconstruction:
+    """Return the structure in pixels of the reference focal length, since COLMAP knows one robust scale."""
+    reconstruction = pycolmap.Reconstruction()
+    scales = [focal_scale(camera) for camera in cameras]
+    for idx, (camera, scale) in enumerate(zip(cameras, scales, strict=True)):
+        scaled = dataclasses.replace(camera, focal=camera.focal / scale, center=camera.center / scale)
+        reconstruction.add_camera_with_trivial_rig(
+            colmap_camera_from(scaled, image_id_of(idx), with_distortion=idx in free)
+        )
+    for view_idx in np.unique(structure.view_idx).tolist():
+        view = views[view_idx]
+        image = pycolmap.Image(
+            keypoints=colmap_from_pixels(view.keypoints / scales[view.camera_idx]),
+            camera_id=image_id_of(view.camera_idx),
+            image_id=image_id_of(view_idx),
+        )
+        reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
+    bounds = np.searchsorted(structure.landmark_idx, np.arange(structure.num_landmarks + 1)).tolist()
+    for landmark_idx in _adjustable(structure):
+        track = pycolmap.Track()
+        for row in range(bounds[landmark_idx], bounds[landmark_idx + 1]):
+            track.add_element(image_id_of(int(structure.view_idx[row])), int(structure.keypoint_idx[row]))
+        reconstruction.add_point3D(structure.xyz[landmark_idx], track)
+    return reconstruction
+
+
+def _adjustable(structure: Structure) -> list[int]:
+    """Return the landmarks seen more than once, ascending, as their ids in the reconstruction are."""
+    rows: list[int] = np.flatnonzero(structure.track_lengths > 1).tolist()
+    return rows
+
+
+def _at_full_size(scaled: pycolmap.Camera, given: Camera) -> Camera:
+    found = camera_from_colmap(scaled)
+    model = found.model if given.model is DistortionModel.NONE else given.model
+    return Camera(model, given.size_wh, found.focal * focal_scale(given), given.center, found.distortion)

@@ -36,19 +36,29 @@ _MODELS: dict[str, tuple[int, DistortionModel, tuple[int, ...]]] = {
 }
 
 
-def colmap_camera_from(camera: Camera, camera_id: int) -> pycolmap.Camera:
-    """Return COLMAP's camera with the same projection."""
+def colmap_camera_from(camera: Camera, camera_id: int, with_distortion: bool = False) -> pycolmap.Camera:
+    """Return COLMAP's camera with the same projection.
+
+    Args:
+        camera: ours.
+        camera_id: COLMAP's id for it.
+        with_distortion: choose a model that has coefficients to refine, even if all are zero.
+    """
     name, coefficients = "PINHOLE", camera.distortion[:0]
     if camera.model is DistortionModel.EQUIDISTANT:
         name, coefficients = "OPENCV_FISHEYE", camera.distortion
-    elif camera.has_distortion and not camera.distortion[4:].any():
-        name, coefficients = "OPENCV", camera.distortion[:4]
-    elif camera.has_distortion:
-        padding = np.zeros(8 - len(camera.distortion))
-        name, coefficients = "FULL_OPENCV", np.concatenate([camera.distortion, padding])
+    elif needs_full_opencv(camera):
+        name, coefficients = "FULL_OPENCV", np.resize(np.append(camera.distortion, np.zeros(8)), 8)
+    elif camera.has_distortion or with_distortion:
+        name, coefficients = "OPENCV", np.resize(np.append(camera.distortion, np.zeros(4)), 4)
     params = np.concatenate([camera.focal, colmap_from_pixels(camera.center), coefficients])
     width, height = camera.size_wh
     return pycolmap.Camera(model=name, width=width, height=height, params=params, camera_id=camera_id)
+
+
+def needs_full_opencv(camera: Camera) -> bool:
+    """Tell whether COLMAP can express the lens only with all of k1 to k6."""
+    return camera.model is not DistortionModel.EQUIDISTANT and bool(camera.distortion[4:].any())
 
 
 def camera_from_colmap(camera: pycolmap.Camera) -> Camera:

@@ -5,8 +5,7 @@ and distant ones, fail first. The given poses tie the scale down, so that focal 
 distortion can be estimated. Whether that is an improvement is asked of keyframes that took no
 part in the estimation.
 
-Reference: Triggs et al., Bundle Adjustment - A Modern Synthesis, 1999, section 6.1 (reduced
-system).
+Reference: Triggs et al., Bundle Adjustment - A Modern Synthesis, 1999.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import MappingConfig
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics
+from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics, moves_distortion
 from hfnet_ros.mapping.options import IntrinsicsMode
 from hfnet_ros.mapping.triangulation import reprojection_errors
 from hfnet_ros.mapping.views import Structure, View, focal_scale
@@ -31,6 +30,9 @@ _MAX_FOCAL_CHANGE = 0.05
 # Observations this many times worse than a finished map allows take part: dropping what the
 # given calibration cannot explain would prove it right.
 CALIBRATION_TOLERANCE = 3.0
+# Of the diagonal: a wide lens given without its distortion is corrected by 0.1. Coefficients of
+# high order run away outside of what keyframes see, and held-out keyframes see no more.
+_MAX_BORDER_SHIFT = 0.2
 
 FloatArray = NDArray[np.float64]
 
@@ -42,6 +44,7 @@ _BLOCK_VIEWS = 3
 # A test needs fewer landmarks than the estimate: on RedKitchen 5000 of 35000 moved it by 3 px.
 _MAX_TESTED_LANDMARKS = 5000
 _MAX_FITTED_LANDMARKS = 20000
+_DISTORTION_HELD = "distortion held as given, since COLMAP cannot refine k1 k2 p1 p2 beside fixed k3 to k6"
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,9 @@ def refine_intrinsics(
         if objection:
             refined[idx] = cameras[idx]
             reports[idx] = replace(reports[idx], kept=False, reason=f"{reports[idx].reason}, but {objection}")
+    if not moves_distortion(cameras):
+        for idx in free:
+            reports[idx] = replace(reports[idx], reason=f"{reports[idx].reason}; {_DISTORTION_HELD}")
     for idx, report in enumerate(reports):
         _logger.info("camera %d: %s", idx, describe_change(cameras[idx], refined[idx], report))
     return refined, reports
@@ -167,6 +173,9 @@ def _object_to(refined: Camera, given: Camera, mode: IntrinsicsMode) -> str:
     """Return what speaks against a refined calibration, or ""."""
     if not _covers_image(refined, given):
         return "the refined distortion folds inside the image"
+    shift = _border_shift(refined, given)
+    if shift > _MAX_BORDER_SHIFT:
+        return f"the border would move by {100 * shift:.0f} % of the image, of which keyframes see too little"
     change = float(np.abs(refined.focal / given.focal - 1.0).max())
     if mode == "auto" and change > _MAX_FOCAL_CHANGE:
         return f"the focal length would change by {100 * change:.0f} %: rather the poses are inaccurate"
@@ -229,13 +238,24 @@ def _robust_scale(config: MappingConfig) -> float:
 
 def _covers_image(refined: Camera, given: Camera) -> bool:
     """Tell whether every border pixel that had a ray still has one."""
-    width, height = refined.size_wh
-    x, y = np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 9)
-    border = [(u, v) for u in x for v in y if u in (x[0], x[-1]) or v in (y[0], y[-1])]
-    before, after = (
-        np.isfinite(camera.undistort(np.array(border))).all(axis=1) for camera in (given, refined)
-    )
+    border = _border(given)
+    before, after = (np.isfinite(camera.undistort(border)).all(axis=1) for camera in (given, refined))
     return bool((after | ~before).all())
+
+
+def _border_shift(refined: Camera, given: Camera) -> float:
+    """Return how far the border pixel that moves most does, in diagonals of the image."""
+    border = _border(given)
+    rays = given.undistort(border)
+    shifts = np.linalg.norm(refined.project(np.column_stack([rays, np.ones(len(rays))])) - border, axis=1)
+    return float(np.nan_to_num(shifts).max() / np.hypot(*given.size_wh))
+
+
+def _border(camera: Camera) -> FloatArray:
+    """Return pixels [N, 2] along the border of the image."""
+    width, height = camera.size_wh
+    x, y = np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 9)
+    return np.array([(u, v) for u in x for v in y if u in (x[0], x[-1]) or v in (y[0], y[-1])])
 
 
 def _focal_text(camera: Camera) -> str:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
+from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics
+from hfnet_ros.mapping.intrinsics import refine_intrinsics
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import NearestPairMatcher
@@ -56,6 +58,24 @@ def test_distortion_is_found_where_none_was_given(kit, config):
     assert solved.reports[0].kept
     assert solved.cameras[0].model is DistortionModel.PLUMB_BOB
     assert solved.cameras[0].distortion[0] == pytest.approx(-0.2, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("model", "distortion"),
+    [
+        (DistortionModel.PLUMB_BOB, (*TRUE_DISTORTION, -0.01)),
+        (DistortionModel.RATIONAL_POLYNOMIAL, (*TRUE_DISTORTION, -0.01, 0.02, 0.0, 0.0)),
+    ],
+)
+def test_a_lens_with_k3_gets_its_focal_length_and_keeps_its_distortion(kit, config, model, distortion):
+    truth, given = kit.make_camera(model, distortion), kit.make_camera(model, distortion, focal=253.0)
+    world = kit.make_world([truth], num_views=18, num_points=400)
+    solved = _solve(world, [given], config, "auto")
+    assert solved.reports[0].kept
+    assert "distortion held as given" in solved.reports[0].reason
+    assert solved.cameras[0].model is model
+    np.testing.assert_array_equal(solved.cameras[0].distortion, given.distortion)
+    np.testing.assert_allclose(solved.cameras[0].focal, truth.focal, rtol=0.003)
 
 
 def test_refinement_brings_landmarks_in(kit, config):
@@ -145,6 +165,20 @@ def _exact_structure(world):
     return Structure(world.points[used], landmark_idx, view_idx, keypoint_idx)
 
 
+def test_what_keyframes_do_not_see_of_a_lens_is_not_made_up(kit, config):
+    truth = kit.make_camera(DistortionModel.EQUIDISTANT, (0.05, -0.02, 0.0, 0.0))
+    world = kit.make_world([truth], num_points=600)
+    exact = _exact_structure(world)
+    pixels = [
+        world.views[view].keypoints[row] for view, row in zip(exact.view_idx, exact.keypoint_idx, strict=True)
+    ]
+    central = np.linalg.norm(np.array(pixels) - truth.center, axis=1) < 100.0
+    structure = exact.keep_observations(central, min_track_length=2)
+    cameras, reports = refine_intrinsics(structure, world.views, [truth], "on", config.mapping)
+    assert cameras[0] is truth
+    assert "of which keyframes see too little" in reports[0].reason
+
+
 def test_adjustment_without_noise_is_exact(kit):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
     world = kit.make_world([truth], noise_px=0.0, num_points=200)
@@ -152,6 +186,60 @@ def test_adjustment_without_noise_is_exact(kit):
     adjusted = adjust_intrinsics(_exact_structure(world), world.views, [start], [0], 2.0)
     assert _corner_error(adjusted.cameras[0], truth) < 0.02
     assert reprojection_errors(adjusted.structure, world.views, adjusted.cameras).max() < 0.05
+
+
+def _with_keypoints(view, pixels):
+    local = replace(view.features.local, keypoints=pixels.astype(np.float32))
+    return replace(view, features=replace(view.features, local=local))
+
+
+def test_adjustment_repeats_itself_to_the_last_bit(kit):
+    world = kit.make_world(noise_px=0.5, num_points=300)
+    start = kit.make_camera(focal=257.0)
+    first, second = (
+        adjust_intrinsics(_exact_structure(world), world.views, [start], [0], 2.0) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.cameras[0].focal, second.cameras[0].focal)
+    np.testing.assert_array_equal(first.cameras[0].distortion, second.cameras[0].distortion)
+    np.testing.assert_array_equal(first.structure.xyz, second.structure.xyz)
+
+
+def test_the_size_of_the_image_does_not_matter(kit):
+    """Robust scale and tolerance are stated for one focal length, so that a resized lens is the same lens."""
+    truth = kit.make_camera(distortion=TRUE_DISTORTION)
+    world = kit.make_world([truth], noise_px=0.5, num_points=200)
+    start = kit.make_camera(focal=257.0)
+    twice = start.resized((640, 480))
+    views = [
+        _with_keypoints(view, rescale_pixels(view.keypoints, np.array([2.0, 2.0]))) for view in world.views
+    ]
+    structure = _exact_structure(world)
+    small = adjust_intrinsics(structure, world.views, [start], [0], 2.0).cameras[0]
+    large = adjust_intrinsics(structure, views, [twice], [0], 2.0).cameras[0]
+    np.testing.assert_allclose(large.focal, 2.0 * small.focal, rtol=1e-6)
+    np.testing.assert_allclose(large.distortion, small.distortion, atol=1e-5)
+
+
+@pytest.mark.parametrize("reach", [0.1, 0.02, 0.0])
+@pytest.mark.parametrize(
+    ("model", "distortion"),
+    [(DistortionModel.PLUMB_BOB, TRUE_DISTORTION), (DistortionModel.EQUIDISTANT, (0.05, -0.02, 0.0, 0.0))],
+)
+def test_weak_parallax_does_not_lead_the_lens_astray(kit, model, distortion, reach):
+    """Steps of centimetres before a room of metres: landmarks have hardly any depth."""
+    truth = kit.make_camera(model, distortion)
+    world = kit.make_world([truth], num_points=300)
+    rng = np.random.default_rng(4)
+    views = []
+    for view, seen in zip(world.views, world.seen, strict=True):
+        pose = Rigid3(view.map_from_camera.rotation, reach * view.map_from_camera.translation)
+        pixels = truth.project(pose.inverse() @ world.points[seen]) + 0.5 * rng.normal(size=(len(seen), 2))
+        views.append(replace(_with_keypoints(view, pixels), map_from_camera=pose))
+    structure = _exact_structure(world)
+    adjusted = adjust_intrinsics(structure, views, [truth], [0], 2.0)
+    np.testing.assert_allclose(adjusted.cameras[0].focal, truth.focal, rtol=0.01)
+    assert _corner_error(adjusted.cameras[0], truth) < 1.0
+    assert np.isfinite(adjusted.structure.xyz).all()
 
 
 def test_adjustment_with_all_cameras_held_moves_only_landmarks(kit):
