@@ -56,6 +56,11 @@ def colmap_camera_from(camera: Camera, camera_id: int, with_distortion: bool = F
     return pycolmap.Camera(model=name, width=width, height=height, params=params, camera_id=camera_id)
 
 
+def has_colmap_equal(camera: Camera) -> bool:
+    """Tell whether COLMAP knows the camera's distortion model; one that was registered later it does not."""
+    return any(camera.model is model for _, model, _ in _MODELS.values())
+
+
 def needs_full_opencv(camera: Camera) -> bool:
     """Tell whether COLMAP can express the lens only with all of k1 to k6."""
     return camera.model is not DistortionModel.EQUIDISTANT and bool(camera.distortion[4:].any())

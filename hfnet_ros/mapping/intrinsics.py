@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import MappingConfig
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics, moves_distortion
+from hfnet_ros.mapping.colmap_convention import has_colmap_equal
 from hfnet_ros.mapping.options import IntrinsicsMode
 from hfnet_ros.mapping.triangulation import reprojection_errors
 from hfnet_ros.mapping.views import Structure, View, focal_scale
@@ -87,6 +88,10 @@ def refine_intrinsics(
     """
     if mode == "off":
         return list(cameras), [IntrinsicsReport(False, "refinement is off") for _ in cameras]
+    unknown = sorted({camera.model.value for camera in cameras if not has_colmap_equal(camera)})
+    if unknown:
+        reason = f"COLMAP, which refines, has no equal of {', '.join(unknown)}"
+        return list(cameras), [IntrinsicsReport(False, reason) for _ in cameras]
     counts = _observation_counts(structure, views, len(cameras))
     free = [idx for idx in range(len(cameras)) if counts[idx] >= _MIN_OBSERVATIONS]
     held_out = _cross_validate(

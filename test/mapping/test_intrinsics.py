@@ -179,6 +179,16 @@ def test_what_keyframes_do_not_see_of_a_lens_is_not_made_up(kit, config):
     assert "of which keyframes see too little" in reports[0].reason
 
 
+def test_a_lens_colmap_does_not_know_stays_as_given(kit, config, monkeypatch):
+    monkeypatch.setattr(DistortionModel, "_known", dict(DistortionModel._known))
+    own = DistortionModel.register("own", DistortionModel.PLUMB_BOB.lens)
+    given = replace(kit.make_camera(), model=own)
+    world = kit.make_world([given], num_points=200)
+    cameras, reports = refine_intrinsics(_exact_structure(world), world.views, [given], "on", config.mapping)
+    assert cameras[0] is given
+    assert "no equal of own" in reports[0].reason
+
+
 def test_adjustment_without_noise_is_exact(kit):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
     world = kit.make_world([truth], noise_px=0.0, num_points=200)
