@@ -26,9 +26,9 @@ class DescriptorIndex(Protocol):
 class ExactIndex:
     """One matrix-vector product: exact, and 0.1 ms for a thousand keyframes of 1024 dimensions."""
 
-    def __init__(self, descriptors: UnitVectors) -> None:
-        """Take the descriptors [F, G]; they are decoded once."""
-        self._descriptors = descriptors.decoded()
+    def __init__(self, descriptors: UnitVectors | NDArray[np.float32]) -> None:
+        """Take unit descriptors [F, G]; codes are decoded once."""
+        self._descriptors = np.asarray(descriptors, np.float32)
 
     def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
         """Return the `count` most similar keyframes, best first; ties by keyframe order."""
