@@ -1,19 +1,18 @@
 """The verb `run` up to the point where it localizes; that is in test/contracts."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from dds_domain import DOMAIN_ID
 
 from hfnet_ros.cli.run import parse_remappings
 from hfnet_ros.errors import ConfigError
 
 pytest.importorskip("cyclonedds", reason="wheels of cyclonedds are for x86_64 only")
 
-DOMAIN_ID = 1 + os.getpid() % 100
 NETWORK = ("--domain", str(DOMAIN_ID), "--loopback")
 
 

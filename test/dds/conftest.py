@@ -1,16 +1,12 @@
 import logging
-import os
 import subprocess
 import sys
 import time
 
 import pytest
+from dds_domain import DOMAIN_ID
 
 cyclonedds = pytest.importorskip("cyclonedds")
-
-# One domain per test process, so that tests that run at once do not hear each other. Above 101, DDS's
-# ports are among those that Linux lends to other programs.
-DOMAIN_ID = 1 + os.getpid() % 100
 
 
 @pytest.fixture(autouse=True)

@@ -81,4 +81,5 @@ def test_the_shipped_configuration_is_one_cyclone_understands(monkeypatch):
     text = share_path("config/cyclonedds.xml").read_text(encoding="utf-8")
     text = re.sub(r"<\?xml.*?\?>|<!--.*?-->|<SocketReceiveBufferSize[^>]*>", "", text, flags=re.DOTALL)
     monkeypatch.setenv("CYCLONEDDS_URI", f"{LOOPBACK_URI},{text.strip()}")
-    DdsNode("tested").close()
+    with DdsNode("tested") as node:
+        assert node.domain_id == choose_domain_id(None)

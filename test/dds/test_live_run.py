@@ -1,12 +1,9 @@
-import os
-
 import pytest
+from dds_domain import DOMAIN_ID
 
 from hfnet_ros.errors import HfnetRosError
 
 pytest.importorskip("cyclonedds", reason="wheels of cyclonedds are for x86_64 only")
-
-DOMAIN_ID = 1 + os.getpid() % 100
 
 
 @pytest.fixture

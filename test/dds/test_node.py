@@ -68,6 +68,7 @@ def test_a_node_closes_while_messages_arrive(node):
     finally:
         going_on.set()
         talker.join()
+    assert "dds /listener" not in [thread.name for thread in threading.enumerate()]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")

@@ -75,4 +75,6 @@ def test_a_timer_may_close_them_all(timers_of, wait_until):
 
 
 def test_no_timers_are_fine(timers_of):
+    before = threading.active_count()
     timers_of().close()
+    assert threading.active_count() == before

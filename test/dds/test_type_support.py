@@ -26,7 +26,9 @@ def test_hashes_are_those_of_ros(supports, name, digest):
 def test_every_type_of_the_store_can_be_carried(supports):
     for name in ros_typestore().fielddefs:
         if "/srv/msg/" not in name:
-            supports.of(name).idl.__idl__.fill_type_data()
+            support = supports.of(name)
+            support.idl.__idl__.fill_type_data()
+            assert support.hash.startswith("RIHS01_"), name
 
 
 def test_the_layout_is_that_of_the_message(supports):

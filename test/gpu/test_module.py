@@ -93,7 +93,10 @@ def test_without_a_compiler_the_error_names_both(machine, monkeypatch, memory):
 def test_the_other_compiler_stands_in(machine, monkeypatch, memory):
     other = {"pycuda": "cuda-bindings", "cuda-bindings": "pycuda"}[memory.library]
     install_kernels(monkeypatch, machine, compilers=(other,))
-    open_module(memory, "fill.cu", {"FACTOR": 1}).close()
+    opened = open_module(memory, "fill.cu", {"FACTOR": 1})
+    assert len(machine.gpu.modules) == 1
+    opened.close()
+    assert machine.gpu.modules == {}
 
 
 def test_only_scalars_and_addresses_are_arguments():

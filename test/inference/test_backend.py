@@ -94,7 +94,9 @@ def test_the_plain_cpu_asks_no_driver(machine, add_and_scale, monkeypatch):
         raise AssertionError("asked")
 
     monkeypatch.setattr("hfnet_ros.inference.driver._open_library", fail)
-    create_engine(add_and_scale, machine.config(backend="onnxruntime")).close()
+    engine = create_engine(add_and_scale, machine.config(backend="onnxruntime"))
+    engine.close()
+    assert engine.backend == "onnxruntime-cpu"
 
 
 # Plans between two starts

@@ -129,7 +129,10 @@ def test_closing_twice_does_nothing_and_running_then_is_an_error(make_engine, ad
 
 
 def test_closing_before_the_first_run(make_engine, add_and_scale):
-    make_engine(add_and_scale).close()
+    engine = make_engine(add_and_scale)
+    engine.close()
+    with pytest.raises(EngineError, match="'tiny' was closed"):
+        engine.run({"a": A, "b": B})
 
 
 @pytest.mark.parametrize(

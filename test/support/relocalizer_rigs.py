@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import yaml
+from dds_domain import DOMAIN_ID
 from node_process import NodeProcess
 
 from hfnet_ros.config import Config
@@ -32,7 +32,6 @@ CAMERA_FRAME = "camera_optical"
 WATCHED = (topics.POSE, topics.STATUS, topics.MAP_INFO, topics.DIAGNOSTICS, topics.MAP_POINTS)
 LONGEST_S = 60.0  # a bound of waits that usually take a hundredth of it
 GET_STATE = "lifecycle_msgs/srv/GetState"
-DOMAIN_ID = 1 + os.getpid() % 100  # ports of higher ones are those that Linux gives to clients
 
 
 @dataclasses.dataclass

@@ -5,11 +5,12 @@ import threading
 import time
 
 import rclpy
+from dds_domain import DOMAIN_ID
 from lifecycle_msgs.msg import Transition
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from relocalizer_rigs import DOMAIN_ID, LONGEST_S, WATCHED, Rig
+from relocalizer_rigs import LONGEST_S, WATCHED, Rig
 from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
