@@ -1,10 +1,31 @@
-"""Fixtures that several folders share, and published weights where they lie beside the checkout."""
+"""Fixtures that several folders share, published weights beside the checkout, and which tests run where."""
 
 import os
 from pathlib import Path
+
+import pytest
 
 SHARED_WEIGHTS = Path(__file__).resolve().parents[2] / "shared" / "weights"
 if SHARED_WEIGHTS.is_dir():
     os.environ.setdefault("HFNET_ROS_WEIGHTS", str(SHARED_WEIGHTS))
 
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if IS_WORKER:  # there is another on the other core; set before numpy is imported, and for what tests start
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
 pytest_plugins = ["browsers", "generated_maps", "live_room", "scored_queries"]
+
+
+def pytest_collection_modifyitems(items):
+    """Let workers begin with what takes longest, so that none is left alone with it in the end."""
+    if IS_WORKER:
+        items.sort(key=lambda item: item.get_closest_marker("shared") is None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Give a worker whole files: their tests share what they build."""
+    from file_scheduling import FileScheduling
+
+    return FileScheduling(config, log)

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from dds_domain import DOMAIN_ID
 
@@ -33,7 +35,16 @@ def test_a_bag_that_cannot_be_played_is_an_error(new_run, room_map):
 
 def test_a_node_that_ends_during_the_run_is_an_error(new_run, room_map, monkeypatch):
     """Half of the answers are no result."""
+    from hfnet_ros.dds import live_run
     from hfnet_ros.dds.participant import DdsNode
+
+    started, start = [], live_run._process
+
+    @contextlib.contextmanager
+    def process(*arguments, **options):
+        with start(*arguments, **options) as node:
+            started.append(node)
+            yield node
 
     def end_the_node(_play_command):
         with DdsNode("client", domain_id=DOMAIN_ID, loopback=True) as node:
@@ -41,7 +52,9 @@ def test_a_node_that_ends_during_the_run_is_an_error(new_run, room_map, monkeypa
             wanted = node.messages.make("lifecycle_msgs/msg/Transition", label="shutdown")
             request = node.messages.make("lifecycle_msgs/srv/ChangeState_Request", transition=wanted)
             assert client.call(request, 60.0).success
+        started[0].wait(60.0)
 
+    monkeypatch.setattr(live_run, "_process", process)
     monkeypatch.setattr("hfnet_ros.dds.live_run._run_to_end", end_the_node)
     with pytest.raises(HfnetRosError, match="ended early, with code 0"):
         new_run(room_map).record()

@@ -1,0 +1,20 @@
+"""Which tests pytest-xdist gives to one worker: those of a file, which share what they build."""
+
+import re
+
+from xdist.scheduler import LoadFileScheduling
+
+
+class FileScheduling(LoadFileScheduling):
+    """Whole files in the order of collection; the maps of RedKitchen, built for minutes, part its tests."""
+
+    def __init__(self, config, log):
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        if "test_redkitchen" not in file:
+            return file
+        extractor = re.search(r"\[(.*hfnet)\]", nodeid)
+        return f"redkitchen {extractor[1] if extractor else 'xfeat'}"
