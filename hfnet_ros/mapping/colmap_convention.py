@@ -43,7 +43,16 @@ def colmap_camera_from(camera: Camera, camera_id: int, with_distortion: bool = F
         camera: ours.
         camera_id: COLMAP's id for it.
         with_distortion: choose a model that has coefficients to refine, even if all are zero.
+
+    Raises:
+        MappingError: COLMAP does not have the camera's distortion model.
     """
+    if not has_colmap_equal(camera):
+        known = ", ".join(dict.fromkeys(model for _, model, _ in _MODELS.values()))
+        raise MappingError(
+            f"COLMAP, which triangulates, has no equal of the distortion model '{camera.model}'; known are {known}: "
+            "rectify the images, or express the calibration in one of these"
+        )
     name, coefficients = "PINHOLE", camera.distortion[:0]
     if camera.model is DistortionModel.EQUIDISTANT:
         name, coefficients = "OPENCV_FISHEYE", camera.distortion

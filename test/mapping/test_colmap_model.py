@@ -1,5 +1,7 @@
 """COLMAP's cameras and models against our own, there and back."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pycolmap
@@ -71,6 +73,16 @@ def test_a_model_ros_cannot_express_is_refused():
     params = [260.0, 261.0, 160.0, 120.0, *np.zeros(8)]
     with pytest.raises(MappingError, match="camera 3 has COLMAP's model THIN_PRISM_FISHEYE"):
         camera_from_colmap(_colmap_camera("THIN_PRISM_FISHEYE", params, camera_id=3))
+
+
+def test_a_model_colmap_does_not_have_is_refused(monkeypatch):
+    monkeypatch.setattr(DistortionModel, "_known", dict(DistortionModel._known))
+    model = DistortionModel.register("division", replace(DistortionModel.NONE.lens, num_coefficients=1))
+    ours = Camera(model, (320, 240), np.array([260.0, 260.0]), np.array([159.5, 119.5]), np.array([0.1]))
+    with pytest.raises(
+        MappingError, match=r"no equal of the distortion model 'division'; known are none, plumb"
+    ):
+        colmap_camera_from(ours, 1)
 
 
 def test_log_level_comes_back_after_an_error():
