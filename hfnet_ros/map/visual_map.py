@@ -220,10 +220,15 @@ class VisualMap:
 
     def refined(self, camera: Camera) -> Camera:
         """Return the calibration to use for an image: the map's refined one if the image has the same camera."""
+        known = self.known_camera(camera)
+        return camera if known is None else known.refined
+
+    def known_camera(self, camera: Camera) -> MapCamera | None:
+        """Return what the map has for a calibration as it was given when the map was built."""
         for known in self.cameras:
             if known.given is not None and known.given.is_same_as(camera):
-                return known.refined
-        return camera
+                return known
+        return None
 
     def release_pages(self) -> None:
         """Let go of all that was read of the files that the map is mapped from; nothing changes."""

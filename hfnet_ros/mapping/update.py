@@ -95,7 +95,7 @@ def update_map(
             f"the map was built with '{visual_map.extractor_id}', the extractor is '{extractor.extractor_id}'; "
             "choose the map's extractor or build the map anew"
         )
-    known = [_pair_of(camera, visual_map) for camera in cameras]
+    known = [visual_map.known_camera(camera) for camera in cameras]
     refined = [camera if pair is None else pair.refined for camera, pair in zip(cameras, known, strict=True)]
     options = dataclasses.replace(options or BuildOptions(), frame_id=visual_map.frame_id)
     if all(pair is not None for pair in known):
@@ -120,13 +120,6 @@ def update_map(
     report = UpdateReport(len(new_keyframes), num_seen_again, num_new, dropped)
     history = [*visual_map.build_info.get("updates", []), dataclasses.asdict(report)]
     return with_build_info(updated, {"updates": history}), report
-
-
-def _pair_of(camera: Camera, visual_map: VisualMap) -> MapCamera | None:
-    for pair in visual_map.cameras:
-        if pair.given is not None and pair.given.is_same_as(camera):
-            return pair
-    return None
 
 
 def _with_pairs(session: VisualMap, known: Sequence[MapCamera | None], given: Sequence[Camera]) -> VisualMap:
