@@ -98,7 +98,7 @@ def with_self_test(
         HeldOutKeyframe(keyframe.extracted, cameras[keyframe.image.camera_idx], pose)
         for keyframe, pose in asked
     ]
-    consistency = measure_consistency(Localizer(half, extractor, config), held_out)
+    consistency = measure_consistency(Localizer(half, extractor, config), held_out, report)
     return dataclasses.replace(visual_map, consistency=consistency)
 
 
@@ -107,12 +107,15 @@ def _of_camera(keyframe: Keyframe, camera_idx: int) -> Keyframe:
     return dataclasses.replace(keyframe, image=dataclasses.replace(keyframe.image, camera_idx=camera_idx))
 
 
-def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe]) -> MapConsistency:
+def measure_consistency(
+    localizer: Localizer, held_out: Sequence[HeldOutKeyframe], progress: Progress = ignore_progress
+) -> MapConsistency:
     """Localize held-out keyframes and describe how far they are from their given poses.
 
     Args:
         localizer: over a map of the other keyframes.
         held_out: keyframes that it does not contain.
+        progress: called with stage "localize".
 
     Returns:
         Robust figures; `num_keyframes` is 0, and all else means nothing, when fewer than ten
@@ -120,6 +123,7 @@ def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe
     """
     errors, residuals = [], []
     for stamp_ns, keyframe in enumerate(held_out):
+        progress("localize", stamp_ns, len(held_out))
         answer = localizer.localize_features(keyframe.features, keyframe.camera, stamp_ns)
         if answer.estimate is None:
             continue
@@ -129,6 +133,7 @@ def measure_consistency(localizer: Localizer, held_out: Sequence[HeldOutKeyframe
             continue
         errors.append(_error_in_camera(answer.estimate.map_from_camera, keyframe.map_from_camera))
         residuals.append(residual)
+    progress("localize", len(held_out), len(held_out))
     if len(errors) < MIN_KEYFRAMES:
         return MapConsistency(0.0, 0.0, 0.0, 0)
     differences = np.stack(errors)

@@ -61,7 +61,9 @@ def test_a_map_of_posed_images_is_tested_and_each_image_described_once(world, po
         "triangulate",
         "self-test, match",
         "self-test, triangulate",
+        "self-test, localize",
     ]
+    assert all(done == total for done, total in stages.values())
     assert built.build_info["duration_s"] > 0
 
 
@@ -80,7 +82,7 @@ def test_the_self_test_can_be_left_out(posed, extractor, config):
 def test_the_self_test_asks_with_all_features_of_an_image(world, posed, extractor, config, monkeypatch):
     asked = []
 
-    def measure(localizer, held_out):
+    def measure(localizer, held_out, progress):
         asked.extend(len(keyframe.features.local) for keyframe in held_out)
         return MapConsistency(1.0, 0.1, 0.01, len(held_out))
 

@@ -180,7 +180,7 @@ def make_map(poses):
         landmark_view_directions=np.empty((0, 3), np.float32),
         landmark_distance_ranges=np.empty((0, 2), np.float32),
         landmark_colors=np.empty((0, 3), np.uint8),
-        global_descriptors=np.empty((count, 4), np.float32),
+        global_descriptors=np.full((count, 4), 0.5, np.float32),
         consistency=MapConsistency(0.0, 0.0, 0.0, 0),
     )
 
@@ -195,7 +195,7 @@ def halves(monkeypatch):
         seen["poses"] = poses
         seen["mode"] = options.intrinsics
 
-    def measure(localizer, held_out):
+    def measure(localizer, held_out, progress):
         seen["asked"] = [round(keyframe.map_from_camera.translation[0]) for keyframe in held_out]
         return MapConsistency(1.0, 0.1, 0.01, len(held_out))
 
