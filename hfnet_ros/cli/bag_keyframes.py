@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from hfnet_ros.geometry.camera import Camera
     from hfnet_ros.geometry.rigid3 import Rigid3
     from hfnet_ros.localization.localizer import Localizer
+    from hfnet_ros.mapping.sources import PosedImages
     from hfnet_ros.mapping.views import MappingImage
     from hfnet_ros.replay import BagSources
 
-    PosedImages = Iterable[tuple[MappingImage, Rigid3]]
-    Keyframes = tuple[list[MappingImage], list[Rigid3], Camera]
+    Stream = Iterable[tuple[MappingImage, Rigid3]]
 
 
 def add_bag_options(parser: argparse.ArgumentParser, poses: str) -> None:
@@ -63,7 +63,7 @@ def refuse_bag_options(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Keyframes]:
+def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[PosedImages]:
     """Choose keyframes with known poses; their pixels are there until the context ends.
 
     Raises:
@@ -71,6 +71,7 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Keyf
         ConfigError: the poses are named in no way or in two.
     """
     from hfnet_ros.bags import BagReader
+    from hfnet_ros.mapping.sources import PosedImages
     from hfnet_ros.replay.keyframes import KeyframeStore, posed_images
 
     if not has_poses(options):
@@ -84,7 +85,7 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Keyf
             stream = _selected(options, posed_images(bag, frames, truth, camera), camera)
             chosen = [(store.keep(image), pose) for image, pose in stream]
             print_notes(bag)
-        yield [image for image, _ in chosen], [pose for _, pose in chosen], camera
+        yield PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], [camera])
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def open_localized(
     options: argparse.Namespace,
     open_localizer: Callable[[tuple[int, int]], AbstractContextManager[Localizer]],
     config: Config,
-) -> Iterator[Keyframes]:
+) -> Iterator[PosedImages]:
     """Take the images that can be localized, with the poses found; otherwise as `open_keyframes`.
 
     Args:
@@ -105,6 +106,7 @@ def open_localized(
         MappingError: fewer than two images are localized.
     """
     from hfnet_ros.bags import BagReader
+    from hfnet_ros.mapping.sources import PosedImages
     from hfnet_ros.replay.keyframes import KeyframeStore, localized_images
 
     with KeyframeStore() as store:
@@ -122,7 +124,7 @@ def open_localized(
                 f"{len(chosen)} of {asked} new images were localized in the map, expected at least 2; give their "
                 "poses with --pose-topic, --tf or --poses"
             )
-        yield [image for image, _ in chosen], [pose for _, pose in chosen], camera
+        yield PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], [camera])
 
 
 def has_poses(options: argparse.Namespace) -> bool:
@@ -145,7 +147,7 @@ def _open(bag: BagReader, options: argparse.Namespace, config: Config) -> tuple[
     return open_camera(bag, bag_choices(options), config), options.pose_topic or options.tf
 
 
-def _selected(options: argparse.Namespace, stream: PosedImages, camera: Camera) -> PosedImages:
+def _selected(options: argparse.Namespace, stream: Stream, camera: Camera) -> Stream:
     """Yield keyframes of a stream by the options that `map build` and `map update` have of these."""
     from hfnet_ros.cli.keyframes import selection_limits
     from hfnet_ros.mapping.keyframe_stream import KeyframeSelector

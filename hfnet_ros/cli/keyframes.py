@@ -6,11 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.geometry.rigid3 import Rigid3
 
 if TYPE_CHECKING:
     from hfnet_ros.mapping.keyframe_stream import SelectionLimits
-    from hfnet_ros.mapping.views import MappingImage
+    from hfnet_ros.mapping.sources import PosedImages, UnposedImages
 
 
 def add_selection_options(build: argparse.ArgumentParser) -> None:
@@ -48,36 +47,35 @@ def refuse_beside_colmap(options: argparse.Namespace) -> None:
         raise ConfigError("--sharpest cannot be combined with --colmap, whose model is taken as it is")
 
 
-def posed_keyframes(options: argparse.Namespace) -> tuple[list[MappingImage], list[Rigid3]]:
-    """Return the keyframes of a folder with a trajectory, and their poses."""
+def posed_keyframes(options: argparse.Namespace) -> PosedImages:
+    """Return the keyframes of a folder with a trajectory."""
+    from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.files.posed_images import pair_images_with_poses
     from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
-    from hfnet_ros.mapping.views import from_posed_images
+    from hfnet_ros.mapping.sources import PosedImages
 
     posed = pair_images_with_poses(options.images, options.poses)
     by_motion = options.min_distance is not None or options.min_angle is not None
     if (by_motion or options.min_overlap is not None) and options.every is not None:
         raise ConfigError("--every and --min-distance/--min-angle select keyframes in two ways; give one")
     if options.sharpest or options.min_overlap is not None:
-        return _selected_from_stream(options, from_posed_images(posed))
+        return _selected_from_stream(options, PosedImages.of_files(posed, read_camera_yaml(options.camera)))
     if by_motion:
         poses = [image.map_from_camera for image in posed]
         chosen = select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
     else:
         chosen = select_every(len(posed), 1 if options.every is None else options.every)
-    return from_posed_images([posed[index] for index in chosen])
+    return PosedImages.of_files([posed[index] for index in chosen], read_camera_yaml(options.camera))
 
 
-def _selected_from_stream(
-    options: argparse.Namespace, posed: tuple[list[MappingImage], list[Rigid3]]
-) -> tuple[list[MappingImage], list[Rigid3]]:
-    from hfnet_ros.files.camera_yaml import read_camera_yaml
+def _selected_from_stream(options: argparse.Namespace, posed: PosedImages) -> PosedImages:
     from hfnet_ros.mapping.keyframe_stream import KeyframeSelector
+    from hfnet_ros.mapping.sources import PosedImages
 
-    selector = KeyframeSelector(selection_limits(options), [read_camera_yaml(options.camera)])
-    chosen = list(selector.select(zip(*posed, strict=True)))
+    selector = KeyframeSelector(selection_limits(options), posed.cameras)
+    chosen = list(selector.select(zip(posed.images, posed.map_from_camera, strict=True)))
     print(f"keyframes: {selector.report.text()}")
-    return [image for image, _ in chosen], [pose for _, pose in chosen]
+    return PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], posed.cameras)
 
 
 def selection_limits(options: argparse.Namespace) -> SelectionLimits:
@@ -109,18 +107,21 @@ def refuse_without_poses(options: argparse.Namespace) -> None:
         raise ConfigError("--refine-poses and --sharpest need --poses")
 
 
-def unposed_keyframes(options: argparse.Namespace) -> list[MappingImage]:
+def unposed_keyframes(options: argparse.Namespace) -> UnposedImages:
     """Return the keyframes of a folder without poses."""
     from functools import partial
 
+    from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.files.images import list_images, read_image
     from hfnet_ros.mapping.keyframe_selection import select_every
+    from hfnet_ros.mapping.sources import UnposedImages
     from hfnet_ros.mapping.views import MappingImage
 
     paths = list_images(options.images)
     chosen = select_every(len(paths), 1 if options.every is None else options.every)
     # Images without poses have no stamps either; their order stands in, one a second.
-    return [
+    images = [
         MappingImage(paths[index].name, index * 1_000_000_000, 0, partial(read_image, paths[index]))
         for index in chosen
     ]
+    return UnposedImages(images, [read_camera_yaml(options.camera)] if options.camera else None)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hfnet_ros.localization.localizer import Localizer
     from hfnet_ros.map.visual_map import VisualMap
     from hfnet_ros.mapping.alignment import Alignment
-    from hfnet_ros.mapping.views import MappingImage
+    from hfnet_ros.mapping.sources import PosedImages
 
 _MERGE = """hfnet-ros map merge floor1.map floor2.map --out both.map
   hfnet-ros map merge morning.map evening.map --align --out both.map   # in different frames"""
@@ -200,12 +200,9 @@ def _update(options: argparse.Namespace) -> int:
     extractor = create_extractor(config)
     bars, pixels = ProgressBars(), ExitStack()
     try:
-        images, poses, camera = _posed_session(options, visual_map, extractor, config, pixels)
         updated, report = update_map(
             visual_map,
-            images,
-            poses,
-            [camera],
+            _posed_session(options, visual_map, extractor, config, pixels),
             extractor,
             config,
             BuildOptions(progress=bars),
@@ -232,8 +229,8 @@ def _posed_session(
     extractor: NetworkExtractor,
     config: Config,
     pixels: ExitStack,
-) -> tuple[list[MappingImage], list[Rigid3], Camera]:
-    """Return the new session's images, their poses, given or found in the map, and their camera.
+) -> PosedImages:
+    """Return the new session's images and their poses, given or found in the map.
 
     Pixels of a bag are there until the stack is closed.
     """
@@ -241,7 +238,7 @@ def _posed_session(
     from hfnet_ros.files.images import list_images
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
     from hfnet_ros.localization.landmark_model import searching
-    from hfnet_ros.mapping.views import from_posed_images
+    from hfnet_ros.mapping.sources import PosedImages
 
     def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
         return searching(visual_map, extractor, config, image_wh)
@@ -254,7 +251,7 @@ def _posed_session(
     camera = query_camera(options.camera, visual_map.cameras)
     if options.poses:
         posed = pair_images_with_poses(options.images, options.poses)
-        return *from_posed_images(posed[:: options.every]), camera
+        return PosedImages.of_files(posed[:: options.every], camera)
     from hfnet_ros.evaluation.run import localize_images
 
     # Images without poses have no stamps either; their order stands in, one a second.
@@ -272,7 +269,7 @@ def _posed_session(
             f"{len(found)} of {asked} new images were localized in the map, expected at least 2; give their poses "
             "with --poses"
         )
-    return *from_posed_images(found), camera
+    return PosedImages.of_files(found, camera)
 
 
 def _convert(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import json
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from hfnet_ros.cli.keyframes import (
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.localization.scene_model import SceneModel
 from hfnet_ros.map.visual_map import VisualMap
+
+if TYPE_CHECKING:
+    from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages
 
 _EXTENT_PERCENTILES = (2.0, 98.0)
 _SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
@@ -98,16 +100,27 @@ def _add_build(build: argparse.ArgumentParser) -> None:
 def _build(options: argparse.Namespace) -> int:
     from hfnet_ros.features.extractor import create_extractor
     from hfnet_ros.map.map_io import check_map_target, save_map
+    from hfnet_ros.mapping.options import BuildOptions
+    from hfnet_ros.trust.tested_build import build_map
 
     started = time.perf_counter()
     _refuse_contradictions(options)
     check_map_target(options.out)
     config = read_config(options)
     extractor = create_extractor(config)
-    bars = ProgressBars()
+    bars, pixels = ProgressBars(), ExitStack()
+    wishes = BuildOptions(
+        frame_id=options.frame_id,
+        intrinsics=options.refine_intrinsics,
+        refine_poses=options.refine_poses,
+        drop_moved=options.drop_moved,
+        self_test=not options.no_self_test,
+        progress=bars,
+    )
     try:
-        visual_map = _build_by_input(options, extractor, config, bars)
+        visual_map = build_map(_source(options, config, pixels), extractor, config, wishes)
     finally:
+        pixels.close()
         bars.close()
         extractor.close()
     save_map(visual_map, options.out)
@@ -130,36 +143,17 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
         raise ConfigError("--poses needs --camera: the calibration the images were taken with")
 
 
-def _build_by_input(
-    options: argparse.Namespace, extractor: FeatureExtractor, config: Config, bars: ProgressBars
-) -> VisualMap:
-    """Build from poses, from a COLMAP model or from images alone."""
-    from hfnet_ros.files.camera_yaml import read_camera_yaml
-    from hfnet_ros.mapping.options import BuildOptions
-    from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages
-    from hfnet_ros.trust.tested_build import build_map
+def _source(
+    options: argparse.Namespace, config: Config, pixels: ExitStack
+) -> PosedImages | ColmapModel | UnposedImages:
+    """Return the images of a bag, a COLMAP model or a folder; pixels of a bag last as long as the stack."""
+    from hfnet_ros.mapping.sources import ColmapModel
 
-    wishes = BuildOptions(
-        frame_id=options.frame_id,
-        intrinsics=options.refine_intrinsics,
-        refine_poses=options.refine_poses,
-        drop_moved=options.drop_moved,
-        self_test=not options.no_self_test,
-        progress=bars,
-    )
-    source: PosedImages | ColmapModel | UnposedImages
-    with ExitStack() as pixels:  # of a bag
-        if options.bag:
-            images, poses, camera = pixels.enter_context(open_keyframes(options, config))
-            source = PosedImages(images, poses, [camera])
-        elif options.colmap:
-            source = ColmapModel(options.colmap, options.images)
-        elif options.poses:
-            source = PosedImages(*posed_keyframes(options), [read_camera_yaml(options.camera)])
-        else:
-            known = [read_camera_yaml(options.camera)] if options.camera else None
-            source = UnposedImages(unposed_keyframes(options), known)
-        return build_map(source, extractor, config, wishes)
+    if options.bag:
+        return pixels.enter_context(open_keyframes(options, config))
+    if options.colmap:
+        return ColmapModel(options.colmap, options.images)
+    return posed_keyframes(options) if options.poses else unposed_keyframes(options)
 
 
 def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hfnet_ros.errors import DatasetError, MappingError
+from hfnet_ros.files.images import read_image
+from hfnet_ros.files.posed_images import PosedImage
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.views import MappingImage
@@ -25,6 +28,15 @@ class PosedImages:
     images: Sequence[MappingImage]
     map_from_camera: Sequence[Rigid3]
     cameras: Sequence[Camera]
+
+    @classmethod
+    def of_files(cls, posed: Sequence[PosedImage], camera: Camera) -> PosedImages:
+        """Return the images of one camera."""
+        images = [
+            MappingImage(entry.path.name, entry.stamp_ns, 0, partial(read_image, entry.path))
+            for entry in posed
+        ]
+        return cls(images, [entry.map_from_camera for entry in posed], [camera])
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from hfnet_ros.errors import ExtractorMismatchError
 from hfnet_ros.features.aggregation import aggregate_vlad
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.describe import check_images, describe_images
@@ -32,7 +31,8 @@ from hfnet_ros.mapping.map_builder import build_untested_map
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.persistence import landmarks_in_view
 from hfnet_ros.mapping.pruning import prune_unconfirmed, with_build_info
-from hfnet_ros.mapping.views import Keyframe, MappingImage, focal_scale
+from hfnet_ros.mapping.sources import PosedImages
+from hfnet_ros.mapping.views import Keyframe, focal_scale
 
 IntArray = NDArray[np.int64]
 
@@ -63,9 +63,7 @@ class UpdateReport:
 
 def update_map(
     visual_map: VisualMap,
-    images: Sequence[MappingImage],
-    map_from_camera: Sequence[Rigid3],
-    cameras: Sequence[Camera],
+    session_images: PosedImages,
     extractor: FeatureExtractor,
     config: Config,
     options: BuildOptions | None = None,
@@ -76,9 +74,8 @@ def update_map(
 
     Args:
         visual_map: what there is.
-        images: keyframes of the new session.
-        map_from_camera: their poses in the map.
-        cameras: calibrations by the images' `camera_idx`; one the map knows is used as refined there.
+        session_images: keyframes of the new session and their poses in the map; a camera the map knows
+            is used as refined there.
         extractor: the map's.
         config: parameters.
         options: refinement of new cameras, progress; the frame stays the map's.
@@ -95,6 +92,7 @@ def update_map(
             f"the map was built with '{visual_map.extractor_id}', the extractor is '{extractor.extractor_id}'; "
             "choose the map's extractor or build the map anew"
         )
+    images, cameras = session_images.images, session_images.cameras
     known = [visual_map.known_camera(camera) for camera in cameras]
     refined = [camera if pair is None else pair.refined for camera, pair in zip(cameras, known, strict=True)]
     options = dataclasses.replace(options or BuildOptions(), frame_id=visual_map.frame_id)
@@ -102,7 +100,7 @@ def update_map(
         options = dataclasses.replace(options, intrinsics="off")
     check_images(images, cameras, options.progress)
     keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
-    session = build_untested_map(keyframes, map_from_camera, refined, config, options)
+    session = build_untested_map(keyframes, session_images.map_from_camera, refined, config, options)
     session = _with_pairs(session, known, cameras)
     by_name = {keyframe.image.name: keyframe for keyframe in keyframes}
     used = [by_name[name] for name in session.keyframe_names]

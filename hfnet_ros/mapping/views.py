@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.files.images import read_image
-from hfnet_ros.files.posed_images import PosedImage
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import ImageArray, ImageFeatures
@@ -120,17 +117,6 @@ class Structure:
 def focal_scale(camera: Camera) -> float:
     """Return the factor from pixels at the reference focal length to pixels of this camera."""
     return float(camera.focal.mean()) / REFERENCE_FOCAL_PX
-
-
-def from_posed_images(
-    posed: Sequence[PosedImage], camera_idx: int = 0
-) -> tuple[list[MappingImage], list[Rigid3]]:
-    """Return the images of one camera to build from, and their map_from_camera."""
-    images = [
-        MappingImage(entry.path.name, entry.stamp_ns, camera_idx, partial(read_image, entry.path))
-        for entry in posed
-    ]
-    return images, [entry.map_from_camera for entry in posed]
 
 
 def views_of(

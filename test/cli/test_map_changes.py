@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map, save_map, verify_map
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import PosedImages
-from hfnet_ros.mapping.views import from_posed_images
 from hfnet_ros.trust.tested_build import build_map
 
 ELSEWHERE = Rigid3.from_rotvec([0.2, -0.4, 0.9], [5.0, -3.0, 1.0])
@@ -34,13 +34,11 @@ def part(mapping, folder, rows):
 def build(folder, out, *, map_from_part=None):
     """Build the map of a part as `map build` does, in another frame if asked."""
     posed = pair_images_with_poses(folder / "images", folder / "poses.tum")
-    images, poses = from_posed_images(posed)
+    source = PosedImages.of_files(posed, read_camera_yaml(folder / "camera.yaml"))
     if map_from_part is not None:
-        poses = [map_from_part @ pose for pose in poses]
+        source = replace(source, map_from_camera=[map_from_part @ pose for pose in source.map_from_camera])
     config = Config.from_dict({"extractor": {"name": "sift"}})
-    camera = read_camera_yaml(folder / "camera.yaml")
     options = BuildOptions(intrinsics="off", self_test=False)
-    source = PosedImages(images, poses, [camera])
     save_map(build_map(source, create_extractor(config), config, options), out)
     return out
 

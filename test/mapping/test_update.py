@@ -9,6 +9,7 @@ from hfnet_ros.errors import ExtractorMismatchError, MappingError
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import save_map, verify_map
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.update import update_map
 
 OPTIONS = BuildOptions(intrinsics="off")
@@ -44,9 +45,7 @@ def old(kit, world):
 def update(kit, session, old, config, poses=None, **options):
     return update_map(
         old,
-        kit.make_images(session),
-        poses or kit.poses_of(session),
-        session.cameras,
+        PosedImages(kit.make_images(session), poses or kit.poses_of(session), session.cameras),
         kit.make_extractor(session, with_global=False),
         config,
         OPTIONS,
