@@ -6,22 +6,20 @@ Reference: Triggs et al., Bundle Adjustment - A Modern Synthesis, 1999.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pycolmap
 
 from hfnet_ros.geometry.camera import Camera, DistortionModel
-from hfnet_ros.geometry.pixels import colmap_from_pixels
 from hfnet_ros.mapping.colmap_convention import (
     camera_from_colmap,
     colmap_camera_from,
-    colmap_pose_from,
     needs_full_opencv,
     quiet_colmap,
 )
-from hfnet_ros.mapping.colmap_database import image_id_of
+from hfnet_ros.mapping.colmap_database import image_id_of, posed_reconstruction
 from hfnet_ros.mapping.views import Structure, View, focal_scale
 
 _MAX_STEPS = 50
@@ -62,34 +60,27 @@ def adjust_intrinsics(
         free_camera_idxs: cameras to refine.
         robust_scale_px: scale of the Cauchy cost at the reference focal length.
     """
-    free = set(free_camera_idxs)
+    free, scales = set(free_camera_idxs), [focal_scale(camera) for camera in cameras]
+    options = adjustment_options(robust_scale_px, _MIN_RELATIVE_DECREASE, num_threads=1)
+    options.refine_extra_params = moves_distortion(cameras)
+    options.refine_rig_from_world = False
+    options.ceres.auto_select_solver_type = False
+    solver = options.ceres.solver_options
+    # Few numbers remain when the landmarks are eliminated.
+    solver.linear_solver_type = type(solver.linear_solver_type).DENSE_SCHUR
+    config = adjustment_config(structure, set(range(len(cameras))) - free)
+    # In pixels of the reference focal length, since COLMAP knows one robust scale.
+    keypoints = [view.keypoints / scales[view.camera_idx] for view in views]
     with quiet_colmap():
-        reconstruction = _reconstruction_of(structure, views, cameras, free)
-        options = pycolmap.BundleAdjustmentOptions()
-        options.refine_extra_params = moves_distortion(cameras)
-        options.refine_rig_from_world = options.refine_sensor_from_rig = False
-        options.print_summary = False
-        options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
-        options.ceres.loss_function_scale = robust_scale_px
-        options.ceres.auto_select_solver_type = False
-        solver = options.ceres.solver_options
-        # Few numbers remain when the landmarks are eliminated.
-        solver.linear_solver_type = type(solver.linear_solver_type).DENSE_SCHUR
-        solver.max_num_iterations = _MAX_STEPS
-        solver.function_tolerance = _MIN_RELATIVE_DECREASE
-        solver.num_threads = 1
-        adjusted = pycolmap.BundleAdjustmentConfig()
-        for image_id in reconstruction.images:
-            adjusted.add_image(image_id)
-        for camera_idx in set(range(len(cameras))) - free:
-            adjusted.set_constant_cam_intrinsics(image_id_of(camera_idx))
-        pycolmap.create_default_bundle_adjuster(options, adjusted, reconstruction).solve()
+        reconstruction = posed_reconstruction(views, keypoints, _free_cameras(cameras, scales, free))
+        adjustable = add_landmarks(reconstruction, structure)
+        pycolmap.create_default_bundle_adjuster(options, config, reconstruction).solve()
     refined = [
         _at_full_size(reconstruction.cameras[image_id_of(idx)], camera) if idx in free else camera
         for idx, camera in enumerate(cameras)
     ]
     xyz = structure.xyz.copy()
-    for row, point_id in zip(_adjustable(structure), sorted(reconstruction.point3D_ids()), strict=True):
+    for point_id, row in enumerate(adjustable, start=1):
         xyz[row] = reconstruction.points3D[point_id].xyz
     return Adjusted(refined, dataclasses.replace(structure, xyz=xyz))
 
@@ -103,38 +94,58 @@ def moves_distortion(cameras: Sequence[Camera]) -> bool:
     return not any(needs_full_opencv(camera) for camera in cameras)
 
 
-def _reconstruction_of(
-    structure: Structure, views: Sequence[View], cameras: Sequence[Camera], free: set[int]
-) -> pycolmap.Reconstruction:
-    """Return the structure in pixels of the reference focal length, since COLMAP knows one robust scale."""
-    reconstruction = pycolmap.Reconstruction()
-    scales = [focal_scale(camera) for camera in cameras]
-    for idx, (camera, scale) in enumerate(zip(cameras, scales, strict=True)):
-        scaled = dataclasses.replace(camera, focal=camera.focal / scale, center=camera.center / scale)
-        reconstruction.add_camera_with_trivial_rig(
-            colmap_camera_from(scaled, image_id_of(idx), with_distortion=idx in free)
-        )
-    for view_idx in np.unique(structure.view_idx).tolist():
-        view = views[view_idx]
-        image = pycolmap.Image(
-            keypoints=colmap_from_pixels(view.keypoints / scales[view.camera_idx]),
-            camera_id=image_id_of(view.camera_idx),
-            image_id=image_id_of(view_idx),
-        )
-        reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
+def add_landmarks(reconstruction: pycolmap.Reconstruction, structure: Structure) -> list[int]:
+    """Add the landmarks that are seen more than once; return their rows, of which row n is point n + 1."""
+    rows: list[int] = np.flatnonzero(structure.track_lengths > 1).tolist()
     bounds = np.searchsorted(structure.landmark_idx, np.arange(structure.num_landmarks + 1)).tolist()
-    for landmark_idx in _adjustable(structure):
+    views, keypoints = structure.view_idx.tolist(), structure.keypoint_idx.tolist()
+    for landmark_idx in rows:
         track = pycolmap.Track()
         for row in range(bounds[landmark_idx], bounds[landmark_idx + 1]):
-            track.add_element(image_id_of(int(structure.view_idx[row])), int(structure.keypoint_idx[row]))
+            track.add_element(image_id_of(views[row]), keypoints[row])
         reconstruction.add_point3D(structure.xyz[landmark_idx], track)
-    return reconstruction
-
-
-def _adjustable(structure: Structure) -> list[int]:
-    """Return the landmarks seen more than once, ascending, as their ids in the reconstruction are."""
-    rows: list[int] = np.flatnonzero(structure.track_lengths > 1).tolist()
     return rows
+
+
+def adjustment_options(
+    robust_scale_px: float, tolerance: float, num_threads: int
+) -> pycolmap.BundleAdjustmentOptions:
+    """Return options for a Cauchy cost; `tolerance` is the relative decrease below which it ends."""
+    options = pycolmap.BundleAdjustmentOptions()
+    options.refine_sensor_from_rig = False
+    options.print_summary = False
+    options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    options.ceres.loss_function_scale = robust_scale_px
+    options.ceres.solver_options.max_num_iterations = _MAX_STEPS
+    options.ceres.solver_options.function_tolerance = tolerance
+    options.ceres.solver_options.num_threads = num_threads
+    return options
+
+
+def adjustment_config(
+    structure: Structure, held_camera_idxs: Iterable[int]
+) -> pycolmap.BundleAdjustmentConfig:
+    """Return what takes part: the views that see a landmark, with the calibrations of some cameras held."""
+    config = pycolmap.BundleAdjustmentConfig()
+    for view_idx in np.unique(structure.view_idx).tolist():
+        config.add_image(image_id_of(view_idx))
+    for camera_idx in held_camera_idxs:
+        config.set_constant_cam_intrinsics(image_id_of(camera_idx))
+    return config
+
+
+def _free_cameras(
+    cameras: Sequence[Camera], scales: Sequence[float], free: set[int]
+) -> list[pycolmap.Camera]:
+    """Return the cameras at the reference focal length, the free ones with coefficients to refine."""
+    return [
+        colmap_camera_from(
+            dataclasses.replace(camera, focal=camera.focal / scale, center=camera.center / scale),
+            image_id_of(idx),
+            with_distortion=idx in free,
+        )
+        for idx, (camera, scale) in enumerate(zip(cameras, scales, strict=True))
+    ]
 
 
 def _at_full_size(scaled: pycolmap.Camera, given: Camera) -> Camera:

@@ -24,20 +24,34 @@ def image_id_of(view_idx: int) -> int:
     return view_idx + 1
 
 
+def colmap_cameras_from(cameras: Sequence[Camera]) -> list[pycolmap.Camera]:
+    """Return COLMAP's cameras, numbered by position."""
+    return [colmap_camera_from(camera, image_id_of(idx)) for idx, camera in enumerate(cameras)]
+
+
+def posed_reconstruction(
+    views: Sequence[View], keypoints: Sequence[NDArray[np.floating]], cameras: Sequence[pycolmap.Camera]
+) -> pycolmap.Reconstruction:
+    """Return the views with their poses, these keypoints [N, 2] px of each, and cameras; no points yet."""
+    reconstruction = pycolmap.Reconstruction()
+    for camera in cameras:
+        reconstruction.add_camera_with_trivial_rig(camera)
+    for view_idx, (view, points) in enumerate(zip(views, keypoints, strict=True)):
+        image = _image(view_idx, points, view.camera_idx)
+        reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
+    return reconstruction
+
+
 def write_posed_database(
     path: Path, views: Sequence[View], cameras: Sequence[Camera], matches: PairMatches
 ) -> pycolmap.Reconstruction:
     """Write matches that are known to be right; return the reconstruction that holds the poses."""
-    reconstruction = pycolmap.Reconstruction()
-    for camera_idx, camera in enumerate(cameras):
-        reconstruction.add_camera_with_trivial_rig(colmap_camera_from(camera, image_id_of(camera_idx)))
-    for view_idx, view in enumerate(views):
-        image = _image(view_idx, view.keypoints, view.camera_idx)
-        reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
+    keypoints = [view.keypoints for view in views]
+    reconstruction = posed_reconstruction(views, keypoints, colmap_cameras_from(cameras))
     database = pycolmap.Database.open(path)
     try:
         with pycolmap.DatabaseTransaction(database):
-            _write_images(database, reconstruction, [view.keypoints for view in views])
+            _write_images(database, reconstruction, keypoints)
             for (first, second), rows in matches.items():
                 geometry = _known_geometry(views[first], views[second], rows)
                 database.write_two_view_geometry(image_id_of(first), image_id_of(second), geometry)
@@ -69,7 +83,7 @@ def write_unposed_database(
         database.close()
 
 
-def _image(view_idx: int, keypoints: NDArray[np.float32], camera_idx: int) -> pycolmap.Image:
+def _image(view_idx: int, keypoints: NDArray[np.floating], camera_idx: int) -> pycolmap.Image:
     return pycolmap.Image(
         name=f"{view_idx:08d}",
         keypoints=colmap_from_pixels(keypoints),

@@ -22,16 +22,15 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.geometry.pixels import colmap_from_pixels
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics
-from hfnet_ros.mapping.colmap_convention import (
-    colmap_camera_from,
-    colmap_pose_from,
-    pose_from_colmap,
-    quiet_colmap,
+from hfnet_ros.mapping.calibration_adjustment import (
+    add_landmarks,
+    adjust_intrinsics,
+    adjustment_config,
+    adjustment_options,
 )
-from hfnet_ros.mapping.colmap_database import image_id_of
+from hfnet_ros.mapping.colmap_convention import pose_from_colmap, quiet_colmap
+from hfnet_ros.mapping.colmap_database import colmap_cameras_from, image_id_of, posed_reconstruction
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.structure import SolvedStructure, solve_structure
 from hfnet_ros.mapping.triangulation import reprojection_errors
@@ -43,7 +42,7 @@ _logger = logging.getLogger(__name__)
 
 _MIN_GAIN = 0.02
 _PRIOR_SIGMA_OF_DEPTH = 0.01  # how far given positions may be off, of the distance to what is seen
-_MAX_STEPS = 50
+_MIN_RELATIVE_DECREASE = 1e-6
 _MIN_TESTED_OBSERVATIONS = 400
 
 
@@ -142,23 +141,15 @@ def _adjust(
     structure: Structure, views: Sequence[View], cameras: Sequence[Camera], config: Config
 ) -> list[View]:
     """Return the views with poses adjusted to the structure, brought back onto the given ones."""
+    options = adjustment_options(
+        0.5 * config.mapping.max_reprojection_error_px, _MIN_RELATIVE_DECREASE, config.inference.num_threads
+    )
+    adjusted = adjustment_config(structure, range(len(cameras)))
+    seeing = np.unique(structure.view_idx).tolist()
     with quiet_colmap():
-        reconstruction = _reconstruction_of(structure, views, cameras)
-        options = pycolmap.BundleAdjustmentOptions()
-        options.refine_focal_length = options.refine_extra_params = False
-        options.refine_sensor_from_rig = False
-        options.print_summary = False
-        options.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
-        options.ceres.loss_function_scale = 0.5 * config.mapping.max_reprojection_error_px
-        options.ceres.solver_options.max_num_iterations = _MAX_STEPS
-        options.ceres.solver_options.function_tolerance = 1e-6
-        options.ceres.solver_options.num_threads = config.inference.num_threads
-        adjusted = pycolmap.BundleAdjustmentConfig()
-        seeing = np.unique(structure.view_idx).tolist()
-        for view_idx in seeing:
-            adjusted.add_image(image_id_of(view_idx))
-        for camera_idx in range(len(cameras)):
-            adjusted.set_constant_cam_intrinsics(image_id_of(camera_idx))
+        keypoints = [view.keypoints for view in views]
+        reconstruction = posed_reconstruction(views, keypoints, colmap_cameras_from(cameras))
+        add_landmarks(reconstruction, structure)
         priors = _position_priors(structure, views, seeing)
         prior_options = pycolmap.PosePriorBundleAdjustmentOptions()
         pycolmap.create_pose_prior_bundle_adjuster(
@@ -168,29 +159,6 @@ def _adjust(
     for view_idx in seeing:
         poses[view_idx] = pose_from_colmap(reconstruction.images[image_id_of(view_idx)])
     return _back_onto(poses, views)
-
-
-def _reconstruction_of(
-    structure: Structure, views: Sequence[View], cameras: Sequence[Camera]
-) -> pycolmap.Reconstruction:
-    reconstruction = pycolmap.Reconstruction()
-    for camera_idx, camera in enumerate(cameras):
-        reconstruction.add_camera_with_trivial_rig(colmap_camera_from(camera, image_id_of(camera_idx)))
-    for view_idx, view in enumerate(views):
-        image = pycolmap.Image(
-            name=f"{view_idx:08d}",
-            keypoints=colmap_from_pixels(view.keypoints),
-            camera_id=image_id_of(view.camera_idx),
-            image_id=image_id_of(view_idx),
-        )
-        reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
-    bounds = np.searchsorted(structure.landmark_idx, np.arange(structure.num_landmarks + 1))
-    for landmark_idx, xyz in enumerate(structure.xyz):
-        track = pycolmap.Track()
-        for row in range(bounds[landmark_idx], bounds[landmark_idx + 1]):
-            track.add_element(image_id_of(int(structure.view_idx[row])), int(structure.keypoint_idx[row]))
-        reconstruction.add_point3D(xyz, track)
-    return reconstruction
 
 
 def _position_priors(

@@ -20,11 +20,10 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.colmap_convention import (
     MAX_EXTRA_PARAM,
     camera_from_colmap,
-    colmap_camera_from,
     pose_from_colmap,
     quiet_colmap,
 )
-from hfnet_ros.mapping.colmap_database import image_id_of, write_unposed_database
+from hfnet_ros.mapping.colmap_database import colmap_cameras_from, image_id_of, write_unposed_database
 from hfnet_ros.mapping.matches import MIN_PAIR_MATCHES, match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import create_pair_matcher
@@ -118,7 +117,7 @@ def _colmap_cameras(
     Images of one size come from one camera as a rule; of several sizes, from anywhere.
     """
     if cameras is not None:
-        given = [colmap_camera_from(camera, image_id_of(idx)) for idx, camera in enumerate(cameras)]
+        given = colmap_cameras_from(cameras)
         for camera in given:
             camera.has_prior_focal_length = True
         return [keyframe.image.camera_idx for keyframe in keyframes], given
