@@ -50,8 +50,8 @@ def colmap_camera_from(camera: Camera, camera_id: int, with_distortion: bool = F
     if not has_colmap_equal(camera):
         known = ", ".join(dict.fromkeys(model for _, model, _ in _MODELS.values()))
         raise MappingError(
-            f"COLMAP, which triangulates, has no equal of the distortion model '{camera.model}'; known are {known}: "
-            "rectify the images, or express the calibration in one of these"
+            f"COLMAP has no equal of the distortion model '{camera.model}'; known are {known}: give poses that are "
+            "not to be refined, rectify the images, or express the calibration in one of these"
         )
     name, coefficients = "PINHOLE", camera.distortion[:0]
     if camera.model is DistortionModel.EQUIDISTANT:

@@ -13,9 +13,9 @@ import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.pixels import colmap_from_pixels
-from hfnet_ros.mapping.colmap_convention import colmap_camera_from, colmap_pose_from
+from hfnet_ros.mapping.colmap_convention import colmap_camera_from, colmap_pose_from, has_colmap_equal
 from hfnet_ros.mapping.views import PairMatches, View
 
 
@@ -45,9 +45,23 @@ def posed_reconstruction(
 def write_posed_database(
     path: Path, views: Sequence[View], cameras: Sequence[Camera], matches: PairMatches
 ) -> pycolmap.Reconstruction:
-    """Write matches that are known to be right; return the reconstruction that holds the poses."""
-    keypoints = [view.keypoints for view in views]
-    reconstruction = posed_reconstruction(views, keypoints, colmap_cameras_from(cameras))
+    """Write matches that are known to be right; return the reconstruction that holds the poses.
+
+    Keypoints of a lens that COLMAP does not know are written where a pinhole camera would see them.
+    """
+    pinholes = {
+        idx: Camera(DistortionModel.NONE, camera.size_wh, camera.focal, camera.center, np.zeros(0))
+        for idx, camera in enumerate(cameras)
+        if not has_colmap_equal(camera)
+    }
+    keypoints = [
+        pinholes[idx].project(cameras[idx].unproject(view.keypoints))
+        if (idx := view.camera_idx) in pinholes
+        else view.keypoints
+        for view in views
+    ]
+    known = colmap_cameras_from([pinholes.get(idx, camera) for idx, camera in enumerate(cameras)])
+    reconstruction = posed_reconstruction(views, keypoints, known)
     database = pycolmap.Database.open(path)
     try:
         with pycolmap.DatabaseTransaction(database):
@@ -95,7 +109,7 @@ def _image(view_idx: int, keypoints: NDArray[np.floating], camera_idx: int) -> p
 def _write_images(
     database: pycolmap.Database,
     reconstruction: pycolmap.Reconstruction,
-    keypoints: Sequence[NDArray[np.float32]],
+    keypoints: Sequence[NDArray[np.floating]],
 ) -> None:
     for camera_id in sorted(reconstruction.cameras):
         database.write_camera(reconstruction.cameras[camera_id], use_camera_id=True)

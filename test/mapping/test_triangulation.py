@@ -59,6 +59,18 @@ def test_landmarks_are_the_true_points(kit, config, name):
     assert np.quantile(errors, 0.95) < 0.1
 
 
+def test_a_lens_that_colmap_does_not_know_makes_the_same_landmarks(kit, config, monkeypatch):
+    monkeypatch.setattr(DistortionModel, "_known", dict(DistortionModel._known))
+    own = DistortionModel.register("own", DistortionModel.EQUIDISTANT.lens)
+    known, unknown = (
+        _solve(kit.make_world([kit.make_camera(model, CAMERAS["fisheye"][1])], num_views=8), config)
+        for model in (DistortionModel.EQUIDISTANT, own)
+    )
+    assert known.num_landmarks > 300
+    assert abs(unknown.num_landmarks - known.num_landmarks) <= 3
+    assert abs(len(unknown.view_idx) - len(known.view_idx)) <= 10
+
+
 def test_pixel_conventions_leave_no_offset(kit, config):
     world = kit.make_world(noise_px=0.0)
     structure = _solve(world, config)
