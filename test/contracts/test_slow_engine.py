@@ -4,28 +4,21 @@ import shutil
 import threading
 
 import pytest
+import slow_engine
 from relocalizer_rigs import DdsRig, MemoryRig
 from slow_engine import SlowEngine
 
 from hfnet_ros.messages import topics
-from hfnet_ros.node.map_in_use import PATIENCE_S
 
 RELOCALIZE, LOAD_MAP, TRIGGER = "hfnet_ros/srv/Relocalize", "hfnet_ros/srv/LoadMap", "std_srvs/srv/Trigger"
 WARN, ERROR = 1, 2
-SOON_S = 0.2
 
 
 @pytest.fixture
-def patience_s():
-    """How long the node waits for an engine: short where a test is not about that."""
-    return SOON_S
-
-
-@pytest.fixture
-def engine(tmp_path, patience_s):
+def engine(tmp_path):
     folder = tmp_path / "engine"
     folder.mkdir()
-    return SlowEngine(folder, patience_s)
+    return SlowEngine(folder)
 
 
 @pytest.fixture
@@ -36,7 +29,8 @@ def start_slow(rig_kind, engine, room_walk, room_map, node_parameters, tmp_path,
     def start(map_path=room_map, **changes):
         given = room_walk, room_map, node_parameters(map_path, **changes)
         if rig_kind == "dds":
-            rig = DdsRig(*given, folder=tmp_path, program=engine.program(), waits_until_ready=False)
+            program = (slow_engine.__file__, str(engine.folder))
+            rig = DdsRig(*given, folder=tmp_path, program=program, waits_until_ready=False)
         else:
             engine.install(monkeypatch.setattr)
             if rig_kind == "core":
@@ -83,7 +77,6 @@ def refused_status(rig, number=0):
     return rig.step(0, rig.stamp(number))
 
 
-@pytest.mark.parametrize("patience_s", [PATIENCE_S])
 def test_images_are_refused_with_the_reason_until_it_is_ready(slow, engine):
     said(slow, "map", "engine is not ready: building lenet: tactics, 40 %; ", " s so far", level=WARN)
     said(slow, "localization", "not localized yet", "building lenet", level=WARN)
@@ -140,7 +133,6 @@ def test_asked_for_images_only_it_refuses_none_unasked(rig_kind, start_slow, eng
     assert rig.received[topics.STATUS] == []
 
 
-@pytest.mark.parametrize("patience_s", [PATIENCE_S])
 def test_what_fails_at_once_fails_the_transition(rig_kind, start_slow, engine, room_map):
     engine.finish()
     rig = start_slow()

@@ -10,21 +10,16 @@ from pathlib import Path
 
 from hfnet_ros.errors import EngineError
 from hfnet_ros.localization import landmark_model
-from hfnet_ros.node import map_in_use
 
 POLL_S = 0.01
 LONGEST_S = 120.0  # a test that went wrong leaves no thread behind for ever
 
 
 class SlowEngine:
-    """Leads the building of an engine; `folder` is where both sides meet.
+    """Leads the building of an engine; `folder` is where both sides meet."""
 
-    `patience_s` is how long the node waits for it before it goes on.
-    """
-
-    def __init__(self, folder, patience_s=map_in_use.PATIENCE_S):
+    def __init__(self, folder):
         self.folder = Path(folder)
-        self.patience_s = patience_s
         self.create = landmark_model.create_extractor
 
     # What a test does
@@ -93,15 +88,10 @@ class SlowEngine:
 
     def install(self, patch=setattr):
         patch(landmark_model, "create_extractor", self.create_extractor)
-        patch(map_in_use, "PATIENCE_S", self.patience_s)
-
-    def program(self):
-        """Return what Python runs so that a node of another process has this engine."""
-        return __file__, str(self.folder), str(self.patience_s)
 
 
 if __name__ == "__main__":
     from hfnet_ros.cli.main import main
 
-    SlowEngine(sys.argv.pop(1), float(sys.argv.pop(1))).install()
+    SlowEngine(sys.argv.pop(1)).install()
     sys.exit(main())
