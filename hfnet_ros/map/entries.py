@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hfnet_ros.map import array_files, schema
+from hfnet_ros.map.pixel_positions import LARGEST_STEPS
 
 
 def manifest_problems(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -21,6 +22,10 @@ def manifest_problems(manifest: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(manifest.get(key), kind):
             yield f"'{key}' is {type(manifest.get(key)).__name__}, expected {kind.__name__}"
             return
+    if version != 1:
+        steps = manifest["observation_steps_per_px"]
+        if isinstance(steps, bool) or not 1 <= steps <= LARGEST_STEPS:
+            yield f"'observation_steps_per_px' is {steps!r}, expected 1 to {LARGEST_STEPS}"
     if version == 1 and not all(isinstance(name, str) for name in manifest["keyframe_names"]):
         yield "'keyframe_names' holds something else than text"
     required = schema.REQUIRED[version]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_MOST_STEPS = 16
+LARGEST_STEPS = 16
 _LARGEST_CODE = np.iinfo(np.uint16).max
 _MARGIN_PX = 8.0  # that a position may lie outside of its image
 
@@ -46,7 +46,7 @@ class PixelPositions:
         outside = np.flatnonzero(~((rows >= -_MARGIN_PX) & (rows <= _LARGEST_CODE - _MARGIN_PX)).all(axis=1))
         if len(outside):
             raise ValueError(f"is not finite or in no image in {len(outside)} rows, first row {outside[0]}")
-        steps = _MOST_STEPS
+        steps = LARGEST_STEPS
         largest = float(rows.max(initial=0.0)) + _MARGIN_PX
         while steps > 1 and largest * steps > _LARGEST_CODE:
             steps //= 2

@@ -55,7 +55,7 @@ AGGREGATION_PREFIX = "aggregation."
 _AGGREGATION_RULE: Rule = ("<f4", ("rows", "columns"))
 AGGREGATION_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
-_MAX_QUATERNION_DEVIATION = 1e-3
+MAX_QUATERNION_DEVIATION = 1e-3
 _ALWAYS_FINITE = ("keyframe_poses", "landmark_xyz")
 
 
@@ -136,7 +136,7 @@ def content_problems(
                 yield f"array '{name}' is not finite in {len(broken)} rows, first row {broken[0]}"
     poses: NDArray[Any] = arrays["keyframe_poses"]
     norms = np.linalg.norm(poses[:, 3:], axis=1)
-    bent = np.flatnonzero(np.abs(norms - 1.0) > _MAX_QUATERNION_DEVIATION)
+    bent = np.flatnonzero(np.abs(norms - 1.0) > MAX_QUATERNION_DEVIATION)
     if len(bent):
         yield (
             f"array 'keyframe_poses' has a quaternion of length {norms[bent[0]]:g} in row {bent[0]}, "

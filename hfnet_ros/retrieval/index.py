@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import RetrievalConfig
+from hfnet_ros.errors import MapFormatError
+from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.types import RetrievalHit
@@ -56,11 +58,21 @@ class CellIndex:
         return self._structure.cell_centers.decoded()
 
     def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return about the `count` most similar keyframes, best first; ties by keyframe order."""
+        """Return about the `count` most similar keyframes, best first; ties by keyframe order.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
         structure = self._structure
         cells = np.argsort(-(self._centers @ descriptor), kind="stable")[: self._num_cells]
         parts = [slice(*structure.cell_offsets[cell : cell + 2]) for cell in cells]
         members = np.concatenate([structure.cell_keyframe_idx[part] for part in parts])
+        num_keyframes = len(structure.cell_keyframe_idx)
+        if len(members) and not 0 <= members.min() <= members.max() < num_keyframes:
+            raise MapFormatError(
+                f"array 'cell_keyframe_idx' ranges from {members.min()} to {members.max()}, expected 0 to "
+                f"{num_keyframes - 1}: the map is damaged; {ADVICE}"
+            )
         similarity = np.concatenate([structure.cell_descriptors[part] @ descriptor for part in parts])
         return best_hits(members, similarity, count)
 

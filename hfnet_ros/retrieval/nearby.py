@@ -11,11 +11,16 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from hfnet_ros.config import PriorConfig
+from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.covariance import largest_sigmas
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.array_files import ADVICE
+from hfnet_ros.map.schema import MAX_QUATERNION_DEVIATION
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.retrieval.index import best_hits
 from hfnet_ros.types import PosePrior, RetrievalHit
+
+_FARTHEST_M = 1e12  # of a keyframe from the map's origin; squares of more than is possible overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +56,18 @@ class NearbyKeyframes:
     @cached_property
     def _tree(self) -> cKDTree:
         """Sort positions when they are asked for first: an image without a prediction needs none."""
-        return cKDTree(self._poses[:, :3])
+        positions = self._poses[:, :3]
+        strange = np.flatnonzero(~(np.abs(positions) < _FARTHEST_M).all(axis=1))
+        if len(strange):
+            raise _damaged(f"has positions that are not finite or in no map, first row {strange[0]}")
+        return cKDTree(positions)
 
     def region(self, prior: PosePrior) -> Region | None:
-        """Return where to look; None if that is nearly everywhere or no keyframe is near."""
+        """Return where to look; None if that is nearly everywhere or no keyframe is near.
+
+        Raises:
+            MapFormatError: the map's poses are damaged.
+        """
         sigma_m, sigma_rad = largest_sigmas(prior.covariance)
         radius_m = self._config.sigmas * sigma_m + self._config.margin_m
         if not radius_m <= self._config.max_radius_m:
@@ -65,7 +78,11 @@ class NearbyKeyframes:
             return None
         angle = np.deg2rad(self._config.max_angle_deg) + self._config.sigmas * sigma_rad
         least = np.cos(angle) if angle < np.pi else -np.inf
-        axes = Rotation.from_quat(self._poses[near, 3:]).as_matrix()[:, :, 2]  # the optical axis is z
+        quats_xyzw = self._poses[near, 3:]
+        bent = np.flatnonzero(~(np.abs(np.linalg.norm(quats_xyzw, axis=1) - 1.0) < MAX_QUATERNION_DEVIATION))
+        if len(bent):
+            raise _damaged(f"has a quaternion that is not of length 1 in row {near[bent[0]]}")
+        axes = Rotation.from_quat(quats_xyzw).as_matrix()[:, :, 2]  # the optical axis is z
         idxs = near[axes @ prior.map_from_camera.rotation[:, 2] >= least]
         return Region(center, radius_m, idxs) if len(idxs) else None
 
@@ -73,3 +90,7 @@ class NearbyKeyframes:
         """Return the `count` most similar keyframes of a region, best first, for a unit descriptor [G]."""
         similarity = self._descriptors[region.keyframe_idxs] @ descriptor
         return best_hits(region.keyframe_idxs, similarity, count)
+
+
+def _damaged(what: str) -> MapFormatError:
+    return MapFormatError(f"array 'keyframe_poses' {what}: the map is damaged; {ADVICE}")

@@ -89,6 +89,14 @@ def test_a_position_that_is_none_is_named(visual_map):
         _ = Landmarks(dataclasses.replace(visual_map, landmark_xyz=damaged), 10**6).of(place(5)).xyz
 
 
+@pytest.mark.parametrize("camera_idx", [-1, 9])
+def test_a_camera_that_is_none_is_named(visual_map, camera_idx):
+    damaged = np.full_like(visual_map.keyframe_camera_idx, camera_idx)
+    view = Landmarks(dataclasses.replace(visual_map, keyframe_camera_idx=damaged), 10**6).of(place(4))
+    with pytest.raises(MapFormatError, match="keyframe_camera_idx"):
+        view.observations(4)
+
+
 def test_cones_are_those_of_the_matched_landmarks(visual_map, apartment):
     answer = apartment.localizer.localize(apartment.frame(visual_map.map_from_camera(4)))
     rows = answer.correspondences.landmark_idxs

@@ -160,6 +160,10 @@ def test_whitespace_in_the_manifest_counts_too(folder):
         ({"kind": "scene"}, ("map of kind 'scene'", "expected 'landmarks'")),
         ({"kind": 3}, ("'kind' is 3",)),
         ({"arrays": {}}, ("not listed",)),
+        ({"observation_steps_per_px": 0}, ("'observation_steps_per_px' is 0, expected 1 to 16",)),
+        ({"observation_steps_per_px": -16}, ("'observation_steps_per_px' is -16",)),
+        ({"observation_steps_per_px": 10**30}, ("'observation_steps_per_px' is 1000",)),
+        ({"observation_steps_per_px": True}, ("'observation_steps_per_px' is True",)),
     ],
 )
 def test_a_manifest_of_a_wrong_writer_is_refused(folder, change, words):

@@ -7,6 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from hfnet_ros.config import RetrievalConfig
+from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map.search_structure import make_search_structure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.retrieval.index import CellIndex, ExactIndex, best_hits, create_index
@@ -134,3 +135,12 @@ def test_every_keyframe_is_in_one_cell(walk):
     assert structure.cell_offsets[-1] == 3000
     database = walk[0]
     np.testing.assert_array_equal(structure.cell_descriptors[:], database[structure.cell_keyframe_idx])
+
+
+@pytest.mark.parametrize("keyframe_idx", [-1, 3000])
+def test_a_keyframe_that_is_none_is_named(walk, keyframe_idx):
+    _, structure, queries = walk
+    damaged = np.full_like(structure.cell_keyframe_idx, keyframe_idx)
+    broken = CellIndex(dataclasses.replace(structure, cell_keyframe_idx=damaged), 4)
+    with pytest.raises(MapFormatError, match="cell_keyframe_idx"):
+        broken.search(queries[0], 10)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.config import PriorConfig
+from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.retrieval.nearby import NearbyKeyframes
@@ -67,3 +68,21 @@ def test_hits_are_the_most_similar_of_the_region():
     expected = inside[np.argsort(-(descriptors[inside] @ descriptors[150]))][:5]
     assert [hit.keyframe_idx for hit in hits] == expected.tolist()
     assert all(abs(0.1 * hit.keyframe_idx - 10.0) <= region.radius_m for hit in hits)
+
+
+@pytest.mark.parametrize(
+    ("columns", "value", "word"),
+    [
+        (0, np.nan, "positions"),
+        (1, np.inf, "positions"),
+        (2, 1e300, "positions"),
+        (slice(3, 7), 0.0, "quaternion"),
+        (4, np.nan, "quaternion"),
+    ],
+)
+def test_a_pose_that_is_none_is_named(columns, value, word):
+    poses = np.array([[*looking(x).translation, *looking(x).quat_xyzw] for x in range(3)])
+    poses[1, columns] = value
+    found = NearbyKeyframes(poses, UnitVectors.encode(np.eye(3)), CONFIG)
+    with pytest.raises(MapFormatError, match=f"keyframe_poses.*{word}.*row 1"):
+        found.region(prior(1.0))
