@@ -56,6 +56,12 @@ def open_gpu_search(
     """
     if config.inference.gpu_matching == "off" or not backend.startswith(_GPU_BACKENDS):
         return None
+    if config.matching.method != "nearest":
+        _logger.warning(
+            "the map is searched on the CPU, not on the GPU: matching.method is '%s', the GPU knows 'nearest'",
+            config.matching.method,
+        )
+        return None
     try:
         resident = open_map(visual_map, config)
     except EngineError as error:

@@ -11,7 +11,7 @@ from fake_machine import Machine
 from host_cuda import HostMemory, install_kernels, open_host_module
 
 from hfnet_ros.cli.localize import open_for_images
-from hfnet_ros.config import Config, InferenceConfig, MatchingConfig, RetrievalConfig
+from hfnet_ros.config import MATCHER_NAMES, Config, InferenceConfig, MatchingConfig, RetrievalConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.gpu.resident_map import ResidentMap
@@ -135,6 +135,18 @@ def test_what_is_missing_is_one_line_and_the_cpu_does_it(
     assert reason in caplog.text
     assert "on the CPU" in caplog.text
     assert machine.gpu.alive() == 0
+
+
+def test_a_matcher_that_the_gpu_does_not_know_is_not_passed_over(apartment, config, machine, caplog):
+    machine.install_cuda()
+    MATCHER_NAMES.append("learned")
+    try:
+        chosen = dataclasses.replace(config, matching=MatchingConfig(method="learned"))
+    finally:
+        MATCHER_NAMES.remove("learned")
+    with caplog.at_level(logging.INFO, "hfnet_ros.localization"):
+        assert open_gpu_search(apartment.visual_map, chosen, "tensorrt-10.3") is None
+    assert "matching.method is 'learned'" in caplog.text
 
 
 def test_a_map_that_does_not_fit_leaves_nothing_behind(apartment, config, machine, monkeypatch, caplog):
