@@ -6,7 +6,7 @@ half pixel that only `geometry.pixels` knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -112,11 +112,6 @@ def pose_from_colmap(image: pycolmap.Image) -> Rigid3:
     camera_from_map = image.cam_from_world()
     rotation = np.array(camera_from_map.rotation.matrix(), np.float64)
     return Rigid3(rotation, np.array(camera_from_map.translation, np.float64)).inverse()
-
-
-def largest_focal(cameras: Sequence[Camera]) -> float:
-    """Return the largest mean focal length, px."""
-    return max(float(camera.focal.mean()) for camera in cameras)
 
 
 @contextmanager
