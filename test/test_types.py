@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 
 from hfnet_ros import types
+from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.types import Evidence, LocalFeatures, Localization, Outcome, PoseEstimate
+from hfnet_ros.types import (
+    Evidence,
+    LocalFeatures,
+    Localization,
+    Outcome,
+    PoseEstimate,
+    Query,
+    RigCamera,
+    View,
+)
 
 ESTIMATE = PoseEstimate(Rigid3.identity(), np.eye(6), np.array([True, False, True, True]), 0.7)
 
@@ -46,3 +56,11 @@ def test_records_are_frozen():
     records = [record for record in vars(types).values() if dataclasses.is_dataclass(record)]
     assert len(records) >= 10
     assert all(record.__dataclass_params__.frozen for record in records)
+
+
+def test_a_question_about_nothing_is_refused():
+    with pytest.raises(ValueError, match="no view"):
+        Query(0, ())
+    camera = Camera(DistortionModel.NONE, (64, 48), [50.0, 50.0], [31.5, 23.5], ())
+    with pytest.raises(ValueError, match="neither an image nor features"):
+        View(RigCamera(camera), None)

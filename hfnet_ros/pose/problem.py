@@ -158,7 +158,7 @@ def make_problem(
 ) -> PoseProblem:
     """Undistort the matched pixels once; matches that no ray leads to are dropped."""
     idxs = correspondences.view_idxs
-    normalized = np.empty((len(correspondences), 2))
+    normalized = np.full((len(correspondences), 2), np.nan)  # of a view that is none, too
     for view_idx, view in enumerate(cameras):
         of_view = slice(None) if idxs is None else idxs == view_idx
         normalized[of_view] = view.camera.undistort(correspondences.points2d[of_view])

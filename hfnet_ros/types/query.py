@@ -118,6 +118,11 @@ class View:
     image: ImageArray | None
     features: ImageFeatures | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a view of nothing."""
+        if self.image is None and self.features is None:
+            raise ValueError("a view has neither an image nor features, expected one of them")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
@@ -132,6 +137,11 @@ class Query:
 
     stamp_ns: int
     views: tuple[View, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a question about nothing."""
+        if not self.views:
+            raise ValueError("a query has no view, expected at least one")
 
     @classmethod
     def of(cls, asked: Frame | Query) -> Query:

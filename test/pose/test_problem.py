@@ -39,6 +39,19 @@ def test_matches_without_a_ray_are_dropped(cameras):
     assert len(problem.pinhole) == len(problem.points3d) == 2
 
 
+def test_matches_of_a_view_that_is_none_are_dropped(cameras):
+    matches = Correspondences(
+        np.full((3, 2), 320.0),
+        np.ones((3, 3)),
+        np.array([4, 5, 6]),
+        np.array([7, 8, 9]),
+        np.ones(3, np.float32),
+        np.array([0, 5, 1]),
+    )
+    problem = make_problem(matches, [RigCamera(cameras["none"])] * 2)
+    assert problem.correspondences.keypoint_idxs.tolist() == [4, 6]
+
+
 def test_landmarks_are_recognised_from_similar_sides_and_distances_only(make_matches):
     maker = make_matches()
     center = maker.map_from_camera @ np.array([[0.0, 0.0, 4.0]])
