@@ -105,6 +105,7 @@ class Localizer:
 
         Raises:
             ImageError: an image does not have the size of its calibration.
+            ExtractorMismatchError: features that are there already are of another extractor than the map's.
             EngineError: the network failed.
             MapFormatError: the map is damaged where it was read.
         """
@@ -137,6 +138,7 @@ class Localizer:
 
     def _extract(self, view: View, clock: StageClock) -> ImageFeatures:
         if view.features is not None:
+            check_extractor(self._map, view.features)
             return view.features
         assert view.image is not None
         check_image(view.image)
@@ -207,8 +209,8 @@ class Localizer:
         return self._thread_pools.limit(limits=1, user_api="blas")
 
 
-def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor) -> None:
-    """Refuse an extractor that a map was not built with.
+def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor | ImageFeatures) -> None:
+    """Refuse an extractor, or the features of one, that a map was not built with.
 
     Raises:
         ExtractorMismatchError: it was built with another.

@@ -138,6 +138,12 @@ def test_a_map_of_another_extractor_is_refused(apartment):
         apartment.with_map(extractor_id="xfeat-0123")
 
 
+def test_features_of_another_extractor_are_refused(apartment, first_frame, config):
+    features = replace(SiftExtractor(config).extract(first_frame.image), extractor_id="xfeat-0123")
+    with pytest.raises(ExtractorMismatchError, match=r"'rootsift-1'.*'xfeat-0123'"):
+        apartment.localizer.localize_features(features, first_frame.camera, 0)
+
+
 def test_features_may_be_given_instead_of_an_image(apartment, first_frame, config):
     features = SiftExtractor(config).extract(first_frame.image)
     result = apartment.localizer.localize_features(features, first_frame.camera, 77)
