@@ -38,19 +38,22 @@ class Retrieved:
         search: how they were found.
         places: best first; also those that will not be tried may be mistaken for the answer.
         max_places: how many are tried.
-        regions: where an answer must lie to be the one that was looked for; anywhere without.
+        regions: where a camera of the answer must be to be the one that was looked for, and that camera; anywhere
+            without.
     """
 
     search: Search
     places: list[Place]
     max_places: int
-    regions: tuple[Region, ...] = ()
+    regions: tuple[tuple[Region, RigCamera], ...] = ()
 
     def reaches(self, answer: Localization) -> bool:
         """Tell whether a valid answer is where it was looked for."""
         assert answer.estimate is not None
         pose = answer.estimate.map_from_camera
-        return not self.regions or any(region.contains(pose) for region in self.regions)
+        return not self.regions or any(
+            region.contains(pose @ view.rig_from_camera) for region, view in self.regions
+        )
 
 
 class PlaceRetrieval:
@@ -98,7 +101,9 @@ class PlaceRetrieval:
         ):
             return None
         regions = [self._nearby.region(_seen_from(prior, view)) for view in cameras]
-        known = tuple(region for region in regions if region is not None)
+        known = tuple(
+            (region, view) for region, view in zip(regions, cameras, strict=True) if region is not None
+        )
         if not known:
             return None
 

@@ -9,7 +9,7 @@ from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.scene import query_walk
-from hfnet_ros.types import Outcome, PosePrior, Search
+from hfnet_ros.types import Outcome, PosePrior, Query, RigCamera, Search, View
 
 
 def prior(map_from_camera, sigma_m=0.1, sigma_deg=2.0):
@@ -102,3 +102,15 @@ def test_features_may_be_given(apartment, query, config):
     features = SiftExtractor(config).extract(frame.image)
     result = apartment.localizer.localize_features(features, frame.camera, 5, prior(truth))
     assert (result.search, result.stamp_ns) == (Search.PRIOR, 5)
+
+
+def test_a_camera_far_from_the_rigs_origin_is_found_near_the_prediction(apartment, query):
+    """The prediction is of the rig; its camera is metres away, and it is the camera that sees keyframes."""
+    frame, truth = query
+    mounted = RigCamera(frame.camera, Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.0, 0.0, 40.0]))
+    rig = Query(9, (View(mounted, frame.image),))
+    map_from_rig = truth @ mounted.rig_from_camera.inverse()
+    result = apartment.localizer.localize(rig, prior(map_from_rig))
+    assert (result.outcome, result.search) == (Outcome.LOCALIZED, Search.PRIOR)
+    seen_from = result.estimate.map_from_camera @ mounted.rig_from_camera
+    assert seen_from.translation_to(truth) < 0.03
