@@ -449,11 +449,19 @@ class DdsRig(Rig):
         self.change_state(4)
 
     def resources(self):
-        """Return threads, open files and memory of the node's process."""
+        """Return threads, open files and memory of the node's process.
+
+        A thread that was joined stays in /proc until the kernel has let it go, so what counts is the least
+        number of threads in several looks.
+        """
         proc = Path(f"/proc/{self.process.pid}")
-        fields = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
-        resident_kb = int(fields["VmRSS"].split()[0])
-        return Resources(int(fields["Threads"]), len(list((proc / "fd").iterdir())), resident_kb)
+        looks = []
+        for _ in range(5):
+            looks.append(dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines()))
+            time.sleep(0.002)
+        num_threads = min(int(fields["Threads"]) for fields in looks)
+        resident_kb = int(looks[-1]["VmRSS"].split()[0])
+        return Resources(num_threads, len(list((proc / "fd").iterdir())), resident_kb)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
