@@ -89,7 +89,7 @@ class Replay:
 
     def _begin(
         self, localizer: ImageLocalizer, availability: _Availability, config: Config
-    ) -> tuple[Relocalizer, Mailbox[Answer]]:
+    ) -> tuple[Relocalizer, Mailbox]:
         samples = self._sources.odometry
         odometry: Odometry = NoOdometry()
         if samples is not None:
@@ -103,7 +103,7 @@ class Replay:
         mounted = partial(mounting.at, frame.stamp_ns) if mounting is not None else _unmounted
         return ImageJob(frame.stamp_ns, self.clock.seconds(arrived_ns), read, mounted)
 
-    def _answer(self, relocalizer: Relocalizer, mailbox: Mailbox[Answer]) -> Answer:
+    def _answer(self, relocalizer: Relocalizer, mailbox: Mailbox) -> Answer:
         task = mailbox.take()
         if not isinstance(task, ImageTask):
             raise RuntimeError("the mailbox gave no image though one was due")

@@ -12,7 +12,7 @@ from hfnet_ros.types import Answer, ImageCounters, Tracking
 _logger = logging.getLogger(__name__)
 
 
-def answer_image(relocalizer: Relocalizer, mailbox: Mailbox[Answer], task: ImageTask[Answer]) -> Answer:
+def answer_image(relocalizer: Relocalizer, mailbox: Mailbox, task: ImageTask) -> Answer:
     """Localize an image taken from a mailbox; whatever goes wrong is an answer, too."""
     job, start_s = task.job, mailbox.now_s()
     frame = relocalization = None

@@ -63,7 +63,7 @@ class LiveRelocalizer:
 
     def _renew(self) -> None:
         """Make anew what one thread lives with, from its start to its end."""
-        self._mailbox: Mailbox[Answer] = Mailbox(self._config.node)
+        self._mailbox = Mailbox(self._config.node)
         self._preparation = Preparation()
         self._relocalizer: Relocalizer | None = None  # until the engine is ready
         self._close: Callable[[], None] = lambda: None  # frees the engine
@@ -177,7 +177,7 @@ class LiveRelocalizer:
         if not self._is_running:
             return None
         mailbox = self._mailbox
-        request: Request[Answer] = Request(ignore_prior)
+        request = Request(ignore_prior)
         mailbox.ask(request)
         try:
             return request.answer.result(timeout_s)
@@ -302,7 +302,7 @@ class LiveRelocalizer:
         before, self._close = self._close, close
         _close_quietly(before)
 
-    def _deliver(self, answer: Answer, requests: tuple[Request[Answer], ...]) -> None:
+    def _deliver(self, answer: Answer, requests: tuple[Request, ...]) -> None:
         try:
             self._on_answer(answer)
         except Exception:

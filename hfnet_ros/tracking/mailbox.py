@@ -8,13 +8,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from hfnet_ros.config import NodeConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.types import Frame, ImageCounters
-
-AnswerType = TypeVar("AnswerType")
+from hfnet_ros.types import Answer, Frame, ImageCounters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,20 +32,20 @@ class ImageJob:
 
 
 @dataclass(frozen=True, eq=False)
-class Request(Generic[AnswerType]):
+class Request:
     """Somebody who waits for the next image that arrives after `asked_s`, and for its answer."""
 
     ignore_prior: bool
     asked_s: float = field(default_factory=time.monotonic)
-    answer: Future[AnswerType | None] = field(default_factory=Future)
+    answer: Future[Answer | None] = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ImageTask(Generic[AnswerType]):
+class ImageTask:
     """An image to localize now, and who has asked for it."""
 
     job: ImageJob
-    requests: tuple[Request[AnswerType], ...]
+    requests: tuple[Request, ...]
 
 
 class RateLimit:
@@ -73,7 +70,7 @@ class RateLimit:
         self._slot_s = max(self._slot_s, now_s) + self._period_s
 
 
-class Mailbox(Generic[AnswerType]):
+class Mailbox:
     """Holds the newest image, requests for images, and what the localizing thread shall do between two of them.
 
     That thread calls `take`, which sleeps until there is something to do; all others may be called
@@ -93,7 +90,7 @@ class Mailbox(Generic[AnswerType]):
         self.now_s = now_s
         self._changed = threading.Condition()
         self._job: ImageJob | None = None
-        self._requests: list[Request[AnswerType]] = []
+        self._requests: list[Request] = []
         self._calls: deque[Callable[[], None]] = deque()
         self._closed = False
         self._received = self._superseded = self._processed = 0
@@ -131,7 +128,7 @@ class Mailbox(Generic[AnswerType]):
             self._job = job
             self._changed.notify_all()
 
-    def refuse(self, job: ImageJob) -> ImageTask[AnswerType] | None:
+    def refuse(self, job: ImageJob) -> ImageTask | None:
         """Count an image that cannot be localized now; return it if it is to be answered so.
 
         It is answered as often as images are localized, else it counts as superseded. An image that
@@ -149,7 +146,7 @@ class Mailbox(Generic[AnswerType]):
             self._job = job
             return self._take_image()
 
-    def ask(self, request: Request[AnswerType]) -> None:
+    def ask(self, request: Request) -> None:
         """Want the next image, whatever mode and rate say; once closed, the answer is None."""
         with self._changed:
             if not self._closed:
@@ -157,7 +154,7 @@ class Mailbox(Generic[AnswerType]):
                 return
         request.answer.set_result(None)
 
-    def withdraw(self, request: Request[AnswerType]) -> None:
+    def withdraw(self, request: Request) -> None:
         """Want it no more."""
         with self._changed:
             if request in self._requests:
@@ -192,7 +189,7 @@ class Mailbox(Generic[AnswerType]):
         for request in requests:
             request.answer.set_result(None)
 
-    def take(self) -> ImageTask[AnswerType] | Callable[[], None] | None:
+    def take(self) -> ImageTask | Callable[[], None] | None:
         """Wait for the next thing to do: a call or an image; None once closed."""
         with self._changed:
             while True:
@@ -228,7 +225,7 @@ class Mailbox(Generic[AnswerType]):
             return None
         return self._limit.due_s(self._job.arrived_s)
 
-    def _take_image(self) -> ImageTask[AnswerType]:
+    def _take_image(self) -> ImageTask:
         job, self._job = self._job, None
         if job is None:
             raise RuntimeError("the mailbox is empty")
