@@ -73,8 +73,7 @@ class LandmarkModel:
     @property
     def residual_px(self) -> float | None:
         """Of the self-test; None without one."""
-        consistency = self.visual_map.consistency
-        return consistency.residual_px if consistency.num_keyframes else None
+        return self.visual_map.consistency.measured_residual_px
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -225,8 +225,9 @@ def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor | ImageFe
 
 def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:
     """Return what the map's self-test and calibration say of its errors."""
-    measured = visual_map.consistency
-    residual_px = measured.residual_px if measured.num_keyframes else config.pose.assumed_residual_px
+    residual_px = visual_map.consistency.measured_residual_px
+    if residual_px is None:
+        residual_px = config.pose.assumed_residual_px
     return ErrorModel(residual_px, *visual_map.covariance_model)
 
 

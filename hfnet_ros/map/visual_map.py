@@ -48,6 +48,11 @@ class MapConsistency:
     num_keyframes: int
     pose_covariance: tuple[float, ...] = ()
 
+    @property
+    def measured_residual_px(self) -> float | None:
+        """Return `residual_px`; None when never measured."""
+        return self.residual_px if self.num_keyframes else None
+
 
 @dataclass(frozen=True)
 class CovarianceCalibration:
