@@ -105,7 +105,7 @@ def score_hypotheses(
     hypotheses = []
     iterations = _WINNER_ITERATIONS if max_matches is None else _RIVAL_ITERATIONS
     for refined in refine_robustly(problem, starts, scale_px, iterations, max_matches):
-        residuals = np.where(problem.recognizable(refined), problem.residuals(refined), np.inf)
+        residuals = problem.recognized_residuals(refined)
         score = robust_score(residuals, scale_px)
         hypotheses.append(Hypothesis(refined, residuals, score))
     return hypotheses

@@ -93,8 +93,7 @@ class PoseProblem:
     @property
     def view_idxs(self) -> NDArray[np.int64]:
         """[M] position of the view that each match is of."""
-        idxs = self.correspondences.view_idxs
-        return np.zeros(len(self.correspondences), np.int64) if idxs is None else idxs
+        return self.correspondences.views
 
     def pixels(self, at_reference_focal: float) -> float:
         """Scale a pixel parameter from the reference focal length to this problem's."""
@@ -102,8 +101,6 @@ class PoseProblem:
 
     def view_scale(self, view_idx: int) -> float:
         """Return the factor from this problem's pixels to those of a view's image."""
-        if len(self.cameras) == 1:
-            return 1.0
         return float(self.cameras[view_idx].camera.focal.mean()) / self.focal
 
     def mountings(self, rows: NDArray[np.int64] | slice = slice(None)) -> tuple[FloatArray, FloatArray]:
@@ -127,6 +124,10 @@ class PoseProblem:
         depth = np.where(in_front, points[:, 2], 1.0)
         difference = self.focal * points[:, :2] / depth[:, None] - self.pinhole
         return np.where(in_front, np.hypot(difference[:, 0], difference[:, 1]), _FAR_AWAY_PX)
+
+    def recognized_residuals(self, map_from_rig: Rigid3) -> FloatArray:
+        """Return `residuals`, infinite for points that are not `recognizable` there."""
+        return np.where(self.recognizable(map_from_rig), self.residuals(map_from_rig), np.inf)
 
     def recognizable(self, map_from_rig: Rigid3) -> NDArray[np.bool_]:
         """Tell which points [M] cameras there could recognise, given from where they were seen.
@@ -157,13 +158,10 @@ def make_problem(
     max_scale_change: float = np.inf,
 ) -> PoseProblem:
     """Undistort the matched pixels once; matches that no ray leads to are dropped."""
-    idxs = correspondences.view_idxs
     normalized = np.full((len(correspondences), 2), np.nan)  # of a view that is none, too
     for view_idx, view in enumerate(cameras):
-        of_view = slice(None) if idxs is None else idxs == view_idx
+        of_view = correspondences.views == view_idx
         normalized[of_view] = view.camera.undistort(correspondences.points2d[of_view])
-        if idxs is None:
-            break
     valid = np.asarray(np.isfinite(normalized).all(axis=1))
     if not valid.all():
         normalized, correspondences = normalized[valid], correspondences.chosen(valid)

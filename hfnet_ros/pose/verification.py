@@ -153,7 +153,7 @@ def _measure(
     config: VerificationConfig,
 ) -> dict[str, float]:
     pose, inlier = estimate.map_from_camera, estimate.inlier_mask
-    residuals = np.where(problem.recognizable(pose), problem.residuals(pose), np.inf)
+    residuals = problem.recognized_residuals(pose)
     thresholds = np.array([problem.pixels(threshold) for threshold in THRESHOLDS_PX])
     images, covered, area = [], 0.0, 0
     for view_idx, view in enumerate(problem.cameras):

@@ -65,11 +65,14 @@ class Correspondences:
         """Return the number of matches."""
         return len(self.points2d)
 
+    @property
+    def views(self) -> NDArray[np.int64]:
+        """[M] position of the view that each match is of: `view_idxs`, or the first."""
+        return np.zeros(len(self), np.int64) if self.view_idxs is None else self.view_idxs
+
     def keypoints_of(self, view_idx: int) -> NDArray[np.int64]:
         """Return the rows of a view's features that are matched, in the order of the matches."""
-        rows = self.keypoint_idxs
-        if self.view_idxs is not None:
-            rows = rows[self.view_idxs == view_idx]
+        rows = self.keypoint_idxs[self.views == view_idx]
         return rows[rows >= 0]
 
     def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Correspondences:
