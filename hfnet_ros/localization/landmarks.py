@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.pose.problem import ObserverCones
@@ -67,7 +68,7 @@ class Landmarks:
         if len(idxs) and (idxs[0] < 0 or idxs[-1] >= self._map.num_landmarks):
             raise MapFormatError(
                 f"array 'observation_landmark_idx' ranges from {idxs[0]} to {idxs[-1]}, expected 0 to "
-                f"{self._map.num_landmarks - 1}: the map is damaged; copy it again or rebuild it"
+                f"{self._map.num_landmarks - 1}: the map is damaged; {ADVICE}"
             )
         return idxs.astype(np.int64), num_seeing
 

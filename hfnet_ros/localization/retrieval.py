@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,7 +133,11 @@ class PlaceRetrieval:
         search: Callable[[NDArray[np.float32], int], list[RetrievalHit]],
     ) -> list[RetrievalHit]:
         """Return the keyframes that look most like any of the views, each once."""
-        found = list(_searched(descriptors, search))
+        found = [
+            search(descriptor, view_idx)
+            for view_idx, descriptor in enumerate(descriptors)
+            if descriptor is not None
+        ]
         if len(found) == 1:
             return found[0]
         best: dict[int, RetrievalHit] = {}
@@ -143,14 +147,6 @@ class PlaceRetrieval:
 
     def _group(self, hits: Sequence[RetrievalHit]) -> list[Place]:
         return group_into_places(hits, self._structure, self._config.retrieval.min_shared_landmarks)
-
-
-def _searched(
-    descriptors: Descriptors, search: Callable[[NDArray[np.float32], int], list[RetrievalHit]]
-) -> Iterator[list[RetrievalHit]]:
-    for view_idx, descriptor in enumerate(descriptors):
-        if descriptor is not None:
-            yield search(descriptor, view_idx)
 
 
 def _seen_from(prior: PosePrior, view: RigCamera) -> PosePrior:
