@@ -2,7 +2,7 @@
 
 VLAD with a vocabulary learned from the map's own keyframes, over the local descriptors of the
 keypoints. Measured on RedKitchen against the dense descriptors of XFeat: equal on ordinary
-views, and far better under strong changes of view (docs/evaluation.md).
+views, and far better under strong changes of view (docs/notes/evaluation.md).
 
 Reference: Jegou et al., "Aggregating local descriptors into a compact image representation",
 CVPR 2010; Arandjelovic and Zisserman, "All about VLAD", CVPR 2013 (intra-normalisation).

@@ -2,7 +2,7 @@
 
 Comparing every keypoint with every landmark costs more than the network on a CPU. Sorted by
 the words of the map's vocabulary, a keypoint meets only the landmarks of its nearest words, an
-eighth of all. On RedKitchen the poses come out the same (docs/evaluation.md).
+eighth of all. On RedKitchen the poses come out the same (docs/notes/evaluation.md).
 
 Reference: Sivic and Zisserman, "Video Google", ICCV 2003 (visual words); Jegou et al.,
 "Improving bag-of-features for large scale image search", IJCV 2010 (multiple assignment).
