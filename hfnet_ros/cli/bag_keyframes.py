@@ -118,13 +118,22 @@ def open_localized(
                 found = localized_images(bag, frames, localizer, camera)
                 chosen = [(store.keep(image), pose) for image, pose in found]
             print_notes(bag)
-        print(f"localized: {len(chosen)} of {asked} images")
-        if len(chosen) < 2:
-            raise MappingError(
-                f"{len(chosen)} of {asked} new images were localized in the map, expected at least 2; give their "
-                "poses with --pose-topic, --tf or --poses"
-            )
+        report_localized(len(chosen), asked, "--pose-topic, --tf or --poses")
         yield PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], [camera])
+
+
+def report_localized(num_found: int, num_asked: int, pose_options: str) -> None:
+    """Print how many new images were localized.
+
+    Raises:
+        MappingError: fewer than two; names the options that give poses.
+    """
+    print(f"localized: {num_found} of {num_asked} images")
+    if num_found < 2:
+        raise MappingError(
+            f"{num_found} of {num_asked} new images were localized in the map, expected at least 2; give their "
+            f"poses with {pose_options}"
+        )
 
 
 def has_poses(options: argparse.Namespace) -> bool:
@@ -149,23 +158,17 @@ def _open(bag: BagReader, options: argparse.Namespace, config: Config) -> tuple[
 
 def _selected(options: argparse.Namespace, stream: Stream, camera: Camera) -> Stream:
     """Yield keyframes of a stream by the options that `map build` and `map update` have of these."""
-    from hfnet_ros.cli.keyframes import selection_limits
-    from hfnet_ros.mapping.keyframe_stream import KeyframeSelector
+    from hfnet_ros.cli.keyframes import refuse_two_selections, selected_from_stream
     from hfnet_ros.replay.keyframes import keep_by_motion
 
     every = options.every
     distance_m, angle_deg = getattr(options, "min_distance", None), getattr(options, "min_angle", None)
-    overlap = getattr(options, "min_overlap", None)
-    by_motion = distance_m is not None or angle_deg is not None
     if every is not None and every < 1:
         raise ConfigError(f"--every is {every}, expected 1 or more")
-    if (by_motion or overlap is not None) and every is not None:
-        raise ConfigError("--every and --min-distance/--min-angle select keyframes in two ways; give one")
-    if getattr(options, "sharpest", False) or overlap is not None:
-        selector = KeyframeSelector(selection_limits(options), [camera])
-        yield from selector.select(stream)
-        print(f"keyframes: {selector.report.text()}")
-    elif by_motion:
+    refuse_two_selections(options)
+    if getattr(options, "sharpest", False) or getattr(options, "min_overlap", None) is not None:
+        yield from selected_from_stream(options, stream, [camera])
+    elif distance_m is not None or angle_deg is not None:
         yield from keep_by_motion(stream, distance_m or 0.0, angle_deg or 0.0)
     else:
         yield from islice(stream, 0, None, every or 1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hfnet_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hfnet_ros.mapping.keyframe_stream import SelectionLimits
+    from hfnet_ros.geometry.camera import Camera
+    from hfnet_ros.mapping.keyframe_stream import PosedImage, SelectionLimits
     from hfnet_ros.mapping.sources import PosedImages, UnposedImages
 
 
@@ -55,12 +57,13 @@ def posed_keyframes(options: argparse.Namespace) -> PosedImages:
     from hfnet_ros.mapping.sources import PosedImages
 
     posed = pair_images_with_poses(options.images, options.poses)
-    by_motion = options.min_distance is not None or options.min_angle is not None
-    if (by_motion or options.min_overlap is not None) and options.every is not None:
-        raise ConfigError("--every and --min-distance/--min-angle select keyframes in two ways; give one")
+    refuse_two_selections(options)
     if options.sharpest or options.min_overlap is not None:
-        return _selected_from_stream(options, PosedImages.of_files(posed, read_camera_yaml(options.camera)))
-    if by_motion:
+        images = PosedImages.of_files(posed, read_camera_yaml(options.camera))
+        stream = zip(images.images, images.map_from_camera, strict=True)
+        kept = list(selected_from_stream(options, stream, images.cameras))
+        return PosedImages([image for image, _ in kept], [pose for _, pose in kept], images.cameras)
+    if options.min_distance is not None or options.min_angle is not None:
         poses = [image.map_from_camera for image in posed]
         chosen = select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
     else:
@@ -68,17 +71,29 @@ def posed_keyframes(options: argparse.Namespace) -> PosedImages:
     return PosedImages.of_files([posed[index] for index in chosen], read_camera_yaml(options.camera))
 
 
-def _selected_from_stream(options: argparse.Namespace, posed: PosedImages) -> PosedImages:
+def refuse_two_selections(options: argparse.Namespace) -> None:
+    """Refuse to select by number and by motion; `map update` has not all of these options.
+
+    Raises:
+        ConfigError: names the options.
+    """
+    by_motion = (getattr(options, name, None) for name in ("min_distance", "min_angle", "min_overlap"))
+    if options.every is not None and any(limit is not None for limit in by_motion):
+        raise ConfigError("--every and --min-distance/--min-angle select keyframes in two ways; give one")
+
+
+def selected_from_stream(
+    options: argparse.Namespace, stream: Iterable[PosedImage], cameras: Sequence[Camera]
+) -> Iterator[PosedImage]:
+    """Yield the keyframes of images with poses, and print what was left out when all have been seen."""
     from hfnet_ros.mapping.keyframe_stream import KeyframeSelector
-    from hfnet_ros.mapping.sources import PosedImages
 
-    selector = KeyframeSelector(selection_limits(options), posed.cameras)
-    chosen = list(selector.select(zip(posed.images, posed.map_from_camera, strict=True)))
+    selector = KeyframeSelector(_selection_limits(options), cameras)
+    yield from selector.select(stream)
     print(f"keyframes: {selector.report.text()}")
-    return PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], posed.cameras)
 
 
-def selection_limits(options: argparse.Namespace) -> SelectionLimits:
+def _selection_limits(options: argparse.Namespace) -> SelectionLimits:
     """Return when a keyframe is due, from the options of `map build`."""
     from hfnet_ros.mapping.keyframe_stream import SelectionLimits
 

@@ -14,6 +14,7 @@ from hfnet_ros.cli.bag_keyframes import (
     open_keyframes,
     open_localized,
     refuse_bag_options,
+    report_localized,
 )
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.errors import ConfigError, MappingError
@@ -255,20 +256,15 @@ def _posed_session(
     from hfnet_ros.evaluation.run import localize_images
 
     # Images without poses have no stamps either; their order stands in, one a second.
-    queries = [(path, row * 1_000_000_000, None) for row, path in enumerate(list_images(options.images))]
+    images = list(enumerate(list_images(options.images)))[:: options.every]
+    queries = [(path, row * 1_000_000_000, None) for row, path in images]
     with open_localizer(camera.size_wh) as localizer:
         found = [
             PosedImage(result.image_path, result.stamp_ns, result.localization.estimate.map_from_camera)
-            for result in localize_images(localizer, queries[:: options.every], camera)
+            for result in localize_images(localizer, queries, camera)
             if result.image_path is not None and result.localization.estimate is not None
         ]
-    asked = len(queries[:: options.every])
-    print(f"localized: {len(found)} of {asked} images")
-    if len(found) < 2:
-        raise MappingError(
-            f"{len(found)} of {asked} new images were localized in the map, expected at least 2; give their poses "
-            "with --poses"
-        )
+    report_localized(len(found), len(queries), "--poses")
     return PosedImages.of_files(found, camera)
 
 
