@@ -178,8 +178,7 @@ def _figures(columns: Sequence[RunColumn]) -> list[Figure]:
         return median([error.translation_m for error in errors if error is not None])
 
     name = f"median error of the {len(in_all)} localized by all"
-    metrics = [metric for metric in METRICS if metric.value is not None]
-    metrics.append(Metric("", name, "m", ".4f", "low", median_of_common))
+    metrics = (*METRICS, Metric("", name, "m", ".4f", "low", median_of_common))
     runs = [column.scored for column in columns]
     return [
         Figure(metric, [metric.value(run) for run in runs]) for metric in metrics if metric.value is not None

@@ -46,6 +46,12 @@ def points_with_colors(map_points: MapPoints) -> tuple[FloatArray, NDArray[np.ui
     return points, colors[np.isfinite(raw).all(axis=1)]
 
 
+def axes_from_above(box: tuple[FloatArray, FloatArray]) -> tuple[int, int]:
+    """Return which axes point to the right and up: the longer of x and y lies."""
+    extent = box[1] - box[0]
+    return (0, 1) if extent[0] >= extent[1] else (1, 0)
+
+
 def view_box(
     landmark_xyz: FloatArray, keyframe_centers: FloatArray, more: FloatArray
 ) -> tuple[FloatArray, FloatArray]:

@@ -19,6 +19,7 @@ from hfnet_ros.report.headline import headline_sentences
 from hfnet_ros.report.map_points import (
     FloatArray,
     as_points,
+    axes_from_above,
     break_jumps,
     points_with_colors,
     thin,
@@ -54,7 +55,7 @@ def map_picture(
     points, colors = points_with_colors(map_points)
     centers = as_points(map_points.keyframe_centers)
     box = view_box(points, centers, np.zeros((0, 3)))
-    across, up = _axes_from_above(box)
+    across, up = axes_from_above(box)
     rows = thin(np.arange(len(points)), _MAX_POINTS)
     shades = _POINT_COLOR if colors is None else colors[rows] / 255.0
     facts = [f"{key}: {plain_json(value)}" for key, value in info.items() if not isinstance(value, Mapping)]
@@ -91,7 +92,7 @@ def run_picture(
     drawn = arrange_queries(score_queries(results))
     points, truth = as_points(map_points.landmark_xyz), true_centers(drawn.queries)
     box = view_box(points, as_points(map_points.keyframe_centers), truth)
-    across, up = _axes_from_above(box)
+    across, up = axes_from_above(box)
     figure, (above, errors), inch_per_m = _new_figure(box, (up,), [1.7], *headline_sentences(summary))
     _scatter(above, thin(points, _MAX_POINTS)[:, [across, up]], LIGHT_COLORS["dust"])
     line = break_jumps(truth)
@@ -145,12 +146,6 @@ def _draw_errors(panel: Any, drawn: DrawnQueries) -> None:
     _style(panel)
 
 
-def _axes_from_above(box: tuple[FloatArray, FloatArray]) -> tuple[int, int]:
-    """Return which axes point to the right and up: the longer of x and y lies."""
-    extent = box[1] - box[0]
-    return (0, 1) if extent[0] >= extent[1] else (1, 0)
-
-
 def _new_figure(
     box: tuple[FloatArray, FloatArray],
     ups: tuple[int, ...],
@@ -164,7 +159,7 @@ def _new_figure(
 
     extent = box[1] - box[0]
     inch_per_m = min(
-        (_WIDTH_IN - 1.0) / extent[_axes_from_above(box)[0]], _MOST_HEIGHT_IN / extent[list(ups)].max()
+        (_WIDTH_IN - 1.0) / extent[axes_from_above(box)[0]], _MOST_HEIGHT_IN / extent[list(ups)].max()
     )
     heights = [max(1.2, float(extent[up]) * inch_per_m) for up in ups] + more_heights_in
     # A dollar sign would start a formula.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery
-from hfnet_ros.report.map_points import as_points, break_jumps, thin, view_box
+from hfnet_ros.report.map_points import as_points, axes_from_above, break_jumps, thin, view_box
 from hfnet_ros.report.svg import Axis, Chart, inner_size_px
 
 FloatArray = NDArray[np.float64]
@@ -63,8 +63,7 @@ def draw_trajectory(
     points, keyframes = as_points(map_points.landmark_xyz), as_points(map_points.keyframe_centers)
     low, high = view_box(points, keyframes, true_centers(drawn.queries))
     extent = high - low
-    across = 0 if extent[0] >= extent[1] else 1
-    up = 1 - across
+    across, up = axes_from_above((low, high))
     px_per_m = min(_FRAME_WIDTH / extent[across], _ABOVE_HEIGHT[1] / extent[up], _SIDE_HEIGHT[1] / extent[2])
     # With y to the right, x must point down: otherwise the map would be seen from below.
     above = _empty_view((across, up), up == 0, (low, high), px_per_m, _ABOVE_HEIGHT, "above")
