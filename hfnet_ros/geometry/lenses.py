@@ -18,6 +18,7 @@ FloatArray = NDArray[np.float64]
 _MAX_NEWTON_ITERATIONS = 50
 _NEWTON_TOLERANCE = 1e-11
 _FOLD_MARGIN = 1.02
+_DIFFERENCE_STEP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,17 @@ class Lens:
     jacobian: Callable[[FloatArray, FloatArray], FloatArray] | None = None
     bends_without_coefficients: bool = False
 
-    def derivative(self, normalized: FloatArray, coefficients: FloatArray, step: float = 1e-5) -> FloatArray:
+    def derivative(self, normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
         """Return d distorted / d normalised, [N, 2, 2]."""
         if self.jacobian is not None:
             return self.jacobian(normalized, coefficients)
         result = np.empty((len(normalized), 2, 2))
         for axis in range(2):
             offset = np.zeros(2)
-            offset[axis] = step
+            offset[axis] = _DIFFERENCE_STEP
             ahead, behind = normalized + offset, normalized - offset
             difference = self.distort(ahead, coefficients) - self.distort(behind, coefficients)
-            result[:, :, axis] = difference / (2.0 * step)
+            result[:, :, axis] = difference / (2.0 * _DIFFERENCE_STEP)
         return result
 
 

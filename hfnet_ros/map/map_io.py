@@ -54,7 +54,7 @@ ALWAYS_VERIFIED_BYTES = 64 * 1024 * 1024
 _logger = logging.getLogger(__name__)
 
 _Array = NDArray[Any]
-_COMPACT = ("landmark_descriptors", "global_descriptors")
+_COMPACT = ("landmark_descriptors", "global_descriptors", "observation_descriptors")
 _SEARCH_FIELDS = tuple(field.name for field in dataclasses.fields(SearchStructure))
 
 
@@ -251,8 +251,9 @@ def _read_landmark_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
 def _stored_problems(
     manifest: Mapping[str, Any], arrays: Mapping[str, _Array], *, whole: bool
 ) -> Iterator[str]:
-    count = len(manifest["keyframe_names"]) if manifest["format_version"] == 1 else None
-    if count is None:
+    if manifest["format_version"] == 1:
+        count = len(manifest["keyframe_names"])
+    else:
         count = max(len(arrays["keyframe_name_offsets"]) - 1, 0)
     yield from _array_problems(
         arrays, count, len(manifest["cameras"]), manifest["format_version"], whole=whole
@@ -269,7 +270,7 @@ def _array_problems(
         return
     yield from schema.end_problems(arrays, num_keyframes)
     if whole:
-        yield from schema.content_problems(arrays, num_keyframes, num_cameras, thorough=True)
+        yield from schema.content_problems(arrays, num_keyframes, num_cameras)
 
 
 def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _Array]) -> VisualMap:
@@ -292,12 +293,10 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
     if manifest["format_version"] == 1:
         fields["keyframe_names"] = manifest["keyframe_names"]
     else:
-        fields |= {name: UnitVectors(arrays[name]) for name in _COMPACT}
+        fields |= {name: UnitVectors(arrays[name]) for name in _COMPACT if name in arrays}
         fields["observation_xy"] = PixelPositions(
             arrays["observation_xy"], manifest["observation_steps_per_px"]
         )
-        if "observation_descriptors" in arrays:
-            fields["observation_descriptors"] = UnitVectors(arrays["observation_descriptors"])
         fields["keyframe_names"] = NameTable(arrays["keyframe_name_text"], arrays["keyframe_name_offsets"])
         found: dict[str, Any] = {name: arrays[name] for name in _SEARCH_FIELDS}
         found |= {name: UnitVectors(arrays[name]) for name in ("cell_centers", "cell_descriptors")}

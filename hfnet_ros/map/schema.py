@@ -56,7 +56,6 @@ _AGGREGATION_RULE: Rule = ("<f4", ("rows", "columns"))
 AGGREGATION_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 MAX_QUATERNION_DEVIATION = 1e-3
-_ALWAYS_FINITE = ("keyframe_poses", "landmark_xyz")
 
 
 def rule_of(name: str, version: int) -> Rule | None:
@@ -107,16 +106,13 @@ def end_problems(arrays: Mapping[str, Array], num_keyframes: int) -> Iterator[st
             yield _offset_text(name, offsets, count)
 
 
-def content_problems(
-    arrays: Mapping[str, Array], num_keyframes: int, num_cameras: int, *, thorough: bool
-) -> Iterator[str]:
+def content_problems(arrays: Mapping[str, Array], num_keyframes: int, num_cameras: int) -> Iterator[str]:
     """Yield what arrays of right shapes say that cannot be; reads them whole.
 
     Args:
         arrays: by name; not all of a map's need to be there.
         num_keyframes: F.
         num_cameras: cameras of the map.
-        thorough: look for numbers that are not finite everywhere, not in poses and positions only.
     """
     for name, count in _offsets(arrays):
         offsets: NDArray[Any] = arrays[name]
@@ -130,7 +126,7 @@ def content_problems(
     if "words" in arrays:
         yield from _index_problems(arrays, "landmark_words", max(len(arrays["words"]), 1), "words")
     for name, array in arrays.items():
-        if array.dtype.kind == "f" and (thorough or name in _ALWAYS_FINITE):
+        if array.dtype.kind == "f":
             broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
             if len(broken):
                 yield f"array '{name}' is not finite in {len(broken)} rows, first row {broken[0]}"
