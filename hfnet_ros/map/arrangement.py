@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 
-from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import NUM_WORDS
 from hfnet_ros.map.visual_map import VisualMap, with_search
 
@@ -25,18 +24,19 @@ def arranged(visual_map: VisualMap, num_words: int = NUM_WORDS, seed: int = 0) -
     """
     made = with_search(dataclasses.replace(visual_map, search=None), num_words, seed)
     assert made.search is not None
+    keyframe_idx = made.observation_keyframe_idx
     first_seen = np.full(made.num_landmarks, made.num_keyframes, np.int64)
-    np.minimum.at(first_seen, made.observation_landmark_idx, made.observation_keyframe_idx)
+    np.minimum.at(first_seen, made.observation_landmark_idx, keyframe_idx)
     order = np.lexsort((made.search.landmark_words, first_seen // KEYFRAMES_PER_BLOCK))
     new_row = np.empty(len(order), np.int32)
     new_row[order] = np.arange(len(order), dtype=np.int32)
     seen = new_row[made.observation_landmark_idx]
-    by_keyframe = np.lexsort((seen, made.observation_keyframe_idx))
-    described, pixels = made.observation_descriptors, made.observation_xy
+    by_keyframe = np.lexsort((seen, keyframe_idx))
+    described = made.observation_descriptors
     return dataclasses.replace(
         made,
         observation_landmark_idx=seen[by_keyframe],
-        observation_xy=PixelPositions(pixels.codes[by_keyframe], pixels.steps_per_px),
+        observation_xy=made.observation_xy.chosen(by_keyframe),
         observation_descriptors=None if described is None else described.chosen(by_keyframe),
         landmark_xyz=made.landmark_xyz[order],
         landmark_descriptors=made.landmark_descriptors.chosen(order),

@@ -60,6 +60,10 @@ class PixelPositions:
         """Return some positions, px: [2] of one row, [..., 2] of several."""
         return self.codes[rows].astype(np.float32) / np.float32(self.steps_per_px) - np.float32(_MARGIN_PX)
 
+    def chosen(self, rows: Any) -> PixelPositions:
+        """Return some positions as codes, on the same grid."""
+        return PixelPositions(self.codes[rows], self.steps_per_px)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return all positions, so that numpy's functions take this for an array of float32."""
         if copy is False:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MappingError
-from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.mapping.persistence import count_sightings, is_gone, is_seen_through
 
@@ -31,7 +30,7 @@ def drop_landmarks(visual_map: VisualMap, dropped: NDArray[np.bool_]) -> VisualM
         visual_map,
         observation_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         observation_landmark_idx=new_row[visual_map.observation_landmark_idx[observed]].astype(np.int32),
-        observation_xy=PixelPositions.encode(visual_map.observation_xy[observed]),
+        observation_xy=visual_map.observation_xy.chosen(observed),
         observation_descriptors=None if described is None else described.chosen(observed),
         search=None,
         landmark_xyz=visual_map.landmark_xyz[kept],
