@@ -217,6 +217,11 @@ class VisualMap:
         return np.repeat(np.arange(self.num_keyframes), np.diff(self.observation_offsets))
 
     @cached_property
+    def track_lengths(self) -> NDArray[np.int64]:
+        """[L] how many keyframes see each landmark."""
+        return np.bincount(self.observation_landmark_idx, minlength=self.num_landmarks)
+
+    @cached_property
     def visibility(self) -> csr_matrix:
         """Sparse [F, L] matrix, 1 where a keyframe sees a landmark."""
         seen = np.ones(self.num_observations, np.int32)

@@ -131,7 +131,7 @@ def features_of(visual_map: VisualMap, keyframe_idx: int) -> ImageFeatures:
     start, stop = visual_map.observation_offsets[keyframe_idx : keyframe_idx + 2]
     rows = visual_map.landmarks_seen_by(keyframe_idx)
     # The scores are gone. Landmarks that many keyframes see are matched best: they come first.
-    lengths = np.bincount(visual_map.observation_landmark_idx, minlength=visual_map.num_landmarks)[rows]
+    lengths = visual_map.track_lengths[rows]
     order = np.argsort(-lengths, kind="stable")
     local = LocalFeatures(
         visual_map.observation_xy[start:stop][order],

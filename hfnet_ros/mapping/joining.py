@@ -140,7 +140,7 @@ def _join_landmarks(first: VisualMap, second: VisualMap, same: IntArray) -> dict
     """Return the landmark arrays; what both maps know counts by the number of observations."""
     fresh, fused = np.flatnonzero(same < 0), np.flatnonzero(same >= 0)
     target = same[fused]
-    weight_a, weight_b = (_track_lengths(visual_map) for visual_map in (first, second))
+    weight_a, weight_b = (visual_map.track_lengths.astype(np.float64) for visual_map in (first, second))
     share = weight_b[fused] / np.maximum(weight_a[target] + weight_b[fused], 1.0)
 
     def blended(name: str) -> FloatArray:
@@ -247,8 +247,3 @@ def _join_calibration(
         return None
     best = max(known, key=lambda calibration: calibration.num_queries)
     return dataclasses.replace(best, source={**best.source, "joined_since": True})
-
-
-def _track_lengths(visual_map: VisualMap) -> FloatArray:
-    lengths = np.bincount(visual_map.observation_landmark_idx, minlength=visual_map.num_landmarks)
-    return lengths.astype(np.float64)

@@ -31,7 +31,7 @@ from hfnet_ros.mapping.map_builder import build_untested_map
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.persistence import landmarks_in_view
 from hfnet_ros.mapping.pruning import prune_unconfirmed, with_build_info
-from hfnet_ros.mapping.sources import PosedImages
+from hfnet_ros.mapping.sources import PosedImages, check_counts
 from hfnet_ros.mapping.views import Keyframe, focal_scale
 
 IntArray = NDArray[np.int64]
@@ -216,7 +216,7 @@ def _elect(same: IntArray, votes: IntArray, visual_map: VisualMap, session: Visu
     if len(votes) == 0:
         return
     pairs, counts = np.unique(votes, axis=0, return_counts=True)
-    lengths = np.bincount(session.observation_landmark_idx, minlength=session.num_landmarks)
+    lengths = session.track_lengths
     taken = set(same[same >= 0].tolist())
     for (new, old), count in sorted(
         zip(pairs.tolist(), counts.tolist(), strict=True), key=lambda vote: (-vote[1], vote[0])
