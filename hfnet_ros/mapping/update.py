@@ -98,6 +98,7 @@ def update_map(
     options = dataclasses.replace(options or BuildOptions(), frame_id=visual_map.frame_id)
     if all(pair is not None for pair in known):
         options = dataclasses.replace(options, intrinsics="off")
+    check_counts(images, cameras, len(session_images.map_from_camera))
     check_images(images, cameras, options.progress)
     keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
     session = build_untested_map(keyframes, session_images.map_from_camera, refined, config, options)
