@@ -10,7 +10,6 @@ import numpy as np
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
-from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
@@ -52,7 +51,7 @@ def assemble_map(
     info = dict(build_info)
     info |= _describe_structure(structure, views, solved)
     info["left_out"] = len(blind)
-    built = VisualMap(
+    return VisualMap(
         frame_id=options.frame_id,
         extractor_id=keyframes[0].features.extractor_id,
         cameras=tuple(cameras),
@@ -76,7 +75,6 @@ def assemble_map(
         build_info=info,
         observation_descriptors=None if observed is None else UnitVectors.encode(observed),
     )
-    return arranged(built, config.retrieval.vocabulary_size, config.pose.seed)
 
 
 def _without_blind_views(structure: Structure, num_views: int) -> tuple[Structure, list[int]]:

@@ -16,6 +16,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.assembly import assemble_map
 from hfnet_ros.mapping.describe import describe_globally
@@ -74,8 +75,9 @@ def build_untested_map(
             views, solved, report = refine_poses(views, solved, matches, config, options)
             info["poses"] = dataclasses.asdict(report)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
-        built = assemble_map(keyframes, views, solved, given, config, options, info)
-        return drop_moved(built) if options.drop_moved else built
+        return _finished(
+            assemble_map(keyframes, views, solved, given, config, options, info), config, options
+        )
 
 
 def build_untested_map_without_poses(
@@ -115,8 +117,15 @@ def build_untested_map_without_poses(
             "num_images": num_images,
             "num_registered": len(keyframes),
         }
-        built = assemble_map(keyframes, views, solved, given, config, options, info)
-        return drop_moved(built) if options.drop_moved else built
+        return _finished(
+            assemble_map(keyframes, views, solved, given, config, options, info), config, options
+        )
+
+
+def _finished(built: VisualMap, config: Config, options: BuildOptions) -> VisualMap:
+    """Return the map without what has moved, if asked, ready to be searched and stored."""
+    kept = drop_moved(built) if options.drop_moved else built
+    return arranged(kept, config.retrieval.vocabulary_size, config.pose.seed)
 
 
 def limited_threads(config: Config) -> threadpool_limits:
