@@ -118,7 +118,7 @@ def refuse_without_poses(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--min-distance, --min-angle and --min-overlap need --poses; without poses use --every"
         )
-    if options.refine_poses or options.sharpest:
+    if options.refine_poses == "on" or options.sharpest:
         raise ConfigError("--refine-poses and --sharpest need --poses")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hfnet_ros.cli.options import (
+    add_answer_frame,
     add_config_options,
     check_file_target,
     new_verb,
@@ -49,6 +50,7 @@ def add_verbs(verbs: Any) -> None:
         help="ROS camera calibration YAML (default: the map's own camera)",
     )
     add_config_options(localize, extractor=True)
+    add_answer_frame(localize)
 
 
 def open_for_images(

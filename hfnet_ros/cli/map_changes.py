@@ -170,7 +170,9 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
     from hfnet_ros.localization.localizer import Localizer
     from hfnet_ros.mapping.alignment import align_through_places, move_map
 
-    localizer = Localizer(first, _StoredFeatures(first.extractor_id), config)
+    # Landmarks of both are put onto each other, so what their poses agree with counts.
+    decided = dataclasses.replace(config, pose=dataclasses.replace(config.pose, answer_frame="refined"))
+    localizer = Localizer(first, _StoredFeatures(first.extractor_id), decided)
 
     def locate(features: ImageFeatures, camera: Camera, stamp_ns: int) -> Rigid3 | None:
         estimate = localizer.localize_features(features, camera, stamp_ns).estimate

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.cli import map_changes
 from hfnet_ros.cli.bag_keyframes import add_bag_options, open_keyframes, refuse_bag_options
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages
 
 _EXTENT_PERCENTILES = (2.0, 98.0)
-_SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
+_NUM_WORST = 3  # keyframes that are named
+_SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean", "given_against_refined")
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
   hfnet-ros map build --bag robot.bag --pose-topic /ground_truth/pose --every 5 --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
@@ -70,8 +72,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     add_selection_options(build)
     build.add_argument(
         "--refine-poses",
-        action="store_true",
-        help="adjust the given poses to the images; kept only if that lowers the error of held-out landmarks",
+        nargs="?",
+        const="on",
+        default="auto",
+        choices=("auto", "on", "off"),
+        help="make the given poses agree with each other, and decide among these; answers stay in the frame of the "
+        "given ones. auto keeps them only if they lower the error of held-out landmarks (default: auto)",
     )
     build.add_argument(
         "--drop-moved",
@@ -228,7 +234,7 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     points = visual_map.landmark_xyz if visual_map.num_landmarks else np.zeros((1, 3))
     low, high = np.percentile(points, _EXTENT_PERCENTILES, axis=0)
     consistency = dataclasses.asdict(visual_map.consistency)
-    del consistency["pose_covariance"]
+    del consistency["pose_covariance"], consistency["refined_pose_covariance"]
     calibration = visual_map.calibration
     return {
         "map": str(path),
@@ -243,12 +249,33 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
         "extent_m": [round(float(side), 3) for side in high - low],
         "track_length_mean": round(float(lengths.mean()), 2),
         "track_length_p95": int(np.percentile(lengths, 95)),
+        **_given_against_refined(visual_map),
         "bytes": size,
         "bytes_per_keyframe": round(size / visual_map.num_keyframes),
         "self_test": consistency,
         "calibration": None if calibration is None else dataclasses.asdict(calibration),
         "build": dict(visual_map.build_info),
     }
+
+
+def _given_against_refined(visual_map: VisualMap) -> dict[str, Any]:
+    """Return how far the given poses are from those that agree with each other; nothing where they are one."""
+    if visual_map.given is None:
+        return {}
+    moves = visual_map.moved_by_refinement() * [1.0, 180.0 / np.pi]
+    worst = np.argsort(-moves[:, 0], kind="stable")[:_NUM_WORST].tolist()
+    return {
+        "given_against_refined": {
+            "median": _move_text(np.median(moves, axis=0)),
+            "largest": _move_text(moves.max(axis=0)),
+            "worst": [f"{visual_map.keyframe_names[row]}: {_move_text(moves[row])}" for row in worst],
+            "lever_arms_m": np.round(visual_map.given.lever_arms_m, 3).tolist(),
+        }
+    }
+
+
+def _move_text(move: NDArray[np.float64]) -> str:
+    return f"{move[0]:.3f} m, {move[1]:.2f} deg"
 
 
 def _retrieval_text(visual_map: VisualMap) -> str:

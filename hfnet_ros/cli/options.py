@@ -48,6 +48,15 @@ def add_config_options(parser: argparse.ArgumentParser, *, extractor: bool) -> N
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the network (default: 2)")
 
 
+def add_answer_frame(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says in which frame of a refined map answers are."""
+    parser.add_argument(
+        "--answer-frame",
+        choices=("given", "refined"),
+        help="frame of the answers in a map whose poses were refined (default: given, as the poses it was built with)",
+    )
+
+
 def read_config(options: argparse.Namespace) -> Config:
     """Return the parameters: defaults, then the file, then the command line."""
     config = load_config(options.params) if options.params else Config()
@@ -56,6 +65,8 @@ def read_config(options: argparse.Namespace) -> Config:
         values["extractor"]["name"] = options.extractor
     if options.weights:
         values["extractor"]["weights"] = options.weights
+    if getattr(options, "answer_frame", None):
+        values["pose"]["answer_frame"] = options.answer_frame
     if options.threads is not None:
         values["inference"]["num_threads"] = options.threads
     return Config.from_dict(values)

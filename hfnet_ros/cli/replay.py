@@ -19,7 +19,7 @@ from hfnet_ros.cli.bag_sources import (
     bag_choices,
     print_notes,
 )
-from hfnet_ros.cli.options import add_config_options, new_verb, read_config, tracked
+from hfnet_ros.cli.options import add_answer_frame, add_config_options, new_verb, read_config, tracked
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.types import Answer, TrackingState, Verdict
 
@@ -63,6 +63,7 @@ def add_verbs(verbs: Any) -> None:
         help="with --real-time: what an image costs, instead of what it takes here; the same every time",
     )
     add_config_options(replay, extractor=False)
+    add_answer_frame(replay)
 
 
 @dataclass

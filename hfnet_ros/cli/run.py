@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_ros.cli.dds import add_domain_options
-from hfnet_ros.cli.options import add_config_options, new_verb, read_config
+from hfnet_ros.cli.options import add_answer_frame, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 
@@ -38,6 +38,7 @@ def add_verbs(verbs: Any) -> None:
         "--inactive", action="store_true", help="wait for `ros2 lifecycle set` instead of starting"
     )
     add_config_options(run, extractor=False)
+    add_answer_frame(run)
 
 
 def parse_remappings(pairs: Sequence[str]) -> dict[str, str]:

@@ -171,6 +171,13 @@ class PoseConfig:
         "What samples first poses: lo-ransac is PoseLib's RANSAC with local optimisation.",
         choices=POSE_METHOD_NAMES,
     )
+    answer_frame: str = parameter(
+        "given",
+        "Where a map's poses were refined: given answers in the frame of the poses it was built with, in which "
+        "costmaps and routes are; refined in that of the refined ones, among which all is decided.",
+        choices=["given", "refined"],
+        level="basic",
+    )
     assumed_residual_px: float = parameter(
         2.7,
         "Reprojection noise per axis where the map has no self-test; where it has one, that is used, "

@@ -62,7 +62,7 @@ class LandmarkModel:
     @property
     def extent(self) -> NDArray[np.float64]:
         """[2, 3] smallest and largest position of a keyframe, m."""
-        positions = self.visual_map.keyframe_poses[:, :3]
+        positions = self.visual_map.given_poses[:, :3]
         return np.stack([positions.min(axis=0), positions.max(axis=0)])
 
     @property
@@ -83,13 +83,14 @@ class LandmarkModel:
 
     @property
     def points(self) -> MapPoints:
-        """Landmarks and keyframes."""
+        """Landmarks and keyframes, in the frame of the given poses."""
         visual_map = self.visual_map
         return MapPoints(
-            visual_map.landmark_xyz,
+            visual_map.given_landmark_xyz(),
             visual_map.landmark_colors,
             visual_map.keyframe_names,
-            visual_map.keyframe_poses,
+            visual_map.given_poses,
+            None if visual_map.given is None else visual_map.moved_by_refinement(),
         )
 
     def configured(self, config: Config) -> Config:

@@ -18,6 +18,7 @@ from hfnet_ros.errors import ExtractorMismatchError, ImageError
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.localization.answer_frame import in_given_frame
 from hfnet_ros.localization.answers import better, conclude, merge_views, with_alias
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
@@ -92,6 +93,7 @@ class Localizer:
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
         self._thread_pools = ThreadpoolController()
+        self._answers_as_given = config.pose.answer_frame == "given"
         self._is_large = visual_map.num_landmarks > _MANY_LANDMARKS
         self._num_queries = 0
 
@@ -122,6 +124,8 @@ class Localizer:
                         answer = self._solver.solve(matches, cameras, self._landmarks.cones(matches))
                         if answer.is_valid:
                             answer = self._refuse_alias(answer, features, cameras, retrieved.places)
+                        if answer.is_valid and self._answers_as_given:
+                            answer = in_given_frame(answer, self._map, place, query.cameras)
                     best = better(best, answer, place, retrieved.search)
                     if best.is_valid:
                         break
@@ -228,7 +232,9 @@ def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:
     residual_px = visual_map.consistency.measured_residual_px
     if residual_px is None:
         residual_px = config.pose.assumed_residual_px
-    return ErrorModel(residual_px, *visual_map.covariance_model)
+    if config.pose.answer_frame == "given":
+        return ErrorModel(residual_px, *visual_map.covariance_model)
+    return ErrorModel(residual_px, *visual_map.refined_covariance_model)
 
 
 def _check_size(shape: Sequence[int], camera: Camera) -> None:

@@ -23,6 +23,7 @@ from hfnet_ros.map import array_files, schema
 from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.array_files import ADVICE, ARRAYS_FOLDER
 from hfnet_ros.map.entries import manifest_problems
+from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.manifest import (
     FORMAT_VERSION,
     LANDMARKS,
@@ -187,6 +188,8 @@ def _manifest_of(visual_map: VisualMap) -> dict[str, Any]:
         "consistency": dataclasses.asdict(visual_map.consistency),
         "build_info": dict(visual_map.build_info),
     }
+    if visual_map.given is not None:
+        entries["lever_arms_m"] = visual_map.given.lever_arms_m.tolist()
     if visual_map.calibration is not None:
         entries["calibration"] = dataclasses.asdict(visual_map.calibration)
     return entries
@@ -205,6 +208,8 @@ def _arrays_of(visual_map: VisualMap) -> dict[str, _Array]:
             arrays[name] = getattr(visual_map, name)
     if visual_map.observation_descriptors is not None:
         arrays["observation_descriptors"] = visual_map.observation_descriptors
+    if visual_map.given is not None:
+        arrays["given_keyframe_poses"] = visual_map.given.keyframe_poses
     for name, array in visual_map.aggregation.items():
         arrays[f"{schema.AGGREGATION_PREFIX}{name}"] = array
     return {
@@ -286,6 +291,16 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         calibration = calibration_from_json(manifest.get("calibration"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MapFormatError(f"{file}: calibration cannot be understood: {error}; {ADVICE}") from error
+    given = None
+    if "given_keyframe_poses" in arrays:
+        try:
+            lever_arms_m = np.array(manifest.get("lever_arms_m"), np.float64).reshape(len(cameras), 3)
+        except (TypeError, ValueError) as error:
+            raise MapFormatError(
+                f"{file}: 'lever_arms_m' cannot be understood, expected three numbers for each of "
+                f"{len(cameras)} cameras: {error}; {ADVICE}"
+            ) from error
+        given = GivenFrame(arrays["given_keyframe_poses"], lever_arms_m)
     fields: dict[str, Any] = {
         name: array for name, array in arrays.items() if name in VisualMap.__dataclass_fields__
     }
@@ -314,5 +329,6 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         build_info=manifest["build_info"],
         calibration=calibration,
         search=search,
+        given=given,
         **fields,
     )

@@ -49,7 +49,10 @@ _VERSION_2: dict[str, Rule] = {
     "cell_descriptors": ("|i1", ("F", "G")),
 }
 REQUIRED: dict[int, dict[str, Rule]] = {1: _ALWAYS | _VERSION_1, 2: _ALWAYS | _VERSION_2}
-OPTIONAL: dict[int, dict[str, Rule]] = {1: {}, 2: {"observation_descriptors": ("|i1", ("O", "D"))}}
+OPTIONAL: dict[int, dict[str, Rule]] = {
+    1: {},
+    2: {"observation_descriptors": ("|i1", ("O", "D")), "given_keyframe_poses": ("<f8", ("F", 7))},
+}
 
 AGGREGATION_PREFIX = "aggregation."
 _AGGREGATION_RULE: Rule = ("<f4", ("rows", "columns"))
@@ -130,14 +133,16 @@ def content_problems(arrays: Mapping[str, Array], num_keyframes: int, num_camera
             broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
             if len(broken):
                 yield f"array '{name}' is not finite in {len(broken)} rows, first row {broken[0]}"
-    poses: NDArray[Any] = arrays["keyframe_poses"]
-    norms = np.linalg.norm(poses[:, 3:], axis=1)
-    bent = np.flatnonzero(np.abs(norms - 1.0) > MAX_QUATERNION_DEVIATION)
-    if len(bent):
-        yield (
-            f"array 'keyframe_poses' has a quaternion of length {norms[bent[0]]:g} in row {bent[0]}, "
-            "expected 1"
-        )
+    for name in ("keyframe_poses", "given_keyframe_poses"):
+        if name not in arrays:
+            continue
+        poses: NDArray[Any] = arrays[name]
+        norms = np.linalg.norm(poses[:, 3:], axis=1)
+        bent = np.flatnonzero(np.abs(norms - 1.0) > MAX_QUATERNION_DEVIATION)
+        if len(bent):
+            yield (
+                f"array '{name}' has a quaternion of length {norms[bent[0]]:g} in row {bent[0]}, expected 1"
+            )
 
 
 def _offsets(arrays: Mapping[str, Array]) -> Iterator[tuple[str, int]]:

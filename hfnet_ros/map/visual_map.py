@@ -15,6 +15,7 @@ from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.array_files import release_pages
+from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure
@@ -33,13 +34,14 @@ class MapConsistency:
     """How well the map agrees with itself, measured by localizing its keyframes without their own views.
 
     Attributes:
-        residual_px: robust standard deviation of the reprojection error, per axis, at the given
+        residual_px: robust standard deviation of the reprojection error, per axis, at the keyframes'
             poses and a focal length of 525 px.
-        translation_m: robust standard deviation of the position difference, per axis.
+        translation_m: robust standard deviation of the position difference to the given poses, per axis.
         rotation_rad: robust standard deviation of the orientation difference, per axis.
         num_keyframes: keyframes that could be localized that way; 0 means never measured.
         pose_covariance: 36 numbers, row by row: second moment [6, 6] of (translation, rotation)
             difference in camera axes, outliers clipped; empty when never measured.
+        refined_pose_covariance: the same of differences to refined poses; empty where poses were not refined.
     """
 
     residual_px: float
@@ -47,6 +49,7 @@ class MapConsistency:
     rotation_rad: float
     num_keyframes: int
     pose_covariance: tuple[float, ...] = ()
+    refined_pose_covariance: tuple[float, ...] = ()
 
     @property
     def measured_residual_px(self) -> float | None:
@@ -116,7 +119,7 @@ class VisualMap:
         keyframe_names: [F] file names of the keyframes.
         keyframe_stamps_ns: [F] int64.
         keyframe_camera_idx: [F] int32.
-        keyframe_poses: [F, 7] float64, map_from_camera as x y z (m), qx qy qz qw.
+        keyframe_poses: [F, 7] float64, map_from_camera as x y z (m), qx qy qz qw; those that landmarks agree with.
         observation_offsets: [F + 1] int64; keyframe f owns observations offsets[f]:offsets[f + 1].
         observation_landmark_idx: [O] int32, row of the landmark seen.
         observation_xy: [O, 2] px.
@@ -134,6 +137,7 @@ class VisualMap:
         observation_descriptors: [O, D] what each keyframe itself saw, for matchers that compare images; None
             where they were not kept.
         search: what a query searches with, of exactly these keyframes and landmarks; None where it was not made.
+        given: the poses as they were given, where `keyframe_poses` were refined; None where both are one.
     """
 
     frame_id: str
@@ -158,6 +162,7 @@ class VisualMap:
     calibration: CovarianceCalibration | None = None
     observation_descriptors: UnitVectors | None = None
     search: SearchStructure | None = None
+    given: GivenFrame | None = None
 
     def __post_init__(self) -> None:
         """Encode descriptors, pixels and names that were given plainly."""
@@ -172,6 +177,11 @@ class VisualMap:
             or len(search.cell_keyframe_idx) != self.num_keyframes
         ):
             raise ValueError("the search structure is of other landmarks or keyframes than the map's")
+        if self.given is not None and (
+            len(self.given.keyframe_poses) != self.num_keyframes
+            or self.given.lever_arms_m.shape != (len(self.cameras), 3)
+        ):
+            raise ValueError("the given poses are of other keyframes or cameras than the map's")
 
     @property
     def num_keyframes(self) -> int:
@@ -197,9 +207,19 @@ class VisualMap:
         if self.calibration is not None:
             added = np.array(self.calibration.pose_covariance, np.float64).reshape(6, 6)
             return self.calibration.reprojection_scale, added
-        if self.consistency.pose_covariance:
-            return 1.0, np.array(self.consistency.pose_covariance, np.float64).reshape(6, 6)
-        return 1.0, np.zeros((6, 6))
+        return 1.0, _moment(self.consistency.pose_covariance)
+
+    @property
+    def refined_covariance_model(self) -> tuple[float, NDArray[np.float64]]:
+        """Return the same for answers in the frame of the refined poses, which no ground truth calibrates."""
+        if self.given is None:
+            return self.covariance_model
+        return 1.0, _moment(self.consistency.refined_pose_covariance)
+
+    @property
+    def given_poses(self) -> NDArray[np.float64]:
+        """[F, 7] poses in the frame of the given ones: as given, or as they are where nothing was refined."""
+        return self.keyframe_poses if self.given is None else self.given.keyframe_poses
 
     @property
     def vocabulary(self) -> NDArray[np.float32] | None:
@@ -235,9 +255,14 @@ class VisualMap:
 
     def known_camera(self, camera: Camera) -> MapCamera | None:
         """Return what the map has for a calibration as it was given when the map was built."""
-        for known in self.cameras:
+        row = self.known_camera_idx(camera)
+        return None if row is None else self.cameras[row]
+
+    def known_camera_idx(self, camera: Camera) -> int | None:
+        """Return the row of the camera that was given with this calibration when the map was built."""
+        for row, known in enumerate(self.cameras):
             if known.given is not None and known.given.is_same_as(camera):
-                return known
+                return row
         return None
 
     def release_pages(self) -> None:
@@ -249,6 +274,38 @@ class VisualMap:
             array = value.codes if isinstance(value, UnitVectors | PixelPositions) else value
             if isinstance(array, np.ndarray):
                 release_pages(array)
+
+    def given_from_refined(self, keyframe_idx: int) -> Rigid3:
+        """Return the motion to the frame of the given poses that a keyframe says; identity where both are one."""
+        if self.given is None:
+            return Rigid3.identity()
+        camera_idx = int(self.keyframe_camera_idx[keyframe_idx])
+        return self.given.given_from_refined(keyframe_idx, self.map_from_camera(keyframe_idx), camera_idx)
+
+    def moved_by_refinement(self) -> NDArray[np.float64]:
+        """Return how far each keyframe was moved and turned, [F, 2] m and rad, without what all have in common."""
+        offsets, turns = np.zeros((self.num_keyframes, 3)), np.zeros(self.num_keyframes)
+        if self.given is not None:
+            for row in range(self.num_keyframes):
+                refined = self.map_from_camera(row)
+                given = self.given_from_refined(row) @ refined
+                offsets[row] = given.translation - refined.translation
+                turns[row] = given.rotation_to(refined)
+        return np.column_stack([np.linalg.norm(offsets - np.median(offsets, axis=0), axis=1), turns])
+
+    def given_landmark_xyz(self) -> NDArray[np.float64]:
+        """Return the landmarks [L, 3], m, in the frame of the given poses; reads the whole map where both differ.
+
+        Each is where the keyframes that see it put it on the mean.
+        """
+        if self.given is None:
+            return self.landmark_xyz
+        summed = np.zeros((self.num_landmarks, 3))
+        for row in range(self.num_keyframes):
+            seen = self.landmarks_seen_by(row)
+            np.add.at(summed, seen, self.given_from_refined(row) @ self.landmark_xyz[seen])
+        counts = np.maximum(self.track_lengths, 1)[:, None]
+        return np.where(self.track_lengths[:, None] > 0, summed / counts, self.landmark_xyz)
 
     def map_from_camera(self, keyframe_idx: int) -> Rigid3:
         """Return the pose of a keyframe."""
@@ -280,6 +337,10 @@ def with_search(visual_map: VisualMap, num_words: int = NUM_WORDS, seed: int = 0
         seed,
     )
     return replace(visual_map, search=made)
+
+
+def _moment(numbers: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.array(numbers, np.float64).reshape(6, 6) if numbers else np.zeros((6, 6))
 
 
 def _encoded(

@@ -24,6 +24,7 @@ from scipy.spatial.transform import Rotation
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import ImageFeatures, LocalFeatures
 
@@ -176,14 +177,19 @@ def move_map(visual_map: VisualMap, new_from_map: Similarity, frame_id: str) -> 
         new_from_map.move_pose(visual_map.map_from_camera(row)) for row in range(visual_map.num_keyframes)
     ]
     scale = new_from_map.scale
-    consistency, calibration = visual_map.consistency, visual_map.calibration
+    consistency, calibration, given = visual_map.consistency, visual_map.calibration, visual_map.given
     if calibration is not None:
         resized = _resize_covariance(calibration.pose_covariance, scale)
         calibration = dataclasses.replace(calibration, pose_covariance=resized)
+    if given is not None:
+        moved = [
+            new_from_map.move_pose(given.map_from_camera(row)) for row in range(visual_map.num_keyframes)
+        ]
+        given = GivenFrame(_rows_of(moved), scale * given.lever_arms_m)
     return dataclasses.replace(
         visual_map,
         frame_id=frame_id,
-        keyframe_poses=np.array([[*pose.translation, *pose.quat_xyzw] for pose in poses]),
+        keyframe_poses=_rows_of(poses),
         landmark_xyz=new_from_map.move_points(visual_map.landmark_xyz),
         landmark_view_directions=(visual_map.landmark_view_directions @ new_from_map.rotation.T).astype(
             np.float32
@@ -193,9 +199,16 @@ def move_map(visual_map: VisualMap, new_from_map: Similarity, frame_id: str) -> 
             consistency,
             translation_m=scale * consistency.translation_m,
             pose_covariance=_resize_covariance(consistency.pose_covariance, scale),
+            refined_pose_covariance=_resize_covariance(consistency.refined_pose_covariance, scale),
         ),
         calibration=calibration,
+        given=given,
     )
+
+
+def _rows_of(poses: Sequence[Rigid3]) -> FloatArray:
+    """Return poses [F, 7] as x y z (m) qx qy qz qw."""
+    return np.array([[*pose.translation, *pose.quat_xyzw] for pose in poses])
 
 
 def _resize_covariance(numbers: tuple[float, ...], scale: float) -> tuple[float, ...]:

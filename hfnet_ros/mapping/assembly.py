@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
+from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.mapping.describe import describe_globally
 from hfnet_ros.mapping.landmarks import summarize_landmarks, track_length_counts
+from hfnet_ros.mapping.lever_arms import estimate_lever_arms
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.structure import SolvedStructure
 from hfnet_ros.mapping.triangulation import reprojection_errors
@@ -27,7 +30,7 @@ _NAMES_SHOWN = 5
 
 def assemble_map(
     keyframes: Sequence[Keyframe],
-    views: Sequence[View],
+    given_views: Sequence[View],
     solved: SolvedStructure,
     cameras: Sequence[MapCamera],
     config: Config,
@@ -36,13 +39,26 @@ def assemble_map(
 ) -> VisualMap:
     """Return the map of the keyframes that see a landmark; the others are named in a warning.
 
+    Args:
+        keyframes: described images.
+        given_views: with the poses that were given.
+        solved: structure, and the poses and calibrations that it was solved with.
+        cameras: as given and as used.
+        config: parameters.
+        options: name of the frame.
+        build_info: what is known so far.
+
     Raises:
         MappingError: fewer than two keyframes are left.
     """
-    structure, seeing = _without_blind_views(solved.structure, len(views))
-    blind = sorted(set(range(len(views))) - set(seeing))
-    _warn_of([keyframes[idx].image.name for idx in blind], len(views))
-    keyframes, views = [keyframes[idx] for idx in seeing], [views[idx] for idx in seeing]
+    structure, seeing = _without_blind_views(solved.structure, len(solved.views))
+    blind = sorted(set(range(len(solved.views))) - set(seeing))
+    _warn_of([keyframes[idx].image.name for idx in blind], len(solved.views))
+    keyframes, views = [keyframes[idx] for idx in seeing], [solved.views[idx] for idx in seeing]
+    given = None
+    if solved.poses.kept:
+        given_views = [given_views[idx] for idx in seeing]
+        given = GivenFrame(_poses(given_views), estimate_lever_arms(given_views, views, len(cameras)))
     landmarks = summarize_landmarks(
         structure, views, keyframes, keep_observations=config.mapping.keep_observations
     )
@@ -58,9 +74,7 @@ def assemble_map(
         keyframe_names=tuple(keyframe.image.name for keyframe in keyframes),
         keyframe_stamps_ns=np.array([keyframe.image.stamp_ns for keyframe in keyframes], np.int64),
         keyframe_camera_idx=np.array([view.camera_idx for view in views], np.int32),
-        keyframe_poses=np.array(
-            [[*view.map_from_camera.translation, *view.map_from_camera.quat_xyzw] for view in views]
-        ),
+        keyframe_poses=_poses(views),
         observation_offsets=landmarks.observation_offsets,
         observation_landmark_idx=landmarks.observation_landmark_idx,
         observation_xy=PixelPositions.encode(landmarks.observation_xy),
@@ -74,7 +88,13 @@ def assemble_map(
         aggregation=aggregation,
         build_info=info,
         observation_descriptors=None if observed is None else UnitVectors.encode(observed),
+        given=given,
     )
+
+
+def _poses(views: Sequence[View]) -> NDArray[np.float64]:
+    """Return map_from_camera [F, 7] as x y z (m) qx qy qz qw."""
+    return np.array([[*view.map_from_camera.translation, *view.map_from_camera.quat_xyzw] for view in views])
 
 
 def _without_blind_views(structure: Structure, num_views: int) -> tuple[Structure, list[int]]:

@@ -21,7 +21,7 @@ from hfnet_ros.config import MappingConfig
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.calibration_adjustment import adjust_intrinsics, moves_distortion
 from hfnet_ros.mapping.colmap_convention import has_colmap_equal
-from hfnet_ros.mapping.options import IntrinsicsMode
+from hfnet_ros.mapping.options import RefinementMode
 from hfnet_ros.mapping.triangulation import reprojection_errors
 from hfnet_ros.mapping.views import Structure, View, focal_scale
 
@@ -75,7 +75,7 @@ def refine_intrinsics(
     structure: Structure,
     views: Sequence[View],
     cameras: Sequence[Camera],
-    mode: IntrinsicsMode,
+    mode: RefinementMode,
     config: MappingConfig,
 ) -> tuple[list[Camera], list[IntrinsicsReport]]:
     """Return the calibrations to build with, and why, for each camera.
@@ -159,7 +159,7 @@ def _cross_validate(
     return {idx: np.concatenate(parts) for idx, parts in errors.items()}
 
 
-def _judge(held_out: FloatArray, mode: IntrinsicsMode, config: MappingConfig) -> IntrinsicsReport:
+def _judge(held_out: FloatArray, mode: RefinementMode, config: MappingConfig) -> IntrinsicsReport:
     if len(held_out) < _MIN_HELD_OUT:
         kept = mode == "on"
         return IntrinsicsReport(
@@ -174,7 +174,7 @@ def _judge(held_out: FloatArray, mode: IntrinsicsMode, config: MappingConfig) ->
     return IntrinsicsReport(gain >= config.min_intrinsics_gain or mode == "on", reason, before, after)
 
 
-def _object_to(refined: Camera, given: Camera, mode: IntrinsicsMode) -> str:
+def _object_to(refined: Camera, given: Camera, mode: RefinementMode) -> str:
     """Return what speaks against a refined calibration, or ""."""
     if not _covers_image(refined, given):
         return "the refined distortion folds inside the image"

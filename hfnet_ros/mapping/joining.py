@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from hfnet_ros.errors import ExtractorMismatchError, MappingError
 from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.unit_vectors import UnitVectors, concatenate
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency, VisualMap
@@ -113,6 +114,7 @@ def join_maps(
         aggregation=aggregation,
         consistency=_join_consistency(first.consistency, second.consistency),
         calibration=_join_calibration(first.calibration, second.calibration),
+        given=_join_given(first, second, len(cameras), camera_row),
         **_join_landmarks(first, second, same),
     )
 
@@ -234,8 +236,37 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
         np.array([[each.residual_px, each.translation_m, each.rotation_rad] for each in (first, second)]) ** 2
     )
     residual, translation, rotation = np.sqrt(share @ squares).tolist()
-    covariance = share @ np.array([first.pose_covariance, second.pose_covariance])
-    return MapConsistency(residual, translation, rotation, int(counts.sum()), tuple(covariance.tolist()))
+    return MapConsistency(
+        residual,
+        translation,
+        rotation,
+        int(counts.sum()),
+        _join_moments(share, first.pose_covariance, second.pose_covariance),
+        _join_moments(share, first.refined_pose_covariance, second.refined_pose_covariance),
+    )
+
+
+def _join_moments(
+    share: FloatArray, first: tuple[float, ...], second: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Return the mean of two second moments; the one there is where the other map has none."""
+    if not first or not second:
+        return first or second
+    return tuple((share @ np.array([first, second])).tolist())
+
+
+def _join_given(
+    first: VisualMap, second: VisualMap, num_cameras: int, camera_row: IntArray
+) -> GivenFrame | None:
+    """Return the given poses of both; a map without has answered in the frame of its own all along."""
+    if first.given is None and second.given is None:
+        return None
+    arms = np.zeros((num_cameras, 3))
+    if second.given is not None:
+        arms[camera_row] = second.given.lever_arms_m
+    if first.given is not None:
+        arms[: len(first.cameras)] = first.given.lever_arms_m
+    return GivenFrame(np.concatenate([first.given_poses, second.given_poses]), arms)
 
 
 def _join_calibration(

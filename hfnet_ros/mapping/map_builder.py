@@ -24,7 +24,6 @@ from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity
-from hfnet_ros.mapping.pose_refinement import refine_poses
 from hfnet_ros.mapping.pruning import drop_moved
 from hfnet_ros.mapping.sources import check_counts
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
@@ -71,9 +70,8 @@ def build_untested_map(
             "num_pairs": len(pairs),
             "intrinsics": report_intrinsics(cameras, solved),
         }
-        if options.refine_poses:
-            views, solved, report = refine_poses(views, solved, matches, config, options)
-            info["poses"] = dataclasses.asdict(report)
+        if options.refine_poses != "off":
+            info["poses"] = dataclasses.asdict(solved.poses)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
         return _finished(
             assemble_map(keyframes, views, solved, given, config, options, info), config, options
@@ -107,7 +105,7 @@ def build_untested_map_without_poses(
         motion = recover_motion(keyframes, sizes_wh, cameras, pairs, config, options)
         keyframes = [keyframes[idx] for idx in motion.image_idxs]
         views = views_of(keyframes, motion.map_from_camera, motion.camera_idxs)
-        held = replace(options, intrinsics="off")
+        held = replace(options, intrinsics="off", refine_poses="off")
         solved = solve_structure(views, motion.cameras, motion.matches, config, held)
         given = [MapCamera(before, after) for before, after in zip(motion.given, motion.cameras, strict=True)]
         info = {

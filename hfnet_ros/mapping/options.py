@@ -7,7 +7,7 @@ from typing import Literal
 
 from hfnet_ros.types import Progress, ignore_progress
 
-IntrinsicsMode = Literal["auto", "on", "off"]
+RefinementMode = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class BuildOptions:
         frame_id: name of the map's frame.
         intrinsics: "auto" refines calibrations and keeps what helps held-out keyframes, "on"
             keeps it always, "off" never.
-        refine_poses: adjust the given poses to the images; kept only if held-out landmarks agree.
+        refine_poses: "auto" makes the given poses agree with each other and keeps that if held-out
+            landmarks agree, "on" keeps it always, "off" never. Answers stay in the frame of the given poses.
         drop_moved: drop landmarks that most keyframes see through, as on things that moved.
         self_test: measure how far a new map can be trusted.
         progress: called with stage, steps done and steps in total; stages are check, extract,
@@ -27,8 +28,8 @@ class BuildOptions:
     """
 
     frame_id: str = "map"
-    intrinsics: IntrinsicsMode = "auto"
-    refine_poses: bool = False
+    intrinsics: RefinementMode = "auto"
+    refine_poses: RefinementMode = "auto"
     drop_moved: bool = False
     self_test: bool = True
     progress: Progress = field(default=ignore_progress, compare=False)

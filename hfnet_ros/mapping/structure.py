@@ -1,4 +1,4 @@
-"""Structure from matches and fixed poses, with calibrations that may be put right on the way."""
+"""Structure from matches and given poses, with calibrations and poses that may be put right on the way."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.intrinsics import CALIBRATION_TOLERANCE, IntrinsicsReport, refine_intrinsics
 from hfnet_ros.mapping.matches import filter_by_known_poses
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pose_refinement import PoseRefinement, refine_poses
 from hfnet_ros.mapping.triangulation import triangulate
 from hfnet_ros.mapping.views import PairMatches, Structure, View
 
@@ -22,22 +23,28 @@ _logger = logging.getLogger(__name__)
 # inverted, in another order or of the body frame 0.08 to 0.13.
 _MIN_AGREEMENT = 0.15
 _USUAL_AGREEMENT = 0.5
+# Of the configured error, once poses were adjusted: not as wide as before, when they disagreed.
+_REDRAFT_TOLERANCE = 1.5
 
 
 @dataclass(frozen=True, eq=False)
 class SolvedStructure:
-    """Structure and the calibrations it was triangulated with.
+    """Structure, and the poses and calibrations it was triangulated with.
 
     Attributes:
         structure: landmarks and observations.
+        views: poses used, in the order given.
         cameras: calibrations used, in the order given.
         reports: what refinement found, for each camera.
+        poses: what refinement of the poses came to.
         num_matches: matches that agree with the poses.
     """
 
     structure: Structure
+    views: list[View]
     cameras: list[Camera]
     reports: list[IntrinsicsReport]
+    poses: PoseRefinement
     num_matches: int
 
 
@@ -48,27 +55,44 @@ def solve_structure(
     config: Config,
     options: BuildOptions,
 ) -> SolvedStructure:
-    """Triangulate with the calibrations that explain the matches best.
+    """Triangulate with the calibrations and poses that explain the matches best.
 
-    Two passes, if refinement is allowed: a tolerant one to judge the calibrations, and the
-    final one from the raw matches, so that matches only the refined calibrations explain
-    come in.
+    A tolerant pass, if refinement is allowed, judges the calibrations and then, with these, the poses. The final one
+    is from the raw matches, so that matches only the refined calibrations and poses explain come in.
 
     Raises:
         MappingError: nothing can be triangulated.
     """
-    total = 1 if options.intrinsics == "off" else 3
+    is_drafted = options.intrinsics != "off" or options.refine_poses != "off"
+    total = 4 if is_drafted else 1
     options.progress("triangulate", 0, total)
     refined, reports = list(cameras), [IntrinsicsReport(False, "refinement is off") for _ in cameras]
-    if options.intrinsics != "off":
-        draft, _ = _pass(views, cameras, matches, config, CALIBRATION_TOLERANCE)
+    if is_drafted:
+        draft = _pass(views, cameras, matches, config, CALIBRATION_TOLERANCE)
         options.progress("triangulate", 1, total)
         refined, reports = refine_intrinsics(draft, views, cameras, options.intrinsics, config.mapping)
         options.progress("triangulate", 2, total)
-    structure, num_matches = _pass(views, refined, matches, config, 1.0)
+    max_error_px = config.mapping.max_epipolar_error_px
+    agreeing = filter_by_known_poses(matches, views, refined, max_error_px)
+    share = _check_agreement(matches, agreeing, config)
+    used, report = list(views), PoseRefinement(False, "refinement is off")
+    if is_drafted:
+
+        def triangulate_at(moved: Sequence[View]) -> Structure:
+            return _pass(moved, refined, matches, config, _REDRAFT_TOLERANCE)
+
+        used, report = refine_poses(draft, views, refined, triangulate_at, options.refine_poses, config)
+        options.progress("triangulate", 3, total)
+    if report.kept:
+        agreeing = filter_by_known_poses(matches, used, refined, max_error_px)
+    structure = _triangulate(used, refined, agreeing, config, 1.0)
     options.progress("triangulate", total, total)
-    _check_agreement(matches, num_matches, structure, config)
-    return SolvedStructure(structure, refined, reports, num_matches)
+    if structure.num_landmarks == 0:
+        raise MappingError(
+            f"no landmark, though {share}; move the camera sideways while recording (turning gives no depth), or "
+            "lower mapping.min_triangulation_angle_deg"
+        )
+    return SolvedStructure(structure, used, refined, reports, report, _count(agreeing))
 
 
 def report_intrinsics(given: Sequence[Camera], solved: SolvedStructure) -> list[dict[str, Any]]:
@@ -92,10 +116,20 @@ def _pass(
     matches: PairMatches,
     config: Config,
     tolerance: float,
-) -> tuple[Structure, int]:
+) -> Structure:
     max_error_px = tolerance * config.mapping.max_epipolar_error_px
     agreeing = filter_by_known_poses(matches, views, cameras, max_error_px)
-    structure = triangulate(
+    return _triangulate(views, cameras, agreeing, config, tolerance)
+
+
+def _triangulate(
+    views: Sequence[View],
+    cameras: Sequence[Camera],
+    agreeing: PairMatches,
+    config: Config,
+    tolerance: float,
+) -> Structure:
+    return triangulate(
         views,
         cameras,
         agreeing,
@@ -104,15 +138,17 @@ def _pass(
         seed=config.pose.seed,
         tolerance=tolerance,
     )
-    return structure, sum(map(len, agreeing.values()))
 
 
-def _check_agreement(matches: PairMatches, num_agreeing: int, structure: Structure, config: Config) -> None:
-    """Refuse poses that do not belong to the images; even those yield some landmarks by chance."""
-    num_matches = sum(map(len, matches.values()))
-    share = num_agreeing / max(num_matches, 1)
+def _check_agreement(matches: PairMatches, agreeing: PairMatches, config: Config) -> str:
+    """Refuse poses that do not belong to the images; even those yield some landmarks by chance.
+
+    Returns:
+        How many matches agree with the poses, in words.
+    """
+    share = _count(agreeing) / max(_count(matches), 1)
     found = (
-        f"{100 * share:.0f} % of {num_matches} matches in {len(matches)} pairs of keyframes agree with the poses "
+        f"{100 * share:.0f} % of {_count(matches)} matches in {len(matches)} pairs of keyframes agree with the poses "
         f"within {config.mapping.max_epipolar_error_px:g} px"
     )
     advice = (
@@ -121,13 +157,13 @@ def _check_agreement(matches: PairMatches, num_agreeing: int, structure: Structu
     )
     if share < _MIN_AGREEMENT:
         raise MappingError(f"poses and images do not fit: {found}; {advice}")
-    if structure.num_landmarks == 0:
-        raise MappingError(
-            f"no landmark, though {found}; move the camera sideways while recording (turning gives no depth), or "
-            "lower mapping.min_triangulation_angle_deg"
-        )
     if share < _USUAL_AGREEMENT:
         _logger.warning("only %s; %s", found, advice)
+    return found
+
+
+def _count(matches: PairMatches) -> int:
+    return sum(map(len, matches.values()))
 
 
 def _numbers(camera: Camera) -> dict[str, Any]:

@@ -9,12 +9,13 @@ dropped; everything else stays, because the old light may come back.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from hfnet_ros.config import Config
@@ -22,6 +23,8 @@ from hfnet_ros.errors import ExtractorMismatchError
 from hfnet_ros.features.aggregation import aggregate_vlad
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.given_frame import GivenFrame, mean_pose
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.describe import check_images, describe_images
@@ -42,6 +45,7 @@ _MAX_CANDIDATES = 8
 _MIN_SIMILARITY = 0.7
 # Below this two sessions see a landmark in different light: both looks are kept.
 _SAME_LOOK = 0.8
+_NUM_NEAREST = 5
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,15 @@ def update_map(
     check_counts(images, cameras, len(session_images.map_from_camera))
     check_images(images, cameras, options.progress)
     keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
-    session = build_untested_map(keyframes, session_images.map_from_camera, refined, config, options)
+    given = session_images.map_from_camera
+    among_refined = [
+        _refined_from_given(visual_map, pose, cameras[image.camera_idx])
+        for pose, image in zip(given, images, strict=True)
+    ]
+    session = build_untested_map(keyframes, among_refined, refined, config, options)
     session = _with_pairs(session, known, cameras)
+    if visual_map.given is not None:
+        session = _with_given(session, {image.name: pose for pose, image in zip(given, images, strict=True)})
     by_name = {keyframe.image.name: keyframe for keyframe in keyframes}
     used = [by_name[name] for name in session.keyframe_names]
     with threadpool_limits(1, "blas"):
@@ -127,6 +138,33 @@ def _with_pairs(session: VisualMap, known: Sequence[MapCamera | None], given: Se
         for built, pair, camera in zip(session.cameras, known, given, strict=True)
     ]
     return dataclasses.replace(session, cameras=tuple(pairs))
+
+
+def _refined_from_given(visual_map: VisualMap, given: Rigid3, camera: Camera) -> Rigid3:
+    """Return the pose among the map's refined ones of a camera whose pose is in the frame of the given ones.
+
+    It is moved as the keyframes nearest to it, which look the same way, were when they were refined.
+    """
+    if visual_map.given is None:
+        return given
+    poses = visual_map.given.keyframe_poses
+    reach = float(np.median(visual_map.landmark_distance_ranges[:, 1]))
+    axes = Rotation.from_quat(poses[:, 3:]).as_matrix()[:, :, 2]
+    turned = np.arccos(np.clip(axes @ given.rotation[:, 2], -1.0, 1.0))
+    distance = np.linalg.norm(poses[:, :3] - given.translation, axis=1)
+    nearest = np.argsort(distance / reach + turned, kind="stable")[:_NUM_NEAREST]
+    row = visual_map.known_camera_idx(camera)
+    arm = np.zeros(3) if row is None else visual_map.given.lever_arms_m[row]
+    optical = given @ Rigid3(np.eye(3), -arm)
+    said = [visual_map.given_from_refined(int(keyframe)).inverse() @ optical for keyframe in nearest]
+    return mean_pose(said, np.ones(len(said)))[0]
+
+
+def _with_given(session: VisualMap, given: Mapping[str, Rigid3]) -> VisualMap:
+    """Return the session with its poses as they were given, in the frame of those of the map."""
+    poses = [given[name] for name in session.keyframe_names]
+    rows = np.array([[*pose.translation, *pose.quat_xyzw] for pose in poses])
+    return dataclasses.replace(session, given=GivenFrame(rows, np.zeros((len(session.cameras), 3))))
 
 
 def _described_like(visual_map: VisualMap, session: VisualMap, keyframes: Sequence[Keyframe]) -> VisualMap:

@@ -58,7 +58,7 @@ def map_view_html(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         '<canvas id="view" tabindex="0" aria-label="points and keyframes of the map"></canvas>\n'
-        f"{_panel(title, facts, has_colors=colors is not None)}"
+        f"{_panel(title, facts, _moves_chart(map_points.keyframe_moves), has_colors=colors is not None)}"
         f'<script type="application/json" id="data">{script_json(data)}</script>\n'
         f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
@@ -70,7 +70,26 @@ def _base64(array: NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
 
 
-def _panel(title: str, facts: Mapping[str, object], *, has_colors: bool) -> str:
+def _moves_chart(moves: NDArray[np.float64] | None) -> str:
+    """Return how far given poses are from the refined ones, keyframe by keyframe, as a small SVG; "" without."""
+    if moves is None or len(moves) < 2:
+        return ""
+    lines = []
+    for values, unit, css in ((moves[:, 0], "m", "far"), (np.degrees(moves[:, 1]), "deg", "turned")):
+        heights = 44.0 - 40.0 * values / max(float(values.max()), 1e-9)
+        points = " ".join(
+            f"{x:.1f},{y:.1f}" for x, y in zip(np.linspace(0.0, 300.0, len(values)), heights, strict=True)
+        )
+        lines.append((f'<polyline class="{css}" points="{points}"/>', f"{values.max():.3g} {unit}"))
+    (far, most_m), (turned, most_deg) = lines
+    return (
+        '<p class="moves">Given against refined poses, keyframe by keyframe: moved by up to '
+        f'<b class="far">{most_m}</b>, turned by up to <b class="turned">{most_deg}</b></p>'
+        f'<svg class="moves" viewBox="0 0 300 46" role="img" aria-label="given against refined">{turned}{far}</svg>'
+    )
+
+
+def _panel(title: str, facts: Mapping[str, object], chart: str, *, has_colors: bool) -> str:
     color_choice = (
         '<label>colour <select id="mode"><option value="0">image</option>'
         '<option value="1">height</option></select></label>'
@@ -78,7 +97,7 @@ def _panel(title: str, facts: Mapping[str, object], *, has_colors: bool) -> str:
         else ""
     )
     return (
-        f"<aside><details open><summary>{escape(title)}</summary>{fact_table(facts)}</details>"
+        f"<aside><details open><summary>{escape(title)}</summary>{fact_table(facts)}{chart}</details>"
         '<div class="row"><button id="above">From above</button><button id="side">From the side</button>'
         '<button id="reset">Reset</button></div>'
         f'<div class="row">{color_choice}<label>points <input id="size" type="range" min="1" max="8" '

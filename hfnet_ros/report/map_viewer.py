@@ -33,6 +33,10 @@ button, select {
 }
 button:hover { border-color: var(--soft); } select option { color: #1a2230; }
 label { display: flex; gap: 6px; align-items: center; } input[type=range] { width: 84px; }
+svg.moves { width: 100%; height: 46px; } p.moves { font-size: 12.5px; margin: 8px 0 2px; color: var(--soft); }
+polyline { fill: none; stroke-width: 1.4; vector-effect: non-scaling-stroke; }
+polyline.far { stroke: #d9531e; } b.far { color: #d9531e; }
+polyline.turned { stroke: #5b7ea8; } b.turned { color: #5b7ea8; }
 #hint { color: var(--soft); font-size: 12.5px; margin: 10px 0 0; }
 """
 

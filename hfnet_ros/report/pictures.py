@@ -40,7 +40,7 @@ _POINT_COLOR, _PATH_COLOR = "#5b7ea8", "#d9531e"
 def map_picture(
     path: str | os.PathLike[str], map_points: MapPoints, title: str, info: Mapping[str, object]
 ) -> None:
-    """Write a PNG of the map from above and from the side, at one scale.
+    """Write a PNG of the map from above and from the side, at one scale, and how far its given poses disagree.
 
     Args:
         path: file to create or replace.
@@ -59,16 +59,36 @@ def map_picture(
     rows = thin(np.arange(len(points)), _MAX_POINTS)
     shades = _POINT_COLOR if colors is None else colors[rows] / 255.0
     facts = [f"{key}: {plain_json(value)}" for key, value in info.items() if not isinstance(value, Mapping)]
-    figure, panels, inch_per_m = _new_figure(box, (up, 2), [], title, "   ".join(facts))
+    moves = map_points.keyframe_moves
+    more = [] if moves is None else [1.5]
+    figure, panels, inch_per_m = _new_figure(box, (up, 2), more, title, "   ".join(facts))
     path_xyz = break_jumps(centers)
-    for panel, vertical in zip(panels, (up, 2), strict=True):
+    for panel, vertical in zip(panels[:2], (up, 2), strict=True):
         _scatter(panel, points[rows][:, [across, vertical]], shades)
         panel.plot(
             path_xyz[:, across], path_xyz[:, vertical], ".-", color=_PATH_COLOR, linewidth=0.9, markersize=3.5
         )
         _frame_map(panel, box, (across, vertical), inch_per_m)
     panels[1].set_xlabel(f"{'xyz'[across]}, m")
+    if moves is not None:
+        _draw_moves(panels[2], moves)
     _save(figure, path)
+
+
+def _draw_moves(panel: Any, moves: FloatArray) -> None:
+    """Draw how far given poses are from the refined ones, keyframe by keyframe, metres left and degrees right."""
+    turns = panel.twinx()
+    for axes, values, label, color in (
+        (panel, moves[:, 0], "moved, m", _PATH_COLOR),
+        (turns, np.degrees(moves[:, 1]), "turned, deg", _POINT_COLOR),
+    ):
+        axes.plot(values, ".-", color=color, linewidth=0.9, markersize=3.5)
+        axes.set_ylim(0.0, max(1.1 * float(values.max()), 1e-6))
+        axes.set_ylabel(label)
+        _style(axes)
+        axes.yaxis.label.set(color=color)
+    turns.grid(visible=False)
+    panel.set_xlabel("keyframe; given against refined pose")
 
 
 def run_picture(

@@ -24,12 +24,13 @@ from hfnet_ros.errors import MappingError
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.answer_frame import in_given_frame
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.visual_map import MapConsistency, VisualMap
 from hfnet_ros.mapping.map_builder import build_untested_map
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.views import Keyframe
-from hfnet_ros.types import ImageFeatures, Localization, Progress, ignore_progress
+from hfnet_ros.types import ImageFeatures, Localization, Progress, RigCamera, ignore_progress
 
 FloatArray = NDArray[np.float64]
 
@@ -45,11 +46,24 @@ _CLIP_SIGMAS = 3.0
 
 @dataclass(frozen=True, eq=False)
 class HeldOutKeyframe:
-    """A keyframe that the map under test does not contain."""
+    """A keyframe that the map under test does not contain.
+
+    Attributes:
+        features: as a query has them.
+        camera: its calibration, refined.
+        map_from_camera: pose as it was given.
+        refined: pose among those that agree with each other; None where the given ones are used.
+    """
 
     features: ImageFeatures
     camera: Camera
     map_from_camera: Rigid3
+    refined: Rigid3 | None = None
+
+    @property
+    def decided(self) -> Rigid3:
+        """Pose that the landmarks agree with."""
+        return self.refined or self.map_from_camera
 
 
 def with_self_test(
@@ -73,32 +87,41 @@ def with_self_test(
     if visual_map.num_keyframes < 2 * MIN_KEYFRAMES:
         return visual_map
     posed = [
-        (_of_camera(by_name[name], int(visual_map.keyframe_camera_idx[row])), visual_map.map_from_camera(row))
+        _of_camera(by_name[name], int(visual_map.keyframe_camera_idx[row]))
         for row, name in enumerate(visual_map.keyframe_names)
     ]
+    poses = [Rigid3.from_quat(pose[3:], pose[:3]) for pose in visual_map.given_poses]
     block = max(_MIN_BLOCK, len(posed) // _NUM_BLOCKS)
-    mapped = [entry for row, entry in enumerate(posed) if row // block % 2 == 0]
-    asked = [entry for row, entry in enumerate(posed) if row // block % 2 == 1]
+    mapped = [row for row in range(len(posed)) if row // block % 2 == 0]
+    asked = [row for row in range(len(posed)) if row // block % 2 == 1]
+    is_refined = visual_map.given is not None
 
     def report(stage: str, done: int, total: int) -> None:
         progress(f"self-test, {stage}", done, total)
 
     try:
         half = build_untested_map(
-            [keyframe for keyframe, _ in mapped],
-            [pose for _, pose in mapped],
+            [posed[row] for row in mapped],
+            [poses[row] for row in mapped],
             cameras,
             config,
-            BuildOptions(intrinsics="off", progress=report),
+            BuildOptions(intrinsics="off", refine_poses="on" if is_refined else "off", progress=report),
         )
     except MappingError as error:
         _logger.warning("no self-test: half of the keyframes make no map: %s", error)
         return visual_map
     held_out = [
-        HeldOutKeyframe(keyframe.extracted, cameras[keyframe.image.camera_idx], pose)
-        for keyframe, pose in asked
+        HeldOutKeyframe(
+            posed[row].extracted,
+            cameras[posed[row].image.camera_idx],
+            poses[row],
+            visual_map.map_from_camera(row) if is_refined else None,
+        )
+        for row in asked
     ]
-    consistency = measure_consistency(Localizer(half, extractor, config), held_out, report)
+    decided = dataclasses.replace(config, pose=dataclasses.replace(config.pose, answer_frame="refined"))
+    localizer = Localizer(half, extractor, decided)
+    consistency = measure_consistency(localizer, held_out, report, half if is_refined else None)
     return dataclasses.replace(visual_map, consistency=consistency)
 
 
@@ -108,20 +131,24 @@ def _of_camera(keyframe: Keyframe, camera_idx: int) -> Keyframe:
 
 
 def measure_consistency(
-    localizer: Localizer, held_out: Sequence[HeldOutKeyframe], progress: Progress = ignore_progress
+    localizer: Localizer,
+    held_out: Sequence[HeldOutKeyframe],
+    progress: Progress = ignore_progress,
+    two_frames: VisualMap | None = None,
 ) -> MapConsistency:
-    """Localize held-out keyframes and describe how far they are from their given poses.
+    """Localize held-out keyframes and describe how far they are from their poses.
 
     Args:
         localizer: over a map of the other keyframes.
         held_out: keyframes that it does not contain.
         progress: called with stage "localize".
+        two_frames: that map, where its poses were refined and the localizer answers in their frame.
 
     Returns:
         Robust figures; `num_keyframes` is 0, and all else means nothing, when fewer than ten
         keyframes could be localized.
     """
-    errors, residuals = [], []
+    errors, refined_errors, residuals = [], [], []
     for stamp_ns, keyframe in enumerate(held_out):
         progress("localize", stamp_ns, len(held_out))
         answer = localizer.localize_features(keyframe.features, keyframe.camera, stamp_ns)
@@ -131,22 +158,39 @@ def measure_consistency(
         if not np.isfinite(residual):
             _logger.warning("self-test: a held-out keyframe was localized elsewhere; the map has look-alikes")
             continue
-        errors.append(_error_in_camera(answer.estimate.map_from_camera, keyframe.map_from_camera))
+        pose = answer.estimate.map_from_camera
+        if two_frames is not None:
+            refined_errors.append(_error_in_camera(pose, keyframe.decided))
+            pose = _given_pose(answer, two_frames, keyframe.camera)
+        errors.append(_error_in_camera(pose, keyframe.map_from_camera))
         residuals.append(residual)
     progress("localize", len(held_out), len(held_out))
     if len(errors) < MIN_KEYFRAMES:
         return MapConsistency(0.0, 0.0, 0.0, 0)
-    differences = np.stack(errors)
-    sigmas = np.maximum(np.median(np.abs(differences), axis=0) / _NORMAL_MEDIAN, 1e-6)
-    clipped = np.clip(differences, -_CLIP_SIGMAS * sigmas, _CLIP_SIGMAS * sigmas)
-    covariance = clipped.T @ clipped / len(clipped)
+    sigmas, covariance = _spread(np.stack(errors))
+    refined_covariance = _spread(np.stack(refined_errors))[1] if refined_errors else np.empty(0)
     return MapConsistency(
         residual_px=float(np.median(residuals)) / _RAYLEIGH_MEDIAN,
         translation_m=float(np.sqrt(np.mean(sigmas[:3] ** 2))),
         rotation_rad=float(np.sqrt(np.mean(sigmas[3:] ** 2))),
         num_keyframes=len(errors),
         pose_covariance=tuple(float(value) for value in covariance.ravel()),
+        refined_pose_covariance=tuple(float(value) for value in refined_covariance.ravel()),
     )
+
+
+def _given_pose(answer: Localization, two_frames: VisualMap, camera: Camera) -> Rigid3:
+    assert answer.place is not None
+    moved = in_given_frame(answer, two_frames, answer.place, [RigCamera(camera)])
+    assert moved.estimate is not None
+    return moved.estimate.map_from_camera
+
+
+def _spread(differences: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return robust deviations [6] of differences [N, 6], and their second moment [6, 6], outliers clipped."""
+    sigmas = np.maximum(np.median(np.abs(differences), axis=0) / _NORMAL_MEDIAN, 1e-6)
+    clipped = np.clip(differences, -_CLIP_SIGMAS * sigmas, _CLIP_SIGMAS * sigmas)
+    return sigmas, clipped.T @ clipped / len(clipped)
 
 
 def _error_in_camera(estimate: Rigid3, given: Rigid3) -> FloatArray:
@@ -157,13 +201,13 @@ def _error_in_camera(estimate: Rigid3, given: Rigid3) -> FloatArray:
 
 
 def _median_residual(answer: Localization, keyframe: HeldOutKeyframe) -> float:
-    """Return the median distance of the matched landmarks at the *given* pose, at the reference focal.
+    """Return the median distance of the matched landmarks at the keyframe's own pose, at the reference focal.
 
-    A landmark behind the given pose, as after a wrong answer, is infinitely far away.
+    A landmark behind that pose, as after a wrong answer, is infinitely far away.
     """
     assert answer.estimate is not None and answer.correspondences is not None
     inlier = answer.estimate.inlier_mask
-    points = keyframe.map_from_camera.inverse() @ answer.correspondences.points3d[inlier]
+    points = keyframe.decided.inverse() @ answer.correspondences.points3d[inlier]
     difference = keyframe.camera.project(points) - answer.correspondences.points2d[inlier]
     distance = np.nan_to_num(np.hypot(difference[:, 0], difference[:, 1]), nan=np.inf)
     return float(np.median(distance)) * REFERENCE_FOCAL_PX / float(keyframe.camera.focal.mean())

@@ -8,7 +8,7 @@ from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.trust.tested_build import build_map
 
-REFINE = BuildOptions(intrinsics="off", refine_poses=True)
+REFINE = BuildOptions(intrinsics="off")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def mean_turn_deg(built, poses):
 def test_noise_of_the_given_poses_is_undone(kit, world, config):
     true = kit.poses_of(world)
     given = noisy(true, 0.01, 0.003)
-    as_given = build(kit, world, config, given, BuildOptions(intrinsics="off"))
+    as_given = build(kit, world, config, given, BuildOptions(intrinsics="off", refine_poses="off"))
     refined = build(kit, world, config, given)
     report = refined.build_info["poses"]
     assert report["kept"]
@@ -81,6 +81,42 @@ def test_too_few_landmarks_to_judge_leave_the_poses_alone(kit, config):
     assert built.build_info["poses"]["reason"] == "too few landmarks to test it"
 
 
-def test_poses_are_not_refined_unless_asked(kit, world, config):
-    built = build(kit, world, config, kit.poses_of(world), BuildOptions(intrinsics="off"))
+def test_refinement_can_be_left_out(kit, world, config):
+    given = noisy(kit.poses_of(world), 0.01, 0.003)
+    built = build(kit, world, config, given, BuildOptions(intrinsics="off", refine_poses="off"))
     assert "poses" not in built.build_info
+    assert built.given is None
+    np.testing.assert_allclose(built.keyframe_poses[:, :3], [pose.translation for pose in given], atol=1e-12)
+
+
+def test_refinement_asked_for_is_kept_untested(kit, config):
+    world = kit.make_world(num_views=3, num_points=60)
+    built = build(kit, world, config, kit.poses_of(world), BuildOptions(intrinsics="off", refine_poses="on"))
+    report = built.build_info["poses"]
+    assert report["kept"]
+    assert report["reason"] == "refined as asked, not tested"
+
+
+def test_the_given_poses_are_kept_beside_the_refined_ones(kit, world, config):
+    given = noisy(kit.poses_of(world), 0.01, 0.003)
+    built = build(kit, world, config, given)
+    np.testing.assert_allclose(
+        built.given.keyframe_poses[:, :3], [pose.translation for pose in given], atol=1e-12
+    )
+    moves = built.moved_by_refinement()
+    assert moves.shape == (12, 2)
+    assert 0.003 < np.median(moves[:, 0]) < 0.05
+
+
+def test_a_keyframe_whose_position_is_wrong_does_not_pull_on_the_others(kit, world, config):
+    """Its prior is robust: the structure, not the mean of right and wrong, says where it was."""
+    true = kit.poses_of(world)
+    given = list(true)
+    given[5] = Rigid3.from_rotvec(np.zeros(3), np.array([0.05, 0.0, 0.0])) @ true[5]
+    built = build(kit, world, config, given)
+    assert built.build_info["poses"]["kept"]
+    off = [built.map_from_camera(row).translation_to(pose) for row, pose in enumerate(true)]
+    assert off[5] < 0.03
+    assert np.max(off) < 0.03
+    worst = int(np.argmax(built.moved_by_refinement()[:, 0]))
+    assert worst == 5

@@ -82,7 +82,7 @@ def test_the_self_test_can_be_left_out(posed, extractor, config):
 def test_the_self_test_asks_with_all_features_of_an_image(world, posed, extractor, config, monkeypatch):
     asked = []
 
-    def measure(localizer, held_out, progress):
+    def measure(localizer, held_out, progress, two_frames):
         asked.extend(len(keyframe.features.local) for keyframe in held_out)
         return MapConsistency(1.0, 0.1, 0.01, len(held_out))
 

@@ -195,7 +195,7 @@ def halves(monkeypatch):
         seen["poses"] = poses
         seen["mode"] = options.intrinsics
 
-    def measure(localizer, held_out, progress):
+    def measure(localizer, held_out, progress, two_frames):
         seen["asked"] = [round(keyframe.map_from_camera.translation[0]) for keyframe in held_out]
         return MapConsistency(1.0, 0.1, 0.01, len(held_out))
 

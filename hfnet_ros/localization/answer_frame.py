@@ -1,0 +1,69 @@
+"""In which frame of a two-frame map an answer is given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.covariance import rotate_covariance
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.given_frame import mean_pose
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.types import Localization, Place, RigCamera
+
+
+def in_given_frame(
+    answer: Localization, visual_map: VisualMap, place: Place, cameras: Sequence[RigCamera]
+) -> Localization:
+    """Move a valid answer as the keyframes around it were moved when their poses were refined, back.
+
+    Each keyframe of the place that sees inliers says where the camera is in the given frame. They count by the square
+    of how many they see: near ones tell more. What they disagree about is added to the covariance.
+
+    Args:
+        answer: decided among the refined poses.
+        visual_map: what it was decided in; one without given poses leaves the answer as it is.
+        place: where it was found.
+        cameras: of the views, with calibrations as they were asked with.
+
+    Returns:
+        The answer with pose, covariance and points moved: matches project as they did.
+    """
+    if visual_map.given is None:
+        return answer
+    assert answer.estimate is not None and answer.correspondences is not None
+    estimate = answer.estimate
+    inliers = answer.correspondences.landmark_idxs[estimate.inlier_mask]
+    frames = np.array(place.keyframe_idxs)
+    num_seen = np.array([_num_common(visual_map.landmarks_seen_by(int(frame)), inliers) for frame in frames])
+    seeing = num_seen > 0
+    refined = estimate.map_from_camera
+    mounted = refined @ Rigid3(np.eye(3), _lever_arm(visual_map, cameras))
+    said = [visual_map.given_from_refined(int(frame)) @ mounted for frame in frames[seeing]]
+    answered, scatter = mean_pose(said, num_seen[seeing].astype(np.float64) ** 2)
+    moved = answered @ refined.inverse()
+    covariance = rotate_covariance(estimate.covariance, Rigid3(moved.rotation, np.zeros(3))) + scatter
+    matches = answer.correspondences
+    return dataclasses.replace(
+        answer,
+        estimate=dataclasses.replace(estimate, map_from_camera=answered, covariance=covariance),
+        correspondences=dataclasses.replace(matches, points3d=moved @ matches.points3d),
+    )
+
+
+def _num_common(seen: NDArray[np.integer], inliers: NDArray[np.int64]) -> int:
+    return int(np.count_nonzero(np.isin(inliers, seen)))
+
+
+def _lever_arm(visual_map: VisualMap, cameras: Sequence[RigCamera]) -> NDArray[np.float64]:
+    """Return the mean lever arm [3], m, of the views in the axes of the rig; zero for a camera not of the map."""
+    assert visual_map.given is not None
+    arms = []
+    for view in cameras:
+        row = visual_map.known_camera_idx(view.camera)
+        arm = np.zeros(3) if row is None else visual_map.given.lever_arms_m[row]
+        arms.append(view.rig_from_camera.rotation @ arm)
+    return np.asarray(np.mean(arms, axis=0))
