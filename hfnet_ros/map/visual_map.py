@@ -34,8 +34,8 @@ class MapConsistency:
     """How well the map agrees with itself, measured by localizing its keyframes without their own views.
 
     Attributes:
-        residual_px: robust standard deviation of the reprojection error, per axis, at the keyframes'
-            poses and a focal length of 525 px.
+        residual_px: robust standard deviation of the reprojection error, per axis, at a focal length of 525 px
+            and the keyframes' given poses; where poses were refined, at those of the answers.
         translation_m: robust standard deviation of the position difference to the given poses, per axis.
         rotation_rad: robust standard deviation of the orientation difference, per axis.
         num_keyframes: keyframes that could be localized that way; 0 means never measured.
