@@ -16,6 +16,7 @@ __all__ = [
     "NetworkExtractor",
     "create_extractor",
     "extractor_kind",
+    "knows_turned",
     "register_extractor",
     "registered_extractors",
     "unregister_extractor",
@@ -58,6 +59,11 @@ def extractor_kind(config: Config) -> ExtractorKind:
     if name not in _KINDS:
         raise ConfigError(f"extractor.name is '{name}', expected one of {', '.join(_KINDS)}")
     return _KINDS[name]
+
+
+def knows_turned(extractor_id: str) -> bool:
+    """Return whether features of this identity describe a turned image as the image as it is."""
+    return any(kind.knows_turned for kind in registered_extractors() if kind.makes(extractor_id))
 
 
 def create_extractor(config: Config, progress: ReportProgress | None = None) -> NetworkExtractor:

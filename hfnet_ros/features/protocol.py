@@ -63,12 +63,14 @@ class ExtractorKind:
         id_prefix: how every `extractor_id` of it begins, and of no other kind.
         create: makes one, loading its weights; told what goes on while an engine is built.
         weights: the file that it needs and that `extractor.weights` may name; None without one.
+        knows_turned: its descriptors of a turned image are those of the image as it is.
     """
 
     name: str
     id_prefix: str
     create: Callable[[Config, ReportProgress | None], NetworkExtractor]
     weights: KnownWeights | None = None
+    knows_turned: bool = False
 
     def makes(self, extractor_id: str) -> bool:
         """Return whether features of this identity are of this kind."""

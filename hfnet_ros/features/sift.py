@@ -69,4 +69,9 @@ def _no_features() -> LocalFeatures:
     )
 
 
-KIND = ExtractorKind("sift", "rootsift-", lambda config, progress: SiftExtractor(config))  # noqa: ARG005
+KIND = ExtractorKind(
+    "sift",
+    "rootsift-",
+    lambda config, progress: SiftExtractor(config),  # noqa: ARG005
+    knows_turned=True,  # it turns every patch by the keypoint's own orientation
+)
