@@ -143,6 +143,7 @@ def _answer(result: QueryResult) -> dict[str, Any]:
         "keypoints": evidence.num_keypoints,
         "matches": evidence.num_matches,
         "inliers": evidence.num_inliers,
+        "turn_deg": round(float(np.rad2deg(answer.turn_rad)), 3),
         "scores": {name: value if np.isfinite(value) else None for name, value in evidence.scores.items()},
         "timings_ms": {stage: seconds * 1e3 for stage, seconds in answer.timings_s.items()},
     }

@@ -99,6 +99,13 @@ class RetrievalConfig:
         high=500,
     )
     max_places: int = parameter(3, "Places tried per image before giving up.", low=1, high=50)
+    max_turned: int = parameter(
+        1,
+        "Turned versions of an image, those whose keypoints look most like the map's, that are tried where it is not "
+        "localized as it is; with a predicted pose the one that it asks for. 0 is off: for cameras that never roll.",
+        low=0,
+        high=8,
+    )
     vocabulary_size: int = parameter(
         64,
         "Visual words learned from the map: landmarks are matched within them, and extractors without a global "

@@ -79,3 +79,10 @@ def conclude(
         evidence=dataclasses.replace(best.evidence, num_keypoints=num_keypoints),
         timings_s=timings_s,
     )
+
+
+def better_version(best: Localization | None, answer: Localization, turn_rad: float) -> Localization:
+    """Return the answer for a query turned by an angle, if it came further than the best one so far."""
+    if best is not None and best.rank >= answer.rank:
+        return best
+    return dataclasses.replace(answer, turn_rad=turn_rad)

@@ -6,6 +6,7 @@ Scale", CVPR 2019, section 3.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -19,10 +20,11 @@ from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.answer_frame import in_given_frame
-from hfnet_ros.localization.answers import better, conclude, merge_views, with_alias
+from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_alias
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.timing import StageClock
+from hfnet_ros.localization.turning import TurningViews, Version
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
@@ -35,6 +37,7 @@ from hfnet_ros.types import (
     Frame,
     ImageFeatures,
     Localization,
+    Outcome,
     Place,
     PosePrior,
     Query,
@@ -43,6 +46,8 @@ from hfnet_ros.types import (
 )
 
 _MAX_ALIAS_KEYPOINTS = 150
+# Of the most similar matches: in a place seen at the wrong angle their cosines are those of chance.
+_NUM_LIKENESS_MATCHES = 50
 # Of a large map, what a query read is given back after some: 15 MB each were seen in one of 25 million landmarks.
 _MANY_LANDMARKS = 500_000
 _QUERIES_BETWEEN_RELEASES = 8
@@ -86,9 +91,9 @@ class Localizer:
         check_extractor(visual_map, extractor)
         visual_map = with_search(visual_map, config.retrieval.vocabulary_size, config.pose.seed)
         self._map = visual_map
-        self._extractor = extractor
         self._config = config
         self._retrieval = PlaceRetrieval(visual_map, config, search.index if search is not None else None)
+        self._turning = TurningViews(visual_map.keyframe_poses, extractor, self._likeness, config)
         self._matcher = search.matcher if search is not None else create_matcher(visual_map, config)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
@@ -113,25 +118,46 @@ class Localizer:
         """
         query, clock, best = Query.of(query), StageClock(), None
         cameras = self._refined(query.cameras)
+        for view in query.views:
+            self._check(view)
         with self._one_blas_thread():
-            features = [self._extract(view, clock) for view in query.views]
-            for retrieved in self._retrieve(features, cameras, prior, clock):
-                best = None
-                for place in retrieved.places[: retrieved.max_places]:
-                    with clock.stage("match"):
-                        matches = self._match(features, self._landmarks.of(place))
-                    with clock.stage("pose"):
-                        answer = self._solver.solve(matches, cameras, self._landmarks.cones(matches))
-                        if answer.is_valid:
-                            answer = self._refuse_alias(answer, features, cameras, retrieved.places)
-                        if answer.is_valid and self._answers_as_given:
-                            answer = in_given_frame(answer, self._map, place, query.cameras)
-                    best = better(best, answer, place, retrieved.search)
-                    if best.is_valid:
-                        break
-                if best is not None and best.is_valid and retrieved.reaches(best):
+            for version in self._turning.versions(query.views, prior, clock):
+                answer = self._search(version, query, cameras, prior, clock)
+                best = better_version(best, answer, version.turn_rad)
+                # What is refused with all the evidence there need be was seen at the right angle.
+                if answer.outcome in (Outcome.LOCALIZED, Outcome.ILL_CONDITIONED):
                     break
         self._release_pages()
+        assert best is not None  # there is always one version
+        return dataclasses.replace(best, timings_s=clock.seconds())
+
+    def _search(
+        self,
+        version: Version,
+        query: Query,
+        cameras: Sequence[RigCamera],
+        prior: PosePrior | None,
+        clock: StageClock,
+    ) -> Localization:
+        """Find the pose of the views as one version of them describes them, or say why there is none."""
+        features, best = version.features, None
+        for retrieved in self._retrieve(features, cameras, prior, clock):
+            best = None
+            for place in retrieved.places[: retrieved.max_places]:
+                with clock.stage("match"):
+                    matches = self._match(features, self._landmarks.of(place))
+                with clock.stage("pose"):
+                    cones = self._landmarks.cones(matches)
+                    answer = self._solver.solve(matches, cameras, cones, version.num_tried)
+                    if answer.is_valid:
+                        answer = self._refuse_alias(answer, features, cameras, retrieved.places)
+                    if answer.is_valid and self._answers_as_given:
+                        answer = in_given_frame(answer, self._map, place, query.cameras)
+                best = better(best, answer, place, retrieved.search)
+                if best.is_valid:
+                    break
+            if best is not None and best.is_valid and retrieved.reaches(best):
+                break
         return conclude(best, query.stamp_ns, features, clock.seconds())
 
     def localize_features(
@@ -140,15 +166,13 @@ class Localizer:
         """Localize an image whose features are there already; camera is that of the image."""
         return self.localize(Query(stamp_ns, (View(RigCamera(camera), None, features),)), prior)
 
-    def _extract(self, view: View, clock: StageClock) -> ImageFeatures:
+    def _check(self, view: View) -> None:
         if view.features is not None:
             check_extractor(self._map, view.features)
-            return view.features
+            return
         assert view.image is not None
         check_image(view.image)
         _check_size(view.image.shape, view.calibration.camera)
-        with clock.stage("extract"):
-            return self._extractor.extract(view.image)
 
     def _retrieve(
         self,
@@ -166,6 +190,16 @@ class Localizer:
         with clock.stage("retrieve"):
             everywhere = self._retrieval.everywhere(descriptors)
         yield everywhere
+
+    def _likeness(self, features: Sequence[ImageFeatures], clock: StageClock) -> float:
+        """Return how well the best keypoints fit landmarks of the place that looks most like the views."""
+        with clock.stage("retrieve"):
+            places = self._retrieval.everywhere(self._retrieval.describe(features)).places
+        if not places:
+            return 0.0
+        with clock.stage("match"):
+            matches = self._match(features, self._landmarks.of(places[0]))
+        return float(matches.similarity[:_NUM_LIKENESS_MATCHES].sum())
 
     def _match(self, features: Sequence[ImageFeatures], place: PlaceView) -> Correspondences:
         return merge_views([self._matcher.match(view, place) for view in features])

@@ -38,6 +38,7 @@ class PoseSolver:
         matches: Correspondences,
         cameras: Sequence[RigCamera],
         cones: ObserverCones | None = None,
+        num_versions: int = 1,
     ) -> Localization:
         """Estimate, refine and verify the pose of a rig.
 
@@ -45,6 +46,7 @@ class PoseSolver:
             matches: of any views of the rig; most similar first.
             cameras: of the views.
             cones: from where the points were seen before, as far as that is known.
+            num_versions: of the query that are tried; the poses of all are charged to the evidence against chance.
 
         Returns:
             An answer without stamp, place and timings. Its correspondences are the matches that a ray leads to.
@@ -63,7 +65,7 @@ class PoseSolver:
         if estimate is None:
             reason = f"no pose explains four of {len(problem.correspondences)} matches"
             return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences)
-        num_trials = self._pose.num_hypotheses * self._pose.max_iterations
+        num_trials = num_versions * self._pose.num_hypotheses * self._pose.max_iterations
         verified = verify_pose(problem, hypotheses, estimate, scale_px, num_trials, self._verification)
         evidence = Evidence(
             num_matches=len(problem.correspondences),

@@ -160,6 +160,7 @@ class Localization:
     Attributes:
         timings_s: seconds per stage: extract, retrieve, match, pose, total.
         search: where the answer was found, or the last place it was looked for.
+        turn_rad: by how much the image, of several views the first, was turned clockwise to be known; 0 as it is.
     """
 
     stamp_ns: int
@@ -170,6 +171,7 @@ class Localization:
     timings_s: Mapping[str, float]
     correspondences: Correspondences | None = None
     search: Search = Search.GLOBAL
+    turn_rad: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a pose without success and a success without a pose."""

@@ -44,6 +44,7 @@ def test_localize_prints_a_line_an_image_and_writes_poses_and_numbers(run, built
         assert covariance.shape == (6, 6)
         assert np.linalg.eigvalsh(covariance).min() > 0.0
         assert entry["scores"]
+        assert entry["turn_deg"] == 0.0
         assert entry["keypoints"] >= entry["matches"] >= entry["inliers"] > 0
         assert entry["timings_ms"].keys() >= {"extract", "retrieve", "match", "pose", "total"}
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.localization.answers import better, conclude, merge_views, with_alias
+from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_alias
 from hfnet_ros.types import (
     Correspondences,
     Evidence,
@@ -103,3 +103,10 @@ def test_the_best_answer_gets_stamp_and_time():
     concluded = conclude(answer(), 9, [features(3), features(4)], {"total": 0.2})
     assert (concluded.stamp_ns, concluded.evidence.num_keypoints) == (9, 7)
     assert concluded.is_valid
+
+
+def test_of_several_versions_the_one_that_came_furthest_says_its_turn():
+    upright, turned = answer(Outcome.NO_CONSENSUS, score=2.0), answer(score=1.0)
+    first = better_version(None, upright, 0.0)
+    assert better_version(first, turned, 1.5).turn_rad == 1.5
+    assert better_version(first, answer(Outcome.NO_CONSENSUS, score=1.0), 1.5).turn_rad == 0.0

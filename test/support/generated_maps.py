@@ -88,9 +88,9 @@ def observe(landmarks, local, depth, map_from_camera):
     return sorted(pairs)
 
 
-def build_map(scene, poses, seed=0):
-    """Map of keyframes at `poses` (map_from_camera)."""
-    extractor, landmarks = SiftExtractor(CONFIG), Landmarks()
+def build_map(scene, poses, seed=0, extractor=None):
+    """Map of keyframes at `poses` (map_from_camera), described by SIFT unless an extractor is given."""
+    extractor, landmarks = extractor or SiftExtractor(CONFIG), Landmarks()
     images, observed = [], []
     for index, map_from_camera in enumerate(poses):
         images.append(extractor.extract(picture(scene, map_from_camera, seed + index)))

@@ -1,0 +1,140 @@
+"""Versions of a query: as it is and, where the camera may have rolled, turned about the optical axis.
+
+A predicted pose says the roll at once. Without one, an image that is not localized as it is is described turned by
+each of eight angles and matched once; only where its keypoints then look most like the map's, it is searched for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from hfnet_ros.config import Config
+from hfnet_ros.features.extractor import FeatureExtractor, knows_turned
+from hfnet_ros.features.turning import MAX_ROLL_RAD, extract_turned
+from hfnet_ros.geometry.covariance import largest_sigmas
+from hfnet_ros.geometry.roll import common_up, roll_against
+from hfnet_ros.localization.timing import StageClock
+from hfnet_ros.types import ImageFeatures, PosePrior, View
+
+Likeness = Callable[[Sequence[ImageFeatures], StageClock], float]
+
+_NUM_ANGLES = round(math.pi / MAX_ROLL_RAD)
+_STEP_RAD = 2.0 * math.pi / _NUM_ANGLES
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """A description of all views of a query.
+
+    Attributes:
+        features: by view.
+        turn_rad: by how much the first view was turned clockwise.
+        num_tried: versions that were looked at to choose this one.
+    """
+
+    features: Sequence[ImageFeatures]
+    turn_rad: float = 0.0
+    num_tried: int = 1
+
+
+class TurningViews:
+    """Describes queries as they are and turned."""
+
+    def __init__(
+        self,
+        keyframe_poses: NDArray[np.float64],
+        extractor: FeatureExtractor,
+        likeness: Likeness,
+        config: Config,
+    ) -> None:
+        """Take the poses [F, 7] of a map, read when the first prediction comes, and what describes and compares.
+
+        Args:
+            keyframe_poses: map_from_camera: x y z, qx qy qz qw.
+            extractor: the map's.
+            likeness: says how much views as described look like a place of the map.
+            config: how many turned versions; whether predictions are believed.
+        """
+        self._poses = keyframe_poses
+        self._extractor = extractor
+        self._likeness = likeness
+        self._sigmas = config.prior.sigmas
+        self._uses_prior = config.prior.enabled
+        self._max_turned = 0 if knows_turned(extractor.extractor_id) else config.retrieval.max_turned
+
+    def versions(
+        self, views: Sequence[View], prior: PosePrior | None, clock: StageClock
+    ) -> Iterator[Version]:
+        """Yield versions of a query, most promising first; the next one is described when it is asked for.
+
+        All views of a rig are turned by the same angle, unless a prediction says the roll of each.
+        """
+        is_turnable = self._max_turned > 0 and any(view.features is None for view in views)
+        predicted = self._predicted(views, prior) if is_turnable else None
+        if predicted is not None and max(map(abs, predicted)) > MAX_ROLL_RAD:
+            yield Version(self._describe(views, predicted, clock), predicted[0], 2)
+        upright = self._describe(views, [0.0] * len(views), clock)
+        yield Version(upright)
+        has_keypoints = any(len(features.local) for features in upright)
+        if is_turnable and predicted is None and has_keypoints:
+            yield from self._most_alike(views, upright, clock)
+
+    def _predicted(self, views: Sequence[View], prior: PosePrior | None) -> list[float] | None:
+        """Return the roll of each view; None where no prediction says it well enough."""
+        if prior is None or not self._uses_prior:
+            return None
+        if self._sigmas * largest_sigmas(prior.covariance)[1] > MAX_ROLL_RAD:
+            return None
+        cameras = [prior.map_from_camera @ view.calibration.rig_from_camera for view in views]
+        return [roll_against(camera.rotation, self._up) for camera in cameras]
+
+    @cached_property
+    def _up(self) -> NDArray[np.float64]:
+        return common_up(Rotation.from_quat(self._poses[:, 3:]).as_matrix())
+
+    def _most_alike(
+        self, views: Sequence[View], upright: Sequence[ImageFeatures], clock: StageClock
+    ) -> Iterator[Version]:
+        """Yield versions turned by the angles at which the views look most like the map."""
+        likeness = [self._likeness(upright, clock)]
+        for step in range(1, _NUM_ANGLES):
+            turned = self._describe(views, [step * _STEP_RAD] * len(views), clock)
+            likeness.append(self._likeness(turned, clock))
+        for turn in _peaks(np.array(likeness))[: self._max_turned]:
+            yield Version(self._describe(views, [turn] * len(views), clock), turn, _NUM_ANGLES)
+
+    def _describe(
+        self, views: Sequence[View], turns_rad: Sequence[float], clock: StageClock
+    ) -> list[ImageFeatures]:
+        """Describe views turned; one whose features were given cannot be."""
+        described = []
+        for view, turn in zip(views, turns_rad, strict=True):
+            if view.features is not None:
+                described.append(view.features)
+                continue
+            assert view.image is not None
+            with clock.stage("extract"):
+                described.append(extract_turned(self._extractor, view.image, turn))
+        return described
+
+
+def _peaks(likeness: NDArray[np.float64]) -> list[float]:
+    """Return the angles, rad in (-pi, pi], at which a function of equal steps of a turn peaks, the highest first.
+
+    A parabola through a sample and its neighbours says where between the samples the peak is. Those lower than the
+    first sample, and one a quarter of a step from it, are left out: that angle was tried.
+    """
+    before, after = np.roll(likeness, 1), np.roll(likeness, -1)
+    steps = np.flatnonzero((likeness >= before) & (likeness > after) & (likeness >= likeness[0]))
+    curvature = before[steps] - 2.0 * likeness[steps] + after[steps]
+    offsets = 0.5 * (before[steps] - after[steps]) / curvature
+    order = np.argsort(-likeness[steps], kind="stable")
+    turns = [math.remainder(turn, 2.0 * math.pi) for turn in ((steps + offsets) * _STEP_RAD)[order]]
+    return [turn for turn in turns if abs(turn) > 0.5 * MAX_ROLL_RAD]
