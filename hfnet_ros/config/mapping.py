@@ -23,6 +23,11 @@ class MappingConfig:
         "Store what each keyframe saw beside the landmarks' mean: some 90 KB more a keyframe with 64 numbers each, for "
         "matchers that compare images.",
     )
+    turn_keyframes: bool = parameter(
+        True,
+        "Describe keyframes of a camera that has rolled by more than 22.5 deg as if it had not, so that they match the "
+        "others; poses must be given.",
+    )
     max_keypoints: int = parameter(2048, "Keypoints per keyframe that are matched.", low=64, high=8192)
     num_neighbors: int = parameter(12, "Keyframes each keyframe is matched with.", low=1, high=200)
     max_view_angle_deg: float = parameter(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import RetrievalConfig
 from hfnet_ros.errors import ImageError, MappingError
 from hfnet_ros.features.extractor import FeatureExtractor
+from hfnet_ros.features.turning import extract_turned
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.views import Keyframe, MappingImage
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, Progress
@@ -49,9 +50,20 @@ def check_images(
 
 
 def describe_images(
-    images: Sequence[MappingImage], extractor: FeatureExtractor, max_keypoints: int, progress: Progress
+    images: Sequence[MappingImage],
+    extractor: FeatureExtractor,
+    max_keypoints: int,
+    progress: Progress,
+    turns_rad: Sequence[float] | None = None,
 ) -> list[Keyframe]:
     """Extract the features of every image, and the colours at the `max_keypoints` that mapping uses.
+
+    Args:
+        images: what to read.
+        extractor: describes them.
+        max_keypoints: strongest ones that mapping uses.
+        progress: called with stage "extract".
+        turns_rad: by how much each image is turned clockwise to be described (see `turns_upright`); none without.
 
     Raises:
         ImageError: an image cannot be read.
@@ -61,7 +73,7 @@ def describe_images(
     for done, image in enumerate(images):
         progress("extract", done, len(images))
         pixels = _read(image)
-        extracted = extractor.extract(pixels)
+        extracted = extract_turned(extractor, pixels, turns_rad[done] if turns_rad is not None else 0.0)
         features = _strongest(extracted, max_keypoints)
         colors = _sample_colors(pixels, features.local.keypoints)
         keyframes.append(Keyframe(image, extracted, features, colors))

@@ -35,6 +35,7 @@ from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.persistence import landmarks_in_view
 from hfnet_ros.mapping.pruning import prune_unconfirmed, with_build_info
 from hfnet_ros.mapping.sources import PosedImages, check_counts
+from hfnet_ros.mapping.upright import turns_upright
 from hfnet_ros.mapping.views import Keyframe, focal_scale
 
 IntArray = NDArray[np.int64]
@@ -104,12 +105,14 @@ def update_map(
         options = dataclasses.replace(options, intrinsics="off")
     check_counts(images, cameras, len(session_images.map_from_camera))
     check_images(images, cameras, options.progress)
-    keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
     given = session_images.map_from_camera
     among_refined = [
         _refined_from_given(visual_map, pose, cameras[image.camera_idx])
         for pose, image in zip(given, images, strict=True)
     ]
+    mapped = [visual_map.map_from_camera(row) for row in range(visual_map.num_keyframes)]
+    turns = turns_upright(among_refined, extractor, config.mapping, mapped)
+    keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
     session = build_untested_map(keyframes, among_refined, refined, config, options)
     session = _with_pairs(session, known, cameras)
     if visual_map.given is not None:

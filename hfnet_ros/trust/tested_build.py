@@ -17,6 +17,7 @@ from hfnet_ros.mapping.map_builder import (
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages, check_counts
+from hfnet_ros.mapping.upright import turns_upright
 from hfnet_ros.trust.self_test import with_self_test
 
 
@@ -50,7 +51,10 @@ def build_map(
     check_counts(images, cameras, len(source.map_from_camera) if isinstance(source, PosedImages) else None)
     with limited_threads(config):
         sizes_wh = check_images(images, cameras, options.progress)
-        keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress)
+        turns = None
+        if isinstance(source, PosedImages):
+            turns = turns_upright(source.map_from_camera, extractor, config.mapping)
+        keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
     if isinstance(source, PosedImages):
         built = build_untested_map(keyframes, source.map_from_camera, source.cameras, config, options)
     else:
