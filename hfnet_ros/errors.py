@@ -3,6 +3,10 @@
 An expected failure of localization is not an error but an `Outcome` (see `types.py`).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class HfnetRosError(Exception):
     """Base of every error this package raises on purpose."""
@@ -34,6 +38,23 @@ class ExtractorMismatchError(MapFormatError):
 
 class MappingError(HfnetRosError):
     """A map cannot be built from what was given."""
+
+
+class PoseFaultError(MappingError):
+    """The given poses do not fit the images, and what is wrong cannot be mended here.
+
+    Attributes:
+        fault: what it is, one of "convention", "mounting", "time", "slip", "keyframes".
+        places: positions of the keyframes concerned, of a slip the first one after it.
+        amount: of a mounting the turn in degrees, of a time the offset in keyframes, otherwise 0.
+    """
+
+    def __init__(self, message: str, fault: str, places: Sequence[int] = (), amount: float = 0.0) -> None:
+        """Keep the message and what it is about."""
+        super().__init__(message)
+        self.fault = fault
+        self.places = tuple(places)
+        self.amount = amount
 
 
 class EngineError(HfnetRosError):

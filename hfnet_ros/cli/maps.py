@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _EXTENT_PERCENTILES = (2.0, 98.0)
 _NUM_WORST = 3  # keyframes that are named
+_FAULTS_SHOWN = 5
 _SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean", "given_against_refined")
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
   hfnet-ros map build --bag robot.bag --pose-topic /ground_truth/pose --every 5 --out kitchen.map
@@ -169,6 +170,9 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
     )
     for report in visual_map.build_info.get("intrinsics", []):
         print(f"lens: {_lens_text(report)}")
+    faults = visual_map.build_info.get("pose_faults", {}).get("keyframes", [])
+    if faults:
+        print(f"wrong poses: {_faults_text(faults)}")
     poses = visual_map.build_info.get("poses")
     if poses:
         moved = (
@@ -190,6 +194,24 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
             "self-test: none (switched off, or too few keyframes could be held out and localized): covariances "
             "count the noise of keypoints only, not the map's own error"
         )
+
+
+def _faults_text(faults: list[dict[str, Any]]) -> str:
+    """Name the worst keyframes first: those that could not be put right, then by how far they were off."""
+    worst = sorted(faults, key=lambda fault: -fault.get("distance_m", np.inf))
+    left_out = sum(fault["remedy"] == "left out" for fault in faults)
+    shown = [
+        f"{fault['name']} ({fault['fault']}"
+        + (
+            f", {fault['distance_m']:.2f} m and {fault['angle_deg']:.1f} deg off"
+            if "angle_deg" in fault
+            else ""
+        )
+        + ")"
+        for fault in worst[:_FAULTS_SHOWN]
+    ]
+    more = f" and {len(faults) - len(shown)} more" if len(faults) > len(shown) else ""
+    return f"{len(faults) - left_out} corrected, {left_out} left out: {', '.join(shown)}{more}"
 
 
 def _lens_text(report: dict[str, Any]) -> str:

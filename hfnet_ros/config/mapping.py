@@ -37,6 +37,11 @@ class MappingConfig:
         low=5.0,
         high=180.0,
     )
+    check_poses: bool = parameter(
+        True,
+        "Hold given poses against the images before mapping: wrong keyframes are corrected or left out; poses "
+        "that are all wrong alike, or slip, are refused.",
+    )
     max_epipolar_error_px: float = parameter(
         4.0,
         "Distance to the epipolar line of the given poses; at a focal length of 525 px.",

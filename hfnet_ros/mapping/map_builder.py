@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -22,13 +23,14 @@ from hfnet_ros.mapping.assembly import assemble_map
 from hfnet_ros.mapping.describe import describe_globally
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
-from hfnet_ros.mapping.pair_matcher import create_pair_matcher
+from hfnet_ros.mapping.pair_matcher import PairMatcher, create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity
+from hfnet_ros.mapping.pose_faults import check_poses
 from hfnet_ros.mapping.pruning import drop_moved
 from hfnet_ros.mapping.sources import check_counts
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.structure_from_motion import recover_motion
-from hfnet_ros.mapping.views import Keyframe, views_of
+from hfnet_ros.mapping.views import Keyframe, PairMatches, View, views_of
 
 
 def build_untested_map(
@@ -49,25 +51,34 @@ def build_untested_map(
 
     Raises:
         DatasetError: images and poses or cameras do not fit each other.
-        MappingError: the images do not make a map; the message says why.
+        MappingError: the images do not make a map, or their poses are wrong (`PoseFaultError`); the
+            message says why.
     """
     check_counts([keyframe.image for keyframe in keyframes], cameras, len(map_from_camera))
     with limited_threads(config):
         views = views_of(keyframes, map_from_camera)
-        matcher, num_threads = create_pair_matcher(config), config.inference.num_threads
-        pairs = choose_pairs_by_pose(views, cameras, matcher, config.mapping, num_threads)
-        if not pairs:
+        matcher = create_pair_matcher(config)
+        matches = _match_by_pose(views, cameras, matcher, config, options, {})
+        info: dict[str, Any] = {}
+        if config.mapping.check_poses:
+            descriptors, _ = describe_globally(keyframes, config.retrieval, config.pose.seed)
+            checked = check_poses(keyframes, views, cameras, matches, descriptors, matcher, config, options)
+            info["pose_faults"] = checked.report
+            if checked.has_faults:
+                matches = checked.among_kept(matches)
+                keyframes = [keyframes[row] for row in checked.kept]
+                views = views_of(keyframes, [checked.map_from_camera[row] for row in checked.kept])
+                matches = _match_by_pose(views, cameras, matcher, config, options, matches)
+        if not matches:
             raise MappingError(
                 f"none of {len(views)} keyframes looks the same way as another within "
                 f"{config.mapping.max_view_angle_deg:g} deg; take more images or raise mapping.max_view_angle_deg"
             )
-        features = [view.features for view in views]
-        matches = match_pairs(matcher, features, pairs, 0.0, num_threads, options.progress)
         solved = solve_structure(views, cameras, matches, config, options)
-        info = {
+        info |= {
             "method": "given poses",
             "scale": "of the given poses",
-            "num_pairs": len(pairs),
+            "num_pairs": len(matches),
             "intrinsics": report_intrinsics(cameras, solved),
         }
         if options.refine_poses != "off":
@@ -76,6 +87,23 @@ def build_untested_map(
         return _finished(
             assemble_map(keyframes, views, solved, given, config, options, info), config, options
         )
+
+
+def _match_by_pose(
+    views: Sequence[View],
+    cameras: Sequence[Camera],
+    matcher: PairMatcher,
+    config: Config,
+    options: BuildOptions,
+    known: PairMatches,
+) -> PairMatches:
+    """Match the pairs that poses choose, but for those that are matched already."""
+    num_threads = config.inference.num_threads
+    pairs = choose_pairs_by_pose(views, cameras, matcher, config.mapping, num_threads)
+    features = [view.features for view in views]
+    missing = [pair for pair in pairs if pair not in known]
+    found = match_pairs(matcher, features, missing, 0.0, num_threads, options.progress)
+    return {pair: rows for pair in pairs if (rows := known.get(pair, found.get(pair))) is not None}
 
 
 def build_untested_map_without_poses(

@@ -23,7 +23,7 @@ class BuildOptions:
         drop_moved: drop landmarks that most keyframes see through, as on things that moved.
         self_test: measure how far a new map can be trusted.
         progress: called with stage, steps done and steps in total; stages are check, extract,
-            match, triangulate, without poses verify and register, and those of the self-test,
+            match, check poses, triangulate, without poses verify and register, and those of the self-test,
             which begin with "self-test".
     """
 

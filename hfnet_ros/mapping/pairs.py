@@ -52,7 +52,7 @@ def choose_pairs_by_pose(
     np.fill_diagonal(too_turned, True)
     depth = estimate_scene_depth(views, cameras, distances, angles_deg, matcher, config, num_threads)
     score = distances / (_DISTANCE_UNIT_DEPTHS * depth) + angles_deg / _ANGLE_UNIT_DEG
-    return _nearest_pairs(np.where(too_turned, np.inf, score), config.num_neighbors)
+    return nearest_pairs(np.where(too_turned, np.inf, score), config.num_neighbors)
 
 
 def choose_pairs_by_similarity(global_descriptors: NDArray[np.float32], num_neighbors: int) -> list[Pair]:
@@ -67,7 +67,7 @@ def choose_pairs_by_similarity(global_descriptors: NDArray[np.float32], num_neig
         return [(first, second) for first in range(count) for second in range(first + 1, count)]
     dissimilarity = 1.0 - (global_descriptors @ global_descriptors.T).astype(np.float64)
     np.fill_diagonal(dissimilarity, np.inf)
-    return _nearest_pairs(dissimilarity, num_neighbors)
+    return nearest_pairs(dissimilarity, num_neighbors)
 
 
 def estimate_scene_depth(
@@ -103,7 +103,7 @@ def _distances_and_angles(poses: Sequence[Rigid3]) -> tuple[FloatArray, FloatArr
     return distances, np.degrees(np.arccos(np.clip(axes @ axes.T, -1.0, 1.0)))
 
 
-def _nearest_pairs(score: FloatArray, num_neighbors: int) -> list[Pair]:
+def nearest_pairs(score: FloatArray, num_neighbors: int) -> list[Pair]:
     """Return the pairs of each row with its lowest finite scores, each pair once, in order."""
     pairs = set()
     for row, order in enumerate(np.argsort(score, axis=1, kind="stable")[:, :num_neighbors]):

@@ -104,7 +104,8 @@ def with_self_test(
             [posed[row] for row in mapped],
             [poses[row] for row in mapped],
             cameras,
-            config,
+            # They have been checked.
+            dataclasses.replace(config, mapping=dataclasses.replace(config.mapping, check_poses=False)),
             BuildOptions(intrinsics="off", refine_poses="on" if is_refined else "off", progress=report),
         )
     except MappingError as error:

@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_progress_reaches_the_end_of_every_stage(kit, world, config):
     calls = []
     _build(kit, world, config, BuildOptions(progress=lambda *call: calls.append(call)))
     last = {stage: (done, total) for stage, done, total in calls}
-    assert list(last) == ["check", "extract", "match", "triangulate"]
+    assert list(last) == ["check", "extract", "match", "check poses", "triangulate"]
     assert all(done == total for done, total in last.values())
 
 
@@ -163,18 +164,25 @@ def test_an_image_of_another_size_is_named(kit, world, config):
 def test_poses_of_other_images_are_refused(kit, world, config):
     rng = np.random.default_rng(0)
     poses = [Rigid3.from_rotvec(0.3 * rng.normal(size=3), rng.normal(size=3)) for _ in world.views]
-    with pytest.raises(MappingError, match=r"poses and images do not fit: \d+ % of \d+ matches"):
+    with pytest.raises(MappingError, match="poses and images do not fit"):
         _build(kit, world, config, poses=poses)
+    unchecked = replace(config, mapping=replace(config.mapping, check_poses=False))
+    with pytest.raises(MappingError, match=r"poses and images do not fit: \d+ % of \d+ matches"):
+        _build(kit, world, unchecked, poses=poses)
 
 
-def test_poses_shifted_by_one_image_draw_a_warning(kit, world, config, caplog):
+def test_poses_shifted_by_one_image_draw_a_warning_if_not_checked(kit, world, config, caplog):
     poses = kit.poses_of(world)
+    shifted = [*poses[1:], poses[-1] @ Rigid3.from_rotvec([0, 0, 0], [0.2, 0, 0])]
+    unchecked = replace(config, mapping=replace(config.mapping, check_poses=False))
     with caplog.at_level(logging.WARNING):
         _build(kit, world, config)
         assert caplog.text == ""
-        _build(kit, world, config, poses=[*poses[1:], poses[-1] @ Rigid3.from_rotvec([0, 0, 0], [0.2, 0, 0])])
+        _build(kit, world, unchecked, poses=shifted)
     assert "matches in" in caplog.text
     assert "pair with the images in order" in caplog.text
+    with pytest.raises(MappingError, match="apart in time"):
+        _build(kit, world, config, poses=shifted)
 
 
 def test_turning_on_the_spot_gives_no_depth(kit, world, config):

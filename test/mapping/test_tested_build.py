@@ -58,6 +58,7 @@ def test_a_map_of_posed_images_is_tested_and_each_image_described_once(world, po
         "check",
         "extract",
         "match",
+        "check poses",
         "triangulate",
         "self-test, match",
         "self-test, triangulate",

@@ -1,0 +1,216 @@
+"""Wrong poses are found, named, and put right, left out or refused; good ones are not complained of."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hfnet_ros.errors import PoseFaultError
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.mapping import keyframe_faults
+from hfnet_ros.mapping.matches import match_pairs
+from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pair_matcher import create_pair_matcher
+from hfnet_ros.mapping.pairs import choose_pairs_by_pose
+from hfnet_ros.mapping.pose_faults import check_poses
+from hfnet_ros.mapping.sources import PosedImages
+from hfnet_ros.mapping.views import Keyframe, views_of
+from hfnet_ros.trust.tested_build import build_map
+
+AS_GIVEN = BuildOptions(intrinsics="off", self_test=False)
+COUNT, WRONG = 14, 6
+NAMES = [f"{number:03d}.png" for number in range(COUNT)]
+STEP_NS = 200_000_000
+
+
+@pytest.fixture(scope="module")
+def world(kit):
+    """Views along a bent path that nods and sways."""
+    return kit.make_world(num_views=COUNT, num_points=250)
+
+
+def images_of(kit, world):
+    return [replace(image, stamp_ns=STEP_NS * number) for number, image in enumerate(kit.make_images(world))]
+
+
+def build(kit, world, config, poses):
+    source = PosedImages(images_of(kit, world), poses, world.cameras)
+    return build_map(source, kit.make_extractor(world), config, AS_GIVEN)
+
+
+def check(kit, world, config, poses):
+    """What the builder is told of these poses, without a map of them."""
+    extractor, images = kit.make_extractor(world), images_of(kit, world)
+    features = [extractor.extract(image.read()) for image in images]
+    colors = np.zeros((0, 3), np.uint8)
+    keyframes = [Keyframe(*both, both[1], colors) for both in zip(images, features, strict=True)]
+    views, matcher = views_of(keyframes, poses), create_pair_matcher(config)
+    descriptors = np.stack([entry.global_descriptor for entry in features])
+    pairs = choose_pairs_by_pose(views, world.cameras, matcher, config.mapping, 1)
+    matches = match_pairs(matcher, features, pairs, 0.0, 1)
+    return check_poses(keyframes, views, world.cameras, matches, descriptors, matcher, config, AS_GIVEN)
+
+
+def faults_of(checked):
+    return {entry["name"]: entry for entry in checked.report["keyframes"]}
+
+
+def refusal(kit, world, config, poses):
+    with pytest.raises(PoseFaultError) as caught:
+        check(kit, world, config, poses)
+    return caught.value
+
+
+@pytest.mark.parametrize("noise_m", [0.0, 0.005], ids=["exact", "noisy"])
+def test_good_poses_are_not_complained_of(kit, world, config, noise_m):
+    rng = np.random.default_rng(0)
+    poses = [
+        pose @ Rigid3.from_rotvec(0.3 * noise_m * rng.normal(size=3), noise_m * rng.normal(size=3))
+        for pose in kit.poses_of(world)
+    ]
+    checked = check(kit, world, config, poses)
+    assert checked.report["keyframes"] == []
+    assert checked.kept == list(range(COUNT))
+    assert checked.map_from_camera == poses
+
+
+@pytest.mark.parametrize("row", [0, WRONG, COUNT - 1])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.3, 0.5, 0.2]),
+        Rigid3.from_rotvec([0.1, -0.1, 0.05], [0.0, 0.0, 0.0]),
+        Rigid3.from_rotvec([0.0, 1.0, 0.0], [1.0, 0.0, -1.0]),
+    ],
+    ids=["moved", "turned", "far away"],
+)
+def test_a_jump_is_named_and_put_right(kit, world, config, error, row):
+    poses = kit.poses_of(world)
+    true = poses[row]
+    poses[row] = true @ error
+    checked = check(kit, world, config, poses)
+    faults = faults_of(checked)
+    assert set(faults) == {NAMES[row]}
+    assert faults[NAMES[row]]["remedy"] == "corrected"
+    assert faults[NAMES[row]]["distance_m"] == pytest.approx(np.linalg.norm(error.translation), abs=0.03)
+    assert checked.map_from_camera[row].translation_to(true) < 0.03
+
+
+def test_a_map_is_built_of_poses_put_right(kit, world, config):
+    poses = kit.poses_of(world)
+    true = poses[WRONG]
+    poses[WRONG] = true @ Rigid3.from_rotvec([0.1, -0.1, 0.05], [2.0, 0.0, 0.0])
+    built = build(kit, world, config, poses)
+    assert [entry["name"] for entry in built.build_info["pose_faults"]["keyframes"]] == [NAMES[WRONG]]
+    assert built.num_keyframes == COUNT
+    assert built.map_from_camera(WRONG).translation_to(true) < 0.03
+    assert len(built.landmarks_seen_by(WRONG)) > 50
+    assert json.loads(json.dumps(built.build_info, allow_nan=False)) == built.build_info
+    unchecked = replace(config, mapping=replace(config.mapping, check_poses=False))
+    assert "pose_faults" not in build(kit, world, unchecked, poses).build_info
+
+
+def test_what_cannot_be_placed_is_left_out(kit, config, monkeypatch):
+    """Its pairs tell that its pose is wrong; nothing that others see tells what is right."""
+    world = kit.make_world(num_views=COUNT, num_points=250)
+    poses = kit.poses_of(world)
+    poses[WRONG] = poses[WRONG] @ Rigid3.from_rotvec([0.3, 0.3, 0.3], [0.5, 0.5, 0.0])
+    monkeypatch.setattr(keyframe_faults, "resect", lambda *_: None)
+    checked = check(kit, world, config, poses)
+    assert faults_of(checked)[NAMES[WRONG]]["remedy"] == "left out"
+    assert checked.kept == [row for row in range(COUNT) if row != WRONG]
+
+
+def test_a_repeated_pose_is_named_so(kit, world, config):
+    poses = kit.poses_of(world)
+    true = poses[WRONG]
+    poses[WRONG] = poses[WRONG - 1]
+    checked = check(kit, world, config, poses)
+    assert faults_of(checked)[NAMES[WRONG]]["fault"] == f"pose repeats {NAMES[WRONG - 1]}"
+    assert checked.map_from_camera[WRONG].translation_to(true) < 0.03
+
+
+@pytest.mark.parametrize("other", [WRONG + 1, 1])
+def test_swapped_poses_are_named_so(kit, world, config, other):
+    poses = kit.poses_of(world)
+    true = poses[WRONG]
+    poses[WRONG], poses[other] = poses[other], poses[WRONG]
+    checked = check(kit, world, config, poses)
+    faults = faults_of(checked)
+    assert faults[NAMES[WRONG]]["fault"] == f"pose swapped with {NAMES[other]}"
+    assert faults[NAMES[other]]["fault"] == f"pose swapped with {NAMES[WRONG]}"
+    assert checked.map_from_camera[WRONG].translation_to(true) < 0.03
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.2, 0.3, 0.0]),
+        Rigid3.from_rotvec([0.0, 0.15, 0.0], [0.0, 0.0, 0.0]),
+    ],
+    ids=["moved", "turned"],
+)
+def test_a_slip_is_refused_with_its_place_and_size(kit, world, config, slip):
+    poses = kit.poses_of(world)
+    error = refusal(kit, world, config, poses[:WRONG] + [slip @ pose for pose in poses[WRONG:]])
+    assert (error.fault, error.places) == ("slip", (WRONG,))
+    assert f"between {NAMES[WRONG - 1]} and {NAMES[WRONG]} by 0." in str(error)
+    angle_deg = np.degrees(np.linalg.norm(slip.rotvec))
+    assert f"and {angle_deg:.1f} deg" in str(error) or angle_deg == 0.0
+    assert "map merge --align" in str(error)
+
+
+def test_slow_drift_is_no_slip(kit, world, config):
+    drift = [Rigid3.from_rotvec([0.0, 0.0, 0.001 * row], [0.003 * row, 0.0, 0.0]) for row in range(COUNT)]
+    poses = [error @ pose for error, pose in zip(drift, kit.poses_of(world), strict=True)]
+    assert faults_of(check(kit, world, config, poses)) == {}
+
+
+BODY = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+MIRROR = np.diag([1.0, -1.0, 1.0])
+
+
+def w_first(pose):
+    x, y, z, w = pose.quat_xyzw
+    return Rigid3.from_quat([w, x, y, z], pose.translation)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Rigid3.inverse, "inverted (camera_from_map)"),
+        (w_first, "quaternion's w first"),
+        (
+            lambda pose: Rigid3(pose.rotation @ BODY.T, pose.translation),
+            "body frame (x forward, y left, z up",
+        ),
+        (lambda pose: Rigid3(pose.rotation @ np.diag([1.0, -1.0, -1.0]), pose.translation), "OpenGL"),
+        (lambda pose: Rigid3(MIRROR @ pose.rotation @ MIRROR, MIRROR @ pose.translation), "mirrored"),
+        (lambda pose: Rigid3(pose.rotation, pose.translation[[1, 0, 2]]), "write positions as (y, x, z)"),
+    ],
+    ids=["inverted", "w first", "body", "OpenGL", "mirrored", "axes swapped"],
+)
+def test_another_convention_is_refused_by_name(kit, world, config, change, words):
+    new_from_map = Rigid3.from_rotvec([0.5, 1.1, -0.4], [3.0, -2.0, 1.0])
+    error = refusal(kit, world, config, [change(new_from_map @ pose) for pose in kit.poses_of(world)])
+    assert error.fault == "convention"
+    assert words in str(error)
+
+
+def test_poses_of_another_frame_on_the_body_are_refused_with_the_turn(kit, world, config):
+    body_from_camera = Rigid3.from_rotvec(np.radians([4.0, 6.0, -3.0]), [0.05, 0.0, 0.1])
+    error = refusal(kit, world, config, [pose @ body_from_camera.inverse() for pose in kit.poses_of(world)])
+    assert error.fault == "mounting"
+    assert error.amount == pytest.approx(np.degrees(np.linalg.norm(body_from_camera.rotvec)), abs=0.5)
+
+
+@pytest.mark.parametrize("rows", [1, -2])
+def test_shifted_rows_are_refused_with_the_shift(kit, world, config, rows):
+    poses = kit.poses_of(world)
+    shifted = [poses[min(max(row - rows, 0), COUNT - 1)] for row in range(COUNT)]
+    error = refusal(kit, world, config, shifted)
+    assert error.fault == "time"
+    assert error.amount == pytest.approx(rows, abs=0.1)
+    assert f"{0.2 * abs(rows):.3f} s" in str(error)
+    assert ("later" if rows > 0 else "earlier") in str(error)
