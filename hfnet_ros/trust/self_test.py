@@ -44,9 +44,35 @@ MIN_KEYFRAMES = 10
 # ANEES is 5.5 with ten blocks and 2.6 with four, EuRoC's the same.
 _NUM_BLOCKS = 4
 _MIN_BLOCK = 3
+# A map of fewer than 20 keyframes is asked block by block, each in a map of all others.
+_LEAST_TESTED = 8
+_MIN_OF_FEW = 6
 _RAYLEIGH_MEDIAN = 1.17741  # median length of a 2D normal vector over its deviation per axis
 _NORMAL_MEDIAN = 0.67449  # median absolute value of a normal variable over its deviation
 _CLIP_SIGMAS = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """What held-out keyframes were localized with.
+
+    Attributes:
+        to_given: differences [6] to the given poses, (translation, rotation) in camera axes, m and rad.
+        to_refined: the same to refined poses; none where poses were not refined.
+        residuals_px: median reprojection errors, px at the reference focal length.
+    """
+
+    to_given: list[FloatArray]
+    to_refined: list[FloatArray]
+    residuals_px: list[float]
+
+    def __add__(self, other: Differences) -> Differences:
+        """Return both together."""
+        return Differences(
+            self.to_given + other.to_given,
+            self.to_refined + other.to_refined,
+            self.residuals_px + other.residuals_px,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +99,7 @@ def with_self_test(
     config: Config,
     progress: Progress = ignore_progress,
 ) -> VisualMap:
-    """Return the map with its consistency measured; unchanged when it is too small to be halved.
+    """Return the map with its consistency measured; unchanged when it is too small to be tested.
 
     Args:
         visual_map: as built from the keyframes.
@@ -84,46 +110,64 @@ def with_self_test(
     """
     by_name = {keyframe.image.name: keyframe for keyframe in keyframes}
     cameras = [camera.refined for camera in visual_map.cameras]
-    if visual_map.num_keyframes < 2 * MIN_KEYFRAMES:
-        return visual_map
     posed = [
         _of_camera(by_name[name], int(visual_map.keyframe_camera_idx[row]))
         for row, name in enumerate(visual_map.keyframe_names)
     ]
     poses = [Rigid3.from_quat(pose[3:], pose[:3]) for pose in visual_map.given_poses]
-    block = max(_MIN_BLOCK, len(posed) // _NUM_BLOCKS)
-    mapped = [row for row in range(len(posed)) if row // block % 2 == 0]
-    asked = [row for row in range(len(posed)) if row // block % 2 == 1]
     is_refined = visual_map.given is not None
+    decided = dataclasses.replace(config, pose=dataclasses.replace(config.pose, answer_frame="refined"))
 
     def report(stage: str, done: int, total: int) -> None:
         progress(f"self-test, {stage}", done, total)
 
-    try:
-        half = build_untested_map(
-            [posed[row] for row in mapped],
-            [poses[row] for row in mapped],
-            cameras,
-            # They have been checked.
-            dataclasses.replace(config, mapping=dataclasses.replace(config.mapping, check_poses=False)),
-            BuildOptions(intrinsics="off", refine_poses="on" if is_refined else "off", progress=report),
+    differences = Differences([], [], [])
+    for mapped, asked in _folds(len(posed)):
+        try:
+            part = build_untested_map(
+                [posed[row] for row in mapped],
+                [poses[row] for row in mapped],
+                cameras,
+                # They have been checked.
+                dataclasses.replace(config, mapping=dataclasses.replace(config.mapping, check_poses=False)),
+                BuildOptions(intrinsics="off", refine_poses="on" if is_refined else "off", progress=report),
+            )
+        except MappingError as error:
+            _logger.warning("no self-test: a part of the keyframes makes no map: %s", error)
+            continue
+        held_out = [
+            HeldOutKeyframe(
+                posed[row].extracted,
+                cameras[posed[row].image.camera_idx],
+                poses[row],
+                visual_map.map_from_camera(row) if is_refined else None,
+            )
+            for row in asked
+        ]
+        localizer = Localizer(part, extractor, decided)
+        differences += compare_held_out(localizer, held_out, report, part if is_refined else None)
+    least = MIN_KEYFRAMES if len(posed) >= 2 * MIN_KEYFRAMES else _MIN_OF_FEW
+    consistency = summarize_differences(differences, least)
+    return (
+        dataclasses.replace(visual_map, consistency=consistency) if consistency.num_keyframes else visual_map
+    )
+
+
+def _folds(count: int) -> list[tuple[list[int], list[int]]]:
+    """Return which keyframes are mapped and which asked: two halves, or of a small map each block in turn."""
+    block = max(_MIN_BLOCK, count // _NUM_BLOCKS)
+    if count >= 2 * MIN_KEYFRAMES:
+        odd = [row // block % 2 == 1 for row in range(count)]
+        return [([row for row in range(count) if not odd[row]], [row for row in range(count) if odd[row]])]
+    if count < _LEAST_TESTED:
+        return []
+    return [
+        (
+            [row for row in range(count) if row // block != number],
+            [row for row in range(count) if row // block == number],
         )
-    except MappingError as error:
-        _logger.warning("no self-test: half of the keyframes make no map: %s", error)
-        return visual_map
-    held_out = [
-        HeldOutKeyframe(
-            posed[row].extracted,
-            cameras[posed[row].image.camera_idx],
-            poses[row],
-            visual_map.map_from_camera(row) if is_refined else None,
-        )
-        for row in asked
+        for number in range(-(-count // block))
     ]
-    decided = dataclasses.replace(config, pose=dataclasses.replace(config.pose, answer_frame="refined"))
-    localizer = Localizer(half, extractor, decided)
-    consistency = measure_consistency(localizer, held_out, report, half if is_refined else None)
-    return dataclasses.replace(visual_map, consistency=consistency)
 
 
 def _of_camera(keyframe: Keyframe, camera_idx: int) -> Keyframe:
@@ -131,25 +175,21 @@ def _of_camera(keyframe: Keyframe, camera_idx: int) -> Keyframe:
     return dataclasses.replace(keyframe, image=dataclasses.replace(keyframe.image, camera_idx=camera_idx))
 
 
-def measure_consistency(
+def compare_held_out(
     localizer: Localizer,
     held_out: Sequence[HeldOutKeyframe],
     progress: Progress = ignore_progress,
     two_frames: VisualMap | None = None,
-) -> MapConsistency:
-    """Localize held-out keyframes and describe how far they are from their poses.
+) -> Differences:
+    """Localize held-out keyframes and return how far they are from their poses.
 
     Args:
         localizer: over a map of the other keyframes.
         held_out: keyframes that it does not contain.
         progress: called with stage "localize".
         two_frames: that map, where its poses were refined and the localizer answers in their frame.
-
-    Returns:
-        Robust figures; `num_keyframes` is 0, and all else means nothing, when fewer than ten
-        keyframes could be localized.
     """
-    errors, refined_errors, residuals = [], [], []
+    found = Differences([], [], [])
     for stamp_ns, keyframe in enumerate(held_out):
         progress("localize", stamp_ns, len(held_out))
         answer = localizer.localize_features(keyframe.features, keyframe.camera, stamp_ns)
@@ -163,20 +203,25 @@ def measure_consistency(
         if two_frames is not None:
             residual = _median_residual(answer, keyframe, pose)
             assert keyframe.refined is not None
-            refined_errors.append(_error_in_camera(pose, keyframe.refined))
+            found.to_refined.append(_error_in_camera(pose, keyframe.refined))
             pose = _given_pose(answer, two_frames, keyframe.camera)
-        errors.append(_error_in_camera(pose, keyframe.map_from_camera))
-        residuals.append(residual)
+        found.to_given.append(_error_in_camera(pose, keyframe.map_from_camera))
+        found.residuals_px.append(residual)
     progress("localize", len(held_out), len(held_out))
-    if len(errors) < MIN_KEYFRAMES:
+    return found
+
+
+def summarize_differences(found: Differences, least: int = MIN_KEYFRAMES) -> MapConsistency:
+    """Return robust figures; `num_keyframes` is 0, and all else means nothing, with fewer than `least` answers."""
+    if len(found.to_given) < least:
         return MapConsistency(0.0, 0.0, 0.0, 0)
-    sigmas, covariance = _spread(np.stack(errors))
-    refined_covariance = _spread(np.stack(refined_errors))[1] if refined_errors else np.empty(0)
+    sigmas, covariance = _spread(np.stack(found.to_given))
+    refined_covariance = _spread(np.stack(found.to_refined))[1] if found.to_refined else np.empty(0)
     return MapConsistency(
-        residual_px=float(np.median(residuals)) / _RAYLEIGH_MEDIAN,
+        residual_px=float(np.median(found.residuals_px)) / _RAYLEIGH_MEDIAN,
         translation_m=float(np.sqrt(np.mean(sigmas[:3] ** 2))),
         rotation_rad=float(np.sqrt(np.mean(sigmas[3:] ** 2))),
-        num_keyframes=len(errors),
+        num_keyframes=len(found.to_given),
         pose_covariance=tuple(float(value) for value in covariance.ravel()),
         refined_pose_covariance=tuple(float(value) for value in refined_covariance.ravel()),
     )
@@ -190,10 +235,15 @@ def _given_pose(answer: Localization, two_frames: VisualMap, camera: Camera) -> 
 
 
 def _spread(differences: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return robust deviations [6] of differences [N, 6], and their second moment [6, 6], outliers clipped."""
+    """Return robust deviations [6] of differences [N, 6], and their second moment [6, 6], outliers clipped.
+
+    Of few differences correlations mean nothing: then the moment leans towards its diagonal.
+    """
     sigmas = np.maximum(np.median(np.abs(differences), axis=0) / _NORMAL_MEDIAN, 1e-6)
     clipped = np.clip(differences, -_CLIP_SIGMAS * sigmas, _CLIP_SIGMAS * sigmas)
-    return sigmas, clipped.T @ clipped / len(clipped)
+    moment = clipped.T @ clipped / len(clipped)
+    lean = 6.0 / len(clipped) if len(clipped) < 2 * MIN_KEYFRAMES else 0.0
+    return sigmas, moment + min(lean, 1.0) * (np.diag(np.diag(moment)) - moment)
 
 
 def _error_in_camera(estimate: Rigid3, given: Rigid3) -> FloatArray:

@@ -14,7 +14,13 @@ from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.mapping.views import Keyframe, MappingImage
 from hfnet_ros.trust import self_test
-from hfnet_ros.trust.self_test import HeldOutKeyframe, measure_consistency, with_self_test
+from hfnet_ros.trust.self_test import (
+    Differences,
+    HeldOutKeyframe,
+    compare_held_out,
+    summarize_differences,
+    with_self_test,
+)
 from hfnet_ros.types import (
     Correspondences,
     Evidence,
@@ -65,6 +71,10 @@ class FakeLocalizer:
         return Localization(stamp_ns, Outcome.LOCALIZED, estimate, None, Evidence(), {}, matches)
 
 
+def measured_by(localizer, held_out):
+    return summarize_differences(compare_held_out(localizer, held_out))
+
+
 def moved(pose, error):
     """Pose off by (translation, rotation) [6] in its own axes."""
     return pose @ Rigid3.from_rotvec(error[3:], error[:3])
@@ -80,7 +90,7 @@ def keyframes(count, sigmas=SIGMAS, seed=0):
 
 def test_the_noise_of_given_poses_is_recovered():
     found, held_out = keyframes(1500)
-    measured = measure_consistency(FakeLocalizer(found), held_out)
+    measured = measured_by(FakeLocalizer(found), held_out)
     assert measured.num_keyframes == 1500
     assert measured.translation_m == pytest.approx(np.sqrt(np.mean(SIGMAS[:3] ** 2)), rel=0.1)
     assert measured.rotation_rad == pytest.approx(np.sqrt(np.mean(SIGMAS[3:] ** 2)), rel=0.1)
@@ -92,11 +102,11 @@ def test_the_noise_of_given_poses_is_recovered():
 
 
 def test_one_offset_by_hand():
-    found, _ = keyframes(12)
+    found, _ = keyframes(24)
     held_out = [
         HeldOutKeyframe(FEATURES, CAMERA, moved(pose, np.array([0, 0, -0.3, 0, 0.1, 0]))) for pose in found
     ]
-    measured = measure_consistency(FakeLocalizer(found), held_out)
+    measured = measured_by(FakeLocalizer(found), held_out)
     # Seen from the answers, each is 0.3 m ahead of its given pose and turned back by 0.1 rad.
     expected = np.array([0.0, 0.0, 0.3, 0.0, -0.1, 0.0])
     covariance = np.reshape(measured.pose_covariance, (6, 6))
@@ -109,7 +119,7 @@ def test_a_few_wrong_answers_hardly_count():
     wrong = [
         moved(pose, np.array([3.0, 0, 0, 0, 1.0, 0])) if n % 10 == 0 else pose for n, pose in enumerate(found)
     ]
-    measured = measure_consistency(FakeLocalizer(wrong), held_out)
+    measured = measured_by(FakeLocalizer(wrong), held_out)
     assert measured.translation_m == pytest.approx(np.sqrt(np.mean(SIGMAS[:3] ** 2)), rel=0.25)
     deviations = np.sqrt(np.diag(np.reshape(measured.pose_covariance, (6, 6))))
     assert (deviations < 1.6 * SIGMAS).all()
@@ -117,7 +127,7 @@ def test_a_few_wrong_answers_hardly_count():
 
 def test_pixel_noise_is_stated_at_the_reference_focal_length():
     found, held_out = keyframes(60, NO_NOISE)
-    measured = measure_consistency(FakeLocalizer(found, noise_px=1.6), held_out)
+    measured = measured_by(FakeLocalizer(found, noise_px=1.6), held_out)
     # 1.6 px at 420 px are 2 px at 525 px.
     assert measured.residual_px == pytest.approx(2.0, rel=0.05)
     assert measured.translation_m < 1e-5
@@ -131,7 +141,7 @@ def test_residuals_are_those_of_the_given_poses():
     held_out = [
         HeldOutKeyframe(FEATURES, CAMERA, moved(pose, np.array([0, 0, 0, 0, 0.02, 0]))) for pose in found
     ]
-    measured = measure_consistency(FakeLocalizer(found), held_out)
+    measured = measured_by(FakeLocalizer(found), held_out)
     assert measured.residual_px * 1.17741 == pytest.approx(0.02 * 525.0, rel=0.15)
 
 
@@ -141,7 +151,7 @@ def test_answers_that_look_the_other_way_are_told_and_left_out(num_behind, num_m
     found, held_out = keyframes(30 if num_behind < 20 else 20)
     turned = np.array([0, 0, 0, 0, np.pi, 0])
     answers = [moved(pose, turned) if n < num_behind else pose for n, pose in enumerate(found)]
-    measured = measure_consistency(FakeLocalizer(answers), held_out)
+    measured = measured_by(FakeLocalizer(answers), held_out)
     assert measured.num_keyframes == num_measured
     assert measured.residual_px < 5.0
     assert json.dumps(asdict(measured), allow_nan=False)
@@ -152,13 +162,13 @@ def test_answers_that_look_the_other_way_are_told_and_left_out(num_behind, num_m
 def test_too_few_answers_measure_nothing(num_found):
     found, held_out = keyframes(40)
     some = [pose if n < num_found else None for n, pose in enumerate(found)]
-    assert measure_consistency(FakeLocalizer(some), held_out) == MapConsistency(0.0, 0.0, 0.0, 0)
+    assert measured_by(FakeLocalizer(some), held_out) == MapConsistency(0.0, 0.0, 0.0, 0)
 
 
 def test_refused_keyframes_are_left_out():
     found, held_out = keyframes(40)
     some = [pose if n % 4 == 0 else None for n, pose in enumerate(found)]
-    assert measure_consistency(FakeLocalizer(some), held_out).num_keyframes == 10
+    assert measured_by(FakeLocalizer(some), held_out).num_keyframes == 10
 
 
 def make_map(poses):
@@ -188,7 +198,7 @@ def make_map(poses):
 @pytest.fixture
 def halves(monkeypatch):
     """Replace building and localizing; returns what was mapped and what was asked, by number."""
-    seen = {"mapped": [], "asked": [], "mode": None}
+    seen = {"mapped": [], "asked": [], "mode": None, "folds": []}
 
     def build(keyframes, poses, cameras, config, options):
         seen["mapped"] = [int(keyframe.image.name[:3]) for keyframe in keyframes]
@@ -197,10 +207,11 @@ def halves(monkeypatch):
 
     def measure(localizer, held_out, progress, two_frames):
         seen["asked"] = [round(keyframe.map_from_camera.translation[0]) for keyframe in held_out]
-        return MapConsistency(1.0, 0.1, 0.01, len(held_out))
+        seen["folds"].append((seen["mapped"], seen["asked"]))
+        return Differences([np.full(6, 0.01)] * len(held_out), [], [1.0] * len(held_out))
 
     monkeypatch.setattr(self_test, "build_untested_map", build)
-    monkeypatch.setattr(self_test, "measure_consistency", measure)
+    monkeypatch.setattr(self_test, "compare_held_out", measure)
     monkeypatch.setattr(self_test, "Localizer", lambda *_: None)
     return seen
 
@@ -233,10 +244,29 @@ def test_halves_are_disjoint_blocks(halves):
     assert len(lonely) >= len(halves["asked"]) / 2
 
 
-def test_a_map_too_small_to_be_halved_is_left_as_it_is(halves):
-    visual_map, answer = run_self_test(19)
+def test_a_small_map_is_asked_block_by_block(halves):
+    _, after = run_self_test(13)
+    asked = [number for _, block in halves["folds"] for number in block]
+    assert sorted(asked) == list(range(13))
+    for mapped, block in halves["folds"]:
+        assert sorted(mapped + block) == list(range(13))
+        assert len(block) <= 4
+    assert after.consistency.num_keyframes == 13
+
+
+def test_a_map_too_small_to_be_tested_is_left_as_it_is(halves):
+    visual_map, answer = run_self_test(7)
     assert answer is visual_map
-    assert halves["mapped"] == []
+    assert halves["folds"] == []
+
+
+def test_correlations_of_few_are_not_believed():
+    """Twelve equal differences have a moment of rank 1; half of it is believed."""
+    found = Differences([np.arange(1.0, 7.0)] * 12, [], [1.0] * 12)
+    moment = np.reshape(summarize_differences(found).pose_covariance, (6, 6))
+    assert moment[0, 1] == pytest.approx(0.5 * 1.0 * 2.0)
+    assert moment[5, 5] == pytest.approx(36.0)
+    assert np.linalg.matrix_rank(moment) == 6
 
 
 def test_a_half_that_makes_no_map_is_no_error(halves, monkeypatch, caplog):
