@@ -43,6 +43,7 @@ def main() -> None:
     everything = np.inf
     open_limits = dataclasses.replace(
         VerificationConfig(),
+        max_false_probability=1.0,
         min_evidence=-everything,
         min_inliers=4,
         max_rival_ratio=everything,
@@ -102,6 +103,7 @@ def _passes(answer: Localization, limits: VerificationConfig) -> bool:
     scores = answer.evidence.scores
     return (
         answer.estimate is not None
+        and scores["false_probability"] <= limits.max_false_probability
         and scores["evidence"] >= limits.min_evidence
         and scores["rival_ratio"] <= limits.max_rival_ratio
         and scores["lead_over_rival"] >= limits.min_lead_over_rival

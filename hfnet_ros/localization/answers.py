@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hfnet_ros.config import VerificationConfig
+from hfnet_ros.pose.verification import doubt_of, with_false_probability
 from hfnet_ros.types import (
     Correspondences,
     Evidence,
@@ -41,23 +43,29 @@ def better(best: Localization | None, answer: Localization, place: Place, search
     return dataclasses.replace(answer, place=place, search=search)
 
 
-def with_alias(answer: Localization, ratio: float, limit: float) -> Localization:
-    """Refuse an answer whose inliers fit another place as well; note in any case how well they do.
+def with_second_look(
+    answer: Localization, measured: Mapping[str, float], limits: VerificationConfig
+) -> Localization:
+    """Note what was measured with a pose in the map, and refuse it if that makes it too likely wrong.
 
     Args:
         answer: a valid one.
-        ratio: score of the inliers elsewhere over their own.
-        limit: largest ratio of an answer that may be believed.
+        measured: `rematch_ratio`, the score of the inliers elsewhere over their own, and `seen_share`, see there.
+        limits: of that ratio, and of the probability that the answer is wrong.
     """
-    evidence = dataclasses.replace(answer.evidence, scores={**answer.evidence.scores, "rematch_ratio": ratio})
-    if ratio <= limit:
-        return dataclasses.replace(answer, evidence=evidence)
-    reason = f"the inliers fit another place {ratio:.2f} times as well, {limit:.2f} allowed"
+    scores = with_false_probability({**answer.evidence.scores, **measured})
+    ratio, most = scores["rematch_ratio"], limits.max_rematch_ratio
+    if ratio > most:
+        doubt = f"the inliers fit another place {ratio:.2f} times as well, {most:.2f} allowed"
+    else:
+        doubt = doubt_of(scores, limits)
+    if not doubt:
+        return dataclasses.replace(answer, evidence=dataclasses.replace(answer.evidence, scores=scores))
     return dataclasses.replace(
         answer,
         outcome=Outcome.ILL_CONDITIONED,
         estimate=None,
-        evidence=dataclasses.replace(evidence, reason=reason),
+        evidence=dataclasses.replace(answer.evidence, scores=scores, reason=doubt),
     )
 
 

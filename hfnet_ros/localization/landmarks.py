@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.expected_view import ExpectedPoints
 from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap
@@ -53,9 +54,20 @@ class Landmarks:
             unseen &= ~_in_view(points, map_from_rig @ view.rig_from_camera, view.camera)
         return PlaceView(self._map, self._most_seen(idxs[unseen], num_seeing[unseen]), frames)
 
+    def expected_at(self, place: Place) -> ExpectedPoints:
+        """Return the landmarks that the place's frames see, and from where they saw them.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
+        idxs = self._most_seen(*self._seen_by(place.keyframe_idxs))
+        return ExpectedPoints(self._map.landmark_xyz[idxs], self._cones_of(idxs))
+
     def cones(self, matches: Correspondences) -> ObserverCones:
         """Return from where the matched landmarks were seen when the map was made."""
-        rows = matches.landmark_idxs
+        return self._cones_of(matches.landmark_idxs)
+
+    def _cones_of(self, rows: NDArray[np.int64]) -> ObserverCones:
         return ObserverCones(
             self._map.landmark_view_directions[rows].astype(np.float64),
             self._map.landmark_distance_ranges[rows].astype(np.float64),

@@ -20,7 +20,8 @@ from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.answer_frame import in_given_frame
-from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_alias
+from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_second_look
+from hfnet_ros.localization.expected_view import seen_share
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.timing import StageClock
@@ -150,7 +151,7 @@ class Localizer:
                     cones = self._landmarks.cones(matches)
                     answer = self._solver.solve(matches, cameras, cones, version.num_tried)
                     if answer.is_valid:
-                        answer = self._refuse_alias(answer, features, cameras, retrieved.places)
+                        answer = self._look_again(answer, features, cameras, place, retrieved.places)
                     if answer.is_valid and self._answers_as_given:
                         answer = in_given_frame(answer, self._map, place, query.cameras)
                 best = better(best, answer, place, retrieved.search)
@@ -204,28 +205,33 @@ class Localizer:
     def _match(self, features: Sequence[ImageFeatures], place: PlaceView) -> Correspondences:
         return merge_views([self._matcher.match(view, place) for view in features])
 
-    def _refuse_alias(
+    def _look_again(
         self,
         answer: Localization,
         features: Sequence[ImageFeatures],
         cameras: Sequence[RigCamera],
+        place: Place,
         places: Sequence[Place],
     ) -> Localization:
-        """Ask whether the same keypoints fit as well with everything in view of the pose taken away.
+        """Ask whether what should be seen from the pose is seen, and whether the same keypoints fit elsewhere.
 
-        Where two places look the same, mutual matches go to the one that was mapped better, and
-        hide the other.
+        Where two places look the same, mutual matches go to the one that was mapped better, and hide the
+        other; so everything in view of the pose is taken away.
         """
         assert answer.estimate is not None and answer.correspondences is not None
-        inliers = np.flatnonzero(answer.estimate.inlier_mask)[:_MAX_ALIAS_KEYPOINTS]
-        own = answer.correspondences.chosen(inliers)
+        first = np.flatnonzero(answer.estimate.inlier_mask)[:_MAX_ALIAS_KEYPOINTS]
+        own = answer.correspondences.chosen(first)
         explained = [view.chosen(own.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
         elsewhere = self._landmarks.out_of_view(places, answer.estimate.map_from_camera, cameras)
         matches = self._match(explained, elsewhere)
         alias = self._solver.solve_quickly(matches, cameras, self._landmarks.cones(matches))
         own_score = self._solver.score(own, answer.estimate.map_from_camera, cameras)
         ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
-        return with_alias(answer, ratio, self._config.verification.max_rematch_ratio)
+        expected = self._landmarks.expected_at(place)
+        inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
+        share = seen_share(expected, inliers, answer.estimate.map_from_camera, cameras)
+        measured = {"rematch_ratio": ratio, "seen_share": share}
+        return with_second_look(answer, measured, self._config.verification)
 
     def _refined(self, cameras: Sequence[RigCamera]) -> list[RigCamera]:
         """Return the calibrations to use: the map's refined one where an image has the same camera."""
@@ -263,12 +269,11 @@ def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor | ImageFe
 
 def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:
     """Return what the map's self-test and calibration say of its errors."""
-    residual_px = visual_map.consistency.measured_residual_px
-    if residual_px is None:
-        residual_px = config.pose.assumed_residual_px
-    if config.pose.answer_frame == "given":
-        return ErrorModel(residual_px, *visual_map.covariance_model)
-    return ErrorModel(residual_px, *visual_map.refined_covariance_model)
+    measured_px = visual_map.consistency.measured_residual_px
+    residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
+    is_given = config.pose.answer_frame == "given"
+    model = visual_map.covariance_model if is_given else visual_map.refined_covariance_model
+    return ErrorModel(residual_px, *model, is_self_tested=measured_px is not None)
 
 
 def _check_size(shape: Sequence[int], camera: Camera) -> None:

@@ -48,11 +48,13 @@ class ErrorModel:
         residual_px: standard deviation of a reprojection error per axis, at the reference focal length.
         reprojection_scale: factor on covariances that come of reprojection errors.
         pose_covariance: [6, 6] added to every covariance, (translation, rotation) in camera axes.
+        is_self_tested: whether the residual was measured in the map, not assumed.
     """
 
     residual_px: float
     reprojection_scale: float = 1.0
     pose_covariance: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
+    is_self_tested: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,7 +66,15 @@ class PoseSolver:
             reason = f"no pose explains four of {len(problem.correspondences)} matches"
             return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences)
         num_trials = num_versions * self._pose.num_hypotheses * self._pose.max_iterations
-        verified = verify_pose(problem, hypotheses, estimate, scale_px, num_trials, self._verification)
+        verified = verify_pose(
+            problem,
+            hypotheses,
+            estimate,
+            scale_px,
+            num_trials,
+            self._verification,
+            is_self_tested=self._errors.is_self_tested,
+        )
         evidence = Evidence(
             num_matches=len(problem.correspondences),
             num_inliers=estimate.num_inliers,

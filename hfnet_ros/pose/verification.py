@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
+from hfnet_ros.pose import false_probability_model
 from hfnet_ros.pose.evidence import THRESHOLDS_PX, MatchedImage, chance_evidence
 from hfnet_ros.pose.hypotheses import Hypothesis
+from hfnet_ros.pose.picture_test import uncalibrated_ratio
 from hfnet_ros.pose.problem import PoseProblem, robust_score, robust_scores
 from hfnet_ros.types import Outcome, PoseEstimate
 
@@ -114,6 +116,8 @@ def verify_pose(
     scale_px: float,
     num_trials: int,
     config: VerificationConfig,
+    *,
+    is_self_tested: bool = False,
 ) -> Verification:
     """Judge the best hypothesis after its refinement.
 
@@ -124,13 +128,38 @@ def verify_pose(
         scale_px: scale of the robust cost that ranked the candidates.
         num_trials: poses that were tried, for the a-contrario count.
         config: limits.
+        is_self_tested: whether the noise that is assumed was measured in the map.
     """
     scores = _measure(problem, hypotheses, estimate, scale_px, num_trials, config)
+    scores = with_false_probability({**scores, "self_tested": float(is_self_tested)})
     failed = _first_failed(_ENOUGH, scores, config)
     if failed is None and not is_valid_covariance(estimate.covariance):
         failed = Outcome.ILL_CONDITIONED, "the inliers do not determine all six degrees of freedom"
-    outcome, reason = failed or _first_failed(_CERTAIN, scores, config) or (Outcome.LOCALIZED, "verified")
+    failed = failed or _first_failed(_CERTAIN, scores, config)
+    if failed is None:
+        ratio = uncalibrated_ratio(problem, estimate.map_from_camera, scale_px)
+        scores = with_false_probability({**scores, "uncalibrated_ratio": ratio})
+    outcome, reason = failed or (Outcome.LOCALIZED, "verified")
+    if failed is None and (doubt := doubt_of(scores, config)):
+        outcome, reason = Outcome.ILL_CONDITIONED, doubt
     return Verification(outcome, reason, scores)
+
+
+def with_false_probability(scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores with the probability that the pose is wrong, by those that are measured so far."""
+    return {**scores, "false_probability": false_probability_model.FITTED.probability(scores)}
+
+
+def doubt_of(scores: Mapping[str, float], config: VerificationConfig) -> str:
+    """Return why a pose with this probability of being wrong is refused; an empty text if it is not."""
+    found, limit = scores["false_probability"], config.max_false_probability
+    if found <= limit:
+        return ""
+    score = false_probability_model.FITTED.weightiest(scores)
+    return (
+        f"the pose is wrong with probability {found:.3g}, {limit:.3g} allowed; most of the doubt is "
+        f"{score} {scores[score]:.3g}"
+    )
 
 
 def _first_failed(

@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_alias
+from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_second_look
+from hfnet_ros.pose.false_probability_model import FITTED
 from hfnet_ros.types import (
     Correspondences,
     Evidence,
@@ -83,12 +85,31 @@ def test_matches_of_no_keypoint_have_none():
 
 
 def test_an_alias_beyond_the_limit_takes_the_pose_away():
-    kept, refused = with_alias(answer(), 0.2, 0.35), with_alias(answer(), 0.5, 0.35)
+    limits = VerificationConfig(max_rematch_ratio=0.35, max_false_probability=1.0)
+    kept, refused = (with_second_look(answer(), {"rematch_ratio": ratio}, limits) for ratio in (0.2, 0.5))
     assert kept.is_valid
     assert (refused.outcome, refused.estimate) == (Outcome.ILL_CONDITIONED, None)
     assert "0.50 times as well, 0.35 allowed" in refused.evidence.reason
     for found, ratio in ((kept, 0.2), (refused, 0.5)):
-        assert found.evidence.scores == {"inliers": 1.0, "rematch_ratio": ratio}
+        measured = {"inliers": 1.0, "rematch_ratio": ratio}
+        probability = FITTED.probability(measured)
+        assert found.evidence.scores == {**measured, "false_probability": probability}
+
+
+def test_an_alias_that_makes_the_pose_too_likely_wrong_takes_it_away():
+    """What was measured before was good enough; with the alias it is not."""
+    sure = {term.score: term.low if term.speaks_against else term.high for term in FITTED.terms}
+    del sure["rematch_ratio"]
+    best = answer()
+    best = dataclasses.replace(best, evidence=dataclasses.replace(best.evidence, scores=sure))
+    probability = FITTED.probability({**sure, "rematch_ratio": 0.9})
+    limits = VerificationConfig(max_rematch_ratio=1.0, max_false_probability=1.0)
+    assert with_second_look(best, {"rematch_ratio": 0.9}, limits).is_valid
+    strict = dataclasses.replace(limits, max_false_probability=0.999 * probability)
+    refused = with_second_look(best, {"rematch_ratio": 0.9}, strict)
+    assert (refused.outcome, refused.estimate) == (Outcome.ILL_CONDITIONED, None)
+    assert f"wrong with probability {probability:.3g}" in refused.evidence.reason
+    assert refused.evidence.false_probability == probability
 
 
 def test_without_any_place_the_answer_says_why():

@@ -18,7 +18,11 @@ S = 1_000_000_000
 START = 3600 * S
 STEP = S // 5
 CREDULOUS = VerificationConfig(
-    max_rival_ratio=1.0, min_lead_over_rival=0.0, max_twin_ratio=1.0, max_rematch_ratio=1.0
+    max_false_probability=1.0,
+    max_rival_ratio=1.0,
+    min_lead_over_rival=0.0,
+    max_twin_ratio=1.0,
+    max_rematch_ratio=1.0,
 )
 BASE_FROM_CAMERA = Rigid3.from_rotvec([-np.pi / 2, 0.0, -np.pi / 2], [0.2, 0.05, 1.2])
 

@@ -108,7 +108,8 @@ def judge():
     """
 
     def run(problem, pose=None, **limits):
-        pose, limits = pose or PoseConfig(), replace(VerificationConfig(), **limits)
+        pose = pose or PoseConfig()
+        limits = replace(VerificationConfig(max_false_probability=1.0), **limits)
         scale_px = problem.pixels(SCALE_PX)
         hypotheses = gather_hypotheses(problem, pose, problem.pixels(THRESHOLD_PX), scale_px)
         if not hypotheses:

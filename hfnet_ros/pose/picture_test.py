@@ -1,0 +1,88 @@
+"""Is this the place, or a picture of it? Ask whether a camera without calibration explains the matches better.
+
+A picture that hangs somewhere, a screen or a mirror shows the place through a homography: what the camera sees are
+the rays of another camera, with another focal length, centre or handedness. A pose of the calibrated camera then
+fits only in part, while a general projective camera fits all of it. At the place itself nothing is gained by that
+freedom. A flat scene cannot tell: its picture is as good as the scene.
+
+Reference: Hartley and Zisserman, "Multiple View Geometry in Computer Vision", section 7.1 (direct linear
+    transformation), reweighted as in section A6.8.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.problem import PoseProblem, robust_scores
+
+FloatArray = NDArray[np.float64]
+
+_MAX_MATCHES = 600
+# The calibrated pose explains a part of a picture: a wide scale reaches the rest, the usual one ends there.
+_SCALE_FACTORS = (3.0, 1.0)
+_NUM_REWEIGHTINGS = 8
+_MIN_DEPTH = 1e-2  # of the median
+
+
+def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: float) -> float:
+    """Return the robust score of the best camera without calibration over that of the pose, at least 1.
+
+    Of a rig, the view with the most matches is asked.
+
+    Args:
+        problem: the matches.
+        map_from_rig: the pose.
+        scale_px: scale of the robust cost that ranked it.
+    """
+    views = np.bincount(problem.view_idxs, minlength=len(problem.cameras))
+    of_view = np.flatnonzero(problem.view_idxs == int(np.argmax(views)))[:_MAX_MATCHES]
+    points = problem.in_cameras((problem.points3d - map_from_rig.translation) @ map_from_rig.rotation)[
+        of_view
+    ]
+    slopes, scale = problem.pinhole[of_view] / problem.focal, scale_px / problem.focal
+    depth = np.abs(points[:, 2])
+    if len(points) == 0 or np.median(depth) < 1e-9:
+        return 1.0
+    homogeneous = np.column_stack([points / np.median(depth), np.ones(len(points))])
+    calibrated = np.eye(3, 4)
+    residuals, depths = _residuals(calibrated, homogeneous, slopes)
+    own = float(np.sum(robust_scores(residuals, scale)))
+    best = own
+    for factor in _SCALE_FACTORS:
+        found, far = residuals, depths
+        for _ in range(_NUM_REWEIGHTINGS):
+            # Cubed, it is the weight that belongs to the robust score; by depth it is a distance in the image.
+            weights = (1.0 + (found / (factor * scale)) ** 2) ** -3 / far**2
+            found, far = _residuals(_linear_camera(homogeneous, slopes, weights), homogeneous, slopes)
+            best = max(best, float(np.sum(robust_scores(found, scale))))
+    return best / max(own, 1e-9)
+
+
+def _linear_camera(homogeneous: FloatArray, slopes: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the projection matrix [3, 4] with the least weighted algebraic error."""
+    products = np.einsum("n,ni,nj->nij", weights, homogeneous, homogeneous)
+    x, y = slopes.T[:, :, None, None]
+    normal = np.zeros((3, 4, 3, 4))
+    plain = products.sum(axis=0)
+    normal[0, :, 0, :] = normal[1, :, 1, :] = plain
+    normal[0, :, 2, :] = normal[2, :, 0, :] = -(x * products).sum(axis=0)
+    normal[1, :, 2, :] = normal[2, :, 1, :] = -(y * products).sum(axis=0)
+    normal[2, :, 2, :] = ((x**2 + y**2) * products).sum(axis=0)
+    _, vectors = np.linalg.eigh(normal.reshape(12, 12))
+    camera = vectors[:, 0].reshape(3, 4)
+    # Its sign is free: what it explains is in front of it, whatever most of the matches are.
+    return np.asarray(camera if weights @ (homogeneous @ camera[2]) > 0.0 else -camera)
+
+
+def _residuals(
+    camera: FloatArray, homogeneous: FloatArray, slopes: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return distances [N] to what a camera [3, 4] sees, infinite behind it, and depths [N] over their median."""
+    seen = homogeneous @ camera.T
+    depth = seen[:, 2] / max(float(np.median(np.abs(seen[:, 2]))), 1e-12)
+    in_front = depth > 1e-6
+    projected = seen[:, :2] / np.where(in_front, seen[:, 2], 1.0)[:, None]
+    distance = np.hypot(*(projected - slopes).T)
+    return np.where(in_front, distance, np.inf), np.maximum(np.abs(depth), _MIN_DEPTH)
