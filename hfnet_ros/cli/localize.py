@@ -119,8 +119,13 @@ def _describe(result: QueryResult) -> str:
     sigma_m, sigma_deg = np.sqrt(variances[:3].max()), np.rad2deg(np.sqrt(variances[3:].max()))
     return (
         f"{result.name}: LOCALIZED at ({x:.3f}, {y:.3f}, {z:.3f}) m, sigma {sigma_m:.3f} m {sigma_deg:.2f} deg, "
-        f"{answer.evidence.num_inliers} inliers ({milliseconds:.0f} ms)"
+        f"{answer.evidence.num_inliers} inliers, wrong with probability {_shown(answer.evidence.false_probability)} "
+        f"({milliseconds:.0f} ms)"
     )
+
+
+def _shown(probability: float | None) -> str:
+    return "unknown" if probability is None else f"{probability:.2g}"
 
 
 def _answer(result: QueryResult) -> dict[str, Any]:
@@ -144,6 +149,7 @@ def _answer(result: QueryResult) -> dict[str, Any]:
         "matches": evidence.num_matches,
         "inliers": evidence.num_inliers,
         "turn_deg": round(float(np.rad2deg(answer.turn_rad)), 3),
+        "false_probability": evidence.false_probability,
         "scores": {name: value if np.isfinite(value) else None for name, value in evidence.scores.items()},
         "timings_ms": {stage: seconds * 1e3 for stage, seconds in answer.timings_s.items()},
     }

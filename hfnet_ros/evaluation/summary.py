@@ -85,6 +85,7 @@ def summarize(
     structures: dict[str, object] = {
         "queries_with_groundtruth": run.num_with_truth,
         "false_fix_limit": false_fix.name,
+        "expected_false_fixes": expect_false_fixes(results),
         "verdicts": _count_verdicts(results),
         "anees_band_95": anees_band(len(run.nees)),
         "nees_histogram": nees_histogram(run.nees),
@@ -102,6 +103,13 @@ def summarize(
     origin = {key: getattr(identity, key) for key in IDENTITY_KEYS}
     summary = {**tabulate(run, metric_table(thresholds)), **structures, **origin}
     return {key: plain_json(value) for key, value in summary.items()}
+
+
+def expect_false_fixes(results: Sequence[QueryResult]) -> float | None:
+    """Return how many poses are wrong by their own probabilities; None where no pose has one."""
+    given = [result.localization.evidence for result in results if result.localization.is_valid]
+    known = [found.false_probability for found in given if found.false_probability is not None]
+    return sum(known) if known else None
 
 
 def _count_verdicts(results: Sequence[QueryResult]) -> Mapping[str, int] | None:

@@ -120,6 +120,7 @@ def _outcome_fields(result: Relocalization) -> dict[str, Any]:
         "num_matches": int(evidence.num_matches),
         "num_inliers": int(evidence.num_inliers),
         "reprojection_rmse_px": _finite(estimate.reprojection_rmse_px if estimate else None, 0.0),
+        "false_probability": _finite(evidence.false_probability, -1.0),
         "similarity": _finite(place.similarity if place else None, 0.0),
     }
 

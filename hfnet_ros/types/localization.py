@@ -150,6 +150,11 @@ class Evidence:
     scores: Mapping[str, float] = field(default_factory=dict)
     score: float = 0.0
 
+    @property
+    def false_probability(self) -> float | None:
+        """Return the probability that the best pose is wrong (0.5 m or 10 deg); None where none was judged."""
+        return self.scores.get("false_probability")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Localization:

@@ -46,6 +46,7 @@ def test_localize_prints_a_line_an_image_and_writes_poses_and_numbers(run, built
         assert entry["scores"]
         assert entry["turn_deg"] == 0.0
         assert entry["keypoints"] >= entry["matches"] >= entry["inliers"] > 0
+        assert 0.0 < entry["false_probability"] == entry["scores"]["false_probability"] < 1.0
         assert entry["timings_ms"].keys() >= {"extract", "retrieve", "match", "pose", "total"}
 
 

@@ -44,6 +44,15 @@ def test_a_full_run_has_every_figure(run_results):
     assert summary["warnings"] == []
 
 
+def test_false_fixes_to_be_expected_are_the_sum_of_the_poses_probabilities(make_result):
+    given = [
+        make_result(number=number, scores={"false_probability": p}) for number, p in enumerate((0.01, 0.03))
+    ]
+    refused = make_result(None, number=2, scores={"false_probability": 0.9})
+    assert summarize([*given, refused])["expected_false_fixes"] == pytest.approx(0.04)
+    assert summarize([make_result()])["expected_false_fixes"] is None
+
+
 def test_without_a_gate_accepted_is_localized_and_with_one_it_is_its_verdict(make_result, relocalize):
     results = [make_result((2.0 * (number == 1), 0, 0), number=number) for number in range(4)]
     plain = summarize(results)

@@ -37,7 +37,7 @@ def localized(rmse=1.25) -> Localization:
         outcome=Outcome.LOCALIZED,
         estimate=estimate,
         place=Place((4, 2), 0.75, 1.25),
-        evidence=Evidence(100, 3, 2, "2 inliers, needed 1"),
+        evidence=Evidence(100, 3, 2, "2 inliers, needed 1", {"false_probability": 0.0625}),
         timings_s={"extract": 0.01, "retrieve": 0.02, "match": 0.03, "pose": 0.04, "total": 0.1},
         correspondences=matches,
         search=Search.PRIOR,
@@ -106,6 +106,7 @@ def test_every_field_of_a_localized_image(factory):
     assert (status.reason, status.search, status.relocated) == ("3.5 below 22.5", "prior", False)
     assert (status.num_keypoints, status.num_matches, status.num_inliers) == (100, 3, 2)
     assert (status.reprojection_rmse_px, status.similarity, status.prior_frame) == (1.25, 0.75, "000017.jpg")
+    assert status.false_probability == 0.0625
     assert (status.mahalanobis_sq, status.gate_threshold, status.gate_dof) == (3.5, 22.5, 6)
     np.testing.assert_allclose(status.innovation, np.arange(6) * 0.1)
     assert (status.age, status.distance) == (0.5, 0.25)
@@ -122,6 +123,7 @@ def test_an_image_without_a_pose(factory):
     status = status_of(factory, result, prior_frame="")
     assert (status.outcome, status.verdict, status.state) == ("TOO_FEW_MATCHES", "", "LOST")
     assert status.reason == "5 matches, needed 12"
+    assert status.false_probability == -1.0
     assert (status.age, status.distance, status.position_sigma, status.rotation_sigma) == (-1, -1, -1, -1)
     assert (status.reprojection_rmse_px, status.similarity, status.mahalanobis_sq, status.gate_dof) == (
         0,
