@@ -1,0 +1,1 @@
+"""Scenes, adversaries and tables of bench/trust.py."""

@@ -1,0 +1,70 @@
+"""The words around the tables of bench/trust.py."""
+
+from __future__ import annotations
+
+from acceptance.fitting import Calibration
+from acceptance.table import (
+    Outcomes,
+    answerable_table,
+    model_table,
+    scene_table,
+    unanswerable_table,
+)
+
+_INTRODUCTION = """# How far an answer can be trusted
+
+`verification.max_false_probability` is what a user sets: the largest probability that a pose is wrong with which
+it is still given. This page says where that probability comes from, and how it does at places that it has never
+seen. Written by
+
+```
+{command}
+```
+
+{origin}
+
+**Wrong** is a pose off by more than 0.5 m or 10 degrees; in a map without scale by more than a sixth of the distance
+at which landmarks are seen; for a frame of a video between two keyframes also by more than half of the way between
+them; any pose for an image that has no place in the map. *Without the test* is the best pose of every image, whatever
+its scores. *Former limits* are those that stand beside the probability (evidence, lead, rival, twin, rematch,
+sigmas), applied to that pose. *Now* is the localizer as it is, with probability and limit fitted to all places but
+the one asked: **no row of a table has been seen by the model that judges it.** The other limits have seen RedKitchen
+and generated apartments. Bounds are one-sided, 95 %, Clopper-Pearson (with none of n wrong about 3 / n), as if all
+queries were independent; queries of one scene are not, so that places count for more than queries.
+"""
+
+_MODEL = """## The probability
+
+A logistic regression over what verification measures, each weight of the sign that the score's meaning gives, each
+score clamped to the range below. The odds were raised until held-out places vouched for every limit: among poses with
+a probability up to p, the upper 95 % bound of the wrong share is below p.
+"""
+
+
+def page(
+    outcomes: Outcomes,
+    folds: dict[str, Calibration],
+    final: Calibration,
+    picture: str,
+    command: str,
+    origin: str,
+) -> str:
+    """Return the page."""
+    parts = [
+        _INTRODUCTION.format(command=command, origin=origin),
+        "## Images of the mapped place",
+        *_block(answerable_table(outcomes)),
+        "## Images without a place in the map",
+        *_block(unanswerable_table(outcomes)),
+        "## Scene by scene, limits chosen without it",
+        *_block(scene_table(outcomes, folds)),
+        f"![right and wrong poses as the limit moves]({picture})\n",
+        _MODEL,
+        *_block(model_table(final.model)),
+        f"Limit chosen with all places: **{final.limit:g}**.",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _block(lines: list[str]) -> list[str]:
+    return ["", *lines, ""]
