@@ -54,7 +54,7 @@ class Row:
 
 def all_scenes() -> list[Scene]:
     """Return the scenes, those that take longest first."""
-    return [*posed_scenes(), *unposed_scenes(), *generated_scenes()]
+    return [*unposed_scenes(), *posed_scenes(), *generated_scenes()]
 
 
 def scenes_called(names: Sequence[str]) -> list[Scene]:
