@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -45,10 +44,6 @@ class Ask:
     camera: Camera
     is_wrong: Judge
     is_answerable: bool
-
-    def unanswerable(self, kind: str) -> Ask:
-        """Return the same image as a query without a place in a map."""
-        return dataclasses.replace(self, kind=kind, is_wrong=always_wrong, is_answerable=False)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""False poses against right ones as the limit moves, one line a scene, drawn as SVG-free PNG."""
+"""Right poses and wrong ones as the limit moves, one line a scene."""
 
 from __future__ import annotations
 
