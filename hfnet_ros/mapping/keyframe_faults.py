@@ -34,6 +34,8 @@ _MIN_PAIRS_UNPLACED = 2  # that disagree with a keyframe which nothing else is k
 _MIN_AROUND_SLIP = 3  # keyframes that put the other side elsewhere, all by one motion
 _MIN_SHARE_AROUND_SLIP = 0.6
 _NUM_AROUND_SLIP = 6
+# Of the distance to what is seen: what looks alike and is nearer than that would be in view together, and told apart.
+_LEAST_APART = 0.75
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,12 +66,19 @@ class Slip:
         distance: by how much the keyframes around it are off for the other side, median, m.
         angle: the same, rad.
         num_keyframes: keyframes that say so.
+        depth: median distance to what is seen there, m.
     """
 
     keyframe: int
     distance: float
     angle: float
     num_keyframes: int
+    depth: float
+
+    @property
+    def may_be_lookalikes(self) -> bool:
+        """Tell whether two places that look the same, too far apart to be seen at once, would say this as well."""
+        return self.distance > _LEAST_APART * self.depth
 
 
 class PlacementCheck:
@@ -205,7 +214,8 @@ class PlacementCheck:
         moved = [(self._given[row], slip @ self._given[row]) for slip, row in best]
         sizes = [(before.translation_to(after), before.rotation_to(after)) for before, after in moved]
         distance, angle = np.median(sizes, axis=0).tolist()
-        return Slip(place, distance, angle, len(off))
+        depth = self._depth_around(place, self._given[place])
+        return Slip(place, distance, angle, len(off), depth)
 
     def _moves_across(self, place: int, left_out: NDArray[np.bool_]) -> list[tuple[Rigid3, int]]:
         """Return how the path after a place must be moved by each keyframe around it, and their positions."""

@@ -151,8 +151,12 @@ def judge_poses(
         return CheckedPoses(list(range(len(given))), list(given), report)
     found = PlacementCheck(normalized, given, evidence, matches, max_error_px, seed).find()
     faults, slips = found
-    if slips:
-        raise PoseFaultError(_slip_text(slips, names), "slip", [slip.keyframe for slip in slips])
+    sure = [slip for slip in slips if not slip.may_be_lookalikes]
+    if sure:
+        raise PoseFaultError(_slip_text(sure, names), "slip", [slip.keyframe for slip in sure])
+    for slip in slips:
+        _logger.warning("%s", _lookalike_text(slip, names))
+    report["look_alikes"] = [_lookalike_text(slip, names) for slip in slips]
     if len(faults) > _MAX_WRONG_SHARE * len(given):
         raise PoseFaultError(
             f"poses and images do not fit: those of {len(faults)} of {len(given)} keyframes are wrong: "
@@ -230,6 +234,14 @@ def _slip_text(slips: Sequence[Slip], names: Sequence[str]) -> str:
     return (
         f"the given path slips {'; '.join(places)}: the parts before and after do not fit each other. Correct the "
         "trajectory, or build a map of each part and join them with `map merge --align`"
+    )
+
+
+def _lookalike_text(slip: Slip, names: Sequence[str]) -> str:
+    return (
+        f"what {names[slip.keyframe - 1]} and those before it see looks like what {names[slip.keyframe]} and those "
+        f"after it see, {slip.distance:.2f} m apart by the given poses ({slip.num_keyframes} keyframes say so): either "
+        "two places look alike, and answers there will be refused, or the given path slips there: then correct it"
     )
 
 

@@ -161,6 +161,18 @@ def test_a_slip_is_refused_with_its_place_and_size(kit, world, config, slip):
     assert "map merge --align" in str(error)
 
 
+def test_places_that_look_alike_are_no_slip(kit, world, config, caplog):
+    """Too far apart to be seen at once, a copy of a place and a path that slips say the same: the map is built."""
+    poses = kit.poses_of(world)
+    far = Rigid3.from_rotvec([0.0, 0.0, 0.0], [30.0, 0.0, 0.0])
+    checked = check(kit, world, config, poses[:WRONG] + [far @ pose for pose in poses[WRONG:]])
+    assert checked.kept == list(range(COUNT))
+    (said,) = checked.report["look_alikes"]
+    assert NAMES[WRONG] in said
+    assert "30.00 m apart" in said
+    assert "look alike" in caplog.text
+
+
 def test_slow_drift_is_no_slip(kit, world, config):
     drift = [Rigid3.from_rotvec([0.0, 0.0, 0.001 * row], [0.003 * row, 0.0, 0.0]) for row in range(COUNT)]
     poses = [error @ pose for error, pose in zip(drift, kit.poses_of(world), strict=True)]
