@@ -13,11 +13,13 @@ from hfnet_ros.map.map_io import load_map
 
 def test_build_says_what_it_built_and_nothing_else(built, mapping):
     assert built.answer.err == "", "no progress and no warnings in a pipe"
-    summary, lens, self_test = built.answer.lines
+    summary, lens, poses, self_test = built.answer.lines
     assert re.match(
         rf"{re.escape(str(built.path))}: 33 keyframes, \d+ landmarks, \d+ observations, built", summary
     )
     assert lens.startswith("lens: ")
+    # The scene's poses are exact: there is nothing to gain.
+    assert poses.startswith("poses: as given (held-out error")
     assert re.match(r"self-test: 1\d held-out keyframes localized", self_test)
     assert [path.name for path in built.path.parent.iterdir()] == ["room.map"]
 
@@ -41,20 +43,16 @@ def test_the_sharpest_images_are_selected_and_the_rest_accounted_for(run, mappin
 
 
 def test_poses_are_refined_on_request_and_the_report_says_how_far(run, mapping, kit, tmp_path):
+    target = tmp_path / "a.map"
     answer = run(
-        "map",
-        "build",
-        *mapping.options(),
-        "--refine-poses",
-        "--every",
-        "3",
-        "--out",
-        tmp_path / "a.map",
-        *kit.FAST,
+        "map", "build", *mapping.options(), "--refine-poses", "--every", "3", "--out", target, *kit.FAST
     )
     assert answer.status == 0, answer.err
-    # The scene's poses are exact: there is nothing to gain.
-    assert any(re.match(r"poses: as given \(held-out error", line) for line in answer.lines)
+    assert any(re.match(r"poses: refined \(.*; moved by 0\.0\d\d m", line) for line in answer.lines)
+    told = run("map", "info", target, "--json")
+    worst = json.loads(told.out)["given_against_refined"]["worst"]
+    assert len(worst) == 3
+    assert re.match(r"\S+\.(png|jpg): 0\.0\d\d m, \d\.\d\d deg", worst[0])
 
 
 @pytest.mark.parametrize(
