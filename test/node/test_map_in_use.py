@@ -75,7 +75,7 @@ def test_a_hint_for_an_engine_that_is_not_ready_is_ignored_with_a_line(start_rig
 def test_an_engine_for_images_of_another_size_is_not_ready_either(rig, building, monkeypatch):
     """It is built when the first of them comes, in the middle of the work on an image."""
     rig.localize()
-    extractor = rig.node._map.live._relocalizer._localizer._extractor
+    extractor = rig.node._map.live._relocalizer._localizer._turning._extractor
     extract = extractor.extract
     report = rig.node._map.live._preparation.report
 
