@@ -36,7 +36,7 @@ def in_given_frame(
         return answer
     assert answer.estimate is not None and answer.correspondences is not None
     estimate = answer.estimate
-    inliers = answer.correspondences.landmark_idxs[estimate.inlier_mask]
+    inliers = np.sort(answer.correspondences.landmark_idxs[estimate.inlier_mask])
     frames = np.array(place.keyframe_idxs)
     num_seen = np.array([_num_common(visual_map.landmarks_seen_by(int(frame)), inliers) for frame in frames])
     seeing = num_seen > 0
@@ -55,7 +55,9 @@ def in_given_frame(
 
 
 def _num_common(seen: NDArray[np.integer], inliers: NDArray[np.int64]) -> int:
-    return int(np.count_nonzero(np.isin(inliers, seen)))
+    """Return how many of the landmarks seen [N] are among the inliers [M], ascending."""
+    at = np.minimum(np.searchsorted(inliers, seen), len(inliers) - 1)
+    return int(np.count_nonzero(inliers[at] == seen))
 
 
 def _lever_arm(visual_map: VisualMap, cameras: Sequence[RigCamera]) -> NDArray[np.float64]:
