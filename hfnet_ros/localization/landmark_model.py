@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,11 @@ class LandmarkModel:
         """The self-test, and how the map was built."""
         self_test = dataclasses.asdict(self.visual_map.consistency)
         return {"self_test": self_test, **self.visual_map.build_info}
+
+    @property
+    def keyframe_names(self) -> Sequence[str]:
+        """Names of the keyframes."""
+        return self.visual_map.keyframe_names
 
     @property
     def points(self) -> MapPoints:

@@ -6,7 +6,7 @@ face and one call of `register_scene_model`; which of them a folder holds stands
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,8 +81,13 @@ class SceneModel(Protocol):
         ...
 
     @property
+    def keyframe_names(self) -> Sequence[str]:
+        """Names of the images it was made from, by the numbers in an answer's place; may be none."""
+        ...
+
+    @property
     def points(self) -> MapPoints:
-        """What of it can be drawn; may be nothing."""
+        """What of it can be drawn; may be nothing. Reads all of it: not for every image."""
         ...
 
     def configured(self, config: Config) -> Config:

@@ -302,8 +302,8 @@ class VisualMap:
             return self.landmark_xyz
         summed = np.zeros((self.num_landmarks, 3))
         for row in range(self.num_keyframes):
-            seen = self.landmarks_seen_by(row)
-            np.add.at(summed, seen, self.given_from_refined(row) @ self.landmark_xyz[seen])
+            seen = self.landmarks_seen_by(row)  # each landmark once
+            summed[seen] += self.given_from_refined(row) @ self.landmark_xyz[seen]
         counts = np.maximum(self.track_lengths, 1)[:, None]
         return np.where(self.track_lengths[:, None] > 0, summed / counts, self.landmark_xyz)
 

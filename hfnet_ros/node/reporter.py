@@ -146,7 +146,7 @@ class Reporter:
     def _status_message(self, answer: Answer, served: ServedMap) -> Any:
         relocalization = answer.relocalization
         place = relocalization.localization.place if relocalization is not None else None
-        names = served.model.points.keyframe_names
+        names = served.model.keyframe_names
         return status_message(
             self._transport.factory,
             answer,

@@ -75,6 +75,7 @@ class PointCloud:
         self.cameras = ()
         self.extent = np.stack([self.xyz.min(axis=0), self.xyz.max(axis=0)])
         self.sizes = {"landmarks": len(self.xyz)}
+        self.keyframe_names = ()
         self.points = MapPoints(self.xyz)
 
     def configured(self, config):

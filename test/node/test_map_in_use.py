@@ -111,3 +111,19 @@ def test_the_end_of_a_process_takes_along_what_cannot_be_stopped():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60.0, check=False
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "said\n", "")
+
+
+def test_the_whole_map_is_not_read_for_every_image(rig, monkeypatch):
+    """What can be drawn of a map is as large as the map; the name of a prior frame is not."""
+
+    asked, points = [], landmark_model.LandmarkModel.points
+
+    def read_all(model):
+        asked.append(model)
+        return points.fget(model)
+
+    monkeypatch.setattr(landmark_model.LandmarkModel, "points", property(read_all))
+    rig.localize()
+    rig.step()
+    assert len(asked) <= 1, "once for a listener that draws the map"
+    assert rig.received[topics.STATUS][-1].prior_frame in rig.node._map.served.model.keyframe_names
