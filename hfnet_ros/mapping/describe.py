@@ -13,7 +13,7 @@ from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.turning import extract_turned
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.views import Keyframe, MappingImage
-from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, Progress
+from hfnet_ros.types import ImageArray, Progress
 
 Float32Array = NDArray[np.float32]
 
@@ -74,7 +74,7 @@ def describe_images(
         progress("extract", done, len(images))
         pixels = _read(image)
         extracted = extract_turned(extractor, pixels, turns_rad[done] if turns_rad is not None else 0.0)
-        features = _strongest(extracted, max_keypoints)
+        features = extracted.strongest(max_keypoints)
         colors = _sample_colors(pixels, features.local.keypoints)
         keyframes.append(Keyframe(image, extracted, features, colors))
     progress("extract", len(images), len(images))
@@ -112,14 +112,6 @@ def _read(image: MappingImage) -> ImageArray:
         return image.read()
     except ImageError as error:
         raise error if image.name in str(error) else ImageError(f"{image.name}: {error}") from error
-
-
-def _strongest(features: ImageFeatures, count: int) -> ImageFeatures:
-    local = features.local
-    if len(local) <= count:
-        return features
-    strongest = LocalFeatures(local.keypoints[:count], local.scores[:count], local.descriptors[:count])
-    return ImageFeatures(strongest, features.global_descriptor, features.extractor_id)
 
 
 def _sample_colors(image: ImageArray, keypoints: Float32Array) -> NDArray[np.uint8]:

@@ -94,8 +94,18 @@ def sampson_errors(points_a: FloatArray, points_b: FloatArray, b_from_a: Rigid3)
         return distances
     homogeneous_b = np.concatenate([points_b, np.ones((len(points_b), 1))], axis=1)
     essential = skew(b_from_a.translation / np.linalg.norm(b_from_a.translation)) @ b_from_a.rotation
-    lines_b, lines_a = homogeneous_a @ essential.T, homogeneous_b @ essential
-    algebraic = np.abs(np.sum(homogeneous_b * lines_b, axis=1))
+    return np.abs(sampson_distances(homogeneous_b, homogeneous_b @ essential, homogeneous_a @ essential.T))
+
+
+def sampson_distances(rays_b: FloatArray, lines_a: FloatArray, lines_b: FloatArray) -> FloatArray:
+    """Return signed first-order distances [M] to the epipolar constraint, in normalised image units.
+
+    Args:
+        rays_b: [M, 3] (x, y, 1) in the second camera.
+        lines_a: [M, 3] their epipolar lines in the first one.
+        lines_b: [M, 3] epipolar lines in the second one of what the first one sees.
+    """
+    algebraic = np.sum(rays_b * lines_b, axis=1)
     gradient = np.sqrt(np.sum(lines_b[:, :2] ** 2, axis=1) + np.sum(lines_a[:, :2] ** 2, axis=1))
-    errors: FloatArray = algebraic / np.maximum(gradient, 1e-12)
-    return errors
+    distances: FloatArray = algebraic / np.maximum(gradient, 1e-12)
+    return distances

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
-from hfnet_ros.mapping.matches import match_pairs
+from hfnet_ros.mapping.matches import match_pairs, sampson_distances
 from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.pairs import nearest_pairs
 from hfnet_ros.mapping.views import PairMatches, View
 from hfnet_ros.pose.sampled_poses import SampledPose, sample_relative_pose
-from hfnet_ros.types import ImageFeatures, LocalFeatures, Progress, ignore_progress
+from hfnet_ros.types import ImageFeatures, Progress, ignore_progress
 
 FloatArray = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -286,10 +286,7 @@ def signed_errors(evidence: PairEvidence, rotations: FloatArray, translations: F
     essential = (cross @ rotations)[evidence.pair_idx]
     lines_b = np.einsum("mij,mj->mi", essential, evidence.rays_a)
     lines_a = np.einsum("mji,mj->mi", essential, evidence.rays_b)
-    algebraic = np.sum(evidence.rays_b * lines_b, axis=1)
-    gradient = np.sqrt(np.sum(lines_b[:, :2] ** 2, axis=1) + np.sum(lines_a[:, :2] ** 2, axis=1))
-    errors: FloatArray = algebraic / np.maximum(gradient, 1e-12)
-    return errors
+    return sampson_distances(evidence.rays_b, lines_a, lines_b)
 
 
 def _is_in_front(turned_a: FloatArray, rays_b: FloatArray, directions: FloatArray) -> NDArray[np.bool_]:
@@ -304,9 +301,4 @@ def _is_in_front(turned_a: FloatArray, rays_b: FloatArray, directions: FloatArra
 
 def strongest_of(features: ImageFeatures) -> ImageFeatures:
     """Return the keypoints that are matched for the check alone."""
-    local = features.local
-    count = _MAX_KEYPOINTS
-    if len(local) <= count:
-        return features
-    few = LocalFeatures(local.keypoints[:count], local.scores[:count], local.descriptors[:count])
-    return ImageFeatures(few, features.global_descriptor, features.extractor_id)
+    return features.strongest(_MAX_KEYPOINTS)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hfnet_ros.config import POSE_METHOD_NAMES, PoseConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.problem import PoseProblem
+from hfnet_ros.pose.sampled_poses import sampling_options
 
-_MIN_ITERATIONS = 100
 _MAX_SAMPLED_MATCHES = 300
 
 # Takes a problem, which of its matches [M] to explain, the inlier threshold (px of the problem), the number of
@@ -42,12 +42,7 @@ def lo_ransac(
     """Sample minimal poses with local optimisation, by PoseLib; of a rig generalized ones."""
     import poselib
 
-    options = {
-        "max_reproj_error": threshold_px,
-        "max_iterations": max_iterations,
-        "min_iterations": min(_MIN_ITERATIONS, max_iterations),
-        "seed": seed,
-    }
+    options = {"max_reproj_error": threshold_px, **sampling_options(max_iterations, seed)}
     pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
     # The most similar matches hold most of the right ones; the answer is refined on all of them.
     rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]

@@ -53,7 +53,7 @@ def sample_relative_pose(
     if len(points_a) < _MIN_MATCHES:
         return None
     pixels_a, pixels_b = points_a * REFERENCE_FOCAL_PX, points_b * REFERENCE_FOCAL_PX
-    options = _options("max_epipolar_error", threshold_px, max_iterations, seed)
+    options = {"max_epipolar_error": threshold_px, **sampling_options(max_iterations, seed)}
     pose, info = poselib.estimate_relative_pose(pixels_a, pixels_b, _PINHOLE, _PINHOLE, options, {})
     length = float(np.linalg.norm(pose.t))
     if info["num_inliers"] < _MIN_MATCHES or not np.isfinite(pose.R).all() or length < 1e-12:
@@ -78,7 +78,7 @@ def sample_absolute_pose(
 
     if len(points) < _MIN_MATCHES:
         return None
-    options = _options("max_reproj_error", threshold_px, max_iterations, seed)
+    options = {"max_reproj_error": threshold_px, **sampling_options(max_iterations, seed)}
     pose, info = poselib.estimate_absolute_pose(points * REFERENCE_FOCAL_PX, points3d, _PINHOLE, options, {})
     if info["num_inliers"] < _MIN_MATCHES or not np.isfinite(pose.R).all():
         return None
@@ -86,9 +86,9 @@ def sample_absolute_pose(
     return SampledPose(camera_from_map.inverse(), np.asarray(info["inliers"], np.bool_))
 
 
-def _options(name: str, threshold_px: float, max_iterations: int, seed: int) -> dict[str, Any]:
+def sampling_options(max_iterations: int, seed: int) -> dict[str, Any]:
+    """Return how PoseLib samples."""
     return {
-        name: threshold_px,
         "max_iterations": max_iterations,
         "min_iterations": min(_MIN_ITERATIONS, max_iterations),
         "seed": seed,

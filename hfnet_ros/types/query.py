@@ -103,6 +103,10 @@ class ImageFeatures:
         """Return the same image with some of its local features [M], in the order of `rows`."""
         return ImageFeatures(self.local.chosen(rows), self.global_descriptor, self.extractor_id)
 
+    def strongest(self, count: int) -> ImageFeatures:
+        """Return the same image with at most `count` of its local features, the best ones."""
+        return self if len(self.local) <= count else self.chosen(np.arange(count))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
