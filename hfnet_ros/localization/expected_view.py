@@ -67,11 +67,8 @@ def _pixels_in_view(
 ) -> NDArray[np.float64]:
     """Return where [V, 2] a camera there sees the landmarks that it would recognise, walls or not."""
     toward = expected.xyz - map_from_camera.translation
-    distance = np.maximum(np.linalg.norm(toward, axis=1), 1e-9)
-    cosine = np.einsum("ij,ij->i", toward, expected.cones.directions) / distance
-    nearest, farthest = expected.cones.distance_ranges.T
-    likely = (toward @ map_from_camera.rotation[:, 2] > 1e-6) & (cosine > np.cos(_MAX_VIEW_CHANGE_RAD))
-    likely &= (distance < farthest * _MAX_SCALE_CHANGE) & (distance > nearest / _MAX_SCALE_CHANGE)
+    likely = expected.cones.admit(toward, _MAX_VIEW_CHANGE_RAD, _MAX_SCALE_CHANGE)
+    likely &= toward @ map_from_camera.rotation[:, 2] > 1e-6
     pixels = view.camera.project(toward[likely] @ map_from_camera.rotation)
     with np.errstate(invalid="ignore"):
         inside = ((pixels >= 0.0) & (pixels <= np.array(view.camera.size_wh) - 1.0)).all(axis=1)

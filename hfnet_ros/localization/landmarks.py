@@ -54,14 +54,13 @@ class Landmarks:
             unseen &= ~_in_view(points, map_from_rig @ view.rig_from_camera, view.camera)
         return PlaceView(self._map, self._most_seen(idxs[unseen], num_seeing[unseen]), frames)
 
-    def expected_at(self, place: Place) -> ExpectedPoints:
-        """Return the landmarks that the place's frames see, and from where they saw them.
+    def expected(self, place: PlaceView) -> ExpectedPoints:
+        """Return the landmarks of a place, and from where they were seen.
 
         Raises:
             MapFormatError: the map is damaged there.
         """
-        idxs = self._most_seen(*self._seen_by(place.keyframe_idxs))
-        return ExpectedPoints(self._map.landmark_xyz[idxs], self._cones_of(idxs))
+        return ExpectedPoints(place.xyz, self._cones_of(place.idxs))
 
     def cones(self, matches: Correspondences) -> ObserverCones:
         """Return from where the matched landmarks were seen when the map was made."""

@@ -146,12 +146,13 @@ class Localizer:
             best = None
             for place in retrieved.places[: retrieved.max_places]:
                 with clock.stage("match"):
-                    matches = self._match(features, self._landmarks.of(place))
+                    landmarks = self._landmarks.of(place)
+                    matches = self._match(features, landmarks)
                 with clock.stage("pose"):
                     cones = self._landmarks.cones(matches)
                     answer = self._solver.solve(matches, cameras, cones, version.num_tried)
                     if answer.is_valid:
-                        answer = self._look_again(answer, features, cameras, place, retrieved.places)
+                        answer = self._look_again(answer, features, cameras, landmarks, retrieved.places)
                     if answer.is_valid and self._answers_as_given:
                         answer = in_given_frame(answer, self._map, place, query.cameras)
                 best = better(best, answer, place, retrieved.search)
@@ -210,7 +211,7 @@ class Localizer:
         answer: Localization,
         features: Sequence[ImageFeatures],
         cameras: Sequence[RigCamera],
-        place: Place,
+        landmarks: PlaceView,
         places: Sequence[Place],
     ) -> Localization:
         """Ask whether what should be seen from the pose is seen, and whether the same keypoints fit elsewhere.
@@ -227,7 +228,7 @@ class Localizer:
         alias = self._solver.solve_quickly(matches, cameras, self._landmarks.cones(matches))
         own_score = self._solver.score(own, answer.estimate.map_from_camera, cameras)
         ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
-        expected = self._landmarks.expected_at(place)
+        expected = self._landmarks.expected(landmarks)
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         share = seen_share(expected, inliers, answer.estimate.map_from_camera, cameras)
         measured = {"rematch_ratio": ratio, "seen_share": share}

@@ -39,6 +39,25 @@ class ObserverCones:
     directions: FloatArray
     distance_ranges: FloatArray
 
+    def admit(
+        self, toward: FloatArray, max_view_change_rad: float, max_scale_change: float
+    ) -> NDArray[np.bool_]:
+        """Tell which points [M] are seen much as they were before.
+
+        Args:
+            toward: [M, 3] vectors from whoever looks to the points, map frame.
+            max_view_change_rad: largest angle between the two directions.
+            max_scale_change: most times nearer or farther.
+        """
+        distance = np.maximum(np.linalg.norm(toward, axis=1), 1e-9)
+        cosine = np.einsum("ij,ij->i", toward, self.directions) / distance
+        nearest, farthest = self.distance_ranges.T
+        return (
+            (cosine > np.cos(max_view_change_rad))
+            & (distance < farthest * max_scale_change)
+            & (distance > nearest / max_scale_change)
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class ErrorModel:
@@ -141,15 +160,7 @@ class PoseProblem:
         centers = map_from_rig.translation
         if not self.is_one_camera:
             centers = centers + self.mountings()[1] @ map_from_rig.rotation.T
-        toward = self.points3d - centers
-        distance = np.maximum(np.linalg.norm(toward, axis=1), 1e-9)
-        cosine = np.einsum("ij,ij->i", toward, self.cones.directions) / distance
-        nearest, farthest = self.cones.distance_ranges.T
-        return (
-            (cosine > np.cos(self.max_view_change_rad))
-            & (distance < farthest * self.max_scale_change)
-            & (distance > nearest / self.max_scale_change)
-        )
+        return self.cones.admit(self.points3d - centers, self.max_view_change_rad, self.max_scale_change)
 
 
 def make_problem(
