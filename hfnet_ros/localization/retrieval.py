@@ -68,8 +68,13 @@ class PlaceRetrieval:
             visual_map.global_descriptors, visual_map.search, config.retrieval
         )
         # Where the robot is expected is said in the frame that answers are given in.
-        poses = visual_map.given_poses if config.pose.answer_frame == "given" else visual_map.keyframe_poses
-        self._nearby = NearbyKeyframes(poses, visual_map.global_descriptors, config.prior)
+        is_given = visual_map.given is not None and config.pose.answer_frame == "given"
+        self._nearby = NearbyKeyframes(
+            visual_map.given_poses if is_given else visual_map.keyframe_poses,
+            visual_map.global_descriptors,
+            config.prior,
+            "given_keyframe_poses" if is_given else "keyframe_poses",
+        )
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
         self._num_prior_frames = config.retrieval.count(by_vlad=bool(visual_map.aggregation))
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.stored_poses import stored_pose
 
 FloatArray = NDArray[np.float64]
 
@@ -33,9 +34,12 @@ class GivenFrame:
     lever_arms_m: FloatArray
 
     def map_from_camera(self, keyframe_idx: int) -> Rigid3:
-        """Return the given pose of a keyframe."""
-        pose = self.keyframe_poses[keyframe_idx]
-        return Rigid3.from_quat(pose[3:], pose[:3])
+        """Return the given pose of a keyframe.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
+        return stored_pose(self.keyframe_poses, keyframe_idx, "given_keyframe_poses")
 
     def given_from_refined(self, keyframe_idx: int, refined: Rigid3, camera_idx: int) -> Rigid3:
         """Return the motion from the refined to the given frame that a keyframe says.

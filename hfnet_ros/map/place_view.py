@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.visual_map import VisualMap
 
 
@@ -88,15 +87,9 @@ class PlaceView:
         """
         start, stop = self._map.observation_offsets[keyframe_idx : keyframe_idx + 2]
         described = self._map.observation_descriptors
-        camera_idx = int(self._map.keyframe_camera_idx[keyframe_idx])
-        if not 0 <= camera_idx < len(self._map.cameras):
-            raise MapFormatError(
-                f"array 'keyframe_camera_idx' is {camera_idx} in row {keyframe_idx}, expected 0 to "
-                f"{len(self._map.cameras) - 1}: the map is damaged; {ADVICE}"
-            )
         return KeyframeObservations(
             self._map.observation_xy[start:stop],
             self._map.observation_landmark_idx[start:stop].astype(np.int64),
-            self._map.cameras[camera_idx].refined.size_wh,
+            self._map.cameras[self._map.camera_idx_of(keyframe_idx)].refined.size_wh,
             None if described is None else described[start:stop],
         )

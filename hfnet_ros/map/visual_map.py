@@ -14,11 +14,12 @@ from scipy.sparse import csr_matrix
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.map.array_files import release_pages
+from hfnet_ros.map.array_files import ADVICE, release_pages
 from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure
+from hfnet_ros.map.stored_poses import stored_pose
 from hfnet_ros.map.unit_vectors import UnitVectors
 
 _COMPACT: dict[str, type[UnitVectors] | type[PixelPositions]] = {
@@ -270,6 +271,8 @@ class VisualMap:
         values = [getattr(self, field.name) for field in fields(self)]
         if self.search is not None:
             values += [getattr(self.search, field.name) for field in fields(self.search)]
+        if self.given is not None:
+            values.append(self.given.keyframe_poses)
         for value in values:
             array = value.codes if isinstance(value, UnitVectors | PixelPositions) else value
             if isinstance(array, np.ndarray):
@@ -279,8 +282,8 @@ class VisualMap:
         """Return the motion to the frame of the given poses that a keyframe says; identity where both are one."""
         if self.given is None:
             return Rigid3.identity()
-        camera_idx = int(self.keyframe_camera_idx[keyframe_idx])
-        return self.given.given_from_refined(keyframe_idx, self.map_from_camera(keyframe_idx), camera_idx)
+        refined = self.map_from_camera(keyframe_idx)
+        return self.given.given_from_refined(keyframe_idx, refined, self.camera_idx_of(keyframe_idx))
 
     def moved_by_refinement(self) -> NDArray[np.float64]:
         """Return how far each keyframe was moved and turned, [F, 2] m and rad, without what all have in common."""
@@ -308,9 +311,32 @@ class VisualMap:
         return np.where(self.track_lengths[:, None] > 0, summed / counts, self.landmark_xyz)
 
     def map_from_camera(self, keyframe_idx: int) -> Rigid3:
-        """Return the pose of a keyframe."""
-        pose = self.keyframe_poses[keyframe_idx]
-        return Rigid3.from_quat(pose[3:], pose[:3])
+        """Return the pose of a keyframe.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
+        return stored_pose(self.keyframe_poses, keyframe_idx, "keyframe_poses")
+
+    def given_map_from_camera(self, keyframe_idx: int) -> Rigid3:
+        """Return the pose of a keyframe in the frame of the given ones; raises as `map_from_camera`."""
+        if self.given is None:
+            return self.map_from_camera(keyframe_idx)
+        return self.given.map_from_camera(keyframe_idx)
+
+    def camera_idx_of(self, keyframe_idx: int) -> int:
+        """Return the row of the camera that took a keyframe.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
+        camera_idx = int(self.keyframe_camera_idx[keyframe_idx])
+        if not 0 <= camera_idx < len(self.cameras):
+            raise MapFormatError(
+                f"array 'keyframe_camera_idx' is {camera_idx} in row {keyframe_idx}, expected 0 to "
+                f"{len(self.cameras) - 1}: the map is damaged; {ADVICE}"
+            )
+        return camera_idx
 
     def landmarks_seen_by(self, keyframe_idx: int) -> NDArray[np.int32]:
         """Return the rows of the landmarks a keyframe sees."""

@@ -25,6 +25,7 @@ from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.given_frame import GivenFrame
+from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import ImageFeatures, LocalFeatures
 
@@ -185,11 +186,11 @@ def move_map(visual_map: VisualMap, new_from_map: Similarity, frame_id: str) -> 
         moved = [
             new_from_map.move_pose(given.map_from_camera(row)) for row in range(visual_map.num_keyframes)
         ]
-        given = GivenFrame(_rows_of(moved), scale * given.lever_arms_m)
+        given = GivenFrame(pose_rows(moved), scale * given.lever_arms_m)
     return dataclasses.replace(
         visual_map,
         frame_id=frame_id,
-        keyframe_poses=_rows_of(poses),
+        keyframe_poses=pose_rows(poses),
         landmark_xyz=new_from_map.move_points(visual_map.landmark_xyz),
         landmark_view_directions=(visual_map.landmark_view_directions @ new_from_map.rotation.T).astype(
             np.float32
@@ -204,11 +205,6 @@ def move_map(visual_map: VisualMap, new_from_map: Similarity, frame_id: str) -> 
         calibration=calibration,
         given=given,
     )
-
-
-def _rows_of(poses: Sequence[Rigid3]) -> FloatArray:
-    """Return poses [F, 7] as x y z (m) qx qy qz qw."""
-    return np.array([[*pose.translation, *pose.quat_xyzw] for pose in poses])
 
 
 def _resize_covariance(numbers: tuple[float, ...], scale: float) -> tuple[float, ...]:

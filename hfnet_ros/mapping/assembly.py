@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
 from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.pixel_positions import PixelPositions
+from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.mapping.describe import describe_globally
@@ -58,7 +58,8 @@ def assemble_map(
     given = None
     if solved.poses.kept:
         given_views = [given_views[idx] for idx in seeing]
-        given = GivenFrame(_poses(given_views), estimate_lever_arms(given_views, views, len(cameras)))
+        poses = pose_rows(view.map_from_camera for view in given_views)
+        given = GivenFrame(poses, estimate_lever_arms(given_views, views, len(cameras)))
     landmarks = summarize_landmarks(
         structure, views, keyframes, keep_observations=config.mapping.keep_observations
     )
@@ -74,7 +75,7 @@ def assemble_map(
         keyframe_names=tuple(keyframe.image.name for keyframe in keyframes),
         keyframe_stamps_ns=np.array([keyframe.image.stamp_ns for keyframe in keyframes], np.int64),
         keyframe_camera_idx=np.array([view.camera_idx for view in views], np.int32),
-        keyframe_poses=_poses(views),
+        keyframe_poses=pose_rows(view.map_from_camera for view in views),
         observation_offsets=landmarks.observation_offsets,
         observation_landmark_idx=landmarks.observation_landmark_idx,
         observation_xy=PixelPositions.encode(landmarks.observation_xy),
@@ -90,11 +91,6 @@ def assemble_map(
         observation_descriptors=None if observed is None else UnitVectors.encode(observed),
         given=given,
     )
-
-
-def _poses(views: Sequence[View]) -> NDArray[np.float64]:
-    """Return map_from_camera [F, 7] as x y z (m) qx qy qz qw."""
-    return np.array([[*view.map_from_camera.translation, *view.map_from_camera.quat_xyzw] for view in views])
 
 
 def _without_blind_views(structure: Structure, num_views: int) -> tuple[Structure, list[int]]:

@@ -25,6 +25,7 @@ from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.given_frame import GivenFrame, mean_pose
+from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.describe import check_images, describe_images
@@ -165,8 +166,7 @@ def _refined_from_given(visual_map: VisualMap, given: Rigid3, camera: Camera) ->
 
 def _with_given(session: VisualMap, given: Mapping[str, Rigid3]) -> VisualMap:
     """Return the session with its poses as they were given, in the frame of those of the map."""
-    poses = [given[name] for name in session.keyframe_names]
-    rows = np.array([[*pose.translation, *pose.quat_xyzw] for pose in poses])
+    rows = pose_rows(given[name] for name in session.keyframe_names)
     return dataclasses.replace(session, given=GivenFrame(rows, np.zeros((len(session.cameras), 3))))
 
 

@@ -46,9 +46,14 @@ class NearbyKeyframes:
     """The map's keyframes by position; the cost of a question does not grow with the map."""
 
     def __init__(
-        self, keyframe_poses: NDArray[np.float64], descriptors: UnitVectors, config: PriorConfig
+        self,
+        keyframe_poses: NDArray[np.float64],
+        descriptors: UnitVectors,
+        config: PriorConfig,
+        array: str = "keyframe_poses",
     ) -> None:
-        """Take poses [F, 7] (map_from_camera: x y z, qx qy qz qw) and descriptors [F, G]."""
+        """Take poses [F, 7] (map_from_camera: x y z, qx qy qz qw), descriptors [F, G], and the poses' own name."""
+        self._array = array
         self._config = config
         self._poses = keyframe_poses
         self._descriptors = descriptors
@@ -59,7 +64,7 @@ class NearbyKeyframes:
         positions = self._poses[:, :3]
         strange = np.flatnonzero(~(np.abs(positions) < _FARTHEST_M).all(axis=1))
         if len(strange):
-            raise _damaged(f"has positions that are not finite or in no map, first row {strange[0]}")
+            raise self._damaged(f"has positions that are not finite or in no map, first row {strange[0]}")
         return cKDTree(positions)
 
     def region(self, prior: PosePrior) -> Region | None:
@@ -81,7 +86,7 @@ class NearbyKeyframes:
         quats_xyzw = self._poses[near, 3:]
         bent = np.flatnonzero(~(np.abs(np.linalg.norm(quats_xyzw, axis=1) - 1.0) < MAX_QUATERNION_DEVIATION))
         if len(bent):
-            raise _damaged(f"has a quaternion that is not of length 1 in row {near[bent[0]]}")
+            raise self._damaged(f"has a quaternion that is not of length 1 in row {near[bent[0]]}")
         axes = Rotation.from_quat(quats_xyzw).as_matrix()[:, :, 2]  # the optical axis is z
         idxs = near[axes @ prior.map_from_camera.rotation[:, 2] >= least]
         return Region(center, radius_m, idxs) if len(idxs) else None
@@ -91,6 +96,5 @@ class NearbyKeyframes:
         similarity = self._descriptors[region.keyframe_idxs] @ descriptor
         return best_hits(region.keyframe_idxs, similarity, count)
 
-
-def _damaged(what: str) -> MapFormatError:
-    return MapFormatError(f"array 'keyframe_poses' {what}: the map is damaged; {ADVICE}")
+    def _damaged(self, what: str) -> MapFormatError:
+        return MapFormatError(f"array '{self._array}' {what}: the map is damaged; {ADVICE}")

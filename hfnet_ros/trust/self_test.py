@@ -114,7 +114,7 @@ def with_self_test(
         _of_camera(by_name[name], int(visual_map.keyframe_camera_idx[row]))
         for row, name in enumerate(visual_map.keyframe_names)
     ]
-    poses = [Rigid3.from_quat(pose[3:], pose[:3]) for pose in visual_map.given_poses]
+    poses = [visual_map.given_map_from_camera(row) for row in range(visual_map.num_keyframes)]
     is_refined = visual_map.given is not None
     decided = dataclasses.replace(config, pose=dataclasses.replace(config.pose, answer_frame="refined"))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from generated_maps import CONFIG
 
+from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.covariance import is_valid_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -99,3 +100,14 @@ def test_a_lever_arm_is_that_of_the_cameras_own(apartment, truths):
     np.testing.assert_allclose(known.estimate.map_from_camera.translation, expected.translation, atol=1e-6)
     expected = DRIFT @ plain
     np.testing.assert_allclose(unknown.estimate.map_from_camera.translation, expected.translation, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0], ids=["not finite", "no quaternion"])
+def test_a_damaged_given_pose_is_named(apartment, truths, value):
+    """A large map is not checked before it is read; no answer comes of numbers that are no pose."""
+    damaged = two_framed(apartment)
+    poses = damaged.given.keyframe_poses.copy()
+    poses[:, 3:] = value
+    damaged = replace(damaged, given=GivenFrame(poses, damaged.given.lever_arms_m))
+    with pytest.raises(MapFormatError, match=r"given_keyframe_poses.*no pose in row .*damaged"):
+        localizer(apartment, damaged).localize(apartment.frame(truths[0]))
