@@ -107,17 +107,16 @@ def update_map(
     check_counts(images, cameras, len(session_images.map_from_camera))
     check_images(images, cameras, options.progress)
     given = session_images.map_from_camera
-    among_refined = [
-        _refined_from_given(visual_map, pose, cameras[image.camera_idx])
-        for pose, image in zip(given, images, strict=True)
-    ]
+    among_refined = _among_refined(visual_map, given, [cameras[image.camera_idx] for image in images])
     mapped = [visual_map.map_from_camera(row) for row in range(visual_map.num_keyframes)]
     turns = turns_upright(among_refined, extractor, config.mapping, mapped)
     keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
     session = build_untested_map(keyframes, among_refined, refined, config, options)
     session = _with_pairs(session, known, cameras)
     if visual_map.given is not None:
-        session = _with_given(session, {image.name: pose for pose, image in zip(given, images, strict=True)})
+        motions = [pose @ moved.inverse() for pose, moved in zip(given, among_refined, strict=True)]
+        names = [image.name for image in images]
+        session = _with_given(session, dict(zip(names, motions, strict=True)))
     by_name = {keyframe.image.name: keyframe for keyframe in keyframes}
     used = [by_name[name] for name in session.keyframe_names]
     with threadpool_limits(1, "blas"):
@@ -144,29 +143,40 @@ def _with_pairs(session: VisualMap, known: Sequence[MapCamera | None], given: Se
     return dataclasses.replace(session, cameras=tuple(pairs))
 
 
-def _refined_from_given(visual_map: VisualMap, given: Rigid3, camera: Camera) -> Rigid3:
-    """Return the pose among the map's refined ones of a camera whose pose is in the frame of the given ones.
+def _among_refined(visual_map: VisualMap, given: Sequence[Rigid3], cameras: Sequence[Camera]) -> list[Rigid3]:
+    """Return poses among the map's refined ones of cameras whose poses are in the frame of the given ones.
 
-    It is moved as the keyframes nearest to it, which look the same way, were when they were refined.
+    Each is moved as the keyframes nearest to it, which look the same way, were when they were refined.
     """
     if visual_map.given is None:
-        return given
+        return list(given)
     poses = visual_map.given.keyframe_poses
     reach = float(np.median(visual_map.landmark_distance_ranges[:, 1]))
     axes = Rotation.from_quat(poses[:, 3:]).as_matrix()[:, :, 2]
-    turned = np.arccos(np.clip(axes @ given.rotation[:, 2], -1.0, 1.0))
-    distance = np.linalg.norm(poses[:, :3] - given.translation, axis=1)
-    nearest = np.argsort(distance / reach + turned, kind="stable")[:_NUM_NEAREST]
-    row = visual_map.known_camera_idx(camera)
-    arm = np.zeros(3) if row is None else visual_map.given.lever_arms_m[row]
-    optical = given @ Rigid3(np.eye(3), -arm)
-    said = [visual_map.given_from_refined(int(keyframe)).inverse() @ optical for keyframe in nearest]
-    return mean_pose(said, np.ones(len(said)))[0]
+    moved = []
+    for pose, camera in zip(given, cameras, strict=True):
+        turned = np.arccos(np.clip(axes @ pose.rotation[:, 2], -1.0, 1.0))
+        distance = np.linalg.norm(poses[:, :3] - pose.translation, axis=1)
+        nearest = np.argsort(distance / reach + turned, kind="stable")[:_NUM_NEAREST]
+        row = visual_map.known_camera_idx(camera)
+        arm = np.zeros(3) if row is None else visual_map.given.lever_arms_m[row]
+        optical = pose @ Rigid3(np.eye(3), -arm)
+        said = [visual_map.given_from_refined(int(keyframe)).inverse() @ optical for keyframe in nearest]
+        moved.append(mean_pose(said, np.ones(len(said)))[0])
+    return moved
 
 
-def _with_given(session: VisualMap, given: Mapping[str, Rigid3]) -> VisualMap:
-    """Return the session with its poses as they were given, in the frame of those of the map."""
-    rows = pose_rows(given[name] for name in session.keyframe_names)
+def _with_given(session: VisualMap, motions: Mapping[str, Rigid3]) -> VisualMap:
+    """Return the session with its poses in the frame of the map's given ones.
+
+    Args:
+        session: among the map's refined poses.
+        motions: by name, from the pose that a keyframe had there before it was refined to its given one; the same
+            for one whose wrong pose was put right when the session was built.
+    """
+    rows = pose_rows(
+        motions[name] @ session.given_map_from_camera(row) for row, name in enumerate(session.keyframe_names)
+    )
     return dataclasses.replace(session, given=GivenFrame(rows, np.zeros((len(session.cameras), 3))))
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from hfnet_ros.errors import ExtractorMismatchError, MappingError
 from hfnet_ros.geometry import Rigid3
+from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.map_io import save_map, verify_map
+from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.update import update_map
@@ -68,6 +70,38 @@ def test_the_same_things_are_seen_again_and_not_mapped_twice(kit, world, old, co
     lengths = np.bincount(updated.observation_landmark_idx)
     before = np.bincount(old.observation_landmark_idx)
     assert lengths.mean() > 1.8 * before.mean()
+
+
+SHIFT = Rigid3.from_rotvec([0.0, 0.0, 0.02], [0.2, -0.1, 0.05])
+
+
+def in_two_frames(old):
+    """The map with poses that were given elsewhere than those it agrees with."""
+    poses = [SHIFT @ old.map_from_camera(row) for row in range(old.num_keyframes)]
+    return dataclasses.replace(old, given=GivenFrame(pose_rows(poses), np.zeros((len(old.cameras), 3))))
+
+
+def test_a_session_in_the_given_frame_joins_the_refined_structure(kit, world, old, config):
+    session = second_session(kit, world)
+    given = [SHIFT @ pose for pose in kit.poses_of(session)]
+    updated, report = update(kit, session, in_two_frames(old), config, given)
+    assert report.num_seen_again > 0.95 * old.num_landmarks
+    np.testing.assert_allclose(updated.given.keyframe_poses[12:], pose_rows(given), atol=1e-9)
+    for row, pose in enumerate(kit.poses_of(session), start=12):
+        assert updated.map_from_camera(row).translation_to(pose) < 0.01
+
+
+def test_a_pose_of_a_session_that_is_put_right_is_so_in_both_frames(kit, config):
+    world = kit.make_world(num_views=24, num_points=600)
+    old = kit.build_part(world, slice(0, 24), with_global=False)
+    session = second_session(kit, world)
+    right = [SHIFT @ pose for pose in kit.poses_of(session)]
+    given = list(right)
+    given[7] = Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.6, 0.3, 0.0]) @ given[7]
+    updated, _ = update(kit, session, in_two_frames(old), config, given)
+    assert updated.num_keyframes == 48, "none was left out"
+    for row, pose in enumerate(right, start=24):
+        assert updated.given_map_from_camera(row).translation_to(pose) < 0.03
 
 
 def test_what_has_gone_is_dropped_and_what_stays_is_kept(kit, config):
