@@ -71,12 +71,10 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("--colmap", type=Path, metavar="DIR", help="COLMAP model with poses and cameras")
     build.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
     add_selection_options(build)
+    refinement: dict[str, Any] = {"nargs": "?", "const": "on", "default": "auto", "choices": ("auto", "on", "off")}
     build.add_argument(
         "--refine-poses",
-        nargs="?",
-        const="on",
-        default="auto",
-        choices=("auto", "on", "off"),
+        **refinement,
         help="make the given poses agree with each other, and decide among these; answers stay in the frame of the "
         "given ones. auto keeps them only if they lower the error of held-out landmarks (default: auto)",
     )
@@ -87,10 +85,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     build.add_argument(
         "--refine-intrinsics",
-        nargs="?",
-        const="on",
-        default="auto",
-        choices=("auto", "on", "off"),
+        **refinement,
         help="estimate focal length and distortion anew from the map's images; auto keeps them only if they "
         "lower the error on held-out images (default: auto)",
     )

@@ -104,15 +104,14 @@ def refine_poses(
     tested = _judge(*_held_out_errors(draft, views, cameras, config), mode)
     if not tested.kept:
         return list(views), tested
-    refined, structure, sigma_m = list(views), draft, _PRIOR_SIGMA_OF_DEPTH * _median_depth(draft, views)
-    least_m = sigma_m * _LEAST_SIGMA_OF_DEPTH / _PRIOR_SIGMA_OF_DEPTH
-    for last in [False] * (_NUM_ROUNDS - 1) + [True]:
-        refined = _adjust(
-            _longest_tracks(structure, _ADJUSTED_PER_VIEW), refined, views, cameras, sigma_m, config
-        )
-        if not last:
-            sigma_m = max(_noise_of_positions(views, refined), least_m)
+    refined, structure, depth_m = list(views), draft, _median_depth(draft, views)
+    sigma_m = _PRIOR_SIGMA_OF_DEPTH * depth_m
+    for round_idx in range(_NUM_ROUNDS):
+        if round_idx > 0:
+            sigma_m = max(_noise_of_positions(views, refined), _LEAST_SIGMA_OF_DEPTH * depth_m)
             structure = triangulate_at(refined)
+        adjusted = _longest_tracks(structure, _ADJUSTED_PER_VIEW)
+        refined = _adjust(adjusted, refined, views, cameras, sigma_m, config)
     report = _with_moves(tested, views, refined)
     _logger.info("poses: %s", report)
     return refined, report
