@@ -71,7 +71,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("--colmap", type=Path, metavar="DIR", help="COLMAP model with poses and cameras")
     build.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
     add_selection_options(build)
-    refinement: dict[str, Any] = {"nargs": "?", "const": "on", "default": "auto", "choices": ("auto", "on", "off")}
+    refinement: dict[str, Any] = {
+        "nargs": "?",
+        "const": "on",
+        "default": "auto",
+        "choices": ("auto", "on", "off"),
+    }
     build.add_argument(
         "--refine-poses",
         **refinement,
