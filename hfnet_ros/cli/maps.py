@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _EXTENT_PERCENTILES = (2.0, 98.0)
 _NUM_WORST = 3  # keyframes that are named
 _FAULTS_SHOWN = 5
-_SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean", "given_against_refined")
+_SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
   hfnet-ros map build --bag robot.bag --pose-topic /ground_truth/pose --every 5 --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion

@@ -18,6 +18,7 @@ from hfnet_ros.report.map_viewer import SCRIPT, STYLE
 from hfnet_ros.report.page import fact_table, script_json
 
 _MAX_POINTS = 150_000
+_NUM_WORST = 3  # keyframes that are named
 
 
 def map_view_html(
@@ -58,7 +59,7 @@ def map_view_html(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         '<canvas id="view" tabindex="0" aria-label="points and keyframes of the map"></canvas>\n'
-        f"{_panel(title, facts, _moves_chart(map_points.keyframe_moves), has_colors=colors is not None)}"
+        f"{_panel(title, facts, _moves_chart(map_points), has_colors=colors is not None)}"
         f'<script type="application/json" id="data">{script_json(data)}</script>\n'
         f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
@@ -70,8 +71,9 @@ def _base64(array: NDArray[Any]) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
 
 
-def _moves_chart(moves: NDArray[np.float64] | None) -> str:
+def _moves_chart(map_points: MapPoints) -> str:
     """Return how far given poses are from the refined ones, keyframe by keyframe, as a small SVG; "" without."""
+    moves = map_points.keyframe_moves
     if moves is None or len(moves) < 2:
         return ""
     lines = []
@@ -82,9 +84,11 @@ def _moves_chart(moves: NDArray[np.float64] | None) -> str:
         )
         lines.append((f'<polyline class="{css}" points="{points}"/>', f"{values.max():.3g} {unit}"))
     (far, most_m), (turned, most_deg) = lines
+    worst = np.argsort(-moves[:, 0], kind="stable")[:_NUM_WORST].tolist()
+    names = ", ".join(escape(map_points.keyframe_names[row]) for row in worst)
     return (
         '<p class="moves">Given against refined poses, keyframe by keyframe: moved by up to '
-        f'<b class="far">{most_m}</b>, turned by up to <b class="turned">{most_deg}</b></p>'
+        f'<b class="far">{most_m}</b>, turned by up to <b class="turned">{most_deg}</b>; farthest {names}</p>'
         f'<svg class="moves" viewBox="0 0 300 46" role="img" aria-label="given against refined">{turned}{far}</svg>'
     )
 
