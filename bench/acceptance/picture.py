@@ -28,13 +28,15 @@ def draw_curves(rows: Sequence[Row], data: Judged, probability: np.ndarray, limi
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharex=True)
     limits = np.geomspace(float(probability.min()), 1.0, 200)
-    for scene in dict.fromkeys(row.scene for row in data.rows):
+    colors = matplotlib.colormaps["tab20"].colors
+    for number, scene in enumerate(dict.fromkeys(row.scene for row in data.rows)):
+        drawn = {"label": scene, "color": colors[number % len(colors)]}
         here = np.array([row.scene == scene for row in data.rows])
         good, bad = probability[here & ~data.is_wrong], probability[here & data.is_wrong]
         num_asked = sum(row.scene == scene and row.is_answerable for row in rows)
         if num_asked:
-            left.plot(limits, [(good <= limit).sum() / num_asked for limit in limits], label=scene)
-        right.plot(limits, [(bad <= limit).sum() for limit in limits], label=scene)
+            left.plot(limits, [(good <= limit).sum() / num_asked for limit in limits], **drawn)
+        right.plot(limits, [(bad <= limit).sum() for limit in limits], **drawn)
     for axes in (left, right):
         axes.axvline(limit, color="black", linestyle="--", linewidth=1)
         axes.set_xscale("log")
@@ -43,5 +45,6 @@ def draw_curves(rows: Sequence[Row], data: Judged, probability: np.ndarray, limi
     left.set_ylabel("right poses / answerable queries")
     right.set_ylabel("wrong poses given")
     right.set_yscale("symlog", linthresh=1)
-    right.legend(frameon=False, fontsize=7, ncols=2)
+    right.set_ylim(bottom=0.0)
+    right.legend(frameon=False, fontsize=7, ncols=2, loc="upper left")
     figure.savefig(path, dpi=110)
