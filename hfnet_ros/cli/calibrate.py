@@ -26,6 +26,9 @@ def add_verbs(verbs: Any) -> None:
         verbs, "calibrate", "fit the reported covariance to images with known poses", _EXAMPLE, _calibrate
     )
     add_query_options(verb, "map to calibrate")
+    verb.set_defaults(
+        answer_frame="given"
+    )  # whatever --params says: it is that frame's covariance that is fitted
     verb.add_argument(
         "--take",
         choices=("all", "even", "odd"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_ros.cli.bag_sources import add_odometry_options
-from hfnet_ros.cli.options import check_file_target, check_folder_target, new_verb
+from hfnet_ros.cli.options import add_answer_frame, check_file_target, check_folder_target, new_verb
 from hfnet_ros.cli.queries import add_query_options, localize_queries
 from hfnet_ros.cli.scoring import identify_run, write_scored_run
 
@@ -25,6 +25,7 @@ def add_verbs(verbs: Any) -> None:
         "--rerun", type=Path, metavar="FILE", help="also write a recording for the Rerun viewer (.rrd)"
     )
     of_bag = add_query_options(evaluate, "map to localize in")
+    add_answer_frame(evaluate)
     add_odometry_options(of_bag)
     of_bag.add_argument(
         "--independent",

@@ -100,6 +100,7 @@ def _add_update(update: argparse.ArgumentParser) -> None:
     )
     update.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
     add_config_options(update, extractor=False)
+    update.set_defaults(answer_frame="given")  # in which a session's poses are, given or localized
     add_bag_options(update, "(or --poses; default: images are localized in the map)")
 
 

@@ -22,7 +22,7 @@ from hfnet_ros.cli.bag_sources import (
     refuse_without_bag,
 )
 from hfnet_ros.cli.localize import open_for_images, query_camera
-from hfnet_ros.cli.options import add_answer_frame, add_config_options, read_config, tracked
+from hfnet_ros.cli.options import add_config_options, read_config, tracked
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.evaluation.records import QueryResult, RunContext
@@ -67,7 +67,6 @@ def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse.
     )
     verb.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image only")
     add_config_options(verb, extractor=True)
-    add_answer_frame(verb)
     of_bag = verb.add_argument_group("with --bag")
     add_truth_options(of_bag, "--ground-truth")
     add_camera_options(of_bag)

@@ -7,6 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from hfnet_ros.cli.main import build_parser
+from hfnet_ros.cli.options import read_config
 from hfnet_ros.files.tum import read_tum, write_tum
 from hfnet_ros.map.map_io import load_map, verify_map
 
@@ -39,6 +41,16 @@ def more_images(mapping, query, tmp_path_factory):
     ]
     write_tum(folder / "poses.tum", [*read_tum(mapping.poses), *later])
     return ["--images", folder / "images", "--poses", folder / "poses.tum", "--camera", mapping.camera]
+
+
+@pytest.mark.parametrize("verb", [("calibrate",), ("map", "update")], ids=["calibrate", "update"])
+def test_what_a_map_keeps_is_of_the_given_frame(verb, tmp_path):
+    """Whatever the parameters say of answers: calibrations and new keyframes are in the frame of the given poses."""
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("pose: {answer_frame: refined}\n")
+    names = ["--map", "a.map"] if verb == ("calibrate",) else ["a.map", "--out", "b.map"]
+    options = build_parser().parse_args([*verb, *names, "--images", "x", "--params", str(parameters)])
+    assert read_config(options).pose.answer_frame == "given"
 
 
 def test_a_calibrated_map_is_written_beside_the_old_one(run, built, more_images, kit, tmp_path):
