@@ -17,7 +17,9 @@ def write_model(path: Path, model: FalseProbabilityModel, origin: str) -> None:
         f"{term.is_logarithmic}),\n"
         for term in model.terms
     )
-    said = "\n\n".join(textwrap.fill(part, _LINE_LENGTH) for part in origin.split("\n\n"))
+    said = "\n\n".join(
+        textwrap.fill(part, _LINE_LENGTH, break_on_hyphens=False) for part in origin.split("\n\n")
+    )
     path.write_text(
         '"""The fitted weights of the probability that a pose is wrong; written by bench/trust.py.\n\n'
         f'{said}\n"""\n\n'

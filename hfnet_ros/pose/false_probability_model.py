@@ -1,7 +1,7 @@
 """The fitted weights of the probability that a pose is wrong; written by bench/trust.py.
 
-Command: python bench/trust.py --data ../shared/data --scenes-cache DIR --out docs/notes/trust.md --write-
-model
+Command: python bench/trust.py --data ../shared/data --scenes-cache DIR --out docs/notes/trust.md
+--thin 2 --write-model
 
 Extractor hfnet, 5101 queries, seed 0, commit 652a168, 20 minutes on 2 cores.
 """
