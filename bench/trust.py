@@ -86,7 +86,8 @@ def main() -> None:
     data, log_odds = held_out_log_odds(rows)
     draw_curves(rows, data, 1.0 / (1.0 + np.exp(-log_odds)), final.limit, picture)
     thin = f" --thin {options.thin}" if options.thin > 1 else ""
-    command = f"python bench/trust.py --data ../shared/data --scenes-cache DIR --out docs/notes/trust.md{thin} --write-model"
+    target = "--scenes-cache DIR --out docs/notes/trust.md"
+    command = f"python bench/trust.py --data ../shared/data {target}{thin} --write-model"
     options.out.write_text(page(outcomes, folds, final, picture.name, command, origin))
     if options.write_model:
         write_model(MODEL_FILE, final.model, f"Command: {command}\n\n{origin}")

@@ -21,7 +21,7 @@ def served(tmp_path):
     """A map as far as messages tell of it."""
     model = SimpleNamespace(
         frame_id="map",
-        points=SimpleNamespace(keyframe_names=("000.png",)),
+        keyframe_names=("000.png",),
         extent=np.zeros((2, 3)),
         extractor_id="rootsift-1",
         sizes={"keyframes": 1, "landmarks": 0},
