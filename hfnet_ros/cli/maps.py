@@ -183,9 +183,16 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
             f"poses: {'refined' if poses['kept'] else 'as given'} ({poses['reason']}){moved * poses['kept']}"
         )
     consistency = visual_map.consistency
-    if consistency.num_keyframes:
+    if consistency.num_elsewhere:
         print(
-            f"self-test: {consistency.num_keyframes} held-out keyframes localized; against their given poses "
+            f"look-alikes: {consistency.num_elsewhere} of {consistency.num_asked} held-out keyframes were localized "
+            "elsewhere; no answer in this map will have a smaller probability of being wrong than "
+            f"{consistency.elsewhere_share:.2f}"
+        )
+    if consistency.num_keyframes:
+        of_asked = f" of {consistency.num_asked}" if consistency.num_asked else ""
+        print(
+            f"self-test: {consistency.num_keyframes}{of_asked} held-out keyframes localized; against their given poses "
             f"{consistency.translation_m:.3f} m and {np.rad2deg(consistency.rotation_rad):.2f} deg per axis, "
             f"{consistency.residual_px:.1f} px; this is added to every covariance"
         )

@@ -76,6 +76,11 @@ class LandmarkModel:
         return self.visual_map.consistency.measured_residual_px
 
     @property
+    def elsewhere_share(self) -> float:
+        """Of the answers of the self-test, those that were another place."""
+        return self.visual_map.consistency.elsewhere_share
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """The self-test, and how the map was built."""
         self_test = dataclasses.asdict(self.visual_map.consistency)

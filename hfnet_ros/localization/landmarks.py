@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -38,21 +38,33 @@ class Landmarks:
         idxs, num_seeing = self._seen_by(place.keyframe_idxs)
         return PlaceView(self._map, self._most_seen(idxs, num_seeing), place.keyframe_idxs)
 
-    def out_of_view(
-        self, places: Sequence[Place], map_from_rig: Rigid3, cameras: Sequence[RigCamera]
+    def unexplained(
+        self,
+        frames: Sequence[int],
+        agreeing: Collection[int],
+        map_from_rig: Rigid3,
+        cameras: Sequence[RigCamera],
     ) -> PlaceView:
-        """Return the landmarks that the places' frames see, but for those that cameras there look at.
+        """Return the landmarks that frames see, but for those that a pose explains.
+
+        That is what cameras there look at and frames that agree with the pose know. What is in view but
+        known to others only may be behind a wall.
 
         Raises:
             MapFormatError: the map is damaged there.
         """
-        frames = tuple(keyframe_idx for place in places for keyframe_idx in place.keyframe_idxs)
         idxs, num_seeing = self._seen_by(frames)
-        points = self._map.landmark_xyz[idxs]
-        unseen = np.ones(len(idxs), np.bool_)
-        for view in cameras:
-            unseen &= ~_in_view(points, map_from_rig @ view.rig_from_camera, view.camera)
-        return PlaceView(self._map, self._most_seen(idxs[unseen], num_seeing[unseen]), frames)
+        explained = np.zeros(len(idxs), np.bool_)
+        if agreeing:
+            points = self._map.landmark_xyz[idxs]
+            for view in cameras:
+                explained |= _in_view(points, map_from_rig @ view.rig_from_camera, view.camera)
+            explained &= np.isin(idxs, self._seen_by(tuple(agreeing))[0])
+        return PlaceView(self._map, self._most_seen(idxs[~explained], num_seeing[~explained]), tuple(frames))
+
+    def num_seen_by(self, frame: int, landmark_idxs: NDArray[np.int64]) -> int:
+        """Return how many of some landmarks a frame sees."""
+        return int(np.isin(landmark_idxs, self._map.landmarks_seen_by(frame)).sum())
 
     def expected(self, place: PlaceView) -> ExpectedPoints:
         """Return the landmarks of a place, and from where they were seen.

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
@@ -21,9 +20,9 @@ from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.answer_frame import in_given_frame
 from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_second_look
-from hfnet_ros.localization.expected_view import seen_share
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
+from hfnet_ros.localization.second_look import SecondLook
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.localization.turning import TurningViews, Version
 from hfnet_ros.map.place_view import PlaceView
@@ -39,14 +38,12 @@ from hfnet_ros.types import (
     ImageFeatures,
     Localization,
     Outcome,
-    Place,
     PosePrior,
     Query,
     RigCamera,
     View,
 )
 
-_MAX_ALIAS_KEYPOINTS = 150
 # Of the most similar matches: in a place seen at the wrong angle their cosines are those of chance.
 _NUM_LIKENESS_MATCHES = 50
 # Of a large map, what a query read is given back after some: 15 MB each were seen in one of 25 million landmarks.
@@ -98,6 +95,7 @@ class Localizer:
         self._matcher = search.matcher if search is not None else create_matcher(visual_map, config)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
+        self._second_look = SecondLook(self._landmarks, self._match, self._solver)
         self._thread_pools = ThreadpoolController()
         self._answers_as_given = config.pose.answer_frame == "given"
         self._is_large = visual_map.num_landmarks > _MANY_LANDMARKS
@@ -152,7 +150,10 @@ class Localizer:
                     cones = self._landmarks.cones(matches)
                     answer = self._solver.solve(matches, cameras, cones, version.num_tried)
                     if answer.is_valid:
-                        answer = self._look_again(answer, features, cameras, landmarks, retrieved.places)
+                        seen_again = self._second_look.at(
+                            answer, features, cameras, landmarks, retrieved.places
+                        )
+                        answer = with_second_look(answer, seen_again, self._config.verification)
                     if answer.is_valid and self._answers_as_given:
                         answer = in_given_frame(answer, self._map, place, query.cameras)
                 best = better(best, answer, place, retrieved.search)
@@ -206,34 +207,6 @@ class Localizer:
     def _match(self, features: Sequence[ImageFeatures], place: PlaceView) -> Correspondences:
         return merge_views([self._matcher.match(view, place) for view in features])
 
-    def _look_again(
-        self,
-        answer: Localization,
-        features: Sequence[ImageFeatures],
-        cameras: Sequence[RigCamera],
-        landmarks: PlaceView,
-        places: Sequence[Place],
-    ) -> Localization:
-        """Ask whether what should be seen from the pose is seen, and whether the same keypoints fit elsewhere.
-
-        Where two places look the same, mutual matches go to the one that was mapped better, and hide the
-        other; so everything in view of the pose is taken away.
-        """
-        assert answer.estimate is not None and answer.correspondences is not None
-        first = np.flatnonzero(answer.estimate.inlier_mask)[:_MAX_ALIAS_KEYPOINTS]
-        own = answer.correspondences.chosen(first)
-        explained = [view.chosen(own.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
-        elsewhere = self._landmarks.out_of_view(places, answer.estimate.map_from_camera, cameras)
-        matches = self._match(explained, elsewhere)
-        alias = self._solver.solve_quickly(matches, cameras, self._landmarks.cones(matches))
-        own_score = self._solver.score(own, answer.estimate.map_from_camera, cameras)
-        ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
-        expected = self._landmarks.expected(landmarks)
-        inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
-        share = seen_share(expected, inliers, answer.estimate.map_from_camera, cameras)
-        measured = {"rematch_ratio": ratio, "seen_share": share}
-        return with_second_look(answer, measured, self._config.verification)
-
     def _refined(self, cameras: Sequence[RigCamera]) -> list[RigCamera]:
         """Return the calibrations to use: the map's refined one where an image has the same camera."""
         return [RigCamera(self._map.refined(view.camera), view.rig_from_camera) for view in cameras]
@@ -274,7 +247,12 @@ def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:
     residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
     is_given = config.pose.answer_frame == "given"
     model = visual_map.covariance_model if is_given else visual_map.refined_covariance_model
-    return ErrorModel(residual_px, *model, is_self_tested=measured_px is not None)
+    return ErrorModel(
+        residual_px,
+        *model,
+        is_self_tested=measured_px is not None,
+        elsewhere_share=visual_map.consistency.elsewhere_share,
+    )
 
 
 def _check_size(shape: Sequence[int], camera: Camera) -> None:

@@ -76,6 +76,11 @@ class SceneModel(Protocol):
         ...
 
     @property
+    def elsewhere_share(self) -> float:
+        """Of the answers of its self-test, those that were another place; 0 untested."""
+        ...
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """What a report says of its making; JSON values."""
         ...

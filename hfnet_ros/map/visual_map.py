@@ -43,6 +43,8 @@ class MapConsistency:
         pose_covariance: 36 numbers, row by row: second moment [6, 6] of (translation, rotation)
             difference in camera axes, outliers clipped; empty when never measured.
         refined_pose_covariance: the same of differences to refined poses; empty where poses were not refined.
+        num_asked: keyframes that were held out; 0 in maps of former releases.
+        num_elsewhere: keyframes that were localized, but elsewhere; none of them is among `num_keyframes`.
     """
 
     residual_px: float
@@ -51,6 +53,13 @@ class MapConsistency:
     num_keyframes: int
     pose_covariance: tuple[float, ...] = ()
     refined_pose_covariance: tuple[float, ...] = ()
+    num_asked: int = 0
+    num_elsewhere: int = 0
+
+    @property
+    def elsewhere_share(self) -> float:
+        """Return the share of wrong ones among the answers of the self-test."""
+        return self.num_elsewhere / max(self.num_keyframes + self.num_elsewhere, 1)
 
     @property
     def measured_residual_px(self) -> float | None:

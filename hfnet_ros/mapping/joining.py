@@ -229,8 +229,11 @@ def _new_names(taken: Sequence[str], names: Sequence[str]) -> list[str]:
 def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsistency:
     """Return the mean of two self-tests, each counting by its keyframes."""
     counts = np.array([first.num_keyframes, second.num_keyframes], np.float64)
+    num_asked = first.num_asked + second.num_asked
+    num_elsewhere = first.num_elsewhere + second.num_elsewhere
     if not counts.all() or bool(first.pose_covariance) != bool(second.pose_covariance):
-        return first if counts[0] >= counts[1] else second
+        kept = first if counts[0] >= counts[1] else second
+        return dataclasses.replace(kept, num_asked=num_asked, num_elsewhere=num_elsewhere)
     share = counts / counts.sum()
     squares = (
         np.array([[each.residual_px, each.translation_m, each.rotation_rad] for each in (first, second)]) ** 2
@@ -243,6 +246,8 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
         int(counts.sum()),
         _join_moments(share, first.pose_covariance, second.pose_covariance),
         _join_moments(share, first.refined_pose_covariance, second.refined_pose_covariance),
+        num_asked,
+        num_elsewhere,
     )
 
 

@@ -121,6 +121,7 @@ class MapHealth:
         path: folder of the map in use; empty while there is none.
         error: why the last attempt to load one failed; empty if it did not.
         residual_px: reprojection noise the map found in itself; None if it was not tested.
+        elsewhere_share: of the answers of that test, those that were another place.
         engine_progress: what is going on while an engine is built or loaded; empty when it is ready.
         engine_error: why it cannot be made ready; empty if it can.
     """
@@ -131,6 +132,7 @@ class MapHealth:
     num_keyframes: int = 0
     num_landmarks: int = 0
     residual_px: float | None = None
+    elsewhere_share: float = 0.0
     extractor: str = ""
     backend: str = ""
     engine_progress: str = ""
@@ -272,10 +274,23 @@ def _of_map(now: MapHealth) -> list[Finding]:
         Finding("keyframes", str(now.num_keyframes)),
         Finding("landmarks", str(now.num_landmarks)),
         Finding("self-test residual (px)", _number(now.residual_px, 2)),
+        _look_alikes(now.elsewhere_share),
         Finding("extractor", now.extractor),
         Finding("backend", now.backend),
         _engine(now),
     ]
+
+
+def _look_alikes(share: float) -> Finding:
+    key, value = "self-test answers elsewhere (share)", _number(share, 2)
+    if share <= 0.0:
+        return Finding(key, value)
+    return Finding(
+        key,
+        value,
+        Level.WARN,
+        f"places of the map look alike: {value} of its self-test's answers were elsewhere",
+    )
 
 
 def _engine(now: MapHealth) -> Finding:

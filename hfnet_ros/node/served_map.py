@@ -58,6 +58,7 @@ class ServedMap:
             num_keyframes=model.sizes.get("keyframes", 0),
             num_landmarks=model.sizes.get("landmarks", 0),
             residual_px=model.residual_px,
+            elsewhere_share=model.elsewhere_share,
             extractor=model.extractor_id,
             backend=self.backend if is_open else "",
             engine_progress=engine_progress,

@@ -68,12 +68,14 @@ class ErrorModel:
         reprojection_scale: factor on covariances that come of reprojection errors.
         pose_covariance: [6, 6] added to every covariance, (translation, rotation) in camera axes.
         is_self_tested: whether the residual was measured in the map, not assumed.
+        elsewhere_share: of the answers of the map's test of itself, those that were another place.
     """
 
     residual_px: float
     reprojection_scale: float = 1.0
     pose_covariance: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
     is_self_tested: bool = False
+    elsewhere_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

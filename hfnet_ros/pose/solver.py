@@ -73,7 +73,10 @@ class PoseSolver:
             scale_px,
             num_trials,
             self._verification,
-            is_self_tested=self._errors.is_self_tested,
+            map_scores={
+                "self_tested": float(self._errors.is_self_tested),
+                "elsewhere_share": self._errors.elsewhere_share,
+            },
         )
         evidence = Evidence(
             num_matches=len(problem.correspondences),
@@ -107,6 +110,18 @@ class PoseSolver:
         """Return the robust score of a pose's own inliers, comparable with that of `solve_quickly`."""
         problem = make_problem(inliers, cameras)
         return robust_score(problem.residuals(map_from_rig), self._scale(problem))
+
+    def fitting(
+        self,
+        matches: Correspondences,
+        map_from_rig: Rigid3,
+        cameras: Sequence[RigCamera],
+        cones: ObserverCones | None = None,
+    ) -> Correspondences:
+        """Return the matches that a pose explains."""
+        problem = self._problem(matches, cameras, cones)
+        fits = problem.recognized_residuals(map_from_rig) < self._scale(problem)
+        return problem.correspondences.chosen(fits)
 
     def _problem(
         self, matches: Correspondences, cameras: Sequence[RigCamera], cones: ObserverCones | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -28,6 +29,9 @@ _SAME_POSE_ANGLE_RAD = np.deg2rad(5.0)
 _FAR_POSE_DEPTH_FRACTION = 0.15
 _FAR_POSE_ANGLE_RAD = np.deg2rad(8.0)
 _NO_RIVAL_LEAD = 1e3  # where there is none; finite, because scores are written to files
+
+
+_UNTESTED_MAP: Mapping[str, float] = MappingProxyType({"self_tested": 0.0, "elsewhere_share": 0.0})
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,7 @@ def verify_pose(
     scale_px: float,
     num_trials: int,
     config: VerificationConfig,
-    *,
-    is_self_tested: bool = False,
+    map_scores: Mapping[str, float] = _UNTESTED_MAP,
 ) -> Verification:
     """Judge the best hypothesis after its refinement.
 
@@ -128,10 +131,11 @@ def verify_pose(
         scale_px: scale of the robust cost that ranked the candidates.
         num_trials: poses that were tried, for the a-contrario count.
         config: limits.
-        is_self_tested: whether the noise that is assumed was measured in the map.
+        map_scores: of the map's test of itself: `self_tested`, whether there was one, and `elsewhere_share`, how
+            many of its answers were another place.
     """
     scores = _measure(problem, hypotheses, estimate, scale_px, num_trials, config)
-    scores = with_false_probability({**scores, "self_tested": float(is_self_tested)})
+    scores = with_false_probability({**scores, **map_scores})
     failed = _first_failed(_ENOUGH, scores, config)
     if failed is None and not is_valid_covariance(estimate.covariance):
         failed = Outcome.ILL_CONDITIONED, "the inliers do not determine all six degrees of freedom"
@@ -146,8 +150,12 @@ def verify_pose(
 
 
 def with_false_probability(scores: Mapping[str, float]) -> dict[str, float]:
-    """Return the scores with the probability that the pose is wrong, by those that are measured so far."""
-    return {**scores, "false_probability": false_probability_model.FITTED.probability(scores)}
+    """Return the scores with the probability that the pose is wrong, by those that are measured so far.
+
+    It is not less than the share of wrong answers in the map's test of itself.
+    """
+    probability = false_probability_model.FITTED.probability(scores)
+    return {**scores, "false_probability": max(probability, scores.get("elsewhere_share", 0.0))}
 
 
 def doubt_of(scores: Mapping[str, float], config: VerificationConfig) -> str:
@@ -155,6 +163,11 @@ def doubt_of(scores: Mapping[str, float], config: VerificationConfig) -> str:
     found, limit = scores["false_probability"], config.max_false_probability
     if found <= limit:
         return ""
+    if scores.get("elsewhere_share", 0.0) >= found:
+        return (
+            f"a share of {found:.3g} of the answers in the map's self-test were another place that looks alike, "
+            f"{limit:.3g} allowed (`verification.max_false_probability`)"
+        )
     score = false_probability_model.FITTED.weightiest(scores)
     return (
         f"the pose is wrong with probability {found:.3g}, {limit:.3g} allowed; most of the doubt is "

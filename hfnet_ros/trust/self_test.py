@@ -50,6 +50,9 @@ _MIN_OF_FEW = 6
 _RAYLEIGH_MEDIAN = 1.17741  # median length of a 2D normal vector over its deviation per axis
 _NORMAL_MEDIAN = 0.67449  # median absolute value of a normal variable over its deviation
 _CLIP_SIGMAS = 3.0
+# An answer so far off, of the distance at which it sees landmarks, or turned so far, is of another place.
+_ELSEWHERE_DEPTH_FRACTION = 0.25
+_ELSEWHERE_RAD = np.deg2rad(20.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +63,15 @@ class Differences:
         to_given: differences [6] to the given poses, (translation, rotation) in camera axes, m and rad.
         to_refined: the same to refined poses; none where poses were not refined.
         residuals_px: median reprojection errors, px at the reference focal length.
+        num_asked: keyframes that were held out.
+        num_elsewhere: those that were localized where they are not, of which nothing else is kept.
     """
 
     to_given: list[FloatArray]
     to_refined: list[FloatArray]
     residuals_px: list[float]
+    num_asked: int = 0
+    num_elsewhere: int = 0
 
     def __add__(self, other: Differences) -> Differences:
         """Return both together."""
@@ -72,6 +79,8 @@ class Differences:
             self.to_given + other.to_given,
             self.to_refined + other.to_refined,
             self.residuals_px + other.residuals_px,
+            self.num_asked + other.num_asked,
+            self.num_elsewhere + other.num_elsewhere,
         )
 
 
@@ -148,9 +157,16 @@ def with_self_test(
         differences += compare_held_out(localizer, held_out, report, part if is_refined else None)
     least = MIN_KEYFRAMES if len(posed) >= 2 * MIN_KEYFRAMES else _MIN_OF_FEW
     consistency = summarize_differences(differences, least)
-    return (
-        dataclasses.replace(visual_map, consistency=consistency) if consistency.num_keyframes else visual_map
-    )
+    if consistency.num_elsewhere:
+        _logger.warning(
+            "self-test: %d of %d held-out keyframes were localized elsewhere: the map has places that look alike; "
+            "no answer in it will be given a smaller probability of being wrong than their share, %.2f",
+            consistency.num_elsewhere,
+            consistency.num_asked,
+            consistency.elsewhere_share,
+        )
+    is_measured = consistency.num_keyframes > 0 or consistency.num_asked > 0
+    return dataclasses.replace(visual_map, consistency=consistency) if is_measured else visual_map
 
 
 def _folds(count: int) -> list[tuple[list[int], list[int]]]:
@@ -189,17 +205,17 @@ def compare_held_out(
         progress: called with stage "localize".
         two_frames: that map, where its poses were refined and the localizer answers in their frame.
     """
-    found = Differences([], [], [])
+    found, num_elsewhere = Differences([], [], []), 0
     for stamp_ns, keyframe in enumerate(held_out):
         progress("localize", stamp_ns, len(held_out))
         answer = localizer.localize_features(keyframe.features, keyframe.camera, stamp_ns)
         if answer.estimate is None:
             continue
         residual = _median_residual(answer, keyframe, keyframe.map_from_camera)
-        if not np.isfinite(residual):
-            _logger.warning("self-test: a held-out keyframe was localized elsewhere; the map has look-alikes")
-            continue
         pose = answer.estimate.map_from_camera
+        if not np.isfinite(residual) or _is_elsewhere(answer, pose, keyframe):
+            num_elsewhere += 1
+            continue
         if two_frames is not None:
             residual = _median_residual(answer, keyframe, pose)
             assert keyframe.refined is not None
@@ -208,13 +224,25 @@ def compare_held_out(
         found.to_given.append(_error_in_camera(pose, keyframe.map_from_camera))
         found.residuals_px.append(residual)
     progress("localize", len(held_out), len(held_out))
-    return found
+    return dataclasses.replace(found, num_asked=len(held_out), num_elsewhere=num_elsewhere)
+
+
+def _is_elsewhere(answer: Localization, pose: Rigid3, keyframe: HeldOutKeyframe) -> bool:
+    """Tell whether the answer is another place, not the right one estimated badly."""
+    assert answer.estimate is not None and answer.correspondences is not None
+    truth = keyframe.refined or keyframe.map_from_camera
+    points = answer.correspondences.points3d[answer.estimate.inlier_mask]
+    depth = float(np.median(np.linalg.norm(points - pose.translation, axis=1)))
+    return (
+        pose.translation_to(truth) > _ELSEWHERE_DEPTH_FRACTION * depth
+        or pose.rotation_to(truth) > _ELSEWHERE_RAD
+    )
 
 
 def summarize_differences(found: Differences, least: int = MIN_KEYFRAMES) -> MapConsistency:
-    """Return robust figures; `num_keyframes` is 0, and all else means nothing, with fewer than `least` answers."""
+    """Return robust figures; `num_keyframes` is 0, and they mean nothing, with fewer than `least` right answers."""
     if len(found.to_given) < least:
-        return MapConsistency(0.0, 0.0, 0.0, 0)
+        return MapConsistency(0.0, 0.0, 0.0, 0, num_asked=found.num_asked, num_elsewhere=found.num_elsewhere)
     sigmas, covariance = _spread(np.stack(found.to_given))
     refined_covariance = _spread(np.stack(found.to_refined))[1] if found.to_refined else np.empty(0)
     return MapConsistency(
@@ -224,6 +252,8 @@ def summarize_differences(found: Differences, least: int = MIN_KEYFRAMES) -> Map
         num_keyframes=len(found.to_given),
         pose_covariance=tuple(float(value) for value in covariance.ravel()),
         refined_pose_covariance=tuple(float(value) for value in refined_covariance.ravel()),
+        num_asked=found.num_asked,
+        num_elsewhere=found.num_elsewhere,
     )
 
 

@@ -20,7 +20,7 @@ def test_build_says_what_it_built_and_nothing_else(built, mapping):
     assert lens.startswith("lens: ")
     # The scene's poses are exact: there is nothing to gain.
     assert poses.startswith("poses: as given (held-out error")
-    assert re.match(r"self-test: 1\d held-out keyframes localized", self_test)
+    assert re.match(r"self-test: 1\d of 1\d held-out keyframes localized", self_test)
     assert [path.name for path in built.path.parent.iterdir()] == ["room.map"]
 
 

@@ -1,9 +1,14 @@
 """Places that look alike, and scenes that are nearly flat: no pose is better than a wrong one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.arrangement import arranged
+from hfnet_ros.mapping.alignment import Similarity, move_map
+from hfnet_ros.mapping.joining import join_maps
 from hfnet_ros.types import Outcome
 
 OFFSETS = ((0.0, 0.0, 0.0), (0.2, 0.0, 5.0), (-0.2, 0.1, -5.0), (0.1, -0.3, 8.0), (0.5, 0.05, 0.0))
@@ -59,6 +64,34 @@ def test_a_niche_mapped_badly_is_never_taken_for_its_well_mapped_twin(lopsided_c
         truth = near(lopsided_corridor.scene.viewpoints["twin_a"], *offset)
         result = lopsided_corridor.localizer.localize(lopsided_corridor.frame(truth, seed=400 + index))
         assert result.estimate is None or result.estimate.map_from_camera.translation_to(truth) < 0.1
+
+
+def with_a_copy(place, offset):
+    """A place mapped twice, the second time elsewhere, no landmark the same."""
+    visual_map = place.visual_map
+    copy = move_map(visual_map, Similarity(1.0, np.eye(3), np.asarray(offset)), visual_map.frame_id)
+    both = join_maps(visual_map, copy, np.full(copy.num_landmarks, -1))
+    return dataclasses.replace(place, visual_map=arranged(both)).with_map()
+
+
+def test_a_copy_behind_the_wall_that_is_looked_at_refuses_every_answer(apartment):
+    """All of it lies in the camera's view; only walls hide it."""
+    for index, row in enumerate((2, 6, 11)):
+        truth = apartment.visual_map.map_from_camera(row)
+        localizer = with_a_copy(apartment, 8.0 * truth.rotation[:, 2])
+        result = localizer.localize(apartment.frame(truth, seed=600 + index))
+        assert result.outcome is Outcome.ILL_CONDITIONED, result.evidence.reason
+        assert result.evidence.scores["rematch_ratio"] > 0.5
+
+
+def test_the_same_place_mapped_twice_is_no_copy(apartment):
+    """Landmarks of a second session agree with the pose: they cast no doubt on it."""
+    localizer = with_a_copy(apartment, np.zeros(3))
+    for index, row in enumerate((2, 6, 11)):
+        truth = apartment.visual_map.map_from_camera(row)
+        result = localizer.localize(apartment.frame(truth, seed=600 + index))
+        assert result.outcome is Outcome.LOCALIZED, result.evidence.reason
+        assert result.estimate.map_from_camera.translation_to(truth) < 0.05
 
 
 @pytest.mark.parametrize("view", ["frontal", "oblique"])

@@ -112,6 +112,23 @@ def test_an_alias_that_makes_the_pose_too_likely_wrong_takes_it_away():
     assert refused.evidence.false_probability == probability
 
 
+def test_a_map_whose_self_test_answered_elsewhere_is_trusted_no_more_than_that():
+    sure = {term.score: term.low if term.speaks_against else term.high for term in FITTED.terms}
+    del sure["rematch_ratio"]
+    best = answer()
+    best = dataclasses.replace(
+        best, evidence=dataclasses.replace(best.evidence, scores={**sure, "elsewhere_share": 0.4})
+    )
+    limits = VerificationConfig(max_rematch_ratio=1.0, max_false_probability=0.5)
+    kept = with_second_look(best, {"rematch_ratio": 0.0}, limits)
+    assert kept.is_valid
+    assert kept.evidence.false_probability == 0.4
+    strict = dataclasses.replace(limits, max_false_probability=0.3)
+    refused = with_second_look(best, {"rematch_ratio": 0.0}, strict)
+    assert (refused.outcome, refused.estimate) == (Outcome.ILL_CONDITIONED, None)
+    assert "share of 0.4 of the answers in the map's self-test" in refused.evidence.reason
+
+
 def test_without_any_place_the_answer_says_why():
     blind = conclude(None, 7, [features(0), features(0)], {"total": 0.1})
     assert (blind.outcome, blind.stamp_ns) == (Outcome.NO_FEATURES, 7)

@@ -39,10 +39,10 @@ def test_of_too_many_those_stay_that_most_frames_see(visual_map):
     assert counts[view.idxs].min() >= counts[left_out].max()
 
 
-def test_what_a_camera_looks_at_is_taken_away(visual_map, camera):
+def test_what_a_camera_looks_at_and_agreeing_frames_know_is_taken_away(visual_map, camera):
     pose = visual_map.map_from_camera(2)
     both = Landmarks(visual_map, 10**6)
-    hidden = both.out_of_view([place(2), place(0)], pose, [RigCamera(camera)])
+    hidden = both.unexplained((2, 0), {2, 0}, pose, [RigCamera(camera)])
     points = pose.inverse() @ hidden.xyz
     pixels = camera.project(points)
     inside = (points[:, 2] > 0) & (pixels >= 0).all(axis=1) & (pixels < camera.size_wh).all(axis=1)
@@ -50,12 +50,23 @@ def test_what_a_camera_looks_at_is_taken_away(visual_map, camera):
     assert not np.intersect1d(hidden.idxs, visual_map.landmarks_seen_by(2)).size
 
 
+def test_what_only_others_know_stays_though_it_is_in_view(visual_map, camera):
+    """It may be behind a wall."""
+    pose = visual_map.map_from_camera(2)
+    both = Landmarks(visual_map, 10**6)
+    hidden = both.unexplained((2, 0), {2}, pose, [RigCamera(camera)])
+    only_0 = np.setdiff1d(visual_map.landmarks_seen_by(0), visual_map.landmarks_seen_by(2))
+    assert len(only_0) > 10
+    assert np.isin(only_0, hidden.idxs).all()
+    assert len(both.unexplained((2, 0), set(), pose, [RigCamera(camera)])) == len(both.of(place(2, 0)))
+
+
 def test_a_second_camera_takes_away_more(visual_map, camera):
     pose = visual_map.map_from_camera(2)
     backwards = RigCamera(camera, visual_map.map_from_camera(2).inverse() @ visual_map.map_from_camera(12))
-    places = [place(*range(visual_map.num_keyframes))]
-    one = Landmarks(visual_map, 10**6).out_of_view(places, pose, [RigCamera(camera)])
-    two = Landmarks(visual_map, 10**6).out_of_view(places, pose, [RigCamera(camera), backwards])
+    frames = tuple(range(visual_map.num_keyframes))
+    one = Landmarks(visual_map, 10**6).unexplained(frames, frames, pose, [RigCamera(camera)])
+    two = Landmarks(visual_map, 10**6).unexplained(frames, frames, pose, [RigCamera(camera), backwards])
     assert set(two.idxs.tolist()) < set(one.idxs.tolist())
 
 

@@ -146,23 +146,37 @@ def test_residuals_are_those_of_the_given_poses():
 
 
 @pytest.mark.parametrize(("num_behind", "num_measured"), [(20, 0), (15, 15), (3, 27)])
-def test_answers_that_look_the_other_way_are_told_and_left_out(num_behind, num_measured, caplog):
+def test_answers_that_look_the_other_way_are_counted_and_left_out(num_behind, num_measured):
     """An infinite residual could not be written into the map."""
     found, held_out = keyframes(30 if num_behind < 20 else 20)
     turned = np.array([0, 0, 0, 0, np.pi, 0])
     answers = [moved(pose, turned) if n < num_behind else pose for n, pose in enumerate(found)]
     measured = measured_by(FakeLocalizer(answers), held_out)
     assert measured.num_keyframes == num_measured
+    assert (measured.num_asked, measured.num_elsewhere) == (len(found), num_behind)
+    assert measured.elsewhere_share == num_behind / (num_behind + num_measured)
     assert measured.residual_px < 5.0
     assert json.dumps(asdict(measured), allow_nan=False)
-    assert "localized elsewhere" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("off", "is_elsewhere"),
+    [([0, 0, 8.0, 0, 0, 0], True), ([0, 0, 0.3, 0, 0, 0], False), ([0, 0, 0, 0, 0, 0.6], True)],
+)
+def test_another_place_in_front_of_the_camera_is_elsewhere_too(off, is_elsewhere):
+    """Twins along the line of sight: what the answer saw is in front of the right pose as well."""
+    found, held_out = keyframes(24, NO_NOISE)
+    answers = [moved(pose, np.array(off)) if n < 4 else pose for n, pose in enumerate(found)]
+    measured = measured_by(FakeLocalizer(answers), held_out)
+    assert measured.num_elsewhere == (4 if is_elsewhere else 0)
+    assert measured.num_keyframes == (20 if is_elsewhere else 24)
 
 
 @pytest.mark.parametrize("num_found", [0, 9])
 def test_too_few_answers_measure_nothing(num_found):
     found, held_out = keyframes(40)
     some = [pose if n < num_found else None for n, pose in enumerate(found)]
-    assert measured_by(FakeLocalizer(some), held_out) == MapConsistency(0.0, 0.0, 0.0, 0)
+    assert measured_by(FakeLocalizer(some), held_out) == MapConsistency(0.0, 0.0, 0.0, 0, num_asked=40)
 
 
 def test_refused_keyframes_are_left_out():

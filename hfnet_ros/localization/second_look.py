@@ -1,0 +1,104 @@
+"""Is what a pose should see seen, and would another place explain the same keypoints?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.expected_view import seen_share
+from hfnet_ros.localization.landmarks import Landmarks
+from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.pose.solver import PoseSolver
+from hfnet_ros.types import Correspondences, ImageFeatures, Localization, Place, RigCamera
+
+_MAX_KEYPOINTS = 150
+# Frames of two places that look alike share fewer landmarks, by mistakes of matching.
+_MIN_SHARED = 3
+_MAX_ROUNDS = 3
+
+MatchLandmarks = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
+
+
+class SecondLook:
+    """Looks at a map again with a pose that has passed every other test."""
+
+    def __init__(self, landmarks: Landmarks, match: MatchLandmarks, solver: PoseSolver) -> None:
+        """Take the landmarks of the map, how they are matched with the views of a query, and what finds poses."""
+        self._landmarks = landmarks
+        self._match = match
+        self._solver = solver
+
+    def at(
+        self,
+        answer: Localization,
+        features: Sequence[ImageFeatures],
+        cameras: Sequence[RigCamera],
+        landmarks: PlaceView,
+        places: Sequence[Place],
+    ) -> dict[str, float]:
+        """Measure `rematch_ratio` and `seen_share`.
+
+        The first is the score of the inliers' keypoints at another pose, over their own: of the landmarks that the
+        answer does not explain. The second is described in `expected_view`.
+
+        Args:
+            answer: a valid one.
+            features: of each view.
+            cameras: of the views.
+            landmarks: of the place that the answer was found in.
+            places: all that the query was compared with.
+
+        Raises:
+            MapFormatError: the map is damaged where it was read.
+        """
+        assert answer.estimate is not None and answer.correspondences is not None
+        pose = answer.estimate.map_from_camera
+        inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
+        own = inliers.chosen(np.arange(min(len(inliers), _MAX_KEYPOINTS)))
+        keypoints = [view.chosen(own.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
+        matches = self._unexplained_matches(keypoints, own, pose, cameras, places)
+        alias = self._solver.solve_quickly(matches, cameras, self._landmarks.cones(matches))
+        own_score = self._solver.score(own, pose, cameras)
+        ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
+        share = seen_share(self._landmarks.expected(landmarks), inliers, pose, cameras)
+        return {"rematch_ratio": ratio, "seen_share": share}
+
+    def _unexplained_matches(
+        self,
+        keypoints: Sequence[ImageFeatures],
+        own: Correspondences,
+        pose: Rigid3,
+        cameras: Sequence[RigCamera],
+        places: Sequence[Place],
+    ) -> Correspondences:
+        """Match the keypoints with what the places know and the pose does not explain.
+
+        Mutual matches go to the place that was mapped better, and hide the other; so everything that the pose
+        explains is taken away first: what lies in view and is known to frames that know the inliers. Frames of
+        another session, whose landmarks are others, show themselves by matches that agree with the pose.
+        """
+        frames = {frame: None for place in places for frame in place.keyframe_idxs}
+        agreeing = {frame for frame in frames if self._shared(frame, own.landmark_idxs) >= _MIN_SHARED}
+        for _ in range(_MAX_ROUNDS):
+            unexplained = self._landmarks.unexplained(tuple(frames), agreeing, pose, cameras)
+            matches = self._match(keypoints, unexplained)
+            fitting = self._solver.fitting(matches, pose, cameras, self._landmarks.cones(matches))
+            if len(fitting) < _MIN_SHARED:
+                break
+            more = {
+                frame
+                for frame in frames.keys() - agreeing
+                if _MIN_SHARED
+                <= self._shared(frame, fitting.landmark_idxs)
+                > self._shared(frame, matches.landmark_idxs) / 2
+            }
+            if not more:
+                break
+            agreeing |= more
+        return matches
+
+    def _shared(self, frame: int, landmark_idxs: NDArray[np.int64]) -> int:
+        return self._landmarks.num_seen_by(frame, landmark_idxs)
