@@ -10,6 +10,7 @@ import numpy as np
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.inference.engine import NetworkModel, Tensor, TensorSpec, checked_input
+from hfnet_ros.inference.onnxruntime_library import load_onnxruntime
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
@@ -45,8 +46,7 @@ class OnnxRuntimeEngine:
         Raises:
             EngineError: ONNX Runtime refuses the model or the GPU, or a shape is not static.
         """
-        import onnxruntime
-
+        onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = config.num_threads
         options.inter_op_num_threads = 1

@@ -9,6 +9,7 @@ from hfnet_ros.inference import tensorrt_library
 from hfnet_ros.inference.cuda_memory import INSTALL as INSTALL_CUDA
 from hfnet_ros.inference.cuda_memory import find_cuda_library
 from hfnet_ros.inference.driver import DriverReport, probe_driver
+from hfnet_ros.inference.onnxruntime_library import load_onnxruntime
 
 BACKENDS = ("tensorrt", "onnxruntime-cuda", "onnxruntime")  # fastest first, the order of `auto`
 
@@ -67,11 +68,9 @@ def _probe_onnxruntime_cuda(driver: DriverReport) -> BackendReport:
     plain = _probe_onnxruntime()
     reason, remedy = driver.reason or plain.reason, driver.remedy or plain.remedy
     if not reason:
-        import onnxruntime
-
         from hfnet_ros.inference.onnxruntime_engine import CUDA_PROVIDER
 
-        if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+        if CUDA_PROVIDER not in load_onnxruntime().get_available_providers():
             reason = "this ONNX Runtime has no CUDA provider"
             remedy = "pip uninstall onnxruntime; pip install onnxruntime-gpu"
     return BackendReport("onnxruntime-cuda", plain.version, reason, remedy)
@@ -79,7 +78,7 @@ def _probe_onnxruntime_cuda(driver: DriverReport) -> BackendReport:
 
 def _probe_onnxruntime() -> BackendReport:
     try:
-        import onnxruntime
+        onnxruntime = load_onnxruntime()
     except Exception as error:  # a library it was linked with may be missing
         return BackendReport(
             "onnxruntime", "", f"ONNX Runtime cannot be imported: {error}", "pip install onnxruntime"
