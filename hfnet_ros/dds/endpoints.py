@@ -144,6 +144,7 @@ class Subscription(TopicEndpoint):
         callback: Callable[[Any, int], None],
         *,
         raw: bool,
+        may_mismatch: bool,
     ) -> None:
         """Subscribe to a topic, an absolute name.
 
@@ -155,6 +156,7 @@ class Subscription(TopicEndpoint):
             qos: what is asked for.
             callback: gets the message, and when it was taken, ns since 1970.
             raw: give the callback little-endian CDR bytes with their header instead of a message.
+            may_mismatch: say nothing of publishers that offer less than is asked for.
         """
         super().__init__(entities, messages, topic, type_name, qos)
         self.num_received = 0
@@ -163,7 +165,10 @@ class Subscription(TopicEndpoint):
         self._callback = callback
         self._raw = raw
         self._entity = self._reader = entities.create_reader(dds_topic(topic), type_name, qos)
-        statuses = DDSStatus.DataAvailable | DDSStatus.RequestedIncompatibleQos
+        statuses = DDSStatus.DataAvailable
+        if not may_mismatch:
+            statuses |= DDSStatus.RequestedIncompatibleQos
+        self._may_mismatch = may_mismatch
         self._key = entities.receiver.attach(self._reader, statuses, self._receive)
 
     @property
@@ -174,7 +179,8 @@ class Subscription(TopicEndpoint):
     def _receive(self) -> None:
         if self._closed:
             return
-        self._warn()
+        if not self._may_mismatch:
+            self._warn()
         for cdr, _ in cyclone.take_cdr(self._reader):
             if self._closed:
                 return

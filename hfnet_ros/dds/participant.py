@@ -110,15 +110,33 @@ class DdsNode:
         callback: Callable[[Any, int], None],
         *,
         raw: bool = False,
+        may_mismatch: bool = False,
     ) -> Subscription:
         """Call `callback(message, received_ns)` with what is published; raw: with CDR bytes.
+
+        Args:
+            topic: its name.
+            type_name: of its messages.
+            qos: what is asked for.
+            callback: gets the message, and when it was taken, ns since 1970.
+            raw: give it CDR bytes.
+            may_mismatch: say nothing of publishers that offer less than is asked for.
 
         Raises:
             DdsError: as for `create_publisher`.
         """
         name = self.resolve(topic)
         return self._keep(
-            Subscription(self._entities, self.messages, name, type_name, qos, callback, raw=raw)
+            Subscription(
+                self._entities,
+                self.messages,
+                name,
+                type_name,
+                qos,
+                callback,
+                raw=raw,
+                may_mismatch=may_mismatch,
+            )
         )
 
     def create_service(self, name: str, type_name: str, callback: Callable[[Any], Any]) -> ServiceServer:

@@ -120,7 +120,9 @@ class DdsRelocalizerNode:
     def _listen(self) -> None:
         for topic, take in self._core.subscriptions():
             name, profile = self._transport.resolved(topic), QOS[topic.qos]
-            subscription = self._node.create_subscription(name, topic.type_name, profile, _without_time(take))
+            subscription = self._node.create_subscription(
+                name, topic.type_name, profile, _without_time(take), may_mismatch=topic.is_second
+            )
             self._listening.append(subscription)
 
     def _deactivate(self) -> None:

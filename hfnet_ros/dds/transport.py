@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from hfnet_ros.dds import qos
+from hfnet_ros.dds.graph import TopicInfo, list_topics
 from hfnet_ros.dds.participant import DdsNode
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.factory import RosbagsMessages
@@ -71,6 +72,10 @@ class DdsTransport:
         """Publish; nothing happens while the node is not active (but for diagnostics)."""
         if self.is_active or topic is DIAGNOSTICS:
             self._publishers[topic].publish(message)
+
+    def published_topics(self) -> list[TopicInfo]:
+        """Return what others publish on, as far as they have been discovered."""
+        return [topic for topic in list_topics(self._node) if topic.num_publishers]
 
     def has_subscribers(self, topic: Topic) -> bool:
         """Tell whether somebody listens."""

@@ -17,6 +17,7 @@ from hfnet_ros.inference.tensorrt_library import import_tensorrt
 from hfnet_ros.types import ReportProgress
 
 _logger = logging.getLogger(__name__)
+_told: set[str] = set()  # why no faster backend was taken, as it was said in this process
 
 
 def create_engine(
@@ -24,7 +25,8 @@ def create_engine(
 ) -> Engine:
     """Load `model` with the configured backend, in the thread that will run it.
 
-    `auto` takes the fastest backend that works here and logs one line: which, and why no faster one.
+    `auto` takes the fastest backend that works here and logs one line: which, and once in a process why no
+    faster one.
 
     Args:
         model: with static shapes.
@@ -68,7 +70,9 @@ def _fastest(model: NetworkModel, config: InferenceConfig, progress: ReportProgr
                 _logger.warning("network %s does not run on %s: %s", model.name, name, reason)
             else:
                 because = f"; {'; '.join(reasons)}" if reasons else ""
-                _logger.info("network %s runs on %s%s", model.name, _described(engine, config), because)
+                told = "" if because in _told else because
+                _told.add(because)
+                _logger.info("network %s runs on %s%s", model.name, _described(engine, config), told)
                 return engine
         reasons.append(f"not on {name}: {reason}")
     raise AssertionError("the last backend returns or raises")

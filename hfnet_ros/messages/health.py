@@ -39,7 +39,7 @@ class LocalizationHealth:
     Attributes:
         on_demand: images are localized only when asked, so that LOST is no error.
         not_ready: why no image is localized, while the engine is being prepared; empty when it is ready.
-        outcome: of the last processed image; empty before the first.
+        outcome: of the last image that was answered; empty before the first.
         verdict: of it; empty unless it was localized.
         reason: one sentence to both.
         age_s: since the last accepted fix; None before the first.
@@ -73,6 +73,7 @@ class ImageHealth:
 
     Attributes:
         age_s: since the last image message; None before the first.
+        silence: who publishes them, and how, where none comes.
         timeout_s: age that is an error.
         rate_hz: of image messages; None where unknown.
         size_wh: of the last image, px.
@@ -80,12 +81,14 @@ class ImageHealth:
         last_error: why the last image could not be used; empty if it could.
         camera_info_error: why there is no calibration; empty if there is one.
         extrinsic_error: why base_from_camera is unknown; empty if it is known.
+        clock_error: how stamps and the node's time disagree; empty if they do not.
         superseded_share: part of the images replaced in the mailbox by newer ones, last minute.
     """
 
     topic: str = ""
     num_received: int = 0
     age_s: float | None = None
+    silence: str = ""
     timeout_s: float = 2.0
     rate_hz: float | None = None
     size_wh: tuple[int, int] | None = None
@@ -93,7 +96,13 @@ class ImageHealth:
     last_error: str = ""
     camera_info_error: str = "none received"
     extrinsic_error: str = "not looked up yet"
+    clock_error: str = ""
     superseded_share: float | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Tell whether no image comes."""
+        return self.age_s is None or not self.age_s <= self.timeout_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +221,16 @@ def _state(now: LocalizationHealth) -> Finding:
         return Finding("state", value, Level.WARN, "position unknown; localizes when asked by service")
     if now.verdict == Verdict.AWAITING_AGREEMENT.value:
         return Finding("state", value, Level.WARN, "position not yet known: a fix awaits confirmation")
-    return Finding("state", value, Level.ERROR, f"not localized: {now.reason or 'no image processed yet'}")
+    return Finding("state", value, Level.ERROR, f"not localized: {_why_lost(now)}")
+
+
+def _why_lost(now: LocalizationHealth) -> str:
+    """Return why the position is unknown; of an accepted fix the reason is why it was good."""
+    if now.verdict != Verdict.ACCEPTED.value:
+        return now.reason or "no image processed yet"
+    age = f", {now.age_s:.1f} s ago" if now.age_s is not None else ""
+    distance = f" and {now.distance_m:.1f} m back" if now.distance_m is not None else ""
+    return f"the last fix{age}{distance}, says nothing of the present any more"
 
 
 def _verdict(now: LocalizationHealth) -> Finding:
@@ -234,16 +252,17 @@ def _of_images(now: ImageHealth) -> list[Finding]:
         _complaint("last image error", now.last_error, Level.WARN, "the last image could not be used"),
         _complaint("camera info", now.camera_info_error, Level.ERROR, "no calibration", good="received"),
         _complaint("camera mounting", now.extrinsic_error, Level.ERROR, "base to camera", good="known"),
+        _complaint("clock", now.clock_error, Level.WARN, "stamps", good="agrees" if now.num_received else ""),
         Finding("superseded share", _number(now.superseded_share, 3)),
     ]
 
 
 def _image_age(now: ImageHealth) -> Finding:
-    value = _number(now.age_s, 2)
+    value, silence = _number(now.age_s, 2), now.silence or now.topic
     if now.age_s is None:
-        return Finding("image age (s)", value, Level.ERROR, f"no image has come on {now.topic}")
-    if not now.age_s <= now.timeout_s:
-        sentence = f"no image on {now.topic} for {now.age_s:.1f} s, expected {now.timeout_s:g} s at most"
+        return Finding("image age (s)", value, Level.ERROR, f"no image has come on {silence}")
+    if now.is_silent:
+        sentence = f"no image for {now.age_s:.1f} s, expected {now.timeout_s:g} s at most, on {silence}"
         return Finding("image age (s)", value, Level.ERROR, sentence)
     return Finding("image age (s)", value)
 

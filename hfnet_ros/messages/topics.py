@@ -20,11 +20,16 @@ class Qos(str, Enum):
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic by its ROS name before remapping; `~/` is the node's own namespace."""
+    """A topic by its ROS name before remapping; `~/` is the node's own namespace.
+
+    Attributes:
+        is_second: subscribed beside another of its name, so that a publisher who does not match it is no fault.
+    """
 
     name: str
     type_name: str
     qos: Qos
+    is_second: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ IMAGE = Topic("image", "sensor_msgs/msg/Image", Qos.NEWEST)
 # Named by the image topic after remapping, see `compressed_topic`.
 COMPRESSED_IMAGE = Topic("image/compressed", "sensor_msgs/msg/CompressedImage", Qos.NEWEST)
 CAMERA_INFO = Topic("camera_info", "sensor_msgs/msg/CameraInfo", Qos.SENSOR_DATA)
+# A driver may publish it once and keep it for those who come later, who get it if they ask for that.
+LATCHED_CAMERA_INFO = Topic("camera_info", "sensor_msgs/msg/CameraInfo", Qos.LATCHED, is_second=True)
 ODOMETRY = Topic("odom", "nav_msgs/msg/Odometry", Qos.SENSOR_DATA)
 INITIAL_POSE = Topic("initialpose", "geometry_msgs/msg/PoseWithCovarianceStamped", Qos.RELIABLE)
 
@@ -68,9 +75,9 @@ def resolve_topic(topic: Topic, resolve: Callable[[str], str], expand: Callable[
         expand: makes it absolute only.
     """
     own = resolve(topic.name)
-    if topic not in (CAMERA_INFO, COMPRESSED_IMAGE) or own != expand(topic.name):
+    if topic.name not in (CAMERA_INFO.name, COMPRESSED_IMAGE.name) or own != expand(topic.name):
         return own
-    beside = camera_info_topic if topic is CAMERA_INFO else compressed_topic
+    beside = camera_info_topic if topic.name == CAMERA_INFO.name else compressed_topic
     return beside(resolve(IMAGE.name))
 
 

@@ -10,20 +10,17 @@ from typing import Any
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import (
-    CalibrationError,
     HfnetRosError,
-    ImageError,
     InputError,
     MessageError,
 )
-from hfnet_ros.geometry import Camera
 from hfnet_ros.messages import topics
-from hfnet_ros.messages.camera_info import camera_from_message
-from hfnet_ros.messages.diagnostics import MapHealth, NodeHealth, OdometryHealth
-from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
-from hfnet_ros.messages.images import image_from_compressed, image_from_message
+from hfnet_ros.messages.diagnostics import NodeHealth
+from hfnet_ros.messages.images import image_from_message
 from hfnet_ros.messages.poses import InitialPose, initial_pose_from_message
 from hfnet_ros.messages.topics import Service, Topic
+from hfnet_ros.node.camera_input import CameraInput
+from hfnet_ros.node.health import node_health
 from hfnet_ros.node.health_recorder import HealthRecorder
 from hfnet_ros.node.map_in_use import MapInUse
 from hfnet_ros.node.mounting import CameraMounting
@@ -31,12 +28,10 @@ from hfnet_ros.node.odometry import NodeOdometry
 from hfnet_ros.node.reporter import Reporter
 from hfnet_ros.node.transport import Transport
 from hfnet_ros.tracking.mailbox import ImageJob
-from hfnet_ros.types import Answer, Frame, ImageArray, Tracking
+from hfnet_ros.types import Answer, Frame, ImageArray
 
 _logger = logging.getLogger(__name__)
 
-_NO_CAMERA_INFO = "no camera_info has been received"
-_ODOMETRY_TIMEOUT_S = 1.0
 _LONGEST_REQUEST_S = 3600.0  # Python cannot wait for as long as a double can say
 
 
@@ -68,14 +63,12 @@ class RelocalizerNode:
             ConfigError: the camera's mounting cannot be read.
         """
         self._config = config
-        self._decode_image = decode_image
         self._transport = transport
+        self._camera_input = CameraInput(config, transport, decode_image)
         self._odometry = NodeOdometry(config, transport)
         self._mounting = CameraMounting(config, transport)
         self._reporter = Reporter(config, transport)
         self._recorder = HealthRecorder()
-        self._camera: Camera | None = None
-        self._camera_problem = _NO_CAMERA_INFO
         self._map_problem = ""
         self._changing = threading.Lock()  # one change of the parameters at a time
         self._map = MapInUse(
@@ -126,7 +119,7 @@ class RelocalizerNode:
         """Drop map, calibration and odometry."""
         self._map.cleanup()
         self._map_problem = ""
-        self._camera, self._camera_problem = None, _NO_CAMERA_INFO
+        self._camera_input.clear()
         self._odometry.clear()
         self._reporter.forget_map()
 
@@ -149,11 +142,10 @@ class RelocalizerNode:
 
     def subscriptions(self) -> list[tuple[Topic, Callable[[Any], None]]]:
         """Return the topics to listen to while active, with what takes their messages."""
-        image = self._image_topic()
-        take_image = self.on_image if image is topics.IMAGE else self.on_compressed_image
         wanted: list[tuple[Topic, Callable[[Any], None]]] = [
-            (image, take_image),
+            (self._camera_input.image_topic, self.on_image),
             (topics.CAMERA_INFO, self.on_camera_info),
+            (topics.LATCHED_CAMERA_INFO, self.on_camera_info),
             (topics.INITIAL_POSE, self.on_initial_pose),
         ]
         if self._config.odometry.source in ("auto", "topic"):
@@ -180,24 +172,32 @@ class RelocalizerNode:
     # Messages
 
     def on_image(self, message: Any) -> None:
-        """Take a sensor_msgs/Image."""
-        self._offer(message, self._decode_image)
+        """Take a sensor_msgs/Image, or with `node.image_transport: compressed` a CompressedImage."""
+        arrived_s = time.monotonic()
+        stamp_ns, frame_id = self._camera_input.header(message)
+        self._recorder.note_image(frame_id)
+        live = self._map.live
+        if live is None:
+            return
+        self._odometry.poll()
 
-    def on_compressed_image(self, message: Any) -> None:
-        """Take a sensor_msgs/CompressedImage."""
-        self._offer(message, image_from_compressed)
+        def read() -> Frame:
+            try:
+                return self._camera_input.frame(message, stamp_ns, frame_id)
+            except HfnetRosError:
+                self._note_mounting(frame_id, stamp_ns)
+                raise
+
+        job = ImageJob(stamp_ns, arrived_s, read, lambda: self._mounting.look_up(frame_id, stamp_ns))
+        reason = self._map.refusal
+        if not reason:
+            live.offer(job)
+        elif live.refuse(job, reason):
+            self._note_mounting(frame_id, stamp_ns)
 
     def on_camera_info(self, message: Any) -> None:
-        """Take a calibration; one that cannot be used leaves images without one, and says why."""
-        try:
-            camera = camera_from_message(message)
-        except CalibrationError as error:
-            camera, self._camera_problem = None, f"camera_info cannot be used: {error}"
-        # Records that are told apart by identity stay the same while the calibration does.
-        if camera is None or self._camera is None or not camera.is_same_as(self._camera):
-            if camera is not None and self._camera is not None:
-                _logger.warning("camera_info changed; images are localized with the new calibration")
-            self._camera = camera
+        """Take a calibration (sensor_msgs/CameraInfo)."""
+        self._camera_input.take_camera_info(message)
 
     def on_odometry(self, message: Any) -> None:
         """Take a nav_msgs/Odometry."""
@@ -284,33 +284,9 @@ class RelocalizerNode:
             raise InputError(f"it is in frame '{hint.frame_id}', the map is '{map_frame}'")
         live.set_initial_pose(hint.map_from_base, hint.covariance, hint.stamp_ns or self._transport.now_ns())
 
-    def _offer(self, message: Any, decode: Callable[[Any], ImageArray]) -> None:
-        arrived_s = time.monotonic()
-        frame_id = plain_frame_id(message.header.frame_id)
-        self._recorder.note_image(frame_id)
-        live = self._map.live
-        if live is None:
-            return
-        self._odometry.poll()
-        stamp_ns = _stamp_or_zero(message)
-
-        def read() -> Frame:
-            if stamp_ns == 0:
-                raise ImageError(
-                    "the image has no usable stamp, so that it fits no odometry; let the driver set it"
-                )
-            camera = self._camera
-            if camera is None:
-                raise CalibrationError(self._camera_problem)
-            return Frame(stamp_ns, decode(message), camera, frame_id)
-
-        job = ImageJob(stamp_ns, arrived_s, read, lambda: self._mounting.look_up(frame_id, stamp_ns))
-        reason = self._map.refusal
-        if not reason:
-            live.offer(job)
-        elif live.refuse(job, reason):
-            # What else is missing may be said meanwhile.
-            self._mounting.look_up(frame_id, stamp_ns, can_wait=False)
+    def _note_mounting(self, frame_id: str, stamp_ns: int) -> None:
+        """Look the mounting up for an image that is not localized, so that diagnostics say what else is missing."""
+        self._mounting.look_up(frame_id, stamp_ns, can_wait=False)
 
     def _on_answer(self, answer: Answer) -> None:
         """Publish what became of an image; called by the localizing thread, or by that of a refused image."""
@@ -338,56 +314,13 @@ class RelocalizerNode:
         return None, f"no image was answered within {timeout_s:g} s"
 
     def _health(self) -> NodeHealth:
-        """Return everything diagnostics say."""
-        config, live, served, now_ns = (
+        return node_health(
             self._config,
-            self._map.live,
-            self._map.served,
-            self._transport.now_ns(),
+            self._transport,
+            self._map,
+            self._recorder,
+            self._camera_input.health(self._config, self._recorder, self._mounting.problem),
+            self._odometry,
+            map_problem=self._map_problem,
+            map_frame=self._reporter.map_frame,
         )
-        tracking = live.tracking_at(now_ns) if live is not None else Tracking()
-        pending = live.pending if live is not None else None
-        topic = self._transport.resolved(self._image_topic())
-        lifecycle = (
-            "active" if self._map.is_active else "inactive" if self._map.is_configured else "unconfigured"
-        )
-        odometry_ns = self._odometry.newest_stamp_ns
-        return NodeHealth(
-            node_name=self._transport.node_name,
-            hardware_id=self._recorder.camera_frame,
-            lifecycle=lifecycle,
-            localization=self._recorder.localization_health(config, tracking, self._map.not_ready),
-            images=self._recorder.image_health(
-                config,
-                topic,
-                "" if self._camera is not None else self._camera_problem,
-                self._mounting.problem,
-            ),
-            odometry=OdometryHealth(
-                source=self._odometry.used or config.odometry.source,
-                age_s=None if odometry_ns is None else 1e-9 * (now_ns - odometry_ns),
-                max_age_s=_ODOMETRY_TIMEOUT_S,
-                last_error=self._odometry.problem,
-            ),
-            map=MapHealth(error=self._map_problem)
-            if served is None
-            else served.health(
-                self._reporter.map_frame(served),
-                self._map_problem,
-                is_open=live is not None and pending is None,
-                engine_progress="" if pending is None else str(pending),
-                engine_error=self._map.engine_problem,
-            ),
-        )
-
-    def _image_topic(self) -> Topic:
-        compressed = self._config.node.image_transport == "compressed"
-        return topics.COMPRESSED_IMAGE if compressed else topics.IMAGE
-
-
-def _stamp_or_zero(message: Any) -> int:
-    """Return the stamp in ns; zero, which no image may have, where it is out of range."""
-    try:
-        return stamp_from_message(message.header.stamp)
-    except MessageError:
-        return 0

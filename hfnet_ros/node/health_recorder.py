@@ -13,11 +13,19 @@ import numpy as np
 
 from hfnet_ros.config import Config
 from hfnet_ros.messages.diagnostics import ImageHealth, LocalizationHealth
-from hfnet_ros.messages.status import NOT_READY, worst_sigmas
-from hfnet_ros.types import Answer, Relocalization, Tracking, Verdict
+from hfnet_ros.messages.status import outcome_word, worst_sigmas
+from hfnet_ros.types import Answer, Tracking, Verdict
 
 _WINDOW_S = 60.0
 _RATE_IMAGES = 20  # arrivals over which the rate is taken
+
+
+class _Conclusion(NamedTuple):
+    """What is said of the last image that was answered."""
+
+    outcome: str = ""
+    verdict: str = ""
+    reason: str = ""
 
 
 class _Answered(NamedTuple):
@@ -38,8 +46,7 @@ class _Seen:
     last_error: str = ""
     size_wh: tuple[int, int] | None = None
     camera_frame: str = ""
-    last: Relocalization | None = None
-    refusal: str = ""  # why the last image was not localized, if the engine was not ready
+    last: _Conclusion = field(default_factory=_Conclusion)
     rejected_in_a_row: int = 0
     answered: deque[_Answered] = field(default_factory=deque)
 
@@ -80,7 +87,7 @@ class HealthRecorder:
         with self._lock:
             seen = self._seen
             seen.num_processed = counters.num_processed
-            seen.refusal = answer.error if answer.is_refused else ""
+            seen.last = _conclusion(answer)
             if answer.is_refused:  # it says nothing of images, nor of how long one takes
                 return
             seen.last_error = answer.error
@@ -92,14 +99,19 @@ class HealthRecorder:
                 return
             if answer.frame is not None:
                 seen.size_wh = answer.frame.camera.size_wh
-            seen.last = answer.relocalization
             decision = answer.relocalization.decision
             if decision is not None:
                 accepted = decision.verdict is Verdict.ACCEPTED
                 seen.rejected_in_a_row = 0 if accepted else seen.rejected_in_a_row + 1
 
-    def image_health(self, config: Config, topic: str, camera_error: str, mounting_error: str) -> ImageHealth:
-        """Return what is known of the images."""
+    def image_health(self, config: Config, topic: str, **errors: str) -> ImageHealth:
+        """Return what is known of the images.
+
+        Args:
+            config: the parameters in force.
+            topic: where they are expected.
+            errors: `camera_info_error`, `extrinsic_error` and `clock_error`.
+        """
         now_s = time.monotonic()
         with self._lock:
             seen = self._seen
@@ -114,8 +126,7 @@ class HealthRecorder:
                 size_wh=seen.size_wh,
                 num_refused=seen.num_refused,
                 last_error=seen.last_error,
-                camera_info_error=camera_error,
-                extrinsic_error=mounting_error,
+                **errors,
                 superseded_share=_superseded_share(seen.answered),
             )
 
@@ -131,9 +142,8 @@ class HealthRecorder:
             seen = self._seen
             seen.drop_answers_before(time.monotonic() - _WINDOW_S)
             last, latencies_s = seen.last, [answered.latency_s for answered in seen.answered]
-            rejected, processed, refusal = seen.rejected_in_a_row, seen.num_processed, seen.refusal
+            rejected, processed = seen.rejected_in_a_row, seen.num_processed
         sigmas = worst_sigmas(now.belief.covariance if now.belief is not None else None)
-        decision = last.decision if last is not None and not refusal else None
         median_s, last_percent_s = (
             np.percentile(latencies_s, [50, 99]).tolist() if latencies_s else (None, None)
         )
@@ -141,9 +151,9 @@ class HealthRecorder:
             on_demand=config.node.mode == "on_demand",
             not_ready=not_ready,
             state=now.state,
-            outcome=NOT_READY if refusal else last.localization.outcome.value if last is not None else "",
-            verdict=decision.verdict.value if decision is not None else "",
-            reason=refusal or _reason(last),
+            outcome=last.outcome,
+            verdict=last.verdict,
+            reason=last.reason,
             age_s=now.age_s,
             distance_m=now.distance_m,
             position_sigma_m=sigmas[0] if sigmas is not None else None,
@@ -155,10 +165,14 @@ class HealthRecorder:
         )
 
 
-def _reason(last: Relocalization | None) -> str:
-    if last is None:
-        return ""
-    return last.decision.reason if last.decision is not None else last.localization.evidence.reason
+def _conclusion(answer: Answer) -> _Conclusion:
+    outcome, relocalization = outcome_word(answer), answer.relocalization
+    if relocalization is None:
+        return _Conclusion(outcome, reason=answer.error)
+    decision = relocalization.decision
+    if decision is None:
+        return _Conclusion(outcome, reason=relocalization.localization.evidence.reason)
+    return _Conclusion(outcome, decision.verdict.value, decision.reason)
 
 
 def _rate_hz(arrivals_s: list[float]) -> float | None:

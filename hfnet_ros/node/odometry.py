@@ -120,6 +120,11 @@ class NodeOdometry:
         """Tell whether a missing pose is a fault, and not how this robot is built."""
         return self._config.odometry.source != "none" and self._history.is_expected
 
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """Return the stamps of the oldest and the newest pose that is remembered; None if there is none."""
+        return self._history.span_ns
+
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time; None where it would have to be guessed."""
         return self._history.sample_at(stamp_ns)

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.factory import MessageFactory
 from hfnet_ros.messages.topics import Topic
+
+
+class PublishedTopic(Protocol):
+    """A topic that others publish on."""
+
+    @property
+    def name(self) -> str:
+        """Return its absolute name."""
+        ...
+
+    @property
+    def type_names(self) -> tuple[str, ...]:
+        """Return the types it is said to have, e.g. `sensor_msgs/msg/Image`."""
+        ...
+
+    @property
+    def num_publishers(self) -> int:
+        """Return how many publish on it."""
+        ...
+
+    @property
+    def reliable(self) -> bool:
+        """Tell whether all of them are."""
+        ...
+
+    @property
+    def transient_local(self) -> bool:
+        """Tell whether all of them keep their last messages for those who come later."""
+        ...
 
 
 class Transport(Protocol):
@@ -32,6 +62,10 @@ class Transport(Protocol):
 
     def publish(self, topic: Topic, message: Any) -> None:
         """Publish; nothing happens while the node is not active."""
+        ...
+
+    def published_topics(self) -> Sequence[PublishedTopic]:
+        """Return what others publish on, as far as they have been discovered."""
         ...
 
     def has_subscribers(self, topic: Topic) -> bool:

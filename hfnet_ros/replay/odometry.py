@@ -40,6 +40,12 @@ class BagOdometry:
         """Tell whether a missing pose is a fault: some have come, or will."""
         return True
 
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """Return the stamps of the oldest and the newest pose that is remembered; None if there is none."""
+        self._feed()
+        return self._history.span_ns
+
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time; None where it would have to be guessed."""
         self._feed()

@@ -57,6 +57,10 @@ class BagTransport:
         """Write a message."""
         self._writer.write(self.resolved(topic), topic.type_name, self._now_ns(), message)
 
+    def published_topics(self) -> tuple[()]:
+        """Return that nobody else publishes."""
+        return ()
+
     def has_subscribers(self, topic: Topic) -> bool:
         """Tell that nobody looks at pictures."""
         return topic in _RECORDED

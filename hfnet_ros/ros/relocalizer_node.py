@@ -36,6 +36,11 @@ from hfnet_ros.ros.messages import message_class
 from hfnet_ros.ros.parameters import declare_parameters, read_config
 from hfnet_ros.ros.transport import QOS, RclpyTransport
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 RCLError = rclpy_implementation.RCLError
 _SIGNAL_DELAY_S = 0.5  # rclpy's waiting is not interrupted by a signal
 
@@ -211,6 +216,7 @@ class RelocalizerLifecycleNode(LifecycleNode):
                 self._transport.resolved(topic),
                 self._surviving(take),
                 QOS[topic.qos],
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=not topic.is_second),
             )
             self._listening.append(lambda entity=subscription: self.destroy_subscription(entity))
         if core.config.node.bond:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -38,6 +39,17 @@ QOS = {
 }
 
 
+@dataclass(frozen=True)
+class RosTopic:
+    """A topic that others publish on; see `hfnet_ros.node.transport.PublishedTopic`."""
+
+    name: str
+    type_names: tuple[str, ...]
+    num_publishers: int
+    reliable: bool
+    transient_local: bool
+
+
 class RclpyTransport:
     """Publishers and transforms of a lifecycle node; see `hfnet_ros.node.transport.Transport`."""
 
@@ -72,6 +84,23 @@ class RclpyTransport:
     def publish(self, topic: Topic, message: Any) -> None:
         """Publish; nothing happens while the node is not active (but for diagnostics)."""
         self._publishers[topic].publish(message)
+
+    def published_topics(self) -> list[RosTopic]:
+        """Return what others publish on, as far as they have been discovered."""
+        own = self._node.get_name(), self._node.get_namespace()
+        topics = []
+        for name, types in self._node.get_topic_names_and_types():
+            others = [
+                publisher
+                for publisher in self._node.get_publishers_info_by_topic(name)
+                if (publisher.node_name, publisher.node_namespace) != own
+            ]
+            if others:
+                profiles = [publisher.qos_profile for publisher in others]
+                reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in profiles)
+                latched = all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in profiles)
+                topics.append(RosTopic(name, tuple(types), len(others), reliable, latched))
+        return topics
 
     def has_subscribers(self, topic: Topic) -> bool:
         """Tell whether somebody listens."""

@@ -50,6 +50,11 @@ class Odometry(Protocol):
         """Tell whether a missing pose is a fault, and not how this robot is built."""
         ...
 
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """Return the stamps of the oldest and the newest pose that is remembered; None if there is none."""
+        ...
+
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time; None where it would have to be guessed."""
         ...
@@ -67,6 +72,7 @@ class NoOdometry:
     """For a robot without odometry: `MotionModel` then relies on its largest speed."""
 
     is_expected = False
+    span_ns = None
 
     def sample_at(self, stamp_ns: int) -> None:
         """Return None."""
@@ -132,6 +138,12 @@ class TransformHistory:
         """Return the newest pose."""
         with self._changed:
             return self._samples[-1] if self._samples else None
+
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """Return the stamps of the oldest and the newest pose that is remembered; None if there is none."""
+        with self._changed:
+            return (self._stamps_ns[0], self._stamps_ns[-1]) if self._stamps_ns else None
 
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time, interpolated; None outside of what is known and in large gaps."""

@@ -16,6 +16,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import InputError
 from hfnet_ros.geometry.covariance import change_child_covariance, is_valid_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.clocks import ClockComparison
 from hfnet_ros.tracking.fix_judge import FixJudge
 from hfnet_ros.tracking.motion import BasePose, Moment, motion_between
 from hfnet_ros.tracking.odometry import Odometry
@@ -55,6 +56,7 @@ class Relocalizer:
         self._lock = threading.Lock()  # of all below; never held while an image is localized
         self._config = config
         self._judge = FixJudge(config)
+        self._clocks = ClockComparison()
         self._last_stamp_ns: int | None = None
 
     def update(
@@ -192,13 +194,8 @@ class Relocalizer:
         if stamp_ns <= 0:
             return GateDecision(Verdict.NO_ODOMETRY, "the image has no stamp, so that no odometry fits it")
         if self._odometry.is_expected and not moment.is_measured:
-            latest = moment.odometry
-            seen = (
-                f"the last before is {(stamp_ns - latest.stamp_ns) / _NS_PER_S:.3f} s older"
-                if latest is not None
-                else "there is none before either"
-            )
-            return GateDecision(Verdict.NO_ODOMETRY, f"no odometry at the stamp of the image; {seen}")
+            found = self._clocks.explain(stamp_ns, self._odometry)
+            return GateDecision(Verdict.NO_ODOMETRY, f"no odometry at the stamp of the image; {found}")
         return None
 
     def _moment(self, stamp_ns: int) -> Moment:

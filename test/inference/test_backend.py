@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 from hfnet_ros.errors import EngineError
+from hfnet_ros.inference import backend as backend_module
 from hfnet_ros.inference.backend import create_engine
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -15,6 +16,7 @@ A = np.arange(6, dtype=np.float32).reshape(2, 3)
 def auto(machine, model, caplog, progress=None, **options):
     """Return the backend that auto takes and the line it logs."""
     caplog.clear()
+    backend_module._told.clear()
     with caplog.at_level(logging.INFO, "hfnet_ros.inference.backend"):
         engine = create_engine(model, machine.config(backend="auto", **options), progress)
     backend = engine.backend
@@ -38,6 +40,17 @@ def test_without_a_driver_it_is_the_cpu_and_it_says_why(machine, add_and_scale, 
         "network tiny runs on onnxruntime-cpu, 2 threads; not on tensorrt: no NVIDIA driver (libcuda.so.1 not "
         "found); not on onnxruntime-cuda: no NVIDIA driver (libcuda.so.1 not found)"
     )
+
+
+def test_why_is_said_once_and_not_at_every_activation(machine, add_and_scale, caplog):
+    machine.remove_driver()
+    auto(machine, add_and_scale, caplog)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "hfnet_ros.inference.backend"):
+        create_engine(add_and_scale, machine.config(backend="auto")).close()
+    assert [record.message for record in caplog.records] == [
+        "network tiny runs on onnxruntime-cpu, 2 threads"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ CASES = [
     ("images", {"last_error": "encoding 'x' is unknown"}, {"last image error": Level.WARN}),
     ("images", {"camera_info_error": "K is all zeros"}, {"camera info": Level.ERROR}),
     ("images", {"extrinsic_error": "frame 'camera' is unknown"}, {"camera mounting": Level.ERROR}),
+    ("images", {"clock_error": "another clock"}, {"clock": Level.WARN}),
     ("images", {"superseded_share": 1.0}, {}),
     ("odometry", {"age_s": None}, {"odometry age (s)": Level.WARN}),
     ("odometry", {"age_s": 1.5}, {"odometry age (s)": Level.WARN}),
@@ -157,6 +158,19 @@ def test_what_is_wrong_is_said_and_nothing_else(factory, section, changes, expec
     for finding in findings[section or "localization"]:
         if finding.level and finding.level is worst:
             assert finding.sentence in status.message
+
+
+def test_a_lost_robot_is_not_told_why_its_last_fix_was_good(factory):
+    changes = {"state": TrackingState.LOST, "reason": "0.1 within 22.5", "age_s": 45.0, "distance_m": 12.0}
+    status = diagnostics_message(factory, changed("localization", changes), stamp_ns=0).status[0]
+    assert "0.1 within 22.5" not in status.message
+    assert "the last fix, 45.0 s ago and 12.0 m back" in status.message
+
+
+def test_silence_is_explained(factory):
+    changes = {"age_s": None, "silence": "/camera/image: nobody publishes it"}
+    status = diagnostics_message(factory, changed("images", changes), stamp_ns=0).status[1]
+    assert status.message == "no image has come on /camera/image: nobody publishes it"
 
 
 def test_a_node_that_just_started_says_what_it_lacks(factory):

@@ -42,7 +42,7 @@ def answer(verdict=None, error="", total_s=0.1, counters=(1, 0, 1)):
 
 
 def images(recorder):
-    return recorder.image_health(Config(), "/image", "", "")
+    return recorder.image_health(Config(), "/image")
 
 
 def localization(recorder):
@@ -108,7 +108,7 @@ def test_a_refused_image_is_counted_and_named_until_the_next(clock):
     recorder.note_answer(answer(Verdict.ACCEPTED))
     recorder.note_answer(answer(error="it is broken"))
     assert (images(recorder).num_refused, images(recorder).last_error) == (1, "it is broken")
-    assert localization(recorder).verdict == "ACCEPTED"
+    assert localization(recorder).verdict == ""
     recorder.note_answer(answer(Verdict.ACCEPTED))
     assert (images(recorder).num_refused, images(recorder).last_error) == (1, "")
 
@@ -121,3 +121,12 @@ def test_activation_forgets(clock):
     assert images(recorder).num_received == 0
     assert localization(recorder).outcome == ""
     assert recorder.camera_frame == ""
+
+
+def test_an_image_that_could_not_be_used_is_the_last_one(clock):
+    recorder = HealthRecorder()
+    recorder.note_answer(answer(Verdict.ACCEPTED))
+    recorder.note_answer(answer(error="no calibration", counters=(41, 0, 41)))
+    health = localization(recorder)
+    assert (health.outcome, health.verdict, health.reason) == ("BAD_INPUT", "", "no calibration")
+    assert health.num_processed == 41

@@ -182,8 +182,11 @@ class Rig:
 
     def localize(self):
         """Walk until the position is known."""
-        self.send_mounting()
         self.send_camera_info()
+        self.localize_without_camera_info()
+
+    def localize_without_camera_info(self):
+        self.send_mounting()
         for _ in range(10):
             if self.step().state == "TRACKING":
                 return
@@ -257,6 +260,7 @@ class MemoryTransport:
         self.watchers = {}  # by topic: who is called with its messages
         self.published = []  # topics, in order
         self.take_transforms = lambda transforms: None
+        self.others_publish = []
 
     def resolved(self, topic):
         return "/" + topic.name.replace("~", self.node_name)
@@ -268,6 +272,9 @@ class MemoryTransport:
         if self.is_active or topic is topics.DIAGNOSTICS:
             self.published.append(topic)
             self.watchers.get(topic, lambda _: None)(message)
+
+    def published_topics(self):
+        return self.others_publish
 
     def has_subscribers(self, topic):
         return topic in self.watchers

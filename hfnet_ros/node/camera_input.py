@@ -1,0 +1,103 @@
+"""What comes from the camera: images, their calibration, and what is wrong with either."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import CalibrationError, ImageError, MessageError
+from hfnet_ros.geometry import Camera
+from hfnet_ros.messages import topics
+from hfnet_ros.messages.camera_info import camera_from_message
+from hfnet_ros.messages.diagnostics import ImageHealth
+from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
+from hfnet_ros.messages.images import image_from_compressed
+from hfnet_ros.node.health_recorder import HealthRecorder
+from hfnet_ros.node.image_clock import ImageClock
+from hfnet_ros.node.silence import Silence
+from hfnet_ros.node.transport import Transport
+from hfnet_ros.types import Frame, ImageArray
+
+_logger = logging.getLogger(__name__)
+
+
+class CameraInput:
+    """Makes frames of image messages, with the calibration that came last.
+
+    Attributes:
+        image_topic: where images are expected.
+    """
+
+    def __init__(self, config: Config, transport: Transport, decode: Callable[[Any], ImageArray]) -> None:
+        """Take the parameters, the middleware, and what decodes a sensor_msgs/Image."""
+        compressed = config.node.image_transport == "compressed"
+        self.image_topic = topics.COMPRESSED_IMAGE if compressed else topics.IMAGE
+        self._decode = image_from_compressed if compressed else decode
+        self._transport = transport
+        self._clock = ImageClock(transport)
+        self._image_silence = Silence(self.image_topic, transport)
+        self._camera_silence = Silence(topics.CAMERA_INFO, transport)
+        self._camera: Camera | None = None
+        self._camera_problem = ""  # of the last camera_info
+
+    def clear(self) -> None:
+        """Forget the calibration."""
+        self._camera, self._camera_problem = None, ""
+
+    def take_camera_info(self, message: Any) -> None:
+        """Take a calibration; one that cannot be used leaves images without one, and says why."""
+        try:
+            camera = camera_from_message(message)
+        except CalibrationError as error:
+            camera, self._camera_problem = None, f"camera_info cannot be used: {error}"
+        # Records that are told apart by identity stay the same while the calibration does.
+        if camera is None or self._camera is None or not camera.is_same_as(self._camera):
+            if camera is not None and self._camera is not None:
+                _logger.warning("camera_info changed; images are localized with the new calibration")
+            self._camera = camera
+
+    def header(self, message: Any) -> tuple[int, str]:
+        """Return the stamp of an image that has just come, ns, and its frame; 0 where no stamp can be used."""
+        try:
+            stamp_ns = stamp_from_message(message.header.stamp)
+        except MessageError:
+            stamp_ns = 0
+        self._clock.check(stamp_ns)
+        return stamp_ns, plain_frame_id(message.header.frame_id)
+
+    def frame(self, message: Any, stamp_ns: int, frame_id: str) -> Frame:
+        """Return an image with its calibration.
+
+        Raises:
+            ImageError: it cannot be decoded, or has no stamp.
+            CalibrationError: there is no calibration; says who publishes one.
+        """
+        if stamp_ns == 0:
+            raise ImageError(
+                "the image has no usable stamp, so that it fits no odometry; let the driver set it"
+            )
+        camera = self._camera
+        if camera is None:
+            raise CalibrationError(self._camera_error())
+        return Frame(stamp_ns, self._decode(message), camera, frame_id)
+
+    def health(self, config: Config, recorder: HealthRecorder, mounting_error: str) -> ImageHealth:
+        """Return how images come, and what is missing beside them."""
+        health = recorder.image_health(
+            config,
+            self._transport.resolved(self.image_topic),
+            camera_info_error=self._camera_error(),
+            extrinsic_error=mounting_error,
+            clock_error=self._clock.problem,
+        )
+        return (
+            dataclasses.replace(health, silence=self._image_silence.explain()) if health.is_silent else health
+        )
+
+    def _camera_error(self) -> str:
+        if self._camera is not None:
+            return ""
+        return self._camera_problem or f"no camera_info has come on {self._camera_silence.explain()}"

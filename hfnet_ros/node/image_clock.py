@@ -1,0 +1,45 @@
+"""Images whose stamps are not of the node's clock."""
+
+from __future__ import annotations
+
+import logging
+
+from hfnet_ros.node.transport import Transport
+
+_FAR_S = 5.0  # older than any image is that still comes from a camera
+
+_logger = logging.getLogger(__name__)
+
+
+class ImageClock:
+    """Compares the stamps of images with the time of the node, which dates what it says of the present."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Take whose time it is."""
+        self._transport = transport
+        self._problem = ""
+
+    @property
+    def problem(self) -> str:
+        """Return how the last image's stamp and the node's time disagree; empty if they do not."""
+        return self._problem
+
+    def check(self, stamp_ns: int) -> None:
+        """Compare the stamp of an image that has just come; 0, which is none, says nothing."""
+        if stamp_ns == 0:
+            return
+        before, self._problem = self._problem, _disagreement(stamp_ns, self._transport.now_ns())
+        if self._problem and not before:
+            _logger.warning("%s", self._problem)
+
+
+def _disagreement(stamp_ns: int, now_ns: int) -> str:
+    if now_ns == 0:
+        return "use_sim_time is set, but nothing comes on /clock: play with --clock, or unset it"
+    ahead_s = 1e-9 * (stamp_ns - now_ns)
+    if abs(ahead_s) <= _FAR_S:
+        return ""
+    return (
+        f"another clock: images are stamped {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0.0 else 'behind'} this "
+        "node's time; synchronize the machines, or set use_sim_time where a recording is played with --clock"
+    )

@@ -1,0 +1,44 @@
+import logging
+
+from hfnet_ros.node.image_clock import ImageClock
+
+NOW_NS = 1_800_000_000_000_000_000
+
+
+def checked(transport, monkeypatch, stamp_ns, now_ns=NOW_NS):
+    monkeypatch.setattr(transport, "now_ns", lambda: now_ns)
+    clock = ImageClock(transport)
+    clock.check(stamp_ns)
+    return clock.problem
+
+
+def test_stamps_of_now_agree(transport, monkeypatch):
+    assert checked(transport, monkeypatch, NOW_NS - 400_000_000) == ""
+
+
+def test_a_recording_without_its_clock_is_another_clock(transport, monkeypatch):
+    problem = checked(transport, monkeypatch, NOW_NS - 86_400_000_000_000)
+    assert "another clock" in problem
+    assert "86400.0 s behind" in problem
+    assert "use_sim_time" in problem
+
+
+def test_a_camera_of_another_machine_may_be_ahead(transport, monkeypatch):
+    assert "7.5 s ahead of" in checked(transport, monkeypatch, NOW_NS + 7_500_000_000)
+
+
+def test_simulated_time_that_never_comes_is_named(transport, monkeypatch):
+    assert "nothing comes on /clock" in checked(transport, monkeypatch, NOW_NS, now_ns=0)
+
+
+def test_it_is_said_once_and_forgotten_when_it_is_over(transport, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(transport, "now_ns", lambda: NOW_NS)
+    clock = ImageClock(transport)
+    for _ in range(3):
+        clock.check(NOW_NS - 60_000_000_000)
+    clock.check(0)  # no stamp says nothing
+    assert clock.problem
+    clock.check(NOW_NS)
+    assert clock.problem == ""
+    assert len(caplog.records) == 1
