@@ -57,7 +57,7 @@ def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse.
         "--poses",
         type=Path,
         metavar="FILE",
-        help="true poses T_map_camera, TUM format; of images in their order",
+        help="true poses T_map_camera, TUM format; of images by their stamps or in order",
     )
     verb.add_argument(
         "--camera",

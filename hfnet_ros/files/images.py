@@ -26,14 +26,14 @@ _JPEG_SIGNATURE = b"\xff\xd8"
 _JPEG_END = 0xD9
 # In the coded data of a scan ff 00 is a plain byte and ff d0..d7 are restart marks.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-_NUMBER_AT_END = re.compile(r"(?P<prefix>.*?)(?P<number>[0-9]+(\.[0-9]+)?)", re.DOTALL)
+_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """List the image files of a folder (not of its subfolders) in the order they were taken.
 
-    Names that are a number, or one common prefix and a number, are sorted by that number
-    (2.png before 10.png); any others by plain comparison. Hidden files are left out.
+    Names are compared as people read them: all their numbers count as numbers (2_left.png before
+    10_left.png), what stands between them as text. Hidden files are left out.
 
     Raises:
         DatasetError: the folder is missing or holds no image.
@@ -46,13 +46,18 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     if not images:
         known = " ".join(IMAGE_SUFFIXES)
         raise DatasetError(f"{directory}: found {len(files)} files but no image; expected {known}")
-    images.sort(key=lambda image: image.name)
-    matches = [_NUMBER_AT_END.fullmatch(image.stem) for image in images]
-    numbered = [match for match in matches if match is not None]
-    if len(numbered) == len(images) and len({match["prefix"] for match in numbered}) == 1:
-        numbers = {image: Decimal(match["number"]) for image, match in zip(images, numbered, strict=True)}
-        images.sort(key=numbers.__getitem__)
-    return images
+    return sorted(images, key=_natural_order)
+
+
+def numbers_in_name(image: Path) -> tuple[str, ...]:
+    """Return the decimal numbers in the name of a file, without its suffix, as they are written."""
+    return tuple(_NUMBER.findall(image.stem))
+
+
+def _natural_order(image: Path) -> tuple[list[str | Decimal], str]:
+    # Text and numbers take turns, text first: positions of two names hold the same type.
+    parts = _NUMBER.split(image.stem)
+    return [Decimal(part) if odd % 2 else part for odd, part in enumerate(parts)], image.name
 
 
 def read_image(path: str | os.PathLike[str]) -> ImageArray:

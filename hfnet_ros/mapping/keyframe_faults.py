@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 # Right poses explain at least 0.7 of every pair's matches on generated apartments and fox, 0.64 on
 # RedKitchen and EuRoC. They differ from where others put them by up to 2 deg and 0.06 of the depth
 # on RedKitchen; by more only on EuRoC, where the points explained lie so that they hardly tell.
-_PAIR_DISAGREES = 0.5
+PAIR_DISAGREES = 0.5
 _PLACEMENT_DISAGREES = 0.8
 _PLACEMENT_WEIGHT = 3.0
 _AGREEING_PAIR_WEIGHT = 0.2  # a pair is blind to what moves along its epipolar lines
@@ -110,7 +110,7 @@ class PlacementCheck:
         agreeing = {
             pair: matches[pair]
             for pair, share in zip(pairs, self._agreement, strict=True)
-            if share >= _PAIR_DISAGREES
+            if share >= PAIR_DISAGREES
         }
         self._points = triangulate_pairs(normalized, given, agreeing, max_error_px)
         self._matches_of: list[dict[int, NDArray[np.int64]]] = [{} for _ in given]
@@ -144,12 +144,12 @@ class PlacementCheck:
 
     def _num_disagreeing(self, keyframe: int) -> int:
         return int(
-            np.sum((self._evidence.pairs == keyframe).any(axis=1) & (self._agreement < _PAIR_DISAGREES))
+            np.sum((self._evidence.pairs == keyframe).any(axis=1) & (self._agreement < PAIR_DISAGREES))
         )
 
     def _links(self) -> Links:
         position = np.arange(len(self._given))
-        of_pairs = self._agreement < _PAIR_DISAGREES
+        of_pairs = self._agreement < PAIR_DISAGREES
         keyframes, disagrees = self._evidence.pairs.tolist(), of_pairs.tolist()
         weights = [[_pair_weight(wrong)] * 2 for wrong in disagrees]
         for keyframe in position.tolist():

@@ -19,7 +19,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import PoseFaultError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.mapping.keyframe_faults import KeyframeFault, PlacementCheck, Slip
+from hfnet_ros.mapping.keyframe_faults import PAIR_DISAGREES, KeyframeFault, PlacementCheck, Slip
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.pose_conventions import best_reading
@@ -48,6 +48,7 @@ _MIN_MOUNTING_ANGLE = np.radians(3.0)
 _MIN_TIME_ROWS = 0.2
 _MAX_WRONG_SHARE = 0.3
 _NAMES_SHOWN = 5
+_ORDER_REMEDY = "check the source of the poses, and that they pair with the images in order"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +149,7 @@ def judge_poses(
     if share < _SOUND:
         _refuse_systematic(evidence, Poses.of(given), share, stamps_ns, max_error_px)
     if evidence.num_pairs < _MIN_PAIRS_PER_KEYFRAME * len(given):
+        _refuse_most(evidence, Poses.of(given), names, max_error_px)
         return CheckedPoses(list(range(len(given))), list(given), report)
     found = PlacementCheck(normalized, given, evidence, matches, max_error_px, seed).find()
     faults, slips = found
@@ -160,8 +162,7 @@ def judge_poses(
     if len(faults) > _MAX_WRONG_SHARE * len(given):
         raise PoseFaultError(
             f"poses and images do not fit: those of {len(faults)} of {len(given)} keyframes are wrong: "
-            f"{_shown(faults, names)}; "
-            "check the source of the poses, and that they pair with the images in order",
+            f"{_shown([fault.keyframe for fault in faults], names)}; {_ORDER_REMEDY}",
             "keyframes",
             [fault.keyframe for fault in faults],
         )
@@ -225,6 +226,25 @@ def _refuse_systematic(
         )
 
 
+def _refuse_most(evidence: PairEvidence, given: Poses, names: Sequence[str], max_error_px: float) -> None:
+    """Refuse poses of which most contradict the images, where too few pairs tell to say which is wrong.
+
+    Raises:
+        PoseFaultError: most keyframes disagree with most of those they share matches with.
+    """
+    ends = evidence.pairs.ravel()
+    disagrees = np.repeat(agreement(evidence, given, 2.0 * max_error_px) < PAIR_DISAGREES, 2)
+    num_pairs = np.bincount(ends, minlength=len(names))
+    wrong = np.flatnonzero(np.bincount(ends[disagrees], minlength=len(names)) > 0.5 * num_pairs)
+    if len(wrong) > 0.5 * len(names):
+        raise PoseFaultError(
+            f"poses and images do not fit: those of {len(wrong)} of {len(names)} keyframes contradict what they share "
+            f"with others: {_shown(wrong.tolist(), names)}; {_ORDER_REMEDY}",
+            "keyframes",
+            wrong.tolist(),
+        )
+
+
 def _slip_text(slips: Sequence[Slip], names: Sequence[str]) -> str:
     places = [
         f"between {names[slip.keyframe - 1]} and {names[slip.keyframe]} by "
@@ -272,6 +292,6 @@ def _entry(fault: KeyframeFault, given: Sequence[Rigid3], names: Sequence[str]) 
     }
 
 
-def _shown(faults: Sequence[KeyframeFault], names: Sequence[str]) -> str:
-    shown = [names[fault.keyframe] for fault in faults[:_NAMES_SHOWN]]
-    return ", ".join(shown) + (", ..." if len(faults) > _NAMES_SHOWN else "")
+def _shown(keyframes: Sequence[int], names: Sequence[str]) -> str:
+    shown = [names[keyframe] for keyframe in keyframes[:_NAMES_SHOWN]]
+    return ", ".join(shown) + (", ..." if len(keyframes) > _NAMES_SHOWN else "")

@@ -43,8 +43,12 @@ def with_thumbnail(jpeg: bytes) -> bytes:
         (["000010.jpg", "000002.jpg"], ["000002.jpg", "000010.jpg"]),
         (["1403636580.0.png", "1403636579.763555.png"], ["1403636579.763555.png", "1403636580.0.png"]),
         (["frame10.png", "frame9.png"], ["frame9.png", "frame10.png"]),
-        (["b.png", "a10.png", "a9.png"], ["a10.png", "a9.png", "b.png"]),
+        (["b.png", "a10.png", "a9.png"], ["a9.png", "a10.png", "b.png"]),
         (["cam1_5.png", "cam0_7.png"], ["cam0_7.png", "cam1_5.png"]),
+        (["IMG (10).jpg", "IMG (9).jpg"], ["IMG (9).jpg", "IMG (10).jpg"]),
+        (["10_left.jpg", "9_left.jpg"], ["9_left.jpg", "10_left.jpg"]),
+        (["frame10.color.jpg", "frame9.color.jpg"], ["frame9.color.jpg", "frame10.color.jpg"]),
+        (["a.png", "1.png", "a1.png", "a-1.png"], ["1.png", "a.png", "a1.png", "a-1.png"]),
     ],
 )
 def test_order_of_images(tmp_path, given, expected):

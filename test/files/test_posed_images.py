@@ -35,11 +35,77 @@ def test_sorted_files_meet_lines_in_order(dataset):
         assert frame.camera_frame_id == "optical"
 
 
+def write_images(folder, names):
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def write_poses(path, seconds):
+    """Write poses whose x is their time since the first."""
+    first = float(seconds[0])
+    path.write_text("".join(f"{text} {float(text) - first:.6f} 0 0 0 0 0 1\n" for text in seconds))
+    return path
+
+
+def paired(folder, tum):
+    return {
+        posed.path.name: posed.map_from_camera.translation[0] for posed in pair_images_with_poses(folder, tum)
+    }
+
+
+T0 = 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda k: f"{T0 + k}.000000000.png",
+        lambda k: f"left-{T0 + k}000000000.png",
+        lambda k: f"{T0 + k}000_cam0.png",
+        lambda k: f"frame_{k:04d}_{T0 + k}_000000000.png",
+    ],
+    ids=["seconds", "nanoseconds", "milliseconds", "seconds and nanoseconds"],
+)
+def test_names_that_are_times_are_paired_by_time(tmp_path, name, caplog):
+    # As many images as poses, but of other times: pairing in order would shift all between.
+    folder = write_images(tmp_path / "images", [name(k) for k in range(12) if k != 3])
+    tum = write_poses(tmp_path / "poses.tum", [str(T0 + k) for k in range(12) if k != 8])
+    assert paired(folder, tum) == {name(k): k for k in range(12) if k not in (3, 8)}
+    assert f"1 of 11 images have no pose of their time in {tum} and are left out: {name(8)}" in caplog.text
+
+
+def test_frame_numbers_are_paired_by_number(tmp_path):
+    folder = write_images(tmp_path / "images", [f"frame{k}.color.jpg" for k in range(0, 20, 5)])
+    assert paired(folder, write_poses(tmp_path / "poses.tum", [str(k) for k in range(20)])) == {
+        f"frame{k}.color.jpg": k for k in range(0, 20, 5)
+    }
+
+
+def test_frame_numbers_beyond_the_poses_are_paired_in_order(tmp_path):
+    folder = write_images(tmp_path / "images", [f"{k}_left.jpg" for k in range(1, 12)])
+    assert paired(folder, write_poses(tmp_path / "poses.tum", [str(k) for k in range(11)])) == {
+        f"{k}_left.jpg": k - 1 for k in range(1, 12)
+    }
+
+
+def test_dense_poses_are_interpolated(tmp_path):
+    folder = write_images(tmp_path / "images", [f"{T0}.{k}50.png" for k in range(8)])
+    tum = write_poses(tmp_path / "poses.tum", [f"{T0}.{k}" for k in range(10)])
+    assert paired(folder, tum) == pytest.approx(
+        {f"{T0}.{k}50.png": 0.1 * k + 0.05 for k in range(8)}, abs=1e-5
+    )
+
+
 def test_a_count_mismatch_names_both_counts(dataset):
     folder, tum = dataset
-    (folder / "2.png").unlink()
+    for number in (1, 2, 10):
+        (folder / f"{number}.png").rename(folder / f"{number + 100}.png")
+    (folder / "102.png").unlink()
     with pytest.raises(
-        DatasetError, match=r"found 2 images in .*images \(1\.png to 10\.png\) but 3 poses in"
+        DatasetError,
+        match=r"found 2 images in .*images \(101\.png to 110\.png\) but 3 poses in .* \(stamps 1\.0+ to 10\.0+\)",
     ):
         pair_images_with_poses(folder, tum)
     tum.write_text("")

@@ -8,7 +8,7 @@ import pytest
 
 from hfnet_ros.errors import PoseFaultError
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.mapping import keyframe_faults
+from hfnet_ros.mapping import keyframe_faults, pose_faults
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import create_pair_matcher
@@ -226,3 +226,13 @@ def test_shifted_rows_are_refused_with_the_shift(kit, world, config, rows):
     assert error.amount == pytest.approx(rows, abs=0.1)
     assert f"{0.2 * abs(rows):.3f} s" in str(error)
     assert ("later" if rows > 0 else "earlier") in str(error)
+
+
+@pytest.mark.parametrize("pairs_per_keyframe", [2.0, 100.0], ids=["many pairs", "few pairs"])
+def test_poses_in_another_order_are_refused(kit, world, config, monkeypatch, pairs_per_keyframe):
+    monkeypatch.setattr(pose_faults, "_MIN_PAIRS_PER_KEYFRAME", pairs_per_keyframe)
+    poses = kit.poses_of(world)
+    shuffled = [poses[row] for row in np.random.default_rng(0).permutation(COUNT)]
+    error = refusal(kit, world, config, shuffled)
+    assert "pair with the images in order" in str(error)
+    assert len(error.places) >= COUNT // 2
