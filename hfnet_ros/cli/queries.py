@@ -84,24 +84,33 @@ def localize_queries(options: argparse.Namespace, *, independent: bool) -> Query
     Raises:
         BagError: a topic or frame is not there, or no image has a true pose.
         ConfigError: true poses are not named, or options contradict each other.
-        DatasetError: images and poses do not fit, or --every is not positive.
+        DatasetError: images and poses do not fit, the true poses are not meant as they are read, or --every is
+            not positive.
     """
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
-    if options.bag:
-        return _localize_bag(options, independent=independent)
-    refuse_without_bag(
-        options, *TRUTH_OPTIONS, *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS, "independent"
-    )
-    if options.poses is None:
-        raise ConfigError("--images needs --poses: where the images were really taken")
-    return _localize_folder(options)
+    run = _localize_bag(options, independent=independent) if options.bag else _localize_folder(options)
+    _refuse_misread_truth(run, options.poses or options.ground_truth)
+    return run
+
+
+def _refuse_misread_truth(run: QueryRun, source: object) -> None:
+    from hfnet_ros.evaluation.truth_reading import find_truth_reading
+
+    reading = find_truth_reading(run.results, run.context)
+    if reading is not None and reading.is_fault_of_truth:
+        raise DatasetError(f"{source}: {reading.describe()}")
 
 
 def _localize_folder(options: argparse.Namespace) -> QueryRun:
     from hfnet_ros.evaluation.run import localize_images
     from hfnet_ros.files.posed_images import pair_images_with_poses
 
+    refuse_without_bag(
+        options, *TRUTH_OPTIONS, *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS, "independent"
+    )
+    if options.poses is None:
+        raise ConfigError("--images needs --poses: where the images were really taken")
     recorded = pair_images_with_poses(options.images, options.poses)
     config, model = read_config(options), load_scene_model(options.map)
     camera = query_camera(options.camera, model.cameras)

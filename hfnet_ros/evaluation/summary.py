@@ -39,6 +39,7 @@ from hfnet_ros.evaluation.trajectory import (
     absolute_trajectory_error,
     relative_pose_error,
 )
+from hfnet_ros.evaluation.truth_reading import find_truth_reading
 from hfnet_ros.evaluation.view_distance import (
     ANGLE_EDGES_DEG,
     DISTANCE_EDGES_M,
@@ -81,7 +82,9 @@ def summarize(
     scores = score_queries(results)
     scored = [score for score in scores if score.error is not None]
     run = ScoredRun(scores, false_fix)
-    offset, mounting = _compare_clocks_and_mounting(results, context)
+    reading = find_truth_reading(results, context)
+    # Against a truth read wrongly, clocks and mounting are measured to no purpose.
+    offset, mounting = (None, None) if reading else _compare_clocks_and_mounting(results, context)
     structures: dict[str, object] = {
         "queries_with_groundtruth": run.num_with_truth,
         "false_fix_limit": false_fix.name,
@@ -96,7 +99,9 @@ def summarize(
         "nearest_keyframe": summarize_nearest_keyframe(scores, context, false_fix),
         "time_offset": offset,
         "extrinsic_offset": mounting,
-        "warnings": [found.describe() for found in (offset, mounting) if found and found.significant],
+        "truth_reading": reading,
+        "warnings": ([f"Misread: {reading.describe()}."] if reading else [])
+        + [found.describe() for found in (offset, mounting) if found and found.significant],
         "latency_ms": latency_percentiles([result.localization for result in results]),
         "outcomes": count_outcomes(results),
     }

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.mapping.pose_evidence import PairEvidence, Poses, agreement
+from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement
 from hfnet_ros.mapping.pose_outliers import Links, find_outliers
 from hfnet_ros.mapping.resection import Resection, resect, triangulate_pairs
 from hfnet_ros.mapping.views import PairMatches

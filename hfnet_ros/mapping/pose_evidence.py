@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
+from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.mapping.matches import match_pairs, sampson_distances
 from hfnet_ros.mapping.pair_matcher import PairMatcher
@@ -94,34 +95,6 @@ class PairEvidence:
             some.rotations,
             some.directions,
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Poses:
-    """Poses of F keyframes as arrays: map_from_camera.
-
-    Attributes:
-        rotations: [F, 3, 3] float64.
-        centers: [F, 3] float64.
-    """
-
-    rotations: FloatArray
-    centers: FloatArray
-
-    @classmethod
-    def of(cls, map_from_camera: Sequence[Rigid3]) -> Poses:
-        """Return the arrays of some poses."""
-        return cls(
-            np.array([pose.rotation for pose in map_from_camera]),
-            np.array([pose.translation for pose in map_from_camera]),
-        )
-
-    def between(self, pairs: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-        """Return the rotation [P, 3, 3] and translation [P, 3] of b_from_a of pairs [P, 2]."""
-        first, second = pairs.T
-        camera_from_map = self.rotations[second].transpose(0, 2, 1)
-        offset = self.centers[first] - self.centers[second]
-        return camera_from_map @ self.rotations[first], np.einsum("pij,pj->pi", camera_from_map, offset)
 
 
 def choose_check_pairs(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import Config
 from hfnet_ros.errors import PoseFaultError
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.keyframe_faults import PAIR_DISAGREES, KeyframeFault, PlacementCheck, Slip
 from hfnet_ros.mapping.options import BuildOptions
@@ -25,7 +26,6 @@ from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.pose_conventions import best_reading
 from hfnet_ros.mapping.pose_evidence import (
     PairEvidence,
-    Poses,
     agreement,
     choose_check_pairs,
     gather_evidence,

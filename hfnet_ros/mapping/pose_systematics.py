@@ -18,8 +18,9 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation, Slerp
 
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX
+from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.mapping.pose_evidence import PairEvidence, Poses, agreement, signed_errors
+from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement, signed_errors
 
 FloatArray = NDArray[np.float64]
 

@@ -26,6 +26,17 @@ def test_too_few_images_are_refused_and_nothing_is_written(run, built, images, k
     assert kit.content_of(built.path) == before
 
 
+def test_a_misread_truth_is_refused_by_name(run, built, mapping, tmp_path):
+    inverted = tmp_path / "inverted.tum"
+    poses = [
+        dataclasses.replace(p, map_from_camera=p.map_from_camera.inverse()) for p in read_tum(mapping.poses)
+    ]
+    write_tum(inverted, poses)
+    images = ["--images", mapping.images, "--poses", inverted, "--camera", mapping.camera]
+    answer = run("calibrate", "--map", built.path, *images, "--every", "3", "--write-map")
+    assert f"{inverted}: the true poses look inverted (camera_from_map)" in answer.error
+
+
 @pytest.fixture(scope="module")
 def more_images(mapping, query, tmp_path_factory):
     """Mapped images and queries together: 41, enough for two halves of 20."""
