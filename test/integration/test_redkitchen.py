@@ -34,7 +34,6 @@ QUERY = {
     for extractor, within_5cm, within_10cm, within_2deg, median_m, median_deg in (
         ("xfeat", 0.72, 0.88, 0.88, 0.038, 1.12),
         ("hfnet", 0.78, 0.92, 0.92, 0.042, 1.09),
-        ("xfeat+hfnet", 0.76, 0.88, 0.88, 0.034, 1.14),
     )
 }
 # The nearly flat wall has two minima; which of a few frames lead by enough hangs on the last digits.
@@ -43,7 +42,6 @@ HARD = {
     for extractor, right, margin in (
         ("xfeat", 0.70, 0.05),
         ("hfnet", 1.00, 0.05),
-        ("xfeat+hfnet", 0.95, 0.05),
     )
 }
 
