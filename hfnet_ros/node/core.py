@@ -19,6 +19,7 @@ from hfnet_ros.messages.diagnostics import NodeHealth
 from hfnet_ros.messages.images import image_from_message
 from hfnet_ros.messages.poses import InitialPose, initial_pose_from_message
 from hfnet_ros.messages.topics import Service, Topic
+from hfnet_ros.node.blas_threads import limit_blas_threads
 from hfnet_ros.node.camera_input import CameraInput
 from hfnet_ros.node.health import node_health
 from hfnet_ros.node.health_recorder import HealthRecorder
@@ -62,6 +63,7 @@ class RelocalizerNode:
         Raises:
             ConfigError: the camera's mounting cannot be read.
         """
+        limit_blas_threads()
         self._config = config
         self._transport = transport
         self._camera_input = CameraInput(config, transport, decode_image)

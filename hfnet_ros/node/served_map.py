@@ -12,6 +12,7 @@ from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.localization.scene_model import SceneModel
 from hfnet_ros.map.manifest import read_manifest
 from hfnet_ros.messages.diagnostics import MapHealth
+from hfnet_ros.node.blas_threads import limit_blas_threads
 from hfnet_ros.types import ImageLocalizer, ReportProgress
 
 
@@ -71,6 +72,7 @@ class ServedMap:
         def open_served(report: ReportProgress) -> tuple[ImageLocalizer, Callable[[], None]]:
             opened = self.model.open(self.model.configured(config), report=report)
             self.backend = opened.backend
+            limit_blas_threads()  # this thread's, and that of the libraries which opening has loaded
             return opened.localizer, opened.close
 
         return open_served
