@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import hfnet_ros
+from hfnet_ros.cli.signals import end_at_once_on_signals
 from hfnet_ros.errors import BagError, HfnetRosError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -69,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 done, 1 failed with a line on stderr, 2 wrong usage."""
+    end_at_once_on_signals()  # a Ctrl-C amid imports is a traceback, or is swallowed by them
     parser = build_parser()
     options = parser.parse_args(arguments)
     level = logging.INFO if options.verbose else logging.WARNING
@@ -77,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A file name need not be text; it is printed as the bytes it is.
         sys.stdout.reconfigure(errors="surrogateescape")
     # A terminated run cleans up behind itself just as an interrupted one does.
-    signal.signal(signal.SIGTERM, _raise_interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _raise_interrupt)
     try:
         status: int = options.run(options)
         sys.stdout.flush()

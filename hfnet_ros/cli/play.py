@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from hfnet_ros.cli.dds import add_domain_options
 from hfnet_ros.cli.options import new_verb
-from hfnet_ros.cli.run import ended_by_signals, parse_remappings
+from hfnet_ros.cli.run import parse_remappings
+from hfnet_ros.cli.signals import ended_by_signals
 from hfnet_ros.errors import BagError, ConfigError
 
 if TYPE_CHECKING:

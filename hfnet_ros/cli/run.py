@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hfnet_ros.cli.dds import add_domain_options
 from hfnet_ros.cli.options import add_answer_frame, add_config_options, new_verb, read_config
+from hfnet_ros.cli.signals import end_at_once_on_signals, ended_by_signals
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 
@@ -57,6 +56,7 @@ def parse_remappings(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    end_at_once_on_signals()
     from hfnet_ros.dds.relocalizer_node import DdsRelocalizerNode
     from hfnet_ros.node.process_exit import exit_at_once
 
@@ -82,21 +82,6 @@ def _run(options: argparse.Namespace) -> int:
     if node.is_still_at_work:
         exit_at_once()
     return 0
-
-
-@contextmanager
-def ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
-    """Call a function on SIGINT or SIGTERM, in a thread of its own.
-
-    A handler interrupts the main thread, which may hold the very lock that the function waits for.
-    """
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    former = [signal.signal(number, lambda *_: threading.Thread(target=end).start()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, former, strict=True):
-            signal.signal(number, handler)
 
 
 def _with_map(config: Config, path: Path | None) -> Config:
