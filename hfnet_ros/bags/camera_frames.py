@@ -62,7 +62,7 @@ class BagFrame:
         height, width = image.shape[:2]
         if (width, height) != tuple(self.camera.size_wh):
             raise ImageError(
-                f"image {self.name} is {width}x{height} px, expected the calibration's "
+                f"image {self.name}: found {width}x{height} px, expected the calibration's "
                 f"{self.camera.size_wh[0]}x{self.camera.size_wh[1]} px"
             )
         return image

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.files.name_stamps import MAX_GAP_S
 from hfnet_ros.geometry.rigid3 import Rigid3, interpolate
 
 _NS_PER_S = 1e9
@@ -41,7 +42,7 @@ class PoseSamples:
         """Return one sample as it was recorded."""
         return Rigid3(self.rotations[index], self.translations[index])
 
-    def at(self, stamp_ns: int, max_gap_s: float = 0.25) -> Rigid3 | None:
+    def at(self, stamp_ns: int, max_gap_s: float = MAX_GAP_S) -> Rigid3 | None:
         """Return `parent_from_child` at a time; None where it is not known.
 
         A sample of that very time comes back as it is. Between two that are no further apart than

@@ -103,6 +103,6 @@ def refuse_without_bag(options: argparse.Namespace, *names: str) -> None:
 
 
 def print_notes(bag: BagReader) -> None:
-    """Print what is wrong with a bag, or was left out of it."""
-    for note in bag.report():
+    """Print how many messages were of no use; what else is wrong with a bag was logged as it was found."""
+    for note in bag.report()[len(bag.notes) :]:
         print(f"note: {note}", file=sys.stderr)

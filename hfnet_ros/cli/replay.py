@@ -20,7 +20,9 @@ from hfnet_ros.cli.bag_sources import (
     print_notes,
 )
 from hfnet_ros.cli.options import add_answer_frame, add_config_options, new_verb, read_config, tracked
-from hfnet_ros.errors import ConfigError
+from hfnet_ros.errors import BagError, ConfigError
+from hfnet_ros.evaluation.reasons import Reasons, reason_of
+from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.types import Answer, TrackingState, Verdict
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class _Tally:
     num_accepted: int = 0
     num_tracking: int = 0
     latencies_s: list[float] = field(default_factory=list)
+    unused: Reasons = field(default_factory=Reasons)
     last: Answer | None = None
 
     def add(self, answer: Answer) -> None:
@@ -81,12 +84,20 @@ class _Tally:
         self.last = answer
         self.latencies_s.append(answer.total_s)
         found = answer.relocalization
+        reason = answer.error if found is None else reason_of(found.localization, found)
+        if reason:
+            self.unused.add(format_stamp(answer.stamp_ns), reason)
         if found is None:
             self.outcomes["BAD_INPUT"] += 1
             return
         self.outcomes[found.localization.outcome.value] += 1
         self.num_accepted += found.decision is not None and found.decision.verdict is Verdict.ACCEPTED
         self.num_tracking += found.state is TrackingState.TRACKING
+
+    @property
+    def commonest_reason(self) -> str:
+        """Say why images were not used; empty if all were."""
+        return next(iter(self.unused.sentences(len(self.latencies_s))), "")
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -117,6 +128,8 @@ def _replay(options: argparse.Namespace) -> int:
             close()
         _print(options, sources, tally, time.perf_counter() - started_s, 1e-9 * (bag.end_ns - bag.start_ns))
         print_notes(bag)
+    if tally.outcomes["BAD_INPUT"] == len(tally.latencies_s):
+        raise BagError(f"{options.bag}: no image could be used: {tally.commonest_reason}")
     return 0
 
 
@@ -146,6 +159,8 @@ def _print(
         "outcomes             "
         + ", ".join(f"{name} {count}" for name, count in sorted(tally.outcomes.items()))
     )
+    if tally.commonest_reason:
+        print(f"mostly not used      {tally.commonest_reason}")
     print(f"accepted             {tally.num_accepted}")
     print(f"position known       after {tally.num_tracking} of {num_answers} images")
     if options.real_time and tally.last is not None:

@@ -44,6 +44,7 @@ def write_scored_run(
     if rerun is not None:
         write_rerun(rerun, results, context)
     print_summary(summary)
+    _print_commonest_reason(results)
     print(f"report: {out / 'report.html'}")
 
 
@@ -60,6 +61,18 @@ def identify_run(model: SceneModel, map_path: Path, backend: str, config: Config
         commit=_commit(),
         machine=describe_machine(),
     )
+
+
+def _print_commonest_reason(results: Sequence[QueryResult]) -> None:
+    from hfnet_ros.evaluation.reasons import Reasons, reason_of
+
+    unused = Reasons()
+    for result in results:
+        reason = reason_of(result.localization, result.relocalization)
+        if reason:
+            unused.add(result.name, reason)
+    for sentence in unused.sentences(len(results))[:1]:
+        print(f"{'mostly not used':<36} {sentence}")
 
 
 def print_summary(summary: dict[str, Any]) -> None:

@@ -88,7 +88,9 @@ def posed_images(
     if num_unposed == num_images:
         raise BagError(f"{bag.path}: none of {num_images} images has a pose; poses are from {truth.span()}")
     if num_unposed:
-        bag.note(f"{num_unposed} of {num_images} images have no pose and are left out")
+        bag.note(
+            f"{num_unposed} of {num_images} images have no pose and are left out; poses are from {truth.span()}"
+        )
 
 
 def localized_images(

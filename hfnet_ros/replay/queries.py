@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from hfnet_ros.bags import BagFrame, BagReader
-from hfnet_ros.errors import ImageError
+from hfnet_ros.errors import BagError, ImageError
+from hfnet_ros.evaluation.reasons import Reasons
 from hfnet_ros.evaluation.records import QueryResult, RunContext
 from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.map.map_points import MapPoints
@@ -23,7 +24,8 @@ class BagQueries:
 
     def __init__(self, bag: BagReader, truth: BagTruth, num_images: int) -> None:
         """Take where notes go, the true poses, and how many images will come."""
-        self._bag, self._truth = bag, truth
+        self._bag, self._truth, self._num_images = bag, truth, num_images
+        self._left_out = Reasons()
         self._picture_step = -(-max(1, num_images) // _MAX_PICTURES)
         self._num_results = 0
 
@@ -31,6 +33,7 @@ class BagQueries:
         """Localize every image without any other; one that cannot be decoded is left out and noted.
 
         Raises:
+            BagError: none could be used.
             EngineError: the network failed.
         """
         for bag_frame in frames:
@@ -38,18 +41,31 @@ class BagQueries:
                 frame = bag_frame.frame()
                 localization = localizer.localize(frame)
             except ImageError as error:
-                self._bag.note(f"image {bag_frame.name} was left out: {error}")
+                self._left_out.add(bag_frame.name, str(error))
                 continue
             yield self._result(frame, localization, None)
+        self._conclude()
 
     def in_order(self, replay: Replay, frames: Iterable[BagFrame]) -> Iterator[QueryResult]:
-        """Follow the robot through the bag; an image that cannot be used is left out and noted."""
+        """Follow the robot through the bag; an image that cannot be used is left out and noted.
+
+        Raises:
+            BagError: none could be used.
+        """
         for answer in replay.in_order(frames, timed=True):
             relocalization = answer.relocalization
             if relocalization is None or answer.frame is None:
-                self._bag.note(f"image {format_stamp(answer.stamp_ns)} was left out: {answer.error}")
+                self._left_out.add(format_stamp(answer.stamp_ns), answer.error)
                 continue
             yield self._result(answer.frame, relocalization.localization, relocalization)
+        self._conclude()
+
+    def _conclude(self) -> None:
+        sentences = self._left_out.sentences(self._num_images)
+        if sentences and not self._num_results:
+            raise BagError(f"{self._bag.path}: no image could be used: {sentences[0]}")
+        for sentence in sentences:
+            self._bag.note(f"left out: {sentence}")
 
     def _result(
         self, frame: Frame, localization: Localization, relocalization: Relocalization | None

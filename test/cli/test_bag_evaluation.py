@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.cli.main import main
-from hfnet_ros.files import read_tum
+from hfnet_ros.files import read_camera_yaml, read_tum, write_camera_yaml
 
 TRUTH = ("--ground-truth", "/ground_truth/pose")
 NOT_COMPARED = ("latency_ms", "map", "machine")
@@ -173,3 +173,32 @@ def test_poses_of_another_time_are_refused(run, built, query, bag, tmp_path):
     np.savetxt(shifted, rows, fmt="%.9f")
     options = ("--bag", bag, "--poses", shifted, "--independent", "--out", tmp_path / "r")
     assert "no image has a true pose: images are from" in run("evaluate", "--map", built.path, *options).error
+
+
+@pytest.fixture
+def twice_as_large(query, tmp_path):
+    """A calibration of twice the resolution of the images."""
+    path, camera = tmp_path / "large.yaml", read_camera_yaml(query.camera)
+    width, height = camera.size_wh
+    write_camera_yaml(path, camera.resized((2 * width, 2 * height)), "large")
+    return ["--camera", path]
+
+
+def test_a_replay_of_which_nothing_can_be_used_fails_with_the_reason(
+    run, built, bag, twice_as_large, tmp_path
+):
+    answer = run("replay", bag, "--map", built.path, *twice_as_large, "--out", tmp_path / "answers")
+    said = "8 of 8 images, the first 3600.000000000: found 320x240 px, expected the calibration's 640x480 px"
+    assert f"no image could be used: {said}" in answer.error
+    assert f"mostly not used      {said}" in answer.lines
+    assert (tmp_path / "answers").is_dir()
+
+
+@pytest.mark.parametrize("independent", [[], ["--independent"]], ids=["in order", "independent"])
+def test_an_evaluation_without_a_usable_image_fails_with_the_reason(
+    run, built, bag, twice_as_large, tmp_path, independent
+):
+    options = [*TRUTH, *twice_as_large, *independent, "--out", tmp_path / "report"]
+    answer = run("evaluate", "--map", built.path, "--bag", bag, *options)
+    assert "no image could be used: 8 of 8 images, the first 3600.000000000: found 320x240 px" in answer.error
+    assert not (tmp_path / "report").exists()

@@ -112,4 +112,6 @@ def test_poses_of_another_time_are_refused(run, bag, kit, tmp_path):
     late = tmp_path / "late.tum"
     late.write_text("99990.0 0 0 0 0 0 0 1\n99991.0 0 0 0 0 0 0 1\n")
     options = ("--bag", bag, "--poses", late, *kit.FAST, "--out", tmp_path / "x.map")
-    assert "none of 6 images has a pose; poses are from 99990.000" in run("map", "build", *options).error
+    said = run("map", "build", *options).error
+    assert "none of 6 images has a pose; poses are from 99990.000" in said
+    assert "1.0 s apart, and gaps of more than 0.25 s are not bridged" in said
