@@ -19,6 +19,7 @@ _MAX_NEWTON_ITERATIONS = 50
 _NEWTON_TOLERANCE = 1e-11
 _FOLD_MARGIN = 1.02
 _DIFFERENCE_STEP = 1e-5
+_CANCELLED = 1e-4  # of a pole; beside it the lens bends by no more than that
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _radial_start(target: FloatArray, coefficients: FloatArray, fold: float) -> 
 def _brown_fold_radius(coefficients: tuple[float, ...]) -> float:
     """Return the radius x/z where the radial part d(r) = r N(r²) / D(r²) stops growing, or inf."""
     k1, k2, _, _, k3, k4, k5, k6 = (*coefficients, 0.0, 0.0, 0.0)[:8]
-    numerator, denominator = Polynomial([1.0, k1, k2, k3]), Polynomial([1.0, k4, k5, k6])
+    numerator, denominator = _reduced(Polynomial([1.0, k1, k2, k3]), Polynomial([1.0, k4, k5, k6]))
     doubled = Polynomial([0.0, 2.0])
     growth = (numerator + doubled * numerator.deriv()) * denominator - (
         doubled * numerator * denominator.deriv()
@@ -183,6 +184,30 @@ def _equidistant_fold_angle(coefficients: FloatArray) -> float:
     """Return the angle, rad, where the distorted angle stops growing, or inf."""
     slope = Polynomial([1.0, *(coefficients * (3.0, 5.0, 7.0, 9.0))])
     return float(np.sqrt(_first_positive_root(slope)))
+
+
+def _reduced(numerator: Polynomial, denominator: Polynomial) -> tuple[Polynomial, Polynomial]:
+    """Return a fraction without the real zeros that numerator and denominator have in common.
+
+    There the fraction is finite, and its neighbourhood no fold; calibrations with six radial coefficients have
+    such pairs, as fits do that have more parameters than the lens needs.
+    """
+    zeros = [complex(root) for root in numerator.roots()]
+    poles = [complex(root) for root in denominator.roots()]
+    for pole in tuple(poles):
+        near = [zero for zero in zeros if abs(zero - pole) <= _CANCELLED * abs(pole)]
+        if near and abs(pole.imag) < 1e-9 * abs(pole):
+            zeros.remove(near[0])
+            poles.remove(pole)
+    if len(poles) == denominator.degree():
+        return numerator, denominator
+
+    def of_roots(roots: list[complex]) -> Polynomial:
+        """Return the polynomial that is 1 on the axis."""
+        polynomial = Polynomial(np.real(Polynomial.fromroots(roots).coef)) if roots else Polynomial([1.0])
+        return polynomial / polynomial(0.0)
+
+    return of_roots(zeros), of_roots(poles)
 
 
 def _first_positive_root(polynomial: Polynomial) -> float:

@@ -238,3 +238,26 @@ def test_names_of_models():
     assert DistortionModel.from_ros("rational_polynomial") is DistortionModel.RATIONAL_POLYNOMIAL
     with pytest.raises(CalibrationError, match="ftheta"):
         DistortionModel.from_ros("ftheta")
+
+
+@pytest.mark.parametrize("slip", [0.0, 1e-6])
+def test_a_pole_that_a_zero_cancels_is_no_fold(slip):
+    # (1 - 9 r^2) (1 - 0.1 r^2) / (1 - 9 r^2): the common factor vanishes at r = 1/3, inside the image.
+    rational = np.array([-9.1, 0.9, 0.0, 0.0, 0.0, -9.0 - slip, 0.0, 0.0])
+    plain = np.array([-0.1, 0.0, 0.0, 0.0, 0.0])
+    size, focal, center = (640, 480), np.full(2, 525.0), np.array([319.5, 239.5])
+    camera = Camera(DistortionModel.RATIONAL_POLYNOMIAL, size, focal, center, rational)
+    pixels = np.random.default_rng(0).uniform([0, 0], [639, 479], (500, 2))
+    expected = Camera(DistortionModel.PLUMB_BOB, size, focal, center, plain).undistort(pixels)
+    np.testing.assert_allclose(camera.undistort(pixels), expected, atol=1e-3 if slip else 1e-6)
+
+
+def test_a_pole_that_nothing_cancels_is_the_end_of_the_image():
+    rational = np.array([-8.0, 0.0, 0.0, 0.0, 0.0, -9.0, 0.0, 0.0])
+    camera = Camera(
+        DistortionModel.RATIONAL_POLYNOMIAL, (640, 480), np.full(2, 525.0), np.array([319.5, 239.5]), rational
+    )
+    points = np.array([[0.32, 0.0, 1.0], [0.35, 0.0, 1.0]])
+    back = camera.undistort(camera.project(points))
+    np.testing.assert_allclose(back[0], [0.32, 0.0], atol=1e-6)
+    assert not np.allclose(back[1], [0.35, 0.0], atol=1e-3)
