@@ -1,8 +1,8 @@
-"""Camera calibrations as YAML files of ROS camera_calibration (camera_calibration_parsers)."""
+"""Camera calibrations as files: read of several programs, written as ROS camera_calibration does."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,37 +12,39 @@ import yaml
 
 from hfnet_ros.errors import CalibrationError
 from hfnet_ros.files.atomic import atomic_file
-from hfnet_ros.geometry.camera import Camera, DistortionModel
+from hfnet_ros.files.calibration_formats import calibration_of, calibration_of_ini
+from hfnet_ros.geometry.calibration import Calibration
+from hfnet_ros.geometry.camera import Camera
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
 
 _RECALIBRATE = "write the file with ROS camera_calibration or `write_camera_yaml`"
-# PyYAML takes 1e-05, which yaml-cpp writes, for text because YAML 1.1 wants a dot in floats.
-_EXPONENT_WITHOUT_DOT = re.compile(r"[+-]?[0-9]+[eE][+-]?[0-9]+")
-# Longer lists occur with zeros at the end (OpenCV's thin prism and tilt); Camera checks that.
-_NUM_COEFFICIENTS = {
-    DistortionModel.NONE: (0, 4, 5, 8),
-    DistortionModel.PLUMB_BOB: (4, 5),
-    DistortionModel.RATIONAL_POLYNOMIAL: (8, 12, 14),
-    DistortionModel.EQUIDISTANT: (4,),
-}
+_INI_BEGINNINGS = (b"# oST version", b"[image]")
+_OPENCV_HEADER = re.compile(rb"\A\s*%YAML:1\.[0-9]+[^\n]*\n")
+
+
+def read_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """Read a calibration as ROS camera_calibration, OpenCV, Kalibr or ORB-SLAM write it, or an echoed CameraInfo.
+
+    Raises:
+        CalibrationError: the file is missing or of no known format, a key is missing, stands twice or is of
+            the wrong type or length.
+    """
+    source = f"{Path(path)}"
+    try:
+        return dataclasses.replace(_document(Path(path)), source=source)
+    except CalibrationError as error:
+        raise CalibrationError(f"{source}: {error} (option --camera)") from None
 
 
 def read_camera_yaml(path: str | os.PathLike[str]) -> Camera:
-    """Read a calibration of raw images; rectification and projection matrices are not used.
+    """Read a calibration of raw images.
 
     Raises:
-        CalibrationError: the file is missing or not YAML, a key is missing or of the wrong
-            type or length, or a value is not usable (size or focal length not positive, NaN,
-            skew, unknown distortion model).
+        CalibrationError: as `read_calibration`, or there can be no such camera, see `Calibration.camera`.
     """
-    file = Path(path)
-    try:
-        return _parse(_load(file))
-    except CalibrationError as error:
-        raise CalibrationError(f"{file}: {error}") from None
+    return read_calibration(path).camera()
 
 
 def write_camera_yaml(path: str | os.PathLike[str], camera: Camera, name: str) -> None:
@@ -77,102 +79,51 @@ def _matrix(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any]:
     return {"rows": rows, "cols": cols, "data": values.ravel().tolist()}
 
 
-def _load(file: Path) -> Mapping[str, Any]:
+def _document(file: Path) -> Calibration:
+    """Return what a file states."""
     try:
-        document = yaml.safe_load(file.read_bytes())
+        content = file.read_bytes()
     except OSError as error:
         raise CalibrationError(f"cannot be read: {error.strerror}; expected a calibration YAML") from error
+    if content.lstrip().startswith(_INI_BEGINNINGS):
+        return calibration_of_ini(content.decode(errors="replace"))
+    # OpenCV's first line is no directive of YAML: %YAML:1.0.
+    text = _OPENCV_HEADER.sub(b"", content, count=1)
+    try:
+        document = next(iter(yaml.load_all(text, Loader=_Loader)), None)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise CalibrationError(f"is not YAML ({reason}); {_RECALIBRATE}") from error
     if not isinstance(document, dict):
         kind = "nothing" if document is None else type(document).__name__
         raise CalibrationError(f"found {kind}, expected a mapping with image_width and so on; {_RECALIBRATE}")
-    return document
+    return calibration_of(document)
 
 
-def _parse(document: Mapping[str, Any]) -> Camera:
-    size_wh = _size(document, "image_width"), _size(document, "image_height")
-    focal, center = _intrinsics(_matrix_data(document, "camera_matrix", shape=(3, 3)))
-    name = _get(document, "distortion_model")
-    if not isinstance(name, str):
-        raise CalibrationError(f"distortion_model is {name!r}, expected a name such as plumb_bob")
-    try:
-        model = DistortionModel.from_ros(name)
-    except CalibrationError as error:
-        raise CalibrationError(f"distortion_model: {error}; recalibrate with one of these") from None
-    coefficients = _matrix_data(document, "distortion_coefficients", shape=None)
-    allowed = _NUM_COEFFICIENTS.get(model, (model.lens.num_coefficients,))
-    if len(coefficients) not in allowed:
-        expected = " or ".join(map(str, allowed))
-        raise CalibrationError(
-            f"distortion_coefficients: found {len(coefficients)} numbers, expected {expected} for "
-            f"{model.value}; check distortion_model"
-        )
-    try:
-        return Camera(model, size_wh, np.array(focal), np.array(center), np.array(coefficients))
-    except CalibrationError as error:
-        raise CalibrationError(f"distortion_coefficients: {error}; recalibrate") from None
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, for which a key may stand once and OpenCV's matrices are mappings."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping.
+
+        Raises:
+            CalibrationError: a key stands twice, of which YAML readers would take the last.
+        """
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line, name = key.start_mark.line + 1, key.value
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if name in lines:
+                raise CalibrationError(
+                    f"'{name}' stands in lines {lines[name]} and {line}; leave one calibration in the file"
+                )
+            lines[name] = line
+        return super().construct_mapping(node, deep)
 
 
-def _get(document: Mapping[str, Any], key: str) -> Any:
-    if key not in document:
-        found = ", ".join(map(str, document)) or "none"
-        raise CalibrationError(f"{key} is missing (found keys: {found}); {_RECALIBRATE}")
-    return document[key]
+def _matrix_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node, deep=True)
 
 
-def _size(document: Mapping[str, Any], key: str) -> int:
-    value = _get(document, key)
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise CalibrationError(f"{key} is {value!r}, expected a positive integer: the size of the raw image")
-    return value
-
-
-def _matrix_data(document: Mapping[str, Any], key: str, shape: tuple[int, int] | None) -> list[float]:
-    entry = _get(document, key)
-    if not isinstance(entry, dict) or not isinstance(entry.get("data"), list):
-        raise CalibrationError(f"{key} is {entry!r}, expected rows, cols and a list called data")
-    data = [_number(value, f"{key}: data[{index}]") for index, value in enumerate(entry["data"])]
-    default = shape or (1, len(data))
-    rows, cols = entry.get("rows", default[0]), entry.get("cols", default[1])
-    expected = f"{shape[0]}x{shape[1]} = {shape[0] * shape[1]}" if shape else "rows x cols"
-    # An empty list has no agreed rows and cols.
-    fits = (rows, cols) == shape if shape else not data or _product(rows, cols) == len(data)
-    if not fits or (shape and len(data) != shape[0] * shape[1]):
-        raise CalibrationError(
-            f"{key}: found rows {rows!r}, cols {cols!r} and {len(data)} numbers, expected {expected} numbers"
-        )
-    return data
-
-
-def _product(rows: object, cols: object) -> int:
-    return rows * cols if isinstance(rows, int) and isinstance(cols, int) else -1
-
-
-def _number(value: object, where: str) -> float:
-    if isinstance(value, str) and _EXPONENT_WITHOUT_DOT.fullmatch(value):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise CalibrationError(f"{where} is {value!r}, expected a number")
-    if not math.isfinite(value):
-        raise CalibrationError(f"{where} is {value}, expected a finite number; recalibrate the camera")
-    return float(value)
-
-
-def _intrinsics(matrix: Sequence[float]) -> tuple[tuple[float, float], tuple[float, float]]:
-    fx, skew, cx, zero, fy, cy, *last_row = matrix
-    if fx <= 0.0 or fy <= 0.0:
-        raise CalibrationError(
-            f"camera_matrix: found focal length ({fx:g}, {fy:g}) px, expected both positive; a file of "
-            "an uncalibrated camera holds zeros: calibrate first"
-        )
-    if skew != 0.0:
-        raise CalibrationError(
-            f"camera_matrix: found skew {skew:g} in data[1], expected 0; recalibrate without skew"
-        )
-    if zero != 0.0 or last_row != [0.0, 0.0, 1.0]:
-        raise CalibrationError(
-            f"camera_matrix: found {list(matrix)}, expected [fx, 0, cx, 0, fy, cy, 0, 0, 1] row by row"
-        )
-    return (fx, fy), (cx, cy)
+_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _matrix_mapping)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hfnet_ros.errors import DatasetError, ImageError
+from hfnet_ros.errors import DatasetError
 from hfnet_ros.files.images import list_images, read_image
 from hfnet_ros.files.name_stamps import NameStamps, stamps_of_names
 from hfnet_ros.files.tum import StampedPose, format_stamp, read_tum
@@ -114,17 +114,5 @@ def load_frame(posed: PosedImage, camera: Camera, camera_frame_id: str = "camera
         ImageError: the image cannot be read or is not of the calibration's size.
     """
     image = read_image(posed.path)
-    height, width = image.shape[:2]
-    if (width, height) != tuple(camera.size_wh):
-        turned = (height, width) == tuple(camera.size_wh)
-        advice = (
-            "the pixels are stored turned by 90 degrees, and EXIF orientation is ignored: calibrate "
-            "with images as stored"
-            if turned
-            else "give the calibration of this camera at this size, or resize image and calibration together"
-        )
-        raise ImageError(
-            f"{posed.path}: found {width}x{height} px, expected the calibration's "
-            f"{camera.size_wh[0]}x{camera.size_wh[1]} px; {advice}"
-        )
+    camera.check_size(image.shape, str(posed.path))
     return Frame(posed.stamp_ns, image, camera, camera_frame_id)

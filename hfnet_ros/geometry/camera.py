@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.errors import CalibrationError
+from hfnet_ros.errors import CalibrationError, ImageError
 from hfnet_ros.geometry import lenses
 from hfnet_ros.geometry.lenses import Lens
 from hfnet_ros.geometry.pixels import rescale_pixels
@@ -19,6 +20,22 @@ _MIN_DEPTH = 1e-9
 
 
 REFERENCE_FOCAL_PX = 525.0  # parameters in pixels are stated for this focal length
+
+
+# Kalibr, ORB-SLAM, RealSense and OpenCV have names of their own for CameraInfo's models.
+_OTHER_NAMES = {
+    "": "none",
+    "pinhole": "none",
+    "fisheye": "equidistant",
+    "equi": "equidistant",
+    "kannala_brandt": "equidistant",
+    "kannala_brandt4": "equidistant",
+    "kannalabrandt8": "equidistant",
+    "radtan": "plumb_bob",
+    "radial_tangential": "plumb_bob",
+    "brown_conrady": "plumb_bob",
+    "rational": "rational_polynomial",
+}
 
 
 class DistortionModel(str):
@@ -64,16 +81,14 @@ class DistortionModel(str):
 
     @classmethod
     def from_ros(cls, name: str) -> DistortionModel:
-        """Return the model for CameraInfo's `distortion_model` ("" means none, fisheye is equidistant).
+        """Return the model for CameraInfo's `distortion_model`, or for what other projects call it.
 
         Raises:
             CalibrationError: the name is unknown.
         """
-        aliases = {"": cls.NONE, "fisheye": cls.EQUIDISTANT, "radtan": cls.PLUMB_BOB}
-        if name in aliases:
-            return aliases[name]
+        plain = name.strip().lower().replace("-", "_").replace(" ", "_")
         try:
-            return cls(name)
+            return cls(_OTHER_NAMES.get(plain, plain))
         except ValueError:
             known = ", ".join(cls.known())
             raise CalibrationError(f"distortion model '{name}' is unknown; known are {known}") from None
@@ -98,6 +113,7 @@ class Camera:
         center: [2] float64, cx cy, px; the centre of the top-left pixel is (0, 0).
         distortion: [K] float64 in CameraInfo's order: k1 k2 p1 p2 k3 [k4 k5 k6] for plumb_bob
             and rational_polynomial, k1 k2 k3 k4 for equidistant.
+        notes: what is odd about the calibration, in sentences for people.
 
     Raises:
         CalibrationError: a value is not finite, a focal length or size not positive, or the
@@ -111,6 +127,7 @@ class Camera:
     focal: FloatArray
     center: FloatArray
     distortion: FloatArray
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what was given and fill trailing coefficients, which CameraInfo may leave out."""
@@ -156,10 +173,15 @@ class Camera:
         """Tell whether both calibrations describe the same projection (no distortion equals zeros)."""
         if self.size_wh != other.size_wh or self.has_distortion != other.has_distortion:
             return False
-        if self.has_distortion and self.model is not other.model:
-            return False
-        mine = np.concatenate([self.focal, self.center, self.distortion if self.has_distortion else []])
-        theirs = np.concatenate([other.focal, other.center, other.distortion if other.has_distortion else []])
+        mine, theirs = np.zeros(0), np.zeros(0)
+        if self.has_distortion:
+            if self.model.lens.distort is not other.model.lens.distort:
+                return False
+            mine, theirs = self.distortion, other.distortion
+            length = max(len(mine), len(theirs))
+            mine, theirs = (np.pad(values, (0, length - len(values))) for values in (mine, theirs))
+        mine = np.concatenate([self.focal, self.center, mine])
+        theirs = np.concatenate([other.focal, other.center, theirs])
         return bool(np.allclose(mine, theirs, rtol=1e-9, atol=1e-9))
 
     def project(self, points_camera: FloatArray) -> FloatArray:
@@ -210,11 +232,32 @@ class Camera:
     def _bent(self, normalized: FloatArray) -> FloatArray:
         return self.model.lens.distort(normalized, self.distortion) if self.has_distortion else normalized
 
+    def check_size(self, image_shape: Sequence[int], source: str = "") -> None:
+        """Refuse an image [H, W, ...] that is not of the calibration's size; `source` names it.
+
+        Raises:
+            ImageError: it is of another size; nothing is resized to fit.
+        """
+        height, width = image_shape[:2]
+        if (width, height) == self.size_wh:
+            return
+        advice = "give the calibration of this camera at this size, or resize image and calibration together"
+        if (height, width) == self.size_wh:
+            advice = (
+                "the pixels are stored turned by 90 degrees, and EXIF orientation is ignored: calibrate with images "
+                "as stored"
+            )
+        named = f"{source}: " if source else ""
+        raise ImageError(
+            f"{named}the image is {width}x{height} px, expected the calibration's {self.size_wh[0]}x"
+            f"{self.size_wh[1]} px; {advice}"
+        )
+
     def resized(self, size_wh: tuple[int, int]) -> Camera:
         """Return the calibration of the same image resized to another size."""
         scale = np.array(size_wh, dtype=np.float64) / self.size_wh
         center = rescale_pixels(self.center, scale)
-        return Camera(self.model, size_wh, self.focal * scale, center, self.distortion)
+        return Camera(self.model, size_wh, self.focal * scale, center, self.distortion, self.notes)
 
 
 def _as_floats(values: object, name: str) -> FloatArray:

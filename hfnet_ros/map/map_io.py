@@ -230,6 +230,12 @@ def _map_problems(visual_map: VisualMap) -> Iterator[str]:
         if not schema.AGGREGATION_NAME.fullmatch(name):
             yield f"aggregation array '{name}' has no plain name, expected letters, digits and _"
             return
+    try:
+        for pair in visual_map.cameras:
+            camera_pair_from_json(camera_pair_to_json(pair))
+    except CalibrationError as error:
+        yield f"a camera cannot be: {error}"
+        return
     arrays = _arrays_of(visual_map)
     for name, array in arrays.items():
         dtype, _ = _rule(name)
@@ -283,7 +289,9 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
     try:
         cameras = tuple(camera_pair_from_json(entry) for entry in manifest["cameras"])
         consistency = consistency_from_json(manifest["consistency"])
-    except (CalibrationError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except CalibrationError as error:
+        raise MapFormatError(f"{file}: a camera of the map cannot be: {error}; {ADVICE}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MapFormatError(
             f"{file}: cameras or consistency cannot be understood: {error!r}; {ADVICE}"
         ) from error

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hfnet_ros.geometry.camera import Camera, DistortionModel
+from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency
 
 
@@ -51,7 +52,9 @@ def _camera_to_json(camera: Camera) -> dict[str, Any]:
 def _camera_from_json(entry: Mapping[str, Any]) -> Camera:
     width, height = entry["size_wh"]
     model = DistortionModel(entry["model"])
-    return Camera(model, (width, height), entry["focal"], entry["center"], entry["distortion"])
+    camera = Camera(model, (width, height), entry["focal"], entry["center"], entry["distortion"])
+    check_plausible(camera)
+    return camera
 
 
 def _known_fields(entry: Mapping[str, Any], record: type[Any]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pycolmap
 
-from hfnet_ros.errors import DatasetError
+from hfnet_ros.errors import CalibrationError, DatasetError
 from hfnet_ros.files.images import read_image
+from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
@@ -24,7 +25,7 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
     the position in seconds.
 
     Raises:
-        DatasetError: the model is missing, damaged or empty, or images of it are missing.
+        DatasetError: the model is missing, damaged or empty, images of it are missing, or a camera cannot be.
         MappingError: a camera model has no equal in ROS.
     """
     reconstruction = _load(model)
@@ -44,6 +45,11 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
         for position, image in enumerate(registered)
     ]
     cameras = [camera_from_colmap(reconstruction.cameras[camera_id]) for camera_id in used]
+    try:
+        for camera in cameras:
+            check_plausible(camera)
+    except CalibrationError as error:
+        raise DatasetError(f"{model}: a camera cannot be: {error}") from None
     return PosedImages(images, [pose_from_colmap(image) for image in registered], cameras)
 
 

@@ -37,14 +37,10 @@ def check_images(
     sizes = []
     for done, image in enumerate(images):
         progress("check", done, len(images))
-        height, width = _read(image).shape[:2]
-        camera = cameras[image.camera_idx] if cameras is not None else None
-        if camera is not None and (width, height) != tuple(camera.size_wh):
-            raise ImageError(
-                f"{image.name}: found {width}x{height} px, expected the calibration's {camera.size_wh[0]}x"
-                f"{camera.size_wh[1]} px; give the calibration of this camera at this size, or leave the image out"
-            )
-        sizes.append((width, height))
+        shape = _read(image).shape
+        if cameras is not None:
+            cameras[image.camera_idx].check_size(shape, image.name)
+        sizes.append((shape[1], shape[0]))
     progress("check", len(images), len(images))
     return sizes
 

@@ -115,7 +115,9 @@ def test_a_count_mismatch_names_both_counts(dataset):
 
 def test_another_size_is_refused_and_not_resized(dataset):
     posed = pair_images_with_poses(*dataset)[0]
-    with pytest.raises(ImageError, match=r"1\.png: found 64x48 px, expected the calibration's 128x96 px"):
+    with pytest.raises(
+        ImageError, match=r"1\.png: the image is 64x48 px, expected the calibration's 128x96 px"
+    ):
         load_frame(posed, make_camera(128, 96))
     with pytest.raises(ImageError, match="turned by 90 degrees"):
         load_frame(posed, make_camera(48, 64))

@@ -13,6 +13,14 @@ from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map import array_files, map_io
 from hfnet_ros.map.map_io import load_map, read_map_header, save_map, verify_map
 
+SWAPPED = {
+    "model": "none",
+    "size_wh": [320, 240],
+    "focal": [215, 215],
+    "center": [119.5, 159.5],
+    "distortion": [],
+}
+
 
 @pytest.fixture
 def folder(visual_map, tmp_path):
@@ -153,6 +161,10 @@ def test_whitespace_in_the_manifest_counts_too(folder):
     [
         ({"cameras": None}, ("'cameras' is NoneType, expected list",)),
         ({"cameras": [{"given": None}] * 2}, ("cameras or consistency cannot be understood",)),
+        (
+            {"cameras": [{"given": None, "refined": SWAPPED}] * 2},
+            ("a camera of the map cannot be: ", "cx and cy are swapped"),
+        ),
         ({"cameras": ["camera"] * 2}, ("cameras or consistency cannot be understood",)),
         ({"cameras": []}, ("keyframe_camera_idx", "0 cameras")),
         ({"consistency": {}}, ("cameras or consistency cannot be understood",)),

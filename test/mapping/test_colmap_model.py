@@ -153,7 +153,7 @@ def test_an_image_of_another_size_is_named(kit, world, config, tmp_path):
     _write_model(tmp_path / "model", world, tmp_path / "images")
     cv2.imwrite(str(tmp_path / "images/right/003.png"), np.zeros((100, 100, 3), np.uint8))
     with pytest.raises(
-        ImageError, match=r"right/003.png: found 100x100 px, expected the calibration's 320x240"
+        ImageError, match=r"right/003.png: the image is 100x100 px, expected the calibration's 320x240"
     ):
         build_map(ColmapModel(tmp_path / "model", tmp_path / "images"), kit.make_extractor(world), config)
 

@@ -158,7 +158,9 @@ def test_a_broken_image_is_named_before_any_extraction(kit, world, config):
 def test_an_image_of_another_size_is_named(kit, world, config):
     images = kit.make_images(world)
     images[6] = MappingImage("small.png", 6, 0, lambda: np.zeros((120, 160, 3), np.uint8))
-    with pytest.raises(ImageError, match=r"small.png: found 160x120 px, expected the calibration's 320x240"):
+    with pytest.raises(
+        ImageError, match=r"small.png: the image is 160x120 px, expected the calibration's 320x240"
+    ):
         _build(kit, world, config, images=images)
 
 
