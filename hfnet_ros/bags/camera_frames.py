@@ -9,10 +9,11 @@ from typing import Any
 
 from hfnet_ros.bags.reader import BagMessage, BagReader
 from hfnet_ros.bags.topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagTopic
-from hfnet_ros.errors import BagError, ImageError, MessageError
+from hfnet_ros.errors import CalibrationError, MessageError
 from hfnet_ros.files.tum import format_stamp
+from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.messages.camera_info import camera_from_message
+from hfnet_ros.messages.calibrations import TopicCalibrations, is_rectified
 from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
 from hfnet_ros.messages.images import image_from_compressed, image_from_message
@@ -23,6 +24,7 @@ _COMPRESSED_SUFFIX = "/compressed"
 _OTHER_TRANSPORTS = ("/compressedDepth", "/theora", "/ffmpeg")
 _HELD_FRAMES = 4
 _CDR_STAMP_END = 12
+_CDR_STRING_BEGIN = 4  # behind its length
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +38,7 @@ class BagFrame:
         camera_frame_id: name of the optical frame.
         message: sensor_msgs Image or CompressedImage.
         is_compressed: which of the two.
+        topic: of the image.
     """
 
     stamp_ns: int
@@ -44,6 +47,7 @@ class BagFrame:
     camera_frame_id: str
     message: Any
     is_compressed: bool
+    topic: str
 
     @property
     def name(self) -> str:
@@ -59,12 +63,7 @@ class BagFrame:
         image = (
             image_from_compressed(self.message) if self.is_compressed else image_from_message(self.message)
         )
-        height, width = image.shape[:2]
-        if (width, height) != tuple(self.camera.size_wh):
-            raise ImageError(
-                f"image {self.name}: found {width}x{height} px, expected the calibration's "
-                f"{self.camera.size_wh[0]}x{self.camera.size_wh[1]} px"
-            )
+        self.camera.check_size(image.shape, self.topic)
         return image
 
     def frame(self) -> Frame:
@@ -92,7 +91,7 @@ class CameraFrames:
         bag: BagReader,
         image_topic: str = "",
         camera_info: str = "",
-        camera: Camera | None = None,
+        camera: Camera | Calibration | None = None,
     ) -> None:
         """Choose the topics.
 
@@ -100,23 +99,25 @@ class CameraFrames:
             bag: open.
             image_topic: raw or compressed, or the name without /compressed; "" takes the only camera.
             camera_info: "" takes the sibling of the image topic, then the only one there is.
-            camera: calibration to use instead of those in the bag.
+            camera: calibration to use instead of those in the bag; a `Calibration` says that of rectified images, too.
 
         Raises:
             BagError: a topic is not there or cannot be chosen; with the table of topics.
-            CalibrationError: the first calibration cannot be used.
+            CalibrationError: no calibration can be used.
         """
         self._bag = bag
         self.topic: BagTopic = choose_image_topic(bag, image_topic)
         self._is_compressed = self.topic.type_name == COMPRESSED_IMAGE
         base = self.topic.name.removesuffix(_COMPRESSED_SUFFIX)
-        self._is_rectified = base.rpartition("/")[2].startswith("image_rect")
+        self._image_topic = base
         self.camera_info: BagTopic | None = None
-        self._calibration = b""
         if camera is None:
             self.camera_info = _choose_camera_info(bag, base, camera_info)
-            camera = self._first_camera(self.camera_info)
-        self._first = self._camera = camera
+            self._first: BagMessage | Camera = self._first_usable(self.camera_info)
+        elif isinstance(camera, Calibration):
+            self._first = camera.camera(rectified=is_rectified(base))
+        else:
+            self._first = camera
 
     def __len__(self) -> int:
         """Return the number of image messages in the bag, usable or not."""
@@ -124,7 +125,6 @@ class CameraFrames:
 
     def __iter__(self) -> Iterator[BagFrame]:
         """Yield the frames, sorted."""
-        self._camera, self._calibration = self._first, b""
         last_ns, num_late, num_double = -1, 0, 0
         for frame in _sorted_closely(self._received()):
             num_double += frame.stamp_ns == last_ns
@@ -140,25 +140,39 @@ class CameraFrames:
     def _received(self) -> Iterator[BagFrame]:
         """Yield the frames as they were received."""
         topics = [self.topic] if self.camera_info is None else [self.topic, self.camera_info]
-        num_undated = num_unusable = 0
+        calibrations = _Calibrations(self._first, self._image_topic)
+        num_undated = num_unusable = num_uncalibrated = 0
         for message in self._bag.messages(topics, raw=[CAMERA_INFO]):
             if message.type_name == CAMERA_INFO:
-                self._take_camera(message)
+                problem = calibrations.take(message)
+                if problem:
+                    self._bag.note(f"a calibration was left out: {problem}")
                 continue
             header = message.data.header
+            frame_id = plain_frame_id(header.frame_id)
             try:
                 stamp_ns = stamp_from_message(header.stamp)
+                camera = calibrations.camera_of(frame_id)
             except MessageError:
                 num_unusable += 1
+                continue
+            except CalibrationError:
+                num_uncalibrated += 1
                 continue
             num_undated += stamp_ns == 0 and message.stamp_ns != 0
             yield BagFrame(
                 stamp_ns or message.stamp_ns,
                 message.stamp_ns,
-                self._camera,
-                plain_frame_id(header.frame_id),
+                camera,
+                frame_id,
                 message.data,
                 self._is_compressed,
+                self.topic.name,
+            )
+        if num_uncalibrated:
+            self._bag.note(
+                f"{self.topic.name}: {num_uncalibrated} images before the first calibration of their frame were left "
+                "out"
             )
         if num_undated:
             self._bag.note(
@@ -167,23 +181,55 @@ class CameraFrames:
         if num_unusable:
             self._bag.note(f"{self.topic.name}: {num_unusable} images with an impossible stamp were left out")
 
-    def _first_camera(self, topic: BagTopic) -> Camera:
-        for message in self._bag.messages([topic]):
-            return camera_from_message(message.data, rectified=self._is_rectified)
-        raise BagError(f"{topic.name}: no calibration can be decoded; give one by --camera")
+    def _first_usable(self, topic: BagTopic) -> BagMessage:
+        """Return the first calibration that can be used, as a message."""
+        calibrations = TopicCalibrations(topic.name, self._image_topic)
+        for message in self._bag.messages([topic], raw=True):
+            problem = _take(calibrations, message)
+            if not problem:
+                return message
+            self._bag.note(f"a calibration was left out: {problem}")
+        raise CalibrationError(f"{calibrations.problem}; or give the calibration by --camera")
 
-    def _take_camera(self, message: BagMessage) -> None:
+
+class _Calibrations:
+    """The calibrations of a pass over the bag, the first usable one from its beginning; or one for all."""
+
+    def __init__(self, first: BagMessage | Camera, image_topic: str) -> None:
+        self._given = first if isinstance(first, Camera) else None
+        self._known: dict[str, bytes] = {}
+        if isinstance(first, BagMessage):
+            self._calibrations = TopicCalibrations(first.topic, image_topic)
+            self.take(first)
+
+    def take(self, message: BagMessage) -> str:
+        """Take a message of raw bytes; return why it cannot be used, empty if it can."""
         # Decoding each of thirty a second would be waste: behind encapsulation and stamp, the bytes
         # tell whether anything has changed.
-        if message.data[_CDR_STAMP_END:] == self._calibration:
-            return
-        self._calibration = message.data[_CDR_STAMP_END:]
-        try:
-            decoded = RosbagsMessages().deserialize(message.data, CAMERA_INFO)
-            self._camera = camera_from_message(decoded, rectified=self._is_rectified)
-        # A parser that reads damaged bytes may fail in any way.
-        except Exception as error:
-            self._bag.note(f"{message.topic}: a calibration was left out: {error}")
+        content = message.data[_CDR_STAMP_END:]
+        if content in self._known.values():
+            return ""
+        problem = _take(self._calibrations, message)
+        frame_id = content[_CDR_STRING_BEGIN : content.find(b"\0", _CDR_STRING_BEGIN)].decode(
+            errors="replace"
+        )
+        self._known[frame_id] = content
+        return problem
+
+    def camera_of(self, frame_id: str) -> Camera:
+        return self._given or self._calibrations.camera_of(frame_id)
+
+
+def _take(calibrations: TopicCalibrations, message: BagMessage) -> str:
+    """Take a message of raw bytes; return why it cannot be used, empty if it can."""
+    try:
+        calibrations.take(RosbagsMessages().deserialize(message.data, CAMERA_INFO))
+    except CalibrationError as error:
+        return str(error)
+    # A parser that reads damaged bytes may fail in any way.
+    except Exception as error:
+        return f"{message.topic}: it cannot be decoded: {error}"
+    return ""
 
 
 def choose_image_topic(bag: BagReader, asked: str = "") -> BagTopic:

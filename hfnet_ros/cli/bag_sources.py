@@ -76,14 +76,14 @@ def bag_choices(options: argparse.Namespace) -> BagChoices:
     Raises:
         CalibrationError: the file of --camera cannot be used.
     """
-    from hfnet_ros.files.camera_yaml import read_camera_yaml
+    from hfnet_ros.files.camera_yaml import read_calibration
     from hfnet_ros.replay import BagChoices
 
     camera: Path | None = getattr(options, "camera", None)
     return BagChoices(
         image_topic=options.image_topic,
         camera_info_topic=options.camera_info_topic,
-        camera=None if camera is None else read_camera_yaml(camera),
+        camera=None if camera is None else read_calibration(camera),
         odometry_topic=getattr(options, "odometry_topic", ""),
         odometry_frames=getattr(options, "tf", "") if hasattr(options, "odometry_topic") else "",
         base_frame=options.base_frame,

@@ -17,6 +17,7 @@ from hfnet_ros.cli.options import (
     add_config_options,
     check_file_target,
     new_verb,
+    print_doubts,
     read_config,
     tracked,
 )
@@ -94,6 +95,7 @@ def _localize(options: argparse.Namespace) -> int:
         results = list(tracked(found, "localize", len(images)))
     for result in results:
         print(_describe(result))
+    print_doubts((result.name, result.localization.warnings) for result in results)
     if options.out:
         poses = [
             StampedPose(result.stamp_ns, result.localization.estimate.map_from_camera)
@@ -114,13 +116,15 @@ def _describe(result: QueryResult) -> str:
     milliseconds = answer.timings_s["total"] * 1e3
     if answer.estimate is None:
         return f"{result.name}: {answer.outcome.value}: {answer.evidence.reason} ({milliseconds:.0f} ms)"
+    unit = "m" if answer.is_metric else "map units"
+    doubt = _shown(answer.evidence.false_probability)
     x, y, z = answer.estimate.map_from_camera.translation
     variances = np.diag(answer.estimate.covariance)
     sigma_m, sigma_deg = np.sqrt(variances[:3].max()), np.rad2deg(np.sqrt(variances[3:].max()))
     return (
-        f"{result.name}: LOCALIZED at ({x:.3f}, {y:.3f}, {z:.3f}) m, sigma {sigma_m:.3f} m {sigma_deg:.2f} deg, "
-        f"{answer.evidence.num_inliers} inliers, wrong with probability {_shown(answer.evidence.false_probability)} "
-        f"({milliseconds:.0f} ms)"
+        f"{result.name}: LOCALIZED at ({x:.3f}, {y:.3f}, {z:.3f}) {unit}, sigma {sigma_m:.3f} {unit} "
+        f"{sigma_deg:.2f} deg, {answer.evidence.num_inliers} inliers, "
+        f"wrong with probability {doubt} ({milliseconds:.0f} ms)"
     )
 
 
@@ -144,6 +148,8 @@ def _answer(result: QueryResult) -> dict[str, Any]:
         "stamp_ns": answer.stamp_ns,
         "outcome": answer.outcome.value,
         "reason": evidence.reason,
+        "is_metric": answer.is_metric,
+        "warnings": list(answer.warnings),
         "map_from_camera": pose,
         "keypoints": evidence.num_keypoints,
         "matches": evidence.num_matches,

@@ -21,7 +21,7 @@ from hfnet_ros.cli.keyframes import (
     refuse_without_poses,
     unposed_keyframes,
 )
-from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
+from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, print_doubts, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.localization.scene_model import SceneModel
@@ -167,6 +167,14 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
     print(
         f"{path}: {visual_map.num_keyframes} keyframes, {visual_map.num_landmarks} landmarks, "
         f"{visual_map.num_observations} observations, built in {seconds:.0f} s"
+    )
+    print_doubts(
+        (
+            (f"camera {row}", pair.given.notes)
+            for row, pair in enumerate(visual_map.cameras)
+            if pair.given is not None
+        ),
+        "cameras",
     )
     for report in visual_map.build_info.get("intrinsics", []):
         print(f"lens: {_lens_text(report)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,3 +136,21 @@ def tracked(items: Iterable[Item], stage: str, total: int) -> Iterable[Item]:
     """Yield items under a progress bar."""
     bar: Iterable[Item] = tqdm(items, desc=stage, total=total, leave=False, disable=not sys.stderr.isatty())
     return bar
+
+
+def print_doubts(doubts: Iterable[tuple[str, Sequence[str]]], of: str = "images") -> None:
+    """Print what is doubtful about calibration, mounting or map: each sentence once, with the number it is said of.
+
+    Args:
+        doubts: name and sentences of each image, or whatever `of` says.
+        of: what the names are of.
+    """
+    from hfnet_ros.evaluation.reasons import Reasons
+
+    said, count = Reasons(), 0
+    for name, sentences in doubts:
+        count += 1
+        for sentence in sentences:
+            said.add(name, sentence)
+    for sentence in said.sentences(count, of):
+        print(f"warning: {sentence}", file=sys.stderr)

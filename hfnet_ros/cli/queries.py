@@ -22,7 +22,7 @@ from hfnet_ros.cli.bag_sources import (
     refuse_without_bag,
 )
 from hfnet_ros.cli.localize import open_for_images, query_camera
-from hfnet_ros.cli.options import add_config_options, read_config, tracked
+from hfnet_ros.cli.options import add_config_options, print_doubts, read_config, tracked
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.evaluation.records import QueryResult, RunContext
@@ -90,6 +90,9 @@ def localize_queries(options: argparse.Namespace, *, independent: bool) -> Query
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
     run = _localize_bag(options, independent=independent) if options.bag else _localize_folder(options)
+    print_doubts(
+        (result.name, (result.relocalization or result.localization).warnings) for result in run.results
+    )
     _refuse_misread_truth(run, options.poses or options.ground_truth)
     return run
 

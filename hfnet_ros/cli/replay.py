@@ -19,7 +19,14 @@ from hfnet_ros.cli.bag_sources import (
     bag_choices,
     print_notes,
 )
-from hfnet_ros.cli.options import add_answer_frame, add_config_options, new_verb, read_config, tracked
+from hfnet_ros.cli.options import (
+    add_answer_frame,
+    add_config_options,
+    new_verb,
+    print_doubts,
+    read_config,
+    tracked,
+)
 from hfnet_ros.errors import BagError, ConfigError
 from hfnet_ros.evaluation.reasons import Reasons, reason_of
 from hfnet_ros.files.tum import format_stamp
@@ -77,6 +84,7 @@ class _Tally:
     num_tracking: int = 0
     latencies_s: list[float] = field(default_factory=list)
     unused: Reasons = field(default_factory=Reasons)
+    doubts: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     last: Answer | None = None
 
     def add(self, answer: Answer) -> None:
@@ -90,6 +98,7 @@ class _Tally:
         if found is None:
             self.outcomes["BAD_INPUT"] += 1
             return
+        self.doubts.append((format_stamp(answer.stamp_ns), found.warnings))
         self.outcomes[found.localization.outcome.value] += 1
         self.num_accepted += found.decision is not None and found.decision.verdict is Verdict.ACCEPTED
         self.num_tracking += found.state is TrackingState.TRACKING
@@ -127,6 +136,7 @@ def _replay(options: argparse.Namespace) -> int:
         finally:
             close()
         _print(options, sources, tally, time.perf_counter() - started_s, 1e-9 * (bag.end_ns - bag.start_ns))
+        print_doubts(tally.doubts)
         print_notes(bag)
     if tally.outcomes["BAD_INPUT"] == len(tally.latencies_s):
         raise BagError(f"{options.bag}: no image could be used: {tally.commonest_reason}")

@@ -34,15 +34,16 @@ class Reasons:
         """Return how many were counted."""
         return sum(self._counts.values())
 
-    def sentences(self, num_images: int) -> list[str]:
+    def sentences(self, num_images: int, of: str = "images") -> list[str]:
         """Return one sentence for each reason, the commonest first.
 
         Args:
-            num_images: of how many images.
+            num_images: of how many.
+            of: what they are.
         """
         ordered = sorted(self._counts.items(), key=lambda counted: -counted[1])
         return [
-            f"{count} of {num_images} images, the first {name}: {reason}"
+            f"{count} of {num_images} {of}, the first {name}: {reason}"
             for count, (name, reason) in ((count, self._examples[key]) for key, count in ordered)
         ]
 

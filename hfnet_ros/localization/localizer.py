@@ -14,12 +14,13 @@ from typing import Protocol
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
-from hfnet_ros.errors import ExtractorMismatchError, ImageError
+from hfnet_ros.errors import ExtractorMismatchError
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.answer_frame import in_given_frame
 from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_second_look
+from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.second_look import SecondLook
@@ -100,6 +101,7 @@ class Localizer:
         self._answers_as_given = config.pose.answer_frame == "given"
         self._is_large = visual_map.num_landmarks > _MANY_LANDMARKS
         self._num_queries = 0
+        self._doubts: tuple[tuple[Camera, ...], tuple[str, ...]] = ((), ())
 
     def localize(self, query: Query | Frame, prior: PosePrior | None = None) -> Localization:
         """Find the pose of a camera, or of a rig of cameras, in the map, or say why there is none.
@@ -128,7 +130,12 @@ class Localizer:
                     break
         self._release_pages()
         assert best is not None  # there is always one version
-        return dataclasses.replace(best, timings_s=clock.seconds())
+        return dataclasses.replace(
+            best,
+            timings_s=clock.seconds(),
+            is_metric=not self._map.has_arbitrary_scale,
+            warnings=self._doubts_about(query),
+        )
 
     def _search(
         self,
@@ -175,7 +182,7 @@ class Localizer:
             return
         assert view.image is not None
         check_image(view.image)
-        _check_size(view.image.shape, view.calibration.camera)
+        view.calibration.camera.check_size(view.image.shape)
 
     def _retrieve(
         self,
@@ -210,6 +217,13 @@ class Localizer:
     def _refined(self, cameras: Sequence[RigCamera]) -> list[RigCamera]:
         """Return the calibrations to use: the map's refined one where an image has the same camera."""
         return [RigCamera(self._map.refined(view.camera), view.rig_from_camera) for view in cameras]
+
+    def _doubts_about(self, query: Query) -> tuple[str, ...]:
+        """Return what is doubtful about the calibrations, looked at once for each."""
+        cameras = tuple(view.camera for view in query.cameras)
+        if cameras != self._doubts[0]:
+            self._doubts = cameras, doubts_about(self._map, cameras)
+        return self._doubts[1]
 
     def _release_pages(self) -> None:
         """Keep a large map from becoming resident, query by query."""
@@ -253,12 +267,3 @@ def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:
         is_self_tested=measured_px is not None,
         elsewhere_share=visual_map.consistency.elsewhere_share,
     )
-
-
-def _check_size(shape: Sequence[int], camera: Camera) -> None:
-    height, width = shape[:2]
-    if (width, height) != camera.size_wh:
-        raise ImageError(
-            f"image is {width}x{height} px but its calibration is for {camera.size_wh[0]}x"
-            f"{camera.size_wh[1]} px; calibrate at this size or correct camera_info"
-        )

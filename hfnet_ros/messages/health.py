@@ -82,6 +82,7 @@ class ImageHealth:
         camera_info_error: why there is no calibration; empty if there is one.
         extrinsic_error: why base_from_camera is unknown; empty if it is known.
         clock_error: how stamps and the node's time disagree; empty if they do not.
+        doubts: what is doubtful about calibration, mounting and map, one sentence each.
         superseded_share: part of the images replaced in the mailbox by newer ones, last minute.
     """
 
@@ -97,6 +98,7 @@ class ImageHealth:
     camera_info_error: str = "none received"
     extrinsic_error: str = "not looked up yet"
     clock_error: str = ""
+    doubts: tuple[str, ...] = ()
     superseded_share: float | None = None
 
     @property
@@ -253,6 +255,7 @@ def _of_images(now: ImageHealth) -> list[Finding]:
         _complaint("camera info", now.camera_info_error, Level.ERROR, "no calibration", good="received"),
         _complaint("camera mounting", now.extrinsic_error, Level.ERROR, "base to camera", good="known"),
         _complaint("clock", now.clock_error, Level.WARN, "stamps", good="agrees" if now.num_received else ""),
+        _complaint("doubts", "; ".join(now.doubts), Level.WARN, "doubtful"),
         Finding("superseded share", _number(now.superseded_share, 3)),
     ]
 

@@ -60,6 +60,13 @@ def status_message(factory: MessageFactory, answer: Answer, *, map_frame: str, p
     )
 
 
+def reason_of(result: Relocalization) -> str:
+    """Return why an image ended as it did, and what is doubtful whatever the end."""
+    decision = result.decision
+    reason = decision.reason if decision is not None else result.localization.evidence.reason
+    return "; warning: ".join([reason, *result.warnings])
+
+
 def outcome_word(answer: Answer) -> str:
     """Return the outcome of an image: the localizer's, or why it was not asked."""
     if answer.relocalization is not None:
@@ -113,7 +120,7 @@ def _outcome_fields(result: Relocalization) -> dict[str, Any]:
     evidence, estimate, place = localization.evidence, localization.estimate, localization.place
     return {
         "verdict": decision.verdict.value if decision else "",
-        "reason": decision.reason if decision else evidence.reason,
+        "reason": reason_of(result),
         "search": localization.search.value,
         "relocated": bool(result.relocated),
         "num_keypoints": int(evidence.num_keypoints),

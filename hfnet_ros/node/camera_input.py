@@ -9,9 +9,8 @@ from typing import Any
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import CalibrationError, ImageError, MessageError
-from hfnet_ros.geometry import Camera
 from hfnet_ros.messages import topics
-from hfnet_ros.messages.camera_info import camera_from_message
+from hfnet_ros.messages.calibrations import TopicCalibrations
 from hfnet_ros.messages.diagnostics import ImageHealth
 from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
 from hfnet_ros.messages.images import image_from_compressed
@@ -25,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class CameraInput:
-    """Makes frames of image messages, with the calibration that came last.
+    """Makes frames of image messages, with the calibration of their frame that came last.
 
     Attributes:
         image_topic: where images are expected.
@@ -40,24 +39,22 @@ class CameraInput:
         self._clock = ImageClock(transport)
         self._image_silence = Silence(self.image_topic, transport)
         self._camera_silence = Silence(topics.CAMERA_INFO, transport)
-        self._camera: Camera | None = None
-        self._camera_problem = ""  # of the last camera_info
+        self.clear()
 
     def clear(self) -> None:
-        """Forget the calibration."""
-        self._camera, self._camera_problem = None, ""
+        """Forget all calibrations."""
+        resolved = self._transport.resolved
+        self._calibrations = TopicCalibrations(resolved(topics.CAMERA_INFO), resolved(self.image_topic))
 
     def take_camera_info(self, message: Any) -> None:
-        """Take a calibration; one that cannot be used leaves images without one, and says why."""
+        """Take a calibration; one that cannot be used leaves the one before, and without any says why."""
+        before = self._calibrations.problem
         try:
-            camera = camera_from_message(message)
-        except CalibrationError as error:
-            camera, self._camera_problem = None, f"camera_info cannot be used: {error}"
-        # Records that are told apart by identity stay the same while the calibration does.
-        if camera is None or self._camera is None or not camera.is_same_as(self._camera):
-            if camera is not None and self._camera is not None:
+            if self._calibrations.take(message):
                 _logger.warning("camera_info changed; images are localized with the new calibration")
-            self._camera = camera
+        except CalibrationError as error:
+            if str(error) != before:
+                _logger.warning("%s", error)
 
     def header(self, message: Any) -> tuple[int, str]:
         """Return the stamp of an image that has just come, ns, and its frame; 0 where no stamp can be used."""
@@ -72,17 +69,16 @@ class CameraInput:
         """Return an image with its calibration.
 
         Raises:
-            ImageError: it cannot be decoded, or has no stamp.
-            CalibrationError: there is no calibration; says who publishes one.
+            ImageError: it cannot be decoded, has no stamp, or is not of the calibration's size.
+            CalibrationError: there is no calibration of its frame; says who publishes one.
         """
         if stamp_ns == 0:
             raise ImageError(
                 "the image has no usable stamp, so that it fits no odometry; let the driver set it"
             )
-        camera = self._camera
-        if camera is None:
+        if not self._calibrations.is_known:
             raise CalibrationError(self._camera_error())
-        return Frame(stamp_ns, self._decode(message), camera, frame_id)
+        return self._calibrations.frame(stamp_ns, self._decode(message), frame_id)
 
     def health(self, config: Config, recorder: HealthRecorder, mounting_error: str) -> ImageHealth:
         """Return how images come, and what is missing beside them."""
@@ -98,6 +94,6 @@ class CameraInput:
         )
 
     def _camera_error(self) -> str:
-        if self._camera is not None:
+        if self._calibrations.is_known:
             return ""
-        return self._camera_problem or f"no camera_info has come on {self._camera_silence.explain()}"
+        return self._calibrations.problem or f"no camera_info has come on {self._camera_silence.explain()}"

@@ -46,6 +46,7 @@ class _Seen:
     last_error: str = ""
     size_wh: tuple[int, int] | None = None
     camera_frame: str = ""
+    doubts: tuple[str, ...] = ()  # of the last image that could be used
     last: _Conclusion = field(default_factory=_Conclusion)
     rejected_in_a_row: int = 0
     answered: deque[_Answered] = field(default_factory=deque)
@@ -99,6 +100,7 @@ class HealthRecorder:
                 return
             if answer.frame is not None:
                 seen.size_wh = answer.frame.camera.size_wh
+            seen.doubts = answer.relocalization.warnings
             decision = answer.relocalization.decision
             if decision is not None:
                 accepted = decision.verdict is Verdict.ACCEPTED
@@ -127,6 +129,7 @@ class HealthRecorder:
                 num_refused=seen.num_refused,
                 last_error=seen.last_error,
                 **errors,
+                doubts=seen.doubts,
                 superseded_share=_superseded_share(seen.answered),
             )
 

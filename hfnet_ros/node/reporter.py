@@ -13,7 +13,7 @@ from hfnet_ros.messages import topics
 from hfnet_ros.messages.diagnostics import NodeHealth, diagnostics_message
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import pose_with_covariance_to_message, transform_to_message
-from hfnet_ros.messages.status import map_info_message, outcome_word, status_message
+from hfnet_ros.messages.status import map_info_message, outcome_word, reason_of, status_message
 from hfnet_ros.messages.visuals import draw_debug_image, map_points_message, matches_message
 from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.node.transport import Transport
@@ -189,7 +189,6 @@ def _sentence(answer: Answer) -> str:
     relocalization = answer.relocalization
     if relocalization is None:
         return f"{outcome_word(answer)}: {answer.error}"
-    localization, decision = relocalization.localization, relocalization.decision
-    if decision is None:
-        return f"{localization.outcome.value}: {localization.evidence.reason}"
-    return f"{localization.outcome.value}, {decision.verdict.value}: {decision.reason}"
+    decision = relocalization.decision
+    verdict = f", {decision.verdict.value}" if decision is not None else ""
+    return f"{relocalization.localization.outcome.value}{verdict}: {reason_of(relocalization)}"

@@ -17,6 +17,7 @@ from hfnet_ros.bags import (
 )
 from hfnet_ros.config import Config
 from hfnet_ros.errors import BagError, ConfigError
+from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.replay.mounting import BagMounting, find_mounting
 
@@ -28,7 +29,7 @@ class BagChoices:
     Attributes:
         image_topic: raw or compressed.
         camera_info_topic: of the calibration.
-        camera: calibration to use instead of the bag's.
+        camera: calibration to use instead of the bag's; a `Calibration` says that of rectified images, too.
         odometry_topic: nav_msgs/Odometry.
         odometry_frames: transforms to take odometry from, e.g. `odom:base_link`.
         base_frame: frame of the robot; None leaves it to the parameters.
@@ -37,7 +38,7 @@ class BagChoices:
 
     image_topic: str = ""
     camera_info_topic: str = ""
-    camera: Camera | None = None
+    camera: Camera | Calibration | None = None
     odometry_topic: str = ""
     odometry_frames: str = ""
     base_frame: str | None = None

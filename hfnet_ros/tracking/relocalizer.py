@@ -185,6 +185,7 @@ class Relocalizer:
             relocated,
             tracking.age_s,
             tracking.distance_m,
+            localization.warnings,
         )
 
     def _refuse(self, stamp_ns: int, moment: Moment, base_from_camera: Rigid3 | None) -> GateDecision | None:

@@ -166,6 +166,8 @@ class Localization:
         timings_s: seconds per stage: extract, retrieve, match, pose, total.
         search: where the answer was found, or the last place it was looked for.
         turn_rad: by how much the image, of several views the first, was turned clockwise to be known; 0 as it is.
+        is_metric: lengths are metres; False in a map of images alone, whose scale nobody knows.
+        warnings: what is doubtful about calibration or map whatever the outcome, in sentences.
     """
 
     stamp_ns: int
@@ -177,6 +179,8 @@ class Localization:
     correspondences: Correspondences | None = None
     search: Search = Search.GLOBAL
     turn_rad: float = 0.0
+    is_metric: bool = True
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a pose without success and a success without a pose."""

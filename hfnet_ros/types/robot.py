@@ -86,6 +86,7 @@ class Relocalization:
         relocated: this fix replaced a position that was given up.
         age_s: since the last accepted fix; None if there was none.
         distance_m: travelled since then by odometry; None where unknown.
+        warnings: those of the localization, and what is doubtful about mounting and odometry.
     """
 
     localization: Localization
@@ -97,6 +98,7 @@ class Relocalization:
     relocated: bool = False
     age_s: float | None = None
     distance_m: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

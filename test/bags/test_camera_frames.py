@@ -4,6 +4,7 @@ import pytest
 from hfnet_ros.bags import BagReader, CameraFrames
 from hfnet_ros.errors import BagError, CalibrationError, ImageError
 from hfnet_ros.geometry import Camera
+from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.messages.camera_info import camera_to_message
 from hfnet_ros.messages.headers import header_to_message
 from hfnet_ros.messages.images import compressed_to_message, image_to_message
@@ -132,6 +133,44 @@ def test_a_calibration_of_zeros_is_refused(open_frames, image_entry, info_entry)
     info[3].k = np.zeros(9)
     with pytest.raises(CalibrationError, match="all zeros"):
         open_frames([info, image_entry(0)])
+
+
+def test_the_first_usable_calibration_is_that_of_the_images_before_it(open_frames, image_entry, info_entry):
+    entries = [entry for index in range(3) for entry in (info_entry(index), image_entry(index))]
+    for index in (0, 4):  # in the middle, the one before stays
+        entries[index][3].k, entries[index][3].p = np.zeros(9), np.zeros(12)
+    bag, frames = open_frames(entries)
+    assert [frame.camera.focal[0] for frame in frames] == [430.0] * 3
+    (note,) = bag.report()
+    assert note.startswith("a calibration was left out: /camera/camera_info: K is all zeros")
+
+
+def test_an_unusable_calibration_names_topic_and_remedy(open_frames, image_entry, info_entry):
+    info = info_entry(0)
+    info[3].width = info[3].height = 0
+    with pytest.raises(
+        CalibrationError, match=r"^/camera/camera_info: .* 0x0 px, .*; or give the .* by --camera"
+    ):
+        open_frames([info, image_entry(0)])
+
+
+def test_two_drivers_on_one_topic_have_their_own_calibrations(open_frames, image_entry, info_entry, camera):
+    other = Camera(camera.model, camera.size_wh, camera.focal * 2.0, camera.center, camera.distortion)
+    entries = []
+    for index in range(4):
+        info, image = info_entry(index, given=other if index % 2 else camera), image_entry(index)
+        info[3].header.frame_id = image[3].header.frame_id = f"camera_{index % 2}"
+        entries += [info, image]
+    _, frames = open_frames(entries)
+    assert [frame.camera.focal[0] for frame in frames] == [430.0, 860.0] * 2
+
+
+def test_a_file_of_a_raw_camera_follows_its_p_for_rectified_images(open_frames, image_entry, camera):
+    projection = np.array([[400.0, 0.0, 320.0], [0.0, 400.0, 240.0], [0.0, 0.0, 1.0]])
+    stated = Calibration(camera.size_wh, camera.intrinsics, "plumb_bob", camera.distortion, projection)
+    for topic, focal in (("/camera/image_raw", 430.0), ("/camera/image_rect", 400.0)):
+        _, frames = open_frames([image_entry(0, topic=topic)], camera=stated)
+        assert next(iter(frames)).camera.focal[0] == focal
 
 
 def test_a_changed_calibration_holds_from_then_on(open_frames, image_entry, info_entry, camera):

@@ -129,7 +129,7 @@ def test_images_of_another_apartment_are_never_localized(apartment, take_picture
 
 def test_an_image_of_another_size_than_its_calibration_is_refused(apartment, first_frame, camera):
     frame = Frame(0, first_frame.image[:200], camera)
-    with pytest.raises(ImageError, match=r"320x200 px .* 320x240"):
+    with pytest.raises(ImageError, match=r"320x200 px, .* 320x240"):
         apartment.localizer.localize(frame)
 
 

@@ -79,6 +79,7 @@ CASES = [
     ("images", {"age_s": float("nan")}, {"image age (s)": Level.ERROR}),
     ("images", {"last_error": "encoding 'x' is unknown"}, {"last image error": Level.WARN}),
     ("images", {"camera_info_error": "K is all zeros"}, {"camera info": Level.ERROR}),
+    ("images", {"doubts": ("the lens looks up",)}, {"doubts": Level.WARN}),
     ("images", {"extrinsic_error": "frame 'camera' is unknown"}, {"camera mounting": Level.ERROR}),
     ("images", {"clock_error": "another clock"}, {"clock": Level.WARN}),
     ("images", {"superseded_share": 1.0}, {}),

@@ -1,0 +1,94 @@
+"""The calibrations of one camera_info topic, as they come: which of them holds for an image."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hfnet_ros.errors import CalibrationError
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.messages.camera_info import camera_from_message
+from hfnet_ros.messages.headers import plain_frame_id
+from hfnet_ros.types import Frame, ImageArray
+
+_RECTIFIED = {"rect", "rectified", "undistorted"}
+
+
+class TopicCalibrations:
+    """Takes CameraInfo; gives each image the last usable one of its own optical frame.
+
+    Two drivers may share a topic and tell their cameras apart by `header.frame_id`. Where no calibration
+    names the frame of any image, the newest one stands in, as drivers disagree about names. A message that
+    cannot be used leaves the one before in force.
+
+    Attributes:
+        topic: of the calibrations.
+        problem: why the last message could not be used; empty if it could, or none has come.
+    """
+
+    def __init__(self, topic: str, image_topic: str) -> None:
+        """Take the names of both topics; that of the images says whether they are rectified."""
+        self.topic = topic
+        self._image_topic = image_topic
+        self._cameras: dict[str, Camera] = {}
+        self._newest: Camera | None = None
+        self._names_agree = False
+        self.problem = ""
+
+    def take(self, message: Any) -> bool:
+        """Take a sensor_msgs/CameraInfo; tell whether it replaced another calibration of its frame.
+
+        Raises:
+            CalibrationError: it cannot be used, which `problem` then says, too.
+        """
+        try:
+            camera = camera_from_message(message, rectified=is_rectified(self._image_topic))
+        except CalibrationError as error:
+            self.problem = f"{self.topic}: {error}"
+            raise CalibrationError(self.problem) from None
+        self.problem = ""
+        frame_id = plain_frame_id(message.header.frame_id)
+        known = self._cameras.get(frame_id)
+        # Records that are told apart by identity stay the same while the calibration does.
+        kept = known if known is not None and known.is_same_as(camera) else camera
+        self._newest = self._cameras[frame_id] = kept
+        return known is not None and kept is not known
+
+    def camera_of(self, frame_id: str) -> Camera:
+        """Return the calibration of the images of an optical frame.
+
+        Raises:
+            CalibrationError: there is none yet, with the reason.
+        """
+        camera = self._cameras.get(frame_id)
+        if camera is not None:
+            self._names_agree = True
+            return camera
+        if self._newest is None:
+            raise CalibrationError(self.problem or f"{self.topic}: no camera_info has come")
+        if self._names_agree:
+            raise CalibrationError(
+                f"{self.topic}: no camera_info of '{frame_id}' yet, only of {', '.join(map(repr, self._cameras))}"
+            )
+        return self._newest
+
+    def frame(self, stamp_ns: int, image: ImageArray, frame_id: str) -> Frame:
+        """Return an image with its calibration.
+
+        Raises:
+            CalibrationError: as `camera_of`.
+            ImageError: it is not of the calibration's size.
+        """
+        camera = self.camera_of(frame_id)
+        camera.check_size(image.shape, self._image_topic)
+        return Frame(stamp_ns, image, camera, frame_id)
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether there is a usable calibration."""
+        return self._newest is not None
+
+
+def is_rectified(image_topic: str) -> bool:
+    """Tell by the name of an image topic whether its images are rectified, as by image_proc or a stereo driver."""
+    return not _RECTIFIED.isdisjoint(re.split("[^a-z]+", image_topic.lower()))

@@ -1,0 +1,94 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hfnet_ros.errors import CalibrationError, ImageError
+from hfnet_ros.messages.calibrations import TopicCalibrations, is_rectified
+
+
+def info(focal=430.0, frame_id="camera", **changes):
+    fields = {
+        "header": SimpleNamespace(frame_id=frame_id),
+        "width": 640,
+        "height": 480,
+        "distortion_model": "plumb_bob",
+        "d": np.array([0.1, -0.05, 0.0, 0.0, 0.0]),
+        "k": np.array([focal, 0.0, 319.5, 0.0, focal, 239.5, 0.0, 0.0, 1.0]),
+        "p": np.array([400.0, 0.0, 320.0, 0.0, 0.0, 400.0, 240.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": SimpleNamespace(x_offset=0, y_offset=0, width=0, height=0, do_rectify=False),
+    }
+    return SimpleNamespace(**{**fields, **changes})
+
+
+@pytest.fixture
+def calibrations():
+    return TopicCalibrations("/cam/camera_info", "/cam/image_raw")
+
+
+@pytest.mark.parametrize(
+    ("topic", "expected"),
+    [
+        ("/camera/image_raw", False),
+        ("/camera/image_rect", True),
+        ("/camera/image_rect_color", True),
+        ("/zed/rgb/color/rect/image", True),
+        ("/left/image_rectified", True),
+        ("/rectangle/image", False),
+        ("/direct/image", False),
+    ],
+)
+def test_rectified_topics_by_name(topic, expected):
+    assert is_rectified(topic) is expected
+
+
+def test_images_of_a_rectified_topic_follow_p():
+    calibrations = TopicCalibrations("/cam/camera_info", "/cam/image_rect_color")
+    calibrations.take(info())
+    camera = calibrations.camera_of("camera")
+    assert camera.focal[0] == 400.0
+    assert not camera.has_distortion
+
+
+def test_each_frame_has_the_calibration_that_names_it(calibrations):
+    with pytest.raises(CalibrationError, match="/cam/camera_info: no camera_info has come"):
+        calibrations.camera_of("left")
+    calibrations.take(info(430.0, "left"))
+    assert calibrations.camera_of("left").focal[0] == 430.0
+    with pytest.raises(CalibrationError, match="no camera_info of 'right' yet, only of 'left'"):
+        calibrations.camera_of("right")
+    calibrations.take(info(500.0, "/right"))
+    assert [calibrations.camera_of(name).focal[0] for name in ("left", "right")] == [430.0, 500.0]
+
+
+def test_a_frame_that_no_calibration_names_takes_the_newest(calibrations):
+    calibrations.take(info(430.0, ""))
+    assert calibrations.camera_of("camera").focal[0] == 430.0
+
+
+def test_an_unusable_message_leaves_the_calibration_before(calibrations):
+    zeros = info(k=np.zeros(9), p=np.zeros(12))
+    with pytest.raises(CalibrationError, match=r"^/cam/camera_info: K is all zeros"):
+        calibrations.take(zeros)
+    assert not calibrations.is_known
+    with pytest.raises(CalibrationError, match=r"^/cam/camera_info: K is all zeros"):
+        calibrations.camera_of("camera")
+    assert not calibrations.take(info())
+    camera = calibrations.camera_of("camera")
+    with pytest.raises(
+        CalibrationError, match="0x480 px, expected both positive; let the driver fill in width"
+    ):
+        calibrations.take(info(width=0))
+    assert calibrations.camera_of("camera") is camera
+    assert not calibrations.take(info())  # the same again stays the same record
+    assert calibrations.camera_of("camera") is camera
+    assert calibrations.take(info(500.0))
+
+
+def test_an_image_of_another_size_names_the_topic(calibrations):
+    calibrations.take(info())
+    with pytest.raises(ImageError, match=r"^/cam/image_raw: the image is 320x240 px, expected .* 640x480"):
+        calibrations.frame(1, np.zeros((240, 320), np.uint8), "camera")
+    assert calibrations.frame(1, np.zeros((480, 640), np.uint8), "camera").camera_frame_id == "camera"
