@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from hfnet_ros.cli.options import new_verb
+from hfnet_ros.cli.streams import is_stdout_lost
 from hfnet_ros.errors import DdsError
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def _echo(options: argparse.Namespace) -> int:
             messages = receive_messages(node, options.topic, type_name, qos)
             for message in itertools.islice(messages, options.count):
                 print(format_message(message, full_arrays=options.raw_arrays) + "---", flush=True)
+                if is_stdout_lost():
+                    break
         except KeyboardInterrupt:
             pass  # the usual end of listening
     return 0

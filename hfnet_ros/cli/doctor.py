@@ -147,11 +147,15 @@ def _of_engine_cache(config: Config) -> Iterator[Finding]:
     from hfnet_ros.inference.tensorrt_library import installed_version
 
     cache = PlanCache(config.inference.engine_cache)
+    mark = _BROKEN if config.inference.backend == "tensorrt" else _OPTIONAL
     try:
         cache.check_folder()
     except EngineError as error:
-        mark = _BROKEN if config.inference.backend == "tensorrt" else _OPTIONAL
         yield Finding(mark, "engine cache", str(error))
+        return
+    if not cache.is_writable:
+        text = f"{cache.folder}: cannot be written: TensorRT engines and kernels cannot be kept"
+        yield Finding(mark, "engine cache", text, "name another with inference.engine_cache")
         return
     plans = cache.plans()
     size = sum(plan.num_bytes for plan in plans)

@@ -93,9 +93,6 @@ def _localize(options: argparse.Namespace) -> int:
             opened.localizer, images, camera, lambda _, error: unreadable.append(str(error))
         )
         results = list(tracked(found, "localize", len(images)))
-    for result in results:
-        print(_describe(result))
-    print_doubts((result.name, result.localization.warnings) for result in results)
     if options.out:
         poses = [
             StampedPose(result.stamp_ns, result.localization.estimate.map_from_camera)
@@ -106,6 +103,9 @@ def _localize(options: argparse.Namespace) -> int:
     if options.json:
         with atomic_file(options.json) as temporary:
             temporary.write_text(json.dumps([_answer(result) for result in results], indent=1) + "\n")
+    for result in results:
+        print(_describe(result))
+    print_doubts((result.name, result.localization.warnings) for result in results)
     for message in unreadable:
         print(f"hfnet-ros: error: {message}", file=sys.stderr)
     return 1 if unreadable else 0

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
 
 import hfnet_ros
 from hfnet_ros.cli.signals import end_at_once_on_signals
+from hfnet_ros.cli.streams import describe_failure, lenient_streams
 from hfnet_ros.errors import BagError, HfnetRosError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -71,27 +70,27 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 done, 1 failed with a line on stderr, 2 wrong usage."""
     end_at_once_on_signals()  # a Ctrl-C amid imports is a traceback, or is swallowed by them
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    with lenient_streams() as stdout:
+        status = _run(build_parser().parse_args(arguments))
+        stdout.flush()
+        lost = describe_failure(stdout.failure)
+        if lost:
+            return _fail(lost)
+        return status if stdout.failure is None else FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
     level = logging.INFO if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name need not be text; it is printed as the bytes it is.
-        sys.stdout.reconfigure(errors="surrogateescape")
     # A terminated run cleans up behind itself just as an interrupted one does.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _raise_interrupt)
     try:
         status: int = options.run(options)
-        sys.stdout.flush()
     except BagError as error:
         return _fail_with_table(str(error))
     except HfnetRosError as error:
         return _fail(str(error))
-    except BrokenPipeError:
-        # The reader of our output has gone (a pager was closed): nothing is left to tell it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}")
     except KeyboardInterrupt:

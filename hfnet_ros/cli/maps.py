@@ -21,7 +21,14 @@ from hfnet_ros.cli.keyframes import (
     refuse_without_poses,
     unposed_keyframes,
 )
-from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, print_doubts, read_config
+from hfnet_ros.cli.options import (
+    ProgressBars,
+    add_config_options,
+    check_file_target,
+    new_verb,
+    print_doubts,
+    read_config,
+)
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.localization.scene_model import SceneModel
@@ -345,6 +352,7 @@ def _view(options: argparse.Namespace) -> int:
     draw = {".html": map_view_html, ".png": map_picture}.get(target.suffix.lower())
     if draw is None:
         raise ConfigError(f"--out is '{target}', expected a file ending in .html or .png")
+    check_file_target(target)
     model = load_scene_model(options.map)
     facts = _facts(model, options.map)
     shown = {name: facts[name] for name in _SHOWN if name in facts}

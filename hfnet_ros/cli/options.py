@@ -104,7 +104,9 @@ def check_folder_target(path: Path) -> None:
 
 def _check_permission(path: Path, folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"{path}: no permission to write in {folder}")
+        raise ConfigError(
+            f"{path}: no permission to write in {folder}, or it is on a read-only file system; name another place"
+        )
 
 
 class ProgressBars:

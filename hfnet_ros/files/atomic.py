@@ -58,7 +58,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "found a directory where a file shall be written", str(path))
     if target.exists() and not target.is_file():
-        yield target
+        with _named(target, target):
+            yield target
         return
     with _temporary_sibling(target, is_directory=False) as temporary:
         yield temporary
@@ -102,6 +103,22 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         _fsync_directory(target.parent)
 
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+@contextlib.contextmanager
+def _named(target: Path, temporary: Path) -> Iterator[None]:
+    """Let errors of the file system name what was to be written, not the sibling nobody knows of."""
+    try:
+        yield
+    except OSError as error:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else error.filename
+        of_sibling = name is not None and str(name).startswith(str(temporary))
+        if of_sibling or (name is None and error.errno in _OF_THE_DISK):
+            raise type(error)(error.errno, error.strerror, str(target)) from error
+        raise
+
+
 @contextlib.contextmanager
 def _temporary_sibling(target: Path, *, is_directory: bool) -> Iterator[Path]:
     if not target.parent.is_dir():
@@ -109,17 +126,18 @@ def _temporary_sibling(target: Path, *, is_directory: bool) -> Iterator[Path]:
     temporary = _sibling(target, "tmp", is_directory=is_directory)
     lock = -1
     try:
-        with _birth:
-            _sweep(target, is_directory=is_directory)
-            if is_directory:
-                temporary.mkdir()
-                lock = os.open(temporary, os.O_RDONLY)
-            else:
-                lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            # Not every network file system can lock; the process id in the name remains.
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield temporary
+        with _named(target, temporary):
+            with _birth:
+                _sweep(target, is_directory=is_directory)
+                if is_directory:
+                    temporary.mkdir()
+                    lock = os.open(temporary, os.O_RDONLY)
+                else:
+                    lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+                # Not every network file system can lock; the process id in the name remains.
+                with contextlib.suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield temporary
     finally:
         # After success the name is free, or holds the old directory of an exchange.
         _remove(temporary)

@@ -153,6 +153,12 @@ class CodeFolder:
             raise EngineError(f"{self.path}: cannot be read: {error.strerror}") from error
         _check_owner(self.path, status)
 
+    @property
+    def is_writable(self) -> bool:
+        """Tell whether something can be kept; of a folder that is still to be made, whether it can be."""
+        existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        return os.access(existing, os.W_OK | os.X_OK)
+
     def read_own(self, path: Path) -> bytes | None:
         """Return a file's content if it is ours alone; None if there is no file.
 

@@ -144,6 +144,11 @@ class PlanCache:
         """
         self._code.check()
 
+    @property
+    def is_writable(self) -> bool:
+        """Tell whether plans can be kept."""
+        return self._code.is_writable
+
     def _why_not_built(self, key: PlanKey) -> str:
         for plan in self.plans():
             if plan.key.onnx_sha256 == key.onnx_sha256:

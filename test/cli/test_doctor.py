@@ -96,3 +96,11 @@ def test_ros_is_described_as_the_shell_has_it(machine, monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", "7")
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
     assert findings()["ROS 2"].text == "jazzy, domain 7, rmw_cyclonedds_cpp"
+
+
+def test_a_cache_that_cannot_be_written_is_not_called_ok(machine, monkeypatch):
+    monkeypatch.setattr("hfnet_ros.inference.code_folder.os.access", lambda folder, mode: False)
+    found = findings()["engine cache"]
+    assert found.mark == "--"
+    assert "cannot be written" in found.text
+    assert "inference.engine_cache" in found.remedy

@@ -128,7 +128,25 @@ def test_results_that_cannot_be_printed_are_an_error():
             [*PROGRAM, "params"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 1
-    assert done.stderr == "hfnet-ros: error: system: No space left on device\n"
+    assert (
+        done.stderr == "hfnet-ros: error: stdout: No space left on device; the rest of the output is lost\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_work_is_done_though_its_words_are_lost(built, query, tmp_path):
+    answers = tmp_path / "answers.json"
+    options = ["--map", built.path, "--camera", query.camera, *query.files[:2], "--json", answers]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, "localize", *options], stdout=full, stderr=full, check=False)
+    assert done.returncode == 1
+    assert len(json.loads(answers.read_text())) == 2
+
+
+def test_a_closed_stdout_is_no_traceback():
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "params"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_map_whose_name_is_no_text_is_printed_as_it_is(built, tmp_path):

@@ -70,6 +70,15 @@ def test_any_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
     assert names(tmp_path) == ["poses.tum"]
 
 
+@pytest.mark.parametrize("names_sibling", [True, False])
+@pytest.mark.parametrize("write", [atomic_file, atomic_directory])
+def test_an_error_of_the_file_system_names_the_target(tmp_path, write, names_sibling):
+    target = tmp_path / "map.html"
+    with pytest.raises(OSError, match="Read-only") as caught, write(target) as temporary:
+        raise OSError(errno.EROFS, "Read-only file system", str(temporary) if names_sibling else None)
+    assert caught.value.filename == str(target)
+
+
 def test_a_disk_that_is_full_at_fsync_leaves_the_old_file(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
