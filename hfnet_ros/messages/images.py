@@ -6,6 +6,7 @@ from image to image; a camera that fills only 12 of the 16 bits comes out dark. 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,9 +81,7 @@ def image_from_message(message: Any) -> ImageArray:
         ImageError: the encoding is unknown, or size, step and number of bytes do not fit.
     """
     name = str(message.encoding)
-    width, height = int(message.width), int(message.height)
-    if width <= 0 or height <= 0:
-        raise ImageError(f"image message says {width}x{height} px, expected both positive")
+    width, height = _size(message)
     if name in _TWO_PLANES:
         return _read_two_planes(message, name)
     encoding = _ENCODINGS.get(name)
@@ -94,6 +93,27 @@ def image_from_message(message: Any) -> ImageArray:
     if encoding.code is None:
         return np.ascontiguousarray(samples)
     return np.asarray(cv2.cvtColor(samples, encoding.code), np.uint8)
+
+
+def check_layout(message: Any) -> None:
+    """Refuse a sensor_msgs/Image, of whatever encoding, whose size, step and number of bytes cannot fit.
+
+    Names such as 32FC1 say how large a pixel is; of others a row has at least a byte a pixel.
+
+    Raises:
+        ImageError: says what does not fit.
+    """
+    width, height = _size(message)
+    named = re.fullmatch(r"(8|16|32|64)[USF]C([1-9]\d*)?", str(message.encoding))
+    if named:
+        _checked_data(message, width * int(named[1]) // 8 * int(named[2] or 1), height)
+        return
+    step, num_bytes = int(message.step), len(_as_bytes_array(message.data))
+    if step < width or num_bytes < step * height or num_bytes % step:  # there may be planes of colour below
+        raise ImageError(
+            f"{message.encoding} image of {width}x{height} px with a step of {step} bytes has {num_bytes} bytes, "
+            f"expected whole rows of at least {width} bytes each"
+        )
 
 
 def image_from_compressed(message: Any) -> ImageArray:
@@ -180,6 +200,13 @@ def _as_bytes_array(data: Any) -> NDArray[np.uint8]:
         return np.frombuffer(data, np.uint8)
     except TypeError:  # a plain list
         return np.array(data, np.uint8)
+
+
+def _size(message: Any) -> tuple[int, int]:
+    width, height = int(message.width), int(message.height)
+    if width <= 0 or height <= 0:
+        raise ImageError(f"image message says {width}x{height} px, expected both positive")
+    return width, height
 
 
 def _samples(message: Any, height: int, encoding: _Encoding) -> ImageArray:

@@ -30,7 +30,7 @@ from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
 from hfnet_ros.node.process_exit import exit_at_once
 from hfnet_ros.ros.bond import NavBond
-from hfnet_ros.ros.cv_bridge_images import image_decoder
+from hfnet_ros.ros.cv_bridge_images import decode_image
 from hfnet_ros.ros.logs import RosLogHandler
 from hfnet_ros.ros.messages import message_class
 from hfnet_ros.ros.parameters import declare_parameters, read_config
@@ -86,7 +86,7 @@ class RelocalizerLifecycleNode(LifecycleNode):
             config = read_config(self)
             self._transport = RclpyTransport(self, config.odometry.history_s)
             self._bound.append(self._transport.close)
-            self._core = RelocalizerNode(config, self._transport, image_decoder(), self._give_up)
+            self._core = RelocalizerNode(config, self._transport, decode_image, self._give_up)
             self._core.configure()
             self._start_timers(self._core)
         except Exception as error:

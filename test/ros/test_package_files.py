@@ -23,8 +23,6 @@ MODULES = {
     "tf2_ros": "tf2_ros_py",
     "yaml": "python3-yaml",
 }
-# The node does without where they are missing.
-OPTIONAL = {"cv_bridge"}
 # Distributions whose rosdep key has another name than python3-<distribution>.
 KEYS = {"opencv-python-headless": "python3-opencv", "pyyaml": "python3-yaml"}
 
@@ -59,7 +57,7 @@ def test_version_and_name_are_those_of_the_python_package():
 )
 def test_everything_imported_beside_ros_is_a_dependency(path):
     needed = {MODULES.get(name, name) for name in imported_modules(path) if not is_ours_or_pythons(name)}
-    assert needed - OPTIONAL <= at_run_time()
+    assert needed <= at_run_time()
 
 
 def test_every_package_of_message_types_is_a_dependency():
@@ -113,6 +111,13 @@ def test_cmake_installs_folders_and_entries():
     }
     assert executables == {"relocalizer_node"}
     assert executables <= {Path(program).name for program in programs}
+
+
+def test_colcon_runs_the_promises_of_the_rclpy_node_and_installs_a_program_on_the_path():
+    tests = dict(re.findall(r"ament_add_pytest_test\((\w+) (test/[^)]+)\)", CMAKE))
+    assert tests["contracts"].split()[0] == "test/contracts"
+    assert "-m ros" in tests["contracts"]
+    assert re.search(r"install\(PROGRAMS scripts/hfnet-ros DESTINATION bin\)", CMAKE)
 
 
 def test_source_tree_has_no_folder_that_would_hide_the_generated_modules():
