@@ -18,6 +18,7 @@ CVPR 2019, section 4.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -35,7 +36,7 @@ from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.gpu.features import SelectionRule
 from hfnet_ros.gpu.keypoint_engine import DenseOutputs, chosen_features, with_keypoints
-from hfnet_ros.inference.engine import Engine, NetworkModel
+from hfnet_ros.inference.engine import NetworkModel
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, ReportProgress
 
 Float32Array = NDArray[np.float32]
@@ -65,11 +66,14 @@ class HFNetExtractor:
             WeightsError: the file is missing, no ONNX, or its outputs have other names.
         """
         self._names = output_names(path, OnnxNetwork(path, config.inference))
-        self._network = OnnxNetwork(
-            path, config.inference, tuple(self._names.values()), progress, self._with_keypoints
-        )
         self._rule = selection_rule(config)
-        self._inference = config.inference
+        complete = partial(  # which does not know this extractor, so that it is freed when it is let go of
+            with_keypoints,
+            dense=DenseOutputs(self._names["scores"], self._names["local"]),
+            rule=self._rule,
+            config=config.inference,
+        )
+        self._network = OnnxNetwork(path, config.inference, tuple(self._names.values()), progress, complete)
 
     @property
     def extractor_id(self) -> str:
@@ -100,10 +104,6 @@ class HFNetExtractor:
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
         self._network.close()
-
-    def _with_keypoints(self, engine: Engine) -> Engine:
-        dense = DenseOutputs(self._names["scores"], self._names["local"])
-        return with_keypoints(engine, dense, self._rule, self._inference)
 
 
 def selection_rule(config: Config) -> SelectionRule:

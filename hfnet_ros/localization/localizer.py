@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Protocol
 
 from threadpoolctl import ThreadpoolController
@@ -92,8 +93,10 @@ class Localizer:
         self._map = visual_map
         self._config = config
         self._retrieval = PlaceRetrieval(visual_map, config, search.index if search is not None else None)
-        self._turning = TurningViews(visual_map.keyframe_poses, extractor, self._likeness, config)
-        self._matcher = search.matcher if search is not None else create_matcher(visual_map, config)
+        self._turning = TurningViews(visual_map.keyframe_poses, extractor, config)
+        # Nothing that a localizer holds knows it: maps and engines are freed when they are let go of.
+        matcher = search.matcher if search is not None else create_matcher(visual_map, config)
+        self._match = partial(_match_views, matcher)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
         self._second_look = SecondLook(self._landmarks, self._match, self._solver)
@@ -122,7 +125,7 @@ class Localizer:
         for view in query.views:
             self._check(view)
         with self._one_blas_thread():
-            for version in self._turning.versions(query.views, prior, clock):
+            for version in self._turning.versions(query.views, prior, self._likeness, clock):
                 answer = self._search(version, query, cameras, prior, clock)
                 best = better_version(best, answer, version.turn_rad)
                 # What is refused with all the evidence there need be was seen at the right angle.
@@ -211,9 +214,6 @@ class Localizer:
             matches = self._match(features, self._landmarks.of(places[0]))
         return float(matches.similarity[:_NUM_LIKENESS_MATCHES].sum())
 
-    def _match(self, features: Sequence[ImageFeatures], place: PlaceView) -> Correspondences:
-        return merge_views([self._matcher.match(view, place) for view in features])
-
     def _refined(self, cameras: Sequence[RigCamera]) -> list[RigCamera]:
         """Return the calibrations to use: the map's refined one where an image has the same camera."""
         return [RigCamera(self._map.refined(view.camera), view.rig_from_camera) for view in cameras]
@@ -253,6 +253,12 @@ def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor | ImageFe
             f"'{extractor.extractor_id}': descriptors of two extractors cannot be compared; choose "
             "the map's extractor or build the map anew"
         )
+
+
+def _match_views(
+    matcher: LandmarkMatcher, features: Sequence[ImageFeatures], place: PlaceView
+) -> Correspondences:
+    return merge_views([matcher.match(view, place) for view in features])
 
 
 def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:

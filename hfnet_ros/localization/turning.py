@@ -51,30 +51,33 @@ class TurningViews:
         self,
         keyframe_poses: NDArray[np.float64],
         extractor: FeatureExtractor,
-        likeness: Likeness,
         config: Config,
     ) -> None:
-        """Take the poses [F, 7] of a map, read when the first prediction comes, and what describes and compares.
+        """Take the poses [F, 7] of a map, read when the first prediction comes, and what describes.
 
         Args:
             keyframe_poses: map_from_camera: x y z, qx qy qz qw.
             extractor: the map's.
-            likeness: says how much views as described look like a place of the map.
             config: how many turned versions; whether predictions are believed.
         """
         self._poses = keyframe_poses
         self._extractor = extractor
-        self._likeness = likeness
         self._sigmas = config.prior.sigmas
         self._uses_prior = config.prior.enabled
         self._max_turned = 0 if knows_turned(extractor.extractor_id) else config.retrieval.max_turned
 
     def versions(
-        self, views: Sequence[View], prior: PosePrior | None, clock: StageClock
+        self, views: Sequence[View], prior: PosePrior | None, likeness: Likeness, clock: StageClock
     ) -> Iterator[Version]:
         """Yield versions of a query, most promising first; the next one is described when it is asked for.
 
         All views of a rig are turned by the same angle, unless a prediction says the roll of each.
+
+        Args:
+            views: of the query.
+            prior: where it is expected, if that is known.
+            likeness: says how much views as described look like a place of the map.
+            clock: takes the time.
         """
         is_turnable = self._max_turned > 0 and any(view.features is None for view in views)
         predicted = self._predicted(views, prior) if is_turnable else None
@@ -84,7 +87,7 @@ class TurningViews:
         yield Version(upright)
         has_keypoints = any(len(features.local) for features in upright)
         if is_turnable and predicted is None and has_keypoints:
-            yield from self._most_alike(views, upright, clock)
+            yield from self._most_alike(views, upright, likeness, clock)
 
     def _predicted(self, views: Sequence[View], prior: PosePrior | None) -> list[float] | None:
         """Return the roll of each view; None where no prediction says it well enough."""
@@ -100,14 +103,18 @@ class TurningViews:
         return common_up(Rotation.from_quat(self._poses[:, 3:]).as_matrix())
 
     def _most_alike(
-        self, views: Sequence[View], upright: Sequence[ImageFeatures], clock: StageClock
+        self,
+        views: Sequence[View],
+        upright: Sequence[ImageFeatures],
+        likeness: Likeness,
+        clock: StageClock,
     ) -> Iterator[Version]:
         """Yield versions turned by the angles at which the views look most like the map."""
-        likeness = [self._likeness(upright, clock)]
+        alike = [likeness(upright, clock)]
         for step in range(1, _NUM_ANGLES):
             turned = self._describe(views, [step * _STEP_RAD] * len(views), clock)
-            likeness.append(self._likeness(turned, clock))
-        for turn in _peaks(np.array(likeness))[: self._max_turned]:
+            alike.append(likeness(turned, clock))
+        for turn in _peaks(np.array(alike))[: self._max_turned]:
             yield Version(self._describe(views, [turn] * len(views), clock), turn, _NUM_ANGLES)
 
     def _describe(

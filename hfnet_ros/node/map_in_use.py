@@ -201,17 +201,14 @@ class MapInUse:
             raise
 
     def _create_live(self, served: ServedMap) -> LiveRelocalizer:
-        def on_opened(error: Exception | None) -> None:
-            self._note_opened(live, served, error)
-
-        live = LiveRelocalizer(
-            served.opener(self._config), self._config, self._odometry, self._on_answer, on_opened
+        return LiveRelocalizer(
+            served.opener(self._config), self._config, self._odometry, self._on_answer, self._note_opened
         )
-        return live
 
-    def _note_opened(self, live: LiveRelocalizer, served: ServedMap, error: Exception | None) -> None:
+    def _note_opened(self, live: LiveRelocalizer, error: Exception | None) -> None:
         """Say that the engine is ready, or cannot be, long after its start; called by its thread."""
-        if self.live is not live:
+        served = self.served
+        if self.live is not live or served is None:
             return
         if error is None:
             _logger.info("the engine is ready: %s", served.backend)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ class Reporter:
         """Take the parameters and where to publish."""
         self._config = config
         self._transport = transport
-        self._points_shown: ServedMap | None = None
+        self._points_shown: Callable[[], ServedMap | None] = lambda: None  # as long as the map is in use
 
     def set_config(self, config: Config) -> None:
         """Use other parameters from the next message on."""
@@ -56,7 +58,7 @@ class Reporter:
 
     def publish_map_points(self, served: ServedMap) -> None:
         """Publish the map's landmarks once per map, as soon as somebody listens."""
-        if self._points_shown is served or not self._transport.has_subscribers(topics.MAP_POINTS):
+        if self._points_shown() is served or not self._transport.has_subscribers(topics.MAP_POINTS):
             return
         points = served.model.points
         colors = points.landmark_colors
@@ -70,11 +72,11 @@ class Reporter:
                 frame_id=self.map_frame(served),
             ),
         )
-        self._points_shown = served
+        self._points_shown = weakref.ref(served)
 
     def forget_map(self) -> None:
         """Let go of the map whose landmarks were published."""
-        self._points_shown = None
+        self._points_shown = lambda: None
 
     def publish_diagnostics(self, health: NodeHealth) -> None:
         """Publish how the node is."""

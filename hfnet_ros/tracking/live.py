@@ -39,7 +39,7 @@ class LiveRelocalizer:
         config: Config,
         odometry: Odometry,
         on_answer: Callable[[Answer], None],
-        on_opened: Callable[[Exception | None], None] = lambda _: None,
+        on_opened: Callable[[LiveRelocalizer, Exception | None], None] = lambda *_: None,
     ) -> None:
         """Prepare; nothing is loaded before `start`.
 
@@ -50,7 +50,7 @@ class LiveRelocalizer:
             odometry: filled by somebody else.
             on_answer: called in the localizing thread for every image taken, and by `refuse`.
             on_opened: called in the localizing thread if `start` did not wait until the localizer was
-                open: with None when it is, with the reason when it cannot be.
+                open: with this and None when it is, with the reason when it cannot be.
         """
         self._open_localizer = open_localizer
         self._config = config
@@ -274,7 +274,7 @@ class LiveRelocalizer:
         if error is not None and not isinstance(error, HfnetRosError):
             _logger.error("the localizer could not be opened", exc_info=error)
         try:
-            self._on_opened(EngineError(self._preparation.failure) if error is not None else None)
+            self._on_opened(self, EngineError(self._preparation.failure) if error is not None else None)
         except Exception:
             _logger.exception("nobody could be told that the localizer is open or cannot be")
 

@@ -1,5 +1,8 @@
 """Extractors made by name, and found again by the identity in a map."""
 
+import gc
+import weakref
+
 import pytest
 
 from hfnet_ros.config import Config
@@ -42,6 +45,20 @@ def test_the_identity_in_a_map_leads_back_to_the_extractor(make, name):
     found = with_extractor_of(other, extractor.extractor_id)
     assert (found.extractor.name, found.extractor.max_keypoints) == (name, 777)
     extractor.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_extractor_is_freed_when_nobody_holds_it(make, make_image, name):
+    gc.disable()
+    try:
+        extractor = make(name)
+        extractor.extract(make_image((160, 128)))
+        extractor.close()
+        freed = weakref.ref(extractor)
+        del extractor
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_identities_differ(make):

@@ -1,9 +1,14 @@
 """What only the core shows of an engine that takes long; the rest is in test/contracts."""
 
+import gc
+import itertools
 import logging
+import shutil
 import subprocess
 import sys
 import threading
+import weakref
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +132,44 @@ def test_the_whole_map_is_not_read_for_every_image(rig, monkeypatch):
     rig.step()
     assert len(asked) <= 1, "once for a listener that draws the map"
     assert rig.received[topics.STATUS][-1].prior_frame in rig.node._map.served.model.keyframe_names
+
+
+@pytest.fixture
+def without_collector():
+    """Let nothing be freed but what nobody holds."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def mapped_maps():
+    """Return the folders whose arrays this process has mapped."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {Path(line.split(maxsplit=5)[5]).parents[1].name for line in lines if line.endswith(".npy")}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's /proc")
+def test_a_replaced_map_is_freed_at_once_with_its_engine_and_its_files(
+    start_rig, room_map, tmp_path, without_collector
+):
+    maps = [tmp_path / f"{name}.map" for name in ("first", "second", "third")]
+    for path in maps:
+        shutil.copytree(room_map, path)
+    rig = start_rig(map_path=maps[0])
+    for before, path in itertools.pairwise(maps):
+        in_use = rig.node._map
+        localizer = in_use.live._relocalizer._localizer
+        held = {
+            "map": in_use.served,
+            "model": in_use.served.model,
+            "arrays": in_use.served.model.visual_map,
+            "localizer": localizer,
+            "extractor": localizer._turning._extractor,
+        }
+        freed = {name: weakref.ref(value) for name, value in held.items()}
+        del localizer, held
+        assert rig.call(topics.LOAD_MAP, rig.request(LOAD_MAP, path=str(path))).success
+        assert [name for name, value in freed.items() if value() is not None] == []
+        assert mapped_maps() & {maps[0].name, before.name, path.name} == {path.name}
+    rig.localize()

@@ -405,7 +405,9 @@ class SlowOpening:
 def slow(new_rig):
     rig, opened = new_rig(), queue.Queue()
     rig.opened, rig.opening = opened, SlowOpening(rig)
-    rig.live = LiveRelocalizer(rig.opening, CONFIG, NoOdometry(), rig.answers.put, opened.put)
+    rig.live = LiveRelocalizer(
+        rig.opening, CONFIG, NoOdometry(), rig.answers.put, lambda _, error: opened.put(error)
+    )
     yield rig
     rig.opening.go.set()
 
@@ -424,7 +426,9 @@ def test_what_takes_longer_than_the_patience_goes_on(slow):
 
 def test_what_is_ready_in_time_is_not_told_of_again(new_rig):
     rig, opened = new_rig(), queue.Queue()
-    rig.live = LiveRelocalizer(rig.open, CONFIG, NoOdometry(), rig.answers.put, opened.put)
+    rig.live = LiveRelocalizer(
+        rig.open, CONFIG, NoOdometry(), rig.answers.put, lambda _, error: opened.put(error)
+    )
     assert rig.live.start(WAIT_S)
     rig.live.offer(rig.job(S))
     rig.answer()
@@ -439,7 +443,7 @@ def test_what_fails_later_is_told(new_rig, error):
         assert go.wait(WAIT_S)
         raise error
 
-    live = LiveRelocalizer(fail, CONFIG, NoOdometry(), rig.answers.put, opened.put)
+    live = LiveRelocalizer(fail, CONFIG, NoOdometry(), rig.answers.put, lambda _, error: opened.put(error))
     assert not live.start(0.0)
     replaced = []
 
@@ -505,7 +509,9 @@ def test_nobody_waits_for_what_was_stopped(slow):
 
 
 def test_parameters_that_change_during_the_preparation_are_used(slow):
-    slow.live = LiveRelocalizer(slow.opening, ON_DEMAND, NoOdometry(), slow.answers.put, slow.opened.put)
+    slow.live = LiveRelocalizer(
+        slow.opening, ON_DEMAND, NoOdometry(), slow.answers.put, lambda _, error: slow.opened.put(error)
+    )
     assert not slow.live.start(0.0)
     slow.live.set_config(dataclasses.replace(CONFIG, gate=GateConfig(systematic_translation_m=3.0)))
     slow.opening.go.set()
