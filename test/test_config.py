@@ -224,3 +224,10 @@ def test_vlad_retrieves_more_keyframes_than_a_network():
     config = RetrievalConfig(num_prior_frames=7, num_prior_frames_vlad=19)
     assert (config.count(by_vlad=False), config.count(by_vlad=True)) == (7, 19)
     assert RetrievalConfig().count(by_vlad=True) > RetrievalConfig().count(by_vlad=False)
+
+
+def test_frames_lose_the_slash_that_tf_1_allowed():
+    frames = {"map_frame": "/map", "odom_frame": "/robot/odom", "base_frame": "/base_link"}
+    read = Config.from_dict({"frames": frames}).frames
+    assert (read.map_frame, read.odom_frame, read.base_frame) == ("map", "robot/odom", "base_link")
+    assert dataclasses.replace(read, base_frame="/base").base_frame == "base"

@@ -124,7 +124,7 @@ def _build(options: argparse.Namespace) -> int:
     extractor = create_extractor(config)
     bars, pixels = ProgressBars(), ExitStack()
     wishes = BuildOptions(
-        frame_id=options.frame_id,
+        frame_id=options.frame_id.lstrip("/"),
         intrinsics=options.refine_intrinsics,
         refine_poses=options.refine_poses,
         drop_moved=options.drop_moved,

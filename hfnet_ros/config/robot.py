@@ -80,6 +80,11 @@ class FramesConfig:
         0.1, "How far map->odom is dated into the future, as AMCL does.", unit="s", low=0.0, high=5.0
     )
 
+    def __post_init__(self) -> None:
+        """Take the leading slash away that tf 1 allowed and tf2 does not know."""
+        for name in ("map_frame", "odom_frame", "base_frame"):
+            object.__setattr__(self, name, getattr(self, name).lstrip("/"))
+
 
 @dataclass(frozen=True)
 class OdometryConfig:

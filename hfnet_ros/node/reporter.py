@@ -13,6 +13,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.diagnostics import NodeHealth, diagnostics_message
+from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import pose_with_covariance_to_message, transform_to_message
 from hfnet_ros.messages.status import map_info_message, outcome_word, reason_of, status_message
@@ -39,7 +40,7 @@ class Reporter:
 
     def map_frame(self, served: ServedMap) -> str:
         """Return the name of the map's frame: the parameter's, else the map's own."""
-        return self._config.frames.map_frame or served.model.frame_id
+        return self._config.frames.map_frame or plain_frame_id(served.model.frame_id)
 
     def publish_answer(self, answer: Answer, served: ServedMap) -> None:
         """Publish the pose if the robot may use it, the status always, pictures on demand."""

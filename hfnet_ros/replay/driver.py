@@ -100,7 +100,11 @@ class Replay:
 
     def _job(self, frame: BagFrame, arrived_ns: int, read: Callable[[], Frame]) -> ImageJob:
         mounting = self._sources.mounting
-        mounted = partial(mounting.at, frame.stamp_ns) if mounting is not None else _unmounted
+        mounted = (
+            partial(mounting.at, frame.stamp_ns, frame.camera_frame_id)
+            if mounting is not None
+            else _unmounted
+        )
         return ImageJob(frame.stamp_ns, self.clock.seconds(arrived_ns), read, mounted)
 
     def _answer(self, relocalizer: Relocalizer, mailbox: Mailbox) -> Answer:

@@ -80,7 +80,7 @@ def posed_images(
     for frame in frames:
         _check_camera(bag, frame, camera)
         num_images += 1
-        pose = truth.camera_at(frame.stamp_ns)
+        pose = truth.camera_at(frame.stamp_ns, frame.camera_frame_id)
         if pose is None:
             num_unposed += 1
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hfnet_ros.bags import BagReader, PoseSamples, read_transform
 from hfnet_ros.config import Config
 from hfnet_ros.errors import BagError, ConfigError
@@ -14,18 +16,40 @@ class BagMounting:
     """`frame_from_camera` over time: fixed, or as the bag has it for a camera that is moved."""
 
     def __init__(self, fixed: Rigid3 | None = None, moving: PoseSamples | None = None) -> None:
-        """Take one of the two; a fixed one is valid at all times."""
+        """Take one of the two; a fixed one is valid at all times, none at no time."""
         self._fixed, self._moving = fixed, moving
+        self._cameras: dict[str, BagMounting] = {}
+        self._find: Callable[[str], BagMounting] | None = None
 
-    def at(self, stamp_ns: int) -> Rigid3 | None:
-        """Return `frame_from_camera` at a time; None where it is not known."""
+    def with_others(self, camera_frame: str, find: Callable[[str], BagMounting]) -> BagMounting:
+        """Return the mounting of one camera of several whose images share a topic.
+
+        Args:
+            camera_frame: of this one.
+            find: looks up that of another one.
+        """
+        shared = BagMounting(self._fixed, self._moving)
+        shared._cameras, shared._find = {camera_frame: self}, find
+        return shared
+
+    def at(self, stamp_ns: int, camera_frame: str | None = None) -> Rigid3 | None:
+        """Return `frame_from_camera` at a time; None where it is not known.
+
+        Args:
+            stamp_ns: the time.
+            camera_frame: optical frame of the image; None for that of the first one.
+        """
+        if camera_frame is not None and self._find is not None:
+            if camera_frame not in self._cameras:
+                self._cameras[camera_frame] = self._find(camera_frame)
+            return self._cameras[camera_frame].at(stamp_ns)
         return self._fixed if self._moving is None else self._moving.at(stamp_ns)
 
 
 def find_mounting(
     bag: BagReader, frame: str, camera_frame: str, config: Config, given: str = ""
 ) -> BagMounting:
-    """Return how the camera is mounted on a frame.
+    """Return how the cameras are mounted on a frame, of which the one that is named must be known.
 
     For the base frame that is what is `given` ('x y z qx qy qz qw'), else the bag's transforms, else
     `frames.base_from_camera`; for other frames the bag's transforms.
@@ -34,10 +58,25 @@ def find_mounting(
         BagError: nobody knows.
         ConfigError: `given` or the parameter is no mounting.
     """
+
+    def find_other(other_frame: str) -> BagMounting:
+        """Look up another camera while the bag is being read, which a second reader does not disturb."""
+        try:
+            with BagReader(bag.path) as again:
+                return _find_one(again, frame, other_frame, config, given)
+        except BagError as error:
+            bag.note(str(error).partition("\n")[0])
+            return BagMounting()
+
+    first = _find_one(bag, frame, camera_frame, config, given)
+    return first.with_others(camera_frame, find_other)
+
+
+def _find_one(bag: BagReader, frame: str, camera_frame: str, config: Config, given: str) -> BagMounting:
     frame = plain_frame_id(frame)
     if frame in ("", camera_frame):
         return BagMounting(Rigid3.identity())
-    is_base = frame == plain_frame_id(config.frames.base_frame)
+    is_base = frame == config.frames.base_frame
     by_option = parse_mounting_option(given) if is_base else None
     if by_option is not None:
         return BagMounting(by_option)

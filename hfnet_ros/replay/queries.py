@@ -79,7 +79,7 @@ class BagQueries:
                 relocalization = dataclasses.replace(relocalization, localization=localization)
         self._num_results += 1
         stamp_ns = frame.stamp_ns
-        truth = self._truth.camera_at(stamp_ns)
+        truth = self._truth.camera_at(stamp_ns, frame.camera_frame_id)
         return QueryResult(
             format_stamp(stamp_ns), None, stamp_ns, localization, truth, relocalization, thumbnail
         )

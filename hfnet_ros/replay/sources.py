@@ -19,6 +19,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import BagError, ConfigError
 from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.replay.mounting import BagMounting, find_mounting
 
 
@@ -102,11 +103,12 @@ def with_frames(config: Config, choices: BagChoices) -> Config:
     """
     names: dict[str, Any] = {}
     if choices.base_frame is not None:
-        names["base_frame"] = choices.base_frame
+        names["base_frame"] = plain_frame_id(choices.base_frame)
     if choices.odometry_frames:
         if choices.odometry_topic:
             raise ConfigError("odometry is asked for from a topic and from transforms; give one of the two")
         odom_frame, separator, base_frame = choices.odometry_frames.partition(":")
+        odom_frame, base_frame = plain_frame_id(odom_frame), plain_frame_id(base_frame)
         if not (odom_frame and separator and base_frame):
             raise ConfigError(f"'{choices.odometry_frames}' names no transform, expected e.g. odom:base_link")
         if names.get("base_frame", base_frame) != base_frame:

@@ -15,6 +15,7 @@ from hfnet_ros.evaluation.records import QueryResult, TimedPose
 from hfnet_ros.files.name_stamps import MAX_GAP_S
 from hfnet_ros.files.tum import read_tum
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.replay.mounting import BagMounting, find_mounting
 
 _NS_PER_S = 1e9
@@ -37,10 +38,15 @@ class BagTruth:
         self.samples = samples
         self._frame_from_camera, self._base_from_camera = frame_from_camera, base_from_camera
 
-    def camera_at(self, stamp_ns: int) -> Rigid3 | None:
-        """Return `map_from_camera` at a time, interpolated; None where it is not known."""
+    def camera_at(self, stamp_ns: int, camera_frame: str | None = None) -> Rigid3 | None:
+        """Return `map_from_camera` at a time, interpolated; None where it is not known.
+
+        Args:
+            stamp_ns: the time.
+            camera_frame: optical frame of the image; None for that of the first one.
+        """
         map_from_frame = self.samples.at(stamp_ns)
-        frame_from_camera = self._frame_from_camera.at(stamp_ns)
+        frame_from_camera = self._frame_from_camera.at(stamp_ns, camera_frame)
         if map_from_frame is None or frame_from_camera is None:
             return None
         return map_from_frame @ frame_from_camera
@@ -107,10 +113,10 @@ def read_truth(
     """
     base_frame, camera_frame = config.frames.base_frame, first.camera_frame_id
     if tum is not None:
-        samples, frame = _read_tum(tum), frame or camera_frame
+        samples, frame = _read_tum(tum), plain_frame_id(frame) or camera_frame
     else:
         samples = read_ground_truth(bag, source)
-        frame = samples.child_frame or frame or base_frame
+        frame = samples.child_frame or plain_frame_id(frame) or base_frame
     if frame == base_frame and base_mounting is not None:
         return BagTruth(samples, base_mounting, base_mounting)
     mounting = find_mounting(bag, frame, camera_frame, config, base_from_camera)

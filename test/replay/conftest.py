@@ -42,8 +42,8 @@ def odom_from_base(stamp_ns: int) -> Rigid3:
     return Rigid3.from_rotvec([0.0, 0.0, 0.0], [1e-9 * (stamp_ns - START_NS), 0.0, 0.0])
 
 
-def image_entry(stamp_ns: int, receipt_ns: int) -> tuple:
-    message = image_to_message(MESSAGES, np.zeros((48, 64), np.uint8), stamp_ns, "camera_optical")
+def image_entry(stamp_ns: int, receipt_ns: int, frame_id: str = "camera_optical") -> tuple:
+    message = image_to_message(MESSAGES, np.zeros((48, 64), np.uint8), stamp_ns, frame_id)
     return "/camera/image_raw", "sensor_msgs/msg/Image", receipt_ns, message
 
 
@@ -69,15 +69,24 @@ def write_robot(
     odometry_delay_ms: float = 0.0,
     odometry_topics: tuple[str, ...] = ("/odom",),
     mounted: bool = True,
+    cameras: tuple[tuple[str, Rigid3 | None], ...] = (("camera_optical", LOOKING_AHEAD),),
 ) -> Path:
-    """Write a bag; odometry may reach below the start, where the robot moves, too."""
-    header = header_to_message(MESSAGES, at(0), "camera_optical")
-    info = camera_to_message(MESSAGES, CAMERA, header)
-    mounting = transform_to_message(MESSAGES, LOOKING_AHEAD, at(0), "base_link", "camera_optical")
-    entries = [("/camera/camera_info", "sensor_msgs/msg/CameraInfo", at(-1000), info)]
-    if mounted:
-        entries.append(("/tf_static", TF, at(-1000), MESSAGES.make(TF, transforms=[mounting])))
-    entries += [image_entry(at(ms), at(ms + image_delay_ms)) for ms in images_ms]
+    """Write a bag; odometry may reach below the start, where the robot moves, too.
+
+    `cameras` take turns on one topic: name of the optical frame and base_from_camera, None for one that
+    nobody mounted.
+    """
+    entries = []
+    for frame_id, base_from_camera in cameras:
+        info = camera_to_message(MESSAGES, CAMERA, header_to_message(MESSAGES, at(0), frame_id))
+        entries.append(("/camera/camera_info", "sensor_msgs/msg/CameraInfo", at(-1000), info))
+        if mounted and base_from_camera is not None:
+            mounting = transform_to_message(MESSAGES, base_from_camera, at(0), "base_link", frame_id)
+            entries.append(("/tf_static", TF, at(-1000), MESSAGES.make(TF, transforms=[mounting])))
+    names = [cameras[index % len(cameras)][0] for index in range(len(images_ms))]
+    entries += [
+        image_entry(at(ms), at(ms + image_delay_ms), name) for ms, name in zip(images_ms, names, strict=True)
+    ]
     for topic in odometry_topics:
         entries += [odometry_entry(at(ms), at(ms + odometry_delay_ms), topic) for ms in odometry_ms]
     with BagWriter(path) as bag:

@@ -6,8 +6,11 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from hfnet_ros.bags import BagReader
+from hfnet_ros.bags.make import LOOKING_AHEAD
 from hfnet_ros.config import NodeConfig, OdometryConfig
-from hfnet_ros.replay import Replay
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.replay import BagChoices, Replay, open_sources
 from hfnet_ros.types import ImageCounters, TrackingState, Verdict
 
 TENTHS = [100 * index for index in range(10)]
@@ -163,3 +166,32 @@ def test_on_demand_nobody_asks_a_replay(robot, bag, localizer):
     with robot.sources(bag, config) as sources:
         assert len(list(Replay(sources, localizer).in_order())) == 10
         assert len(list(Replay(sources, localizer).in_real_time(0.0))) > 0
+
+
+def test_two_cameras_on_one_topic_have_each_their_mounting(robot, localizer, tmp_path):
+    behind = Rigid3.from_rotvec([0.0, 0.0, np.pi], [-0.5, 0.2, 0.1]) @ LOOKING_AHEAD
+    cameras, mountings = (
+        (("front", LOOKING_AHEAD), ("/rear", behind)),
+        {"front": LOOKING_AHEAD, "rear": behind},
+    )
+    path = robot.write(tmp_path / "two", [0, 100, 200, 300], [-50, 0, 100, 200, 300, 350], cameras=cameras)
+    with robot.sources(path) as sources:
+        answers = list(Replay(sources, localizer).in_order())
+    for answer in answers:
+        fix, mounting = answer.relocalization.map_from_base, mountings[answer.camera_frame_id]
+        expected = robot.map_from_base(answer.stamp_ns) @ LOOKING_AHEAD @ mounting.inverse()
+        assert fix.translation_to(expected) < 1e-9
+        assert fix.rotation_to(expected) < 1e-9
+    assert [answer.camera_frame_id for answer in answers] == ["front", "rear"] * 2
+
+
+def test_a_camera_that_nobody_mounted_is_said_and_the_other_goes_on(robot, localizer, tmp_path):
+    cameras = (("front", LOOKING_AHEAD), ("rear", None))
+    path = robot.write(tmp_path / "two", [0, 100, 200, 300], [-50, 0, 100, 200, 300, 350], cameras=cameras)
+    with BagReader(path) as bag:
+        sources = open_sources(bag, BagChoices(), robot.CONFIG)
+        answers = list(Replay(sources, localizer).in_order())
+        (note,) = bag.report()
+    refused = [answer.relocalization.decision.verdict is Verdict.NO_EXTRINSIC for answer in answers]
+    assert refused == [False, True, False, True]
+    assert note.startswith("the mounting of 'rear' on 'base_link' is unknown")
