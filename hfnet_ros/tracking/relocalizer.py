@@ -19,6 +19,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.tracking.clocks import ClockComparison
 from hfnet_ros.tracking.fix_judge import FixJudge
 from hfnet_ros.tracking.motion import BasePose, Moment, motion_between
+from hfnet_ros.tracking.mounting_check import MountingCheck
 from hfnet_ros.tracking.odometry import Odometry
 from hfnet_ros.types import (
     Belief,
@@ -57,6 +58,7 @@ class Relocalizer:
         self._config = config
         self._judge = FixJudge(config)
         self._clocks = ClockComparison()
+        self._mounting_check = MountingCheck()
         self._last_stamp_ns: int | None = None
 
     def update(
@@ -81,7 +83,7 @@ class Relocalizer:
         localization = self._localizer.localize(frame, prior)
         self._odometry.wait_for(stamp_ns, wait_s)
         with self._lock:
-            return self._conclude(localization, base_from_camera)
+            return self._conclude(localization, base_from_camera, frame.camera_frame_id)
 
     def belief_at(self, stamp_ns: int) -> Belief | None:
         """Return what is known of the position at a time; None while LOST."""
@@ -126,19 +128,23 @@ class Relocalizer:
     def reinitialize(self) -> None:
         """Forget the position, all fixes and hints."""
         with self._lock:
-            self._judge.forget()
+            self._forget()
 
     def replace_map(self, localizer: ImageLocalizer) -> None:
         """Use another map from the next image on; what was known in the old one is forgotten."""
         with self._lock:
             self._localizer = localizer
-            self._judge.forget()
+            self._forget()
 
     def set_config(self, config: Config) -> None:
         """Use other parameters of odometry, gate and staleness from now on; the position is kept."""
         with self._lock:
             self._config = config
             self._judge.set_config(config)
+
+    def _forget(self) -> None:
+        self._judge.forget()
+        self._mounting_check.clear()
 
     def _notice_restart(self, stamp_ns: int) -> None:
         """Forget the position when a bag begins again; an image without a stamp says nothing of that."""
@@ -148,7 +154,7 @@ class Relocalizer:
         if last_ns is not None and stamp_ns < last_ns - _RESTART_NS:
             seconds = (last_ns - stamp_ns) / _NS_PER_S
             _logger.warning("image stamps went back by %.1f s: the position is forgotten", seconds)
-            self._judge.forget()
+            self._forget()
 
     def _search_prior(self, stamp_ns: int, base_from_camera: Rigid3 | None) -> PosePrior | None:
         if base_from_camera is None or stamp_ns <= 0:
@@ -161,7 +167,9 @@ class Relocalizer:
         )
         return PosePrior(expected.map_from_base @ base_from_camera, covariance)
 
-    def _conclude(self, localization: Localization, base_from_camera: Rigid3 | None) -> Relocalization:
+    def _conclude(
+        self, localization: Localization, base_from_camera: Rigid3 | None, camera_frame: str
+    ) -> Relocalization:
         stamp_ns, estimate = localization.stamp_ns, localization.estimate
         moment = self._moment(stamp_ns)
         if stamp_ns > 0:
@@ -172,6 +180,8 @@ class Relocalizer:
             decision = self._refuse(stamp_ns, moment, base_from_camera)
             if base_from_camera is not None:
                 fix = _base_pose(moment, estimate, base_from_camera)
+                if localization.is_metric and self._config.frames.base_frame not in ("", camera_frame):
+                    self._mounting_check.note(fix, estimate.map_from_camera, base_from_camera, camera_frame)
             if fix is not None and decision is None:
                 decision, relocated = self._judge.judge(fix)
         tracking = self._tracking_at(moment if stamp_ns > 0 else self._moment(self._last_stamp_ns or 0))
@@ -185,7 +195,7 @@ class Relocalizer:
             relocated,
             tracking.age_s,
             tracking.distance_m,
-            localization.warnings,
+            (*localization.warnings, *self._mounting_check.doubts(camera_frame)),
         )
 
     def _refuse(self, stamp_ns: int, moment: Moment, base_from_camera: Rigid3 | None) -> GateDecision | None:

@@ -211,3 +211,9 @@ def test_map_info(factory):
     assert (received.num_keyframes, received.num_landmarks, received.digest) == (10, 1000, "ab")
     assert (received.extent_min.y, received.extent_max.z) == (-2.0, 3.0)
     assert received.residual_px == -1.0
+
+
+def test_doubts_stand_behind_the_reason_whatever_the_outcome(factory):
+    for localization, reason in ((localized(), "3.5 below 22.5"), (lost(), "5 matches, needed 12")):
+        result = relocalization(localization, warnings=("the lens looks up", "K is odd"))
+        assert status_of(factory, result).reason == f"{reason}; warning: the lens looks up; warning: K is odd"

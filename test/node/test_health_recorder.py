@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -130,3 +132,13 @@ def test_an_image_that_could_not_be_used_is_the_last_one(clock):
     health = localization(recorder)
     assert (health.outcome, health.verdict, health.reason) == ("BAD_INPUT", "", "no calibration")
     assert health.num_processed == 41
+
+
+def test_doubts_of_the_last_usable_image_stay(clock):
+    recorder, usable = HealthRecorder(), answer(Verdict.ACCEPTED)
+    doubtful = dataclasses.replace(usable.relocalization, warnings=("the lens looks up",))
+    recorder.note_answer(dataclasses.replace(usable, relocalization=doubtful))
+    recorder.note_answer(answer(error="it is broken"))
+    assert images(recorder).doubts == ("the lens looks up",)
+    recorder.note_answer(usable)
+    assert images(recorder).doubts == ()

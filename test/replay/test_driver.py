@@ -195,3 +195,16 @@ def test_a_camera_that_nobody_mounted_is_said_and_the_other_goes_on(robot, local
     refused = [answer.relocalization.decision.verdict is Verdict.NO_EXTRINSIC for answer in answers]
     assert refused == [False, True, False, True]
     assert note.startswith("the mounting of 'rear' on 'base_link' is unknown")
+
+
+def test_a_body_frame_for_an_optical_one_is_said_with_every_image(robot, localizer, tmp_path):
+    link = Rigid3(np.eye(3), LOOKING_AHEAD.translation)
+    path = robot.write(tmp_path / "a", TENTHS, EVERY_20_MS, cameras=(("camera_link", link),))
+    with robot.sources(path) as sources:
+        answers = list(Replay(sources, localizer).in_order())
+    for answer in answers:
+        (said,) = answer.relocalization.warnings
+        assert "the mounting of 'camera_link' is doubtful: the lens would look straight up" in said
+    with robot.sources(path, base_frame="") as sources:  # the camera's own pose is asked for
+        answers = list(Replay(sources, localizer).in_order())
+    assert all(answer.relocalization.warnings == () for answer in answers)

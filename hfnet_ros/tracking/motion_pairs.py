@@ -1,0 +1,62 @@
+"""Motions of the robot seen twice: by odometry, and by the poses that images were localized at."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.odometry import OdometrySample
+
+# Far enough for the errors of two fixes to matter little, near enough for odometry not to drift.
+_MIN_DISTANCE_M, _MIN_TURN_RAD = 0.3, 0.25
+_MAX_PATH_M = 4.0
+_REMEMBERED = 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MotionPair:
+    """One motion, by both.
+
+    Attributes:
+        base: earlier_from_later of the robot, by odometry, m.
+        camera: earlier_from_later of the camera, by its localized poses, in the map's unit.
+        base_from_camera: mounting as it was said to be.
+    """
+
+    base: Rigid3
+    camera: Rigid3
+    base_from_camera: Rigid3
+
+
+class MotionPairs:
+    """Remembers the last localized poses and the motions between them."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._poses: deque[tuple[OdometrySample, Rigid3]] = deque(maxlen=_REMEMBERED)
+        self.pairs: deque[MotionPair] = deque(maxlen=_REMEMBERED)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._poses.clear()
+        self.pairs.clear()
+
+    def add(self, odometry: OdometrySample, map_from_camera: Rigid3, base_from_camera: Rigid3) -> bool:
+        """Take a localized pose with the odometry of its stamp; tell whether it ends a motion that tells something."""
+        begun = next((pose for pose in reversed(self._poses) if _is_apart(pose[0], odometry)), None)
+        self._poses.append((odometry, map_from_camera))
+        if begun is None:
+            return False
+        base = begun[0].odom_from_base.inverse() @ odometry.odom_from_base
+        self.pairs.append(MotionPair(base, begun[1].inverse() @ map_from_camera, base_from_camera))
+        return True
+
+
+def _is_apart(earlier: OdometrySample, later: OdometrySample) -> bool:
+    if earlier.run != later.run or not 0.0 <= later.distance_m - earlier.distance_m <= _MAX_PATH_M:
+        return False
+    moved = earlier.odom_from_base.translation_to(later.odom_from_base)
+    return (
+        moved >= _MIN_DISTANCE_M or earlier.odom_from_base.rotation_to(later.odom_from_base) >= _MIN_TURN_RAD
+    )

@@ -1,0 +1,93 @@
+"""A drive whose true mounting is known, and what is said of another one."""
+
+import numpy as np
+import pytest
+
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.motion import BasePose, Moment
+from hfnet_ros.tracking.mounting_check import BODY_FROM_OPTICAL, MountingCheck
+from hfnet_ros.tracking.odometry import OdometrySample
+
+LOOKING_AHEAD = Rigid3(BODY_FROM_OPTICAL, np.array([0.3, 0.0, 0.4]))
+LINK = Rigid3(np.eye(3), LOOKING_AHEAD.translation)
+TURNED = Rigid3.from_rotvec([0.0, 0.0, np.pi / 2], [0.0, 0.0, 0.0])
+ROLLED = Rigid3.from_rotvec([0.0, 0.0, np.pi / 2], [0.0, 0.0, 0.0])
+
+
+def drive(count=20):
+    """Return map_from_base along a curve, 0.2 m and 4 degrees a step."""
+    poses = [Rigid3.from_rotvec([0.0, 0.0, 0.5], [1.0, 2.0, 0.0])]
+    step = Rigid3.from_rotvec([0.0, 0.0, 0.07], [0.2, 0.0, 0.0])
+    for _ in range(count - 1):
+        poses.append(poses[-1] @ step)
+    return poses
+
+
+def watch(true_mounting, said_mounting, *, with_odometry=True, noise=0.0, poses=None):
+    """Return what is said after a drive of a camera that is mounted otherwise than said."""
+    check, rng = MountingCheck(), np.random.default_rng(0)
+    odom_from_map = Rigid3.from_rotvec([0.0, 0.0, 2.0], [30.0, -20.0, 0.0])
+    for index, map_from_base in enumerate(poses or drive()):
+        sample = OdometrySample(index + 1, odom_from_map @ map_from_base, 0.2 * index, 0.07 * index, 1)
+        shake = Rigid3.from_rotvec(rng.normal(0.0, noise, 3), rng.normal(0.0, noise, 3))
+        map_from_camera = map_from_base @ true_mounting @ shake
+        fix = map_from_camera @ said_mounting.inverse()
+        moment = Moment(index + 1, sample if with_odometry else None)
+        check.note(BasePose(moment, fix, np.eye(6)), map_from_camera, said_mounting, "camera")
+    return check.doubts("camera")
+
+
+@pytest.mark.parametrize("with_odometry", [False, True])
+@pytest.mark.parametrize(
+    "mounting",
+    [
+        LOOKING_AHEAD,
+        Rigid3.from_rotvec([0.0, 0.6, 0.0], [0.0, 0.0, 1.0]) @ LOOKING_AHEAD,
+        Rigid3.from_rotvec([0.0, 0.0, np.pi], [0.0, 0.0, 0.0]) @ LOOKING_AHEAD,
+        Rigid3(np.eye(3), np.array([0.0, 0.0, 1.0])),  # a camera that watches the ceiling
+        Rigid3.from_rotvec([np.pi, 0.0, 0.0], [0.0, 0.0, 0.2]),  # or the floor
+    ],
+)
+def test_a_right_mounting_is_not_doubted(mounting, with_odometry):
+    assert watch(mounting, mounting, with_odometry=with_odometry, noise=0.01) == ()
+
+
+def test_a_body_frame_without_odometry_makes_a_lens_that_looks_up():
+    (said,) = watch(LOOKING_AHEAD, LINK, with_odometry=False)
+    assert "the mounting of 'camera' is doubtful: the lens would look straight up" in said
+    assert "let images carry the optical frame (z forward, x right, y down" in said
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("pitch", [0.6, 1.2])
+def test_a_body_frame_that_does_not_look_up_is_seen_by_the_motion(noise, pitch):
+    tilted = Rigid3.from_rotvec([0.0, pitch, 0.0], [0.3, 0.0, 0.4])
+    (said,) = watch(tilted @ Rigid3(BODY_FROM_OPTICAL, np.zeros(3)), tilted, noise=noise)
+    assert "deg off its odometry, as if the frame were a body's" in said
+
+
+def test_another_turn_is_named():
+    # The robot drives straight and then turns, so that both its axes are seen.
+    (said,) = watch(LOOKING_AHEAD, LOOKING_AHEAD @ ROLLED, noise=0.005, poses=straight_then_turning())
+    assert "which a turn by 90 deg explains" in said
+    (said,) = watch(TURNED @ LOOKING_AHEAD, LOOKING_AHEAD, noise=0.005, poses=straight_then_turning())
+    assert "which a turn by 90 deg explains" in said
+
+
+def straight_then_turning():
+    poses = [Rigid3.identity()]
+    for index in range(30):
+        step = ([0, 0, 0], [0.2, 0, 0]) if index % 10 < 5 else ([0, 0, 0.3], [0, 0, 0])
+        poses.append(poses[-1] @ Rigid3.from_rotvec(*step))
+    return poses
+
+
+def test_fixes_that_no_turn_explains_say_nothing_of_the_mounting():
+    rng = np.random.default_rng(1)
+    check = MountingCheck()
+    for index, map_from_base in enumerate(drive(40)):
+        sample = OdometrySample(index + 1, map_from_base, 0.2 * index, 0.07 * index, 1)
+        wrong = Rigid3.from_rotvec(rng.normal(0, 1, 3), rng.normal(0, 3, 3))
+        fix = BasePose(Moment(index + 1, sample), wrong @ LOOKING_AHEAD.inverse(), np.eye(6))
+        check.note(fix, wrong, LOOKING_AHEAD, "camera")
+    assert check.doubts("camera") == ()
