@@ -46,7 +46,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     if not images:
         known = " ".join(IMAGE_SUFFIXES)
         raise DatasetError(f"{directory}: found {len(files)} files but no image; expected {known}")
-    return sorted(images, key=_natural_order)
+    return sorted(images, key=natural_order)
 
 
 def numbers_in_name(image: Path) -> tuple[str, ...]:
@@ -54,9 +54,10 @@ def numbers_in_name(image: Path) -> tuple[str, ...]:
     return tuple(_NUMBER.findall(image.stem))
 
 
-def _natural_order(image: Path) -> tuple[list[str | Decimal], str]:
+def natural_order(image: Path) -> tuple[list[str | Decimal], str]:
+    """Return the key by which images are sorted: numbers in their names, and in folders before, as numbers."""
     # Text and numbers take turns, text first: positions of two names hold the same type.
-    parts = _NUMBER.split(image.stem)
+    parts = _NUMBER.split(str(image.with_suffix("")))
     return [Decimal(part) if odd % 2 else part for odd, part in enumerate(parts)], image.name
 
 

@@ -8,18 +8,19 @@ from pathlib import Path
 import pycolmap
 
 from hfnet_ros.errors import CalibrationError, DatasetError
-from hfnet_ros.files.images import read_image
+from hfnet_ros.files.images import natural_order, read_image
 from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
 
 _NS_PER_S = 1_000_000_000
+_FIELDS_BEFORE_NAME = 9  # IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME
 _FILES = ("cameras", "images", "points3D")
 
 
 def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
-    """Read the registered images of a COLMAP model, sorted by name.
+    """Read the registered images of a COLMAP model, in natural order of their names.
 
     They are named as in the model, with the folders between. Models know no time, so the stamp is
     the position in seconds.
@@ -29,20 +30,25 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
         MappingError: a camera model has no equal in ROS.
     """
     reconstruction = _load(model)
-    registered = [reconstruction.images[image_id] for image_id in reconstruction.reg_image_ids()]
-    registered.sort(key=lambda image: image.name)
-    if not registered:
+    in_text = _names_in_text(model)
+    named = [
+        (in_text.get(image_id, reconstruction.images[image_id].name), reconstruction.images[image_id])
+        for image_id in reconstruction.reg_image_ids()
+    ]
+    named.sort(key=lambda entry: natural_order(Path(entry[0])))
+    if not named:
         raise DatasetError(f"{model}: holds no registered image, expected a finished reconstruction")
-    _check_present([image.name for image in registered], image_folder, model)
+    _check_present([name for name, _ in named], image_folder, model)
+    registered = [image for _, image in named]
     used = sorted({image.camera_id for image in registered})
     images = [
         MappingImage(
-            image.name,
+            name,
             position * _NS_PER_S,
             used.index(image.camera_id),
-            partial(read_image, image_folder / image.name),
+            partial(read_image, image_folder / name),
         )
-        for position, image in enumerate(registered)
+        for position, (name, image) in enumerate(named)
     ]
     cameras = [camera_from_colmap(reconstruction.cameras[camera_id]) for camera_id in used]
     try:
@@ -56,8 +62,7 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
 def _load(model: Path) -> pycolmap.Reconstruction:
     if not model.is_dir():
         raise DatasetError(f"{model}: no such folder; expected a COLMAP model ({', '.join(_FILES)})")
-    complete = any(all((model / f"{name}{end}").is_file() for name in _FILES) for end in (".bin", ".txt"))
-    if not complete:
+    if not _is_complete(model, ".bin") and not _is_complete(model, ".txt"):
         nested = sorted(entry.parent.name for entry in model.glob("*/cameras.*"))
         hint = f"; did you mean its subfolder {nested[0]}?" if nested else ""
         raise DatasetError(f"{model}: expected {', '.join(_FILES)}, all .bin or all .txt{hint}")
@@ -66,6 +71,27 @@ def _load(model: Path) -> pycolmap.Reconstruction:
             return pycolmap.Reconstruction(model)
     except (ValueError, RuntimeError, IndexError) as error:
         raise DatasetError(f"{model}: cannot be read as a COLMAP model: {error}") from error
+
+
+def _is_complete(model: Path, suffix: str) -> bool:
+    return all((model / f"{name}{suffix}").is_file() for name in _FILES)
+
+
+def _names_in_text(model: Path) -> dict[int, str]:
+    """Return the names by image id where the model is text, whose names pycolmap cuts off at the first space."""
+    if _is_complete(model, ".bin"):
+        return {}
+    text = (model / "images.txt").read_text(encoding="utf-8", errors="surrogateescape")
+    lines = iter(text.split("\n"))
+    names = {}
+    for line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields = line.rstrip("\r").split(maxsplit=_FIELDS_BEFORE_NAME)
+        if len(fields) > _FIELDS_BEFORE_NAME and fields[0].isdigit():
+            names[int(fields[0])] = fields[_FIELDS_BEFORE_NAME].rstrip()
+        next(lines, None)  # the image's points, on a line that may be empty
+    return names
 
 
 def _check_present(names: list[str], image_folder: Path, model: Path) -> None:

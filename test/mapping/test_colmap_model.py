@@ -93,13 +93,13 @@ def test_log_level_comes_back_after_an_error():
     assert pycolmap.logging.minloglevel == before
 
 
-def _write_model(folder, world, image_folder):
+def _write_model(folder, world, image_folder, suffix=".png"):
     """Write a model of the world with images in two subfolders; also the image files, if asked."""
     reconstruction = pycolmap.Reconstruction()
     for idx, camera in enumerate(world.cameras):
         reconstruction.add_camera_with_trivial_rig(colmap_camera_from(camera, 10 + idx))
     for number, view in enumerate(world.views):
-        name = f"{'left' if view.camera_idx == 0 else 'right'}/{number:03d}.png"
+        name = f"{'left' if view.camera_idx == 0 else 'right'}/{number:03d}{suffix}"
         image = pycolmap.Image(name=name, camera_id=10 + view.camera_idx, image_id=100 - number)
         reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
         if image_folder is not None:
@@ -127,6 +127,16 @@ def test_model_gives_images_poses_and_cameras(world, tmp_path):
         np.testing.assert_allclose(pose.matrix, world.views[number].map_from_camera.matrix, atol=1e-9)
     np.testing.assert_allclose(found.cameras[0].distortion[:4], [-0.1, 0.02, 0.0, 0.0], atol=1e-12)
     np.testing.assert_allclose(found.cameras[1].center, [159.5, 119.5], atol=1e-12)
+
+
+def test_names_with_spaces_are_read_whole(world, tmp_path):
+    _write_model(tmp_path / "model", world, tmp_path / "images", suffix=" (left, wall).png")
+    found = read_colmap_model(tmp_path / "model", tmp_path / "images")
+    assert [image.name for image in found.images[:2]] == [
+        "left/000 (left, wall).png",
+        "left/002 (left, wall).png",
+    ]
+    assert int(found.images[1].read()[0, 0, 0]) == 2
 
 
 def test_map_from_a_model(kit, world, config, tmp_path):
