@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+_FINE_UP_TO_M = 16_384.0  # beyond, neighbouring numbers of single precision are 2 mm apart or more
+_ORIGIN_STEP_M = 1000.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MapPoints:
@@ -29,6 +32,31 @@ class MapPoints:
     keyframe_moves: NDArray[np.float64] | None = None
 
     @property
+    def drawing_origin(self) -> NDArray[np.float64]:
+        """Return what to subtract before positions are drawn in single precision, [3] m; see `drawing_origin`."""
+        positions = self.keyframe_centers if len(self.keyframe_poses) else self.landmark_xyz
+        positions = positions[np.isfinite(positions).all(axis=1)]
+        if not len(positions):
+            return np.zeros(3)
+        return drawing_origin(np.array([positions.min(axis=0), positions.max(axis=0)]))
+
+    @property
     def keyframe_centers(self) -> NDArray[np.float64]:
         """Return where the images were taken, [F, 3] m, map frame."""
         return self.keyframe_poses[:, :3]
+
+
+def drawing_origin(extent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what to subtract before positions are drawn in single precision, [3] m.
+
+    Zero unless single precision is coarser than a millimetre there, as it is in the coordinates of a
+    country's survey (UTM: half a metre); else the middle in whole kilometres, so that maps of one place
+    share it.
+
+    Args:
+        extent: [2, 3] m, lowest and highest coordinates of the keyframes.
+    """
+    middle = extent.mean(axis=0)
+    if not np.abs(middle).max() > _FINE_UP_TO_M:
+        return np.zeros(3)
+    return np.asarray(_ORIGIN_STEP_M * np.round(middle / _ORIGIN_STEP_M))

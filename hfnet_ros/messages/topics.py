@@ -56,7 +56,8 @@ DIAGNOSTICS = Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos.R
 DEBUG_IMAGE = Topic("~/debug_image", "sensor_msgs/msg/Image", Qos.RELIABLE)
 MATCHES = Topic("~/matches", "visualization_msgs/msg/MarkerArray", Qos.RELIABLE)
 MAP_POINTS = Topic("~/map_points", "sensor_msgs/msg/PointCloud2", Qos.LATCHED)
-PUBLISHED = (POSE, STATUS, MAP_INFO, DIAGNOSTICS, DEBUG_IMAGE, MATCHES, MAP_POINTS)
+TF_STATIC = Topic("/tf_static", "tf2_msgs/msg/TFMessage", Qos.LATCHED)
+PUBLISHED = (POSE, STATUS, MAP_INFO, DIAGNOSTICS, DEBUG_IMAGE, MATCHES, MAP_POINTS, TF_STATIC)
 
 RELOCALIZE = Service("~/relocalize", "hfnet_ros/srv/Relocalize")
 LOAD_MAP = Service("~/load_map", "hfnet_ros/srv/LoadMap")

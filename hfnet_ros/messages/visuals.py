@@ -21,6 +21,7 @@ _FLOAT32 = 7  # sensor_msgs/PointField; RViz and PCL read `rgb` as a float with 
 _LINE_LIST, _ADD, _DELETEALL = 5, 0, 3  # visualization_msgs/Marker
 _INLIER_RGBA, _OUTLIER_RGBA = (0.1, 0.9, 0.2, 0.8), (0.9, 0.1, 0.1, 0.3)
 _LINE_WIDTH_M = 0.005
+_ZERO = np.zeros(3)
 _KEYPOINT_BGR, _OUTLIER_BGR, _CAPTION_BGR = (160, 160, 160), (60, 60, 230), (255, 255, 255)
 
 
@@ -31,6 +32,7 @@ def map_points_message(
     *,
     stamp_ns: int,
     frame_id: str,
+    origin: NDArray[np.floating] = _ZERO,
 ) -> Any:
     """Return a sensor_msgs/PointCloud2 with fields x y z (m) and rgb; points not finite are left out.
 
@@ -39,10 +41,11 @@ def map_points_message(
         landmark_xyz: [L, 3] m.
         landmark_colors: [L, 3] RGB.
         stamp_ns: ns.
-        frame_id: the map's frame.
+        frame_id: the frame they are given in, less `origin`.
+        origin: [3] m, subtracted: RViz and the message's floats hold seven digits.
     """
     finite = np.isfinite(landmark_xyz).all(axis=1)
-    xyz, (red, green, blue) = landmark_xyz[finite], landmark_colors[finite].astype(np.uint32).T
+    xyz, (red, green, blue) = landmark_xyz[finite] - origin, landmark_colors[finite].astype(np.uint32).T
     points = np.empty(len(xyz), _POINT)
     points["x"], points["y"], points["z"] = xyz.T
     points["rgb"] = (red << 16) | (green << 8) | blue
@@ -64,8 +67,16 @@ def map_points_message(
     )
 
 
-def matches_message(factory: MessageFactory, localization: Localization, *, frame_id: str) -> Any:
+def matches_message(
+    factory: MessageFactory,
+    localization: Localization,
+    *,
+    frame_id: str,
+    origin: NDArray[np.floating] = _ZERO,
+) -> Any:
     """Return a visualization_msgs/MarkerArray: lines from the camera to the landmarks it matched.
+
+    Frame and origin are as of `map_points_message`.
 
     The first marker deletes all former ones, and is the only one without a pose. Inliers are green
     (namespace `inliers`), other matches red (`outliers`).
@@ -74,11 +85,11 @@ def matches_message(factory: MessageFactory, localization: Localization, *, fram
     markers = [factory.make("visualization_msgs/msg/Marker", header=header, action=_DELETEALL)]
     estimate, matches = localization.estimate, localization.correspondences
     if estimate is not None and matches is not None:
-        center = estimate.map_from_camera.translation
+        center, ends = estimate.map_from_camera.translation - origin, matches.points3d - origin
         inliers = estimate.inlier_mask
         for name, rows, rgba in (
-            ("inliers", matches.points3d[inliers], _INLIER_RGBA),
-            ("outliers", matches.points3d[~inliers], _OUTLIER_RGBA),
+            ("inliers", ends[inliers], _INLIER_RGBA),
+            ("outliers", ends[~inliers], _OUTLIER_RGBA),
         ):
             markers.append(_lines(factory, header, name, _fan(factory, center, rows), rgba))
     return factory.make("visualization_msgs/msg/MarkerArray", markers=markers)

@@ -42,6 +42,10 @@ class Reporter:
         """Return the name of the map's frame: the parameter's, else the map's own."""
         return self._config.frames.map_frame or plain_frame_id(served.model.frame_id)
 
+    def drawing_frame(self, served: ServedMap) -> str:
+        """Return the frame of what is drawn: the map's, or where coordinates are large, one in its middle."""
+        return self.map_frame(served) + ("_origin" if served.drawing_origin.any() else "")
+
     def publish_answer(self, answer: Answer, served: ServedMap) -> None:
         """Publish the pose if the robot may use it, the status always, pictures on demand."""
         relocalization = answer.relocalization
@@ -56,6 +60,17 @@ class Reporter:
     def publish_map_info(self, served: ServedMap) -> None:
         """Say which map is in use."""
         self._transport.publish(topics.MAP_INFO, self._map_info_message(served))
+        origin, factory = served.drawing_origin, self._transport.factory
+        if origin.any():
+            transform = transform_to_message(
+                factory,
+                Rigid3(np.eye(3), origin),
+                self._transport.now_ns(),
+                self.map_frame(served),
+                self.drawing_frame(served),
+            )
+            message = factory.make("tf2_msgs/msg/TFMessage", transforms=[transform])
+            self._transport.publish(topics.TF_STATIC, message)
 
     def publish_map_points(self, served: ServedMap) -> None:
         """Publish the map's landmarks once per map, as soon as somebody listens."""
@@ -70,7 +85,8 @@ class Reporter:
                 points.landmark_xyz,
                 np.full(points.landmark_xyz.shape, 255, np.uint8) if colors is None else colors,
                 stamp_ns=self._transport.now_ns(),
-                frame_id=self.map_frame(served),
+                frame_id=self.drawing_frame(served),
+                origin=served.drawing_origin,
             ),
         )
         self._points_shown = weakref.ref(served)
@@ -175,7 +191,12 @@ class Reporter:
     def _publish_pictures(self, answer: Answer, relocalization: Relocalization, served: ServedMap) -> None:
         transport, factory = self._transport, self._transport.factory
         if transport.has_subscribers(topics.MATCHES):
-            message = matches_message(factory, relocalization.localization, frame_id=self.map_frame(served))
+            message = matches_message(
+                factory,
+                relocalization.localization,
+                frame_id=self.drawing_frame(served),
+                origin=served.drawing_origin,
+            )
             transport.publish(topics.MATCHES, message)
         if answer.frame is not None and transport.has_subscribers(topics.DEBUG_IMAGE):
             picture = draw_debug_image(answer.frame, relocalization)

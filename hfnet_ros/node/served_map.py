@@ -6,11 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.localization.scene_model import SceneModel
 from hfnet_ros.map.manifest import read_manifest
+from hfnet_ros.map.map_points import drawing_origin
 from hfnet_ros.messages.diagnostics import MapHealth
 from hfnet_ros.node.blas_threads import limit_blas_threads
 from hfnet_ros.types import ImageLocalizer, ReportProgress
@@ -46,6 +50,11 @@ class ServedMap:
         except RuntimeError as error:  # ~nobody
             raise MapFormatError(f"{path}: {error} Write the path out") from error
         return cls(folder, load_scene_model(folder), str(read_manifest(folder)[0]["manifest_sha256"]))
+
+    @property
+    def drawing_origin(self) -> NDArray[np.float64]:
+        """Return what positions are drawn relative to, [3] m, map frame; zero unless coordinates are large."""
+        return drawing_origin(self.model.extent)
 
     def health(
         self, frame_id: str, error: str, *, is_open: bool, engine_progress: str, engine_error: str

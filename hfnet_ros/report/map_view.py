@@ -40,8 +40,9 @@ def map_view_html(
         OSError: the file cannot be written.
         ValueError: landmarks are not [L, 3], or there is not one colour per landmark.
     """
+    origin = map_points.drawing_origin
     points, colors = points_with_colors(map_points)
-    centers = as_points(map_points.keyframe_centers)
+    points, centers = points - origin, as_points(map_points.keyframe_centers) - origin
     low, high = view_box(points, centers, np.zeros((0, 3)))
     kept = thin(np.arange(len(points)), _MAX_POINTS)
     data = {
@@ -54,6 +55,8 @@ def map_view_html(
     facts = dict(info)
     if len(kept) < len(points):
         facts["points drawn"] = f"{len(kept)} of {len(points)}"
+    if origin.any():
+        facts["drawn from"] = f"({', '.join(f'{value:.0f}' for value in origin)}) m, the origin of this page"
     document = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

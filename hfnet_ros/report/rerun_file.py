@@ -56,7 +56,8 @@ def write_rerun(
 ) -> None:
     """Write map, trajectories, images, matches and 95 % ellipsoids on a timeline.
 
-    The timeline `run` starts at the first query. 3D is below `map`, the image below `image`.
+    The timeline `run` starts at the first query. 3D is below `map`, the image below `image`. The viewer
+    is of single precision: large coordinates are drawn less an origin, which the recording names.
 
     Args:
         path: file to create, usually .rrd; replaced as a whole or not at all.
@@ -70,29 +71,33 @@ def write_rerun(
     """
     rerun, context = load_rerun(), context or RunContext()
     scores = sorted(score_queries(results), key=lambda score: score.query.stamp_ns)
+    origin = context.map_points.drawing_origin
     first_ns = scores[0].query.stamp_ns if scores else 0
     with atomic_file(path) as temporary:
         recording = rerun.RecordingStream("hfnet_ros")
         recording.save(str(temporary))
         try:
-            _log_map(rerun, recording, context.map_points)
-            _log_paths(rerun, recording, scores, context)
+            _log_map(rerun, recording, context.map_points, origin)
+            _log_paths(rerun, recording, scores, context, origin)
             for score in scores:
                 recording.set_time(_TIMELINE, duration=(score.query.stamp_ns - first_ns) / 1e9)
-                _log_poses(rerun, recording, score)
+                _log_poses(rerun, recording, score, origin)
                 _log_image(rerun, recording, score.query)
         finally:
             recording.disconnect()
 
 
-def _log_map(rerun: Any, recording: Any, map_points: MapPoints) -> None:
+def _log_map(rerun: Any, recording: Any, map_points: MapPoints, origin: FloatArray) -> None:
     points, colors = points_with_colors(map_points)
-    landmarks = rerun.Points3D(points, colors=_GRAY if colors is None else colors, radii=0.01)
+    if origin.any():
+        text = f"positions are less ({', '.join(f'{value:.0f}' for value in origin)}) m, the origin of this recording"
+        recording.log("map/origin", rerun.TextDocument(text), static=True)
+    landmarks = rerun.Points3D(points - origin, colors=_GRAY if colors is None else colors, radii=0.01)
     recording.log("map", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
     recording.log("map/landmarks", landmarks, static=True)
     if len(map_points.keyframe_poses):
         keyframes = rerun.Points3D(
-            map_points.keyframe_centers,
+            map_points.keyframe_centers - origin,
             colors=_GRAY,
             radii=0.02,
             labels=list(map_points.keyframe_names) or None,
@@ -101,7 +106,9 @@ def _log_map(rerun: Any, recording: Any, map_points: MapPoints) -> None:
         recording.log("map/keyframes", keyframes, static=True)
 
 
-def _log_paths(rerun: Any, recording: Any, scores: Sequence[QueryScore], context: RunContext) -> None:
+def _log_paths(
+    rerun: Any, recording: Any, scores: Sequence[QueryScore], context: RunContext, origin: FloatArray
+) -> None:
     estimates = [(s.query.stamp_ns, s.query.localization.estimate) for s in scores]
     truths = [(s.query.stamp_ns, s.query.groundtruth) for s in scores]
     paths: dict[str, tuple[list[TimedPose], tuple[int, int, int]]] = {
@@ -110,7 +117,7 @@ def _log_paths(rerun: Any, recording: Any, scores: Sequence[QueryScore], context
         "fused": (sorted(context.fused, key=lambda timed: timed[0]), _RED),
     }
     for name, (poses, color) in paths.items():
-        strips = _strips(np.array([pose.translation for _, pose in poses]).reshape(-1, 3))
+        strips = _strips(np.array([pose.translation for _, pose in poses]).reshape(-1, 3) - origin)
         if strips:
             strip = rerun.LineStrips3D(strips, colors=color, radii=0.005)
             recording.log(f"map/path/{name}", strip, static=True)
@@ -124,15 +131,18 @@ def _strips(centers: FloatArray) -> list[FloatArray]:
     return [part for part in parts if len(part) > 1]
 
 
-def _log_poses(rerun: Any, recording: Any, score: QueryScore) -> None:
+def _log_poses(rerun: Any, recording: Any, score: QueryScore, origin: FloatArray) -> None:
     query = score.query
     estimate = query.localization.estimate
-    _log_pose(rerun, recording, "map/groundtruth", query.groundtruth, _GREEN)
-    _log_pose(rerun, recording, "map/estimate", None if estimate is None else estimate.map_from_camera, _BLUE)
-    if estimate is None:
+    drawn_from_map = Rigid3(np.eye(3), -origin)
+    truth = None if query.groundtruth is None else drawn_from_map @ query.groundtruth
+    found = None if estimate is None else drawn_from_map @ estimate.map_from_camera
+    _log_pose(rerun, recording, "map/groundtruth", truth, _GREEN)
+    _log_pose(rerun, recording, "map/estimate", found, _BLUE)
+    if estimate is None or found is None:
         recording.log("map/estimate/sigma", rerun.Clear(recursive=False))
     else:
-        recording.log("map/estimate/sigma", _ellipsoid(rerun, estimate.map_from_camera, estimate.covariance))
+        recording.log("map/estimate/sigma", _ellipsoid(rerun, found, estimate.covariance))
     text = f"{query.name}: {query.localization.outcome.value}: {query.localization.evidence.reason}"
     recording.log("outcome", rerun.TextLog(text))
     if score.error is not None:

@@ -60,6 +60,18 @@ def test_points_as_rviz_reads_them(factory):
     np.testing.assert_array_equal(data[:, 12:], [[1, 128, 255, 0], [255, 0, 0, 0]])
 
 
+def test_large_coordinates_keep_their_millimetres_beside_an_origin(factory):
+    origin = np.array([458_000.0, 5_429_000.0, 0.0])
+    xyz = np.add(origin, [[0.001, 0.002, 0.003], [123.457, -234.568, 3.004]])
+    colors = np.zeros((2, 3), np.uint8)
+    message = map_points_message(factory, xyz, colors, stamp_ns=7, frame_id="map_origin", origin=origin)
+    shown = np.asarray(message.data).reshape(2, 16)[:, :12].copy().view("<f4")
+    np.testing.assert_allclose(shown + origin, xyz, atol=1e-4)
+    found = localization(np.zeros((2, 2)), xyz, [1, 1])
+    markers = matches_message(factory, found, frame_id="map_origin", origin=origin).markers
+    assert markers[1].points[3].y == pytest.approx(-234.568)
+
+
 def test_a_map_without_points(factory):
     message = map_points_message(
         factory, np.zeros((0, 3)), np.zeros((0, 3), np.uint8), stamp_ns=0, frame_id="map"

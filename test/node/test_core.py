@@ -2,10 +2,11 @@ import dataclasses
 import logging
 import threading
 
+import numpy as np
 import pytest
 
 from hfnet_ros.errors import ConfigError, EngineError, MapFormatError
-from hfnet_ros.map.map_io import save_map
+from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.node.core import RelocalizerNode
@@ -142,6 +143,28 @@ def test_the_points_of_the_map_wait_for_activation(transport, node_parameters, r
         node.on_diagnostics_timer()
     assert len(points) == 1
     node.cleanup()
+
+
+def test_large_coordinates_are_drawn_in_a_frame_that_tf_knows(
+    transport, node_parameters, room_map, configured, monkeypatch
+):
+    origin = np.array([458_000.0, 5_429_000.0, 0.0])
+    monkeypatch.setattr(ServedMap, "drawing_origin", origin)
+    node = RelocalizerNode(configured(node__map=str(room_map), extractor__name="sift"), transport)
+    points, transforms = [], []
+    transport.watchers[topics.MAP_POINTS] = points.append
+    transport.watchers[topics.TF_STATIC] = transforms.append
+    node.configure()
+    node.activate()
+    node.on_diagnostics_timer()
+    node.cleanup()
+    assert points[0].header.frame_id == "map_origin"
+    first = np.asarray(points[0].data)[:12].copy().view("<f4")
+    np.testing.assert_allclose(first + origin, load_map(room_map).given_landmark_xyz()[0], atol=1.0)
+    (sent,) = transforms[0].transforms
+    assert (sent.header.frame_id, sent.child_frame_id) == ("map", "map_origin")
+    moved = sent.transform.translation
+    assert (moved.x, moved.y, moved.z) == tuple(origin)
 
 
 def test_pictures_are_not_drawn_for_nobody(rig):

@@ -50,7 +50,7 @@ def fake_rerun(monkeypatch):
 
     names = ("Points3D", "Points2D", "LineStrips3D", "Arrows3D", "Ellipsoids3D", "EncodedImage", "Clear")
     module = types.ModuleType("rerun")
-    for name in (*names, "TextLog", "Scalars", "Quaternion"):
+    for name in (*names, "TextLog", "TextDocument", "Scalars", "Quaternion"):
         setattr(module, name, archetype(name))
     module.ViewCoordinates = types.SimpleNamespace(RIGHT_HAND_Z_UP="z up")
     module.RecordingStream = FakeRecording
@@ -94,6 +94,18 @@ def test_matches_are_where_they_are_in_the_smaller_picture(tmp_path, matched_res
     ((_, (points,), _),) = matches
     # 1280 px became 640 px: half of (639.5, 479.5).
     np.testing.assert_allclose(points[1], [319.75, 239.75])
+
+
+def test_large_coordinates_are_drawn_from_an_origin_that_is_named(tmp_path, make_result, fake_rerun):
+    poses = np.array([[458_123.25, 5_428_765.5, 12.0, 0.0, 0.0, 0.0, 1.0]])
+    points = MapPoints(landmark_xyz=poses[:, :3] + 1.0, keyframe_poses=poses)
+    write_rerun(tmp_path / "run.rrd", [make_result()], RunContext(points))
+    logged = {entity: value for _, entity, value in FakeRecording.made[0].logged}
+    assert "(458000, 5429000, 0) m" in logged["map/origin"][1][0]
+    np.testing.assert_array_equal(logged["map/landmarks"][1][0], [[124.25, -233.5, 13.0]])
+    np.testing.assert_array_equal(logged["map/keyframes"][1][0], [[123.25, -234.5, 12.0]])
+    x, _, _ = logged["map/estimate"][2]["origins"][0]
+    assert x == pytest.approx(4.0 - 458_000.0)
 
 
 def test_a_failure_leaves_nothing(tmp_path, make_result, fake_rerun, monkeypatch):

@@ -324,6 +324,20 @@ def test_the_map_page_runs_in_a_browser(tmp_path, map_points, browse):
     assert "turned" in browse(path, probe).document.rsplit("</script>", 1)[1]
 
 
+def test_the_map_page_is_drawn_from_an_origin_where_coordinates_are_large(tmp_path):
+    x = 458_000.0 + 0.01 * np.arange(50)
+    poses = np.column_stack(
+        [x, np.full(50, 5_429_000.0), np.zeros(50), np.tile([0.0, 0.0, 0.0, 1.0], (50, 1))]
+    )
+    path = tmp_path / "map.html"
+    map_view_html(path, MapPoints(landmark_xyz=poses[:, :3], keyframe_poses=poses), "map", {})
+    page = path.read_text(encoding="utf-8")
+    points = base64.b64decode(re.search(r'"points":\s*"([^"]+)"', page)[1])
+    shown = np.frombuffer(points, "<f4").reshape(-1, 3)
+    np.testing.assert_allclose(np.add(shown, [458_000.0, 5_429_000.0, 0.0]), poses[:, :3], atol=1e-4)
+    assert "(458000, 5429000, 0) m, the origin of this page" in page
+
+
 @pytest.mark.parametrize("script", ["missing.call();", "console.error('bad')"])
 def test_the_browser_notices_a_broken_script(tmp_path, browse, script):
     path = tmp_path / "page.html"
