@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hfnet_ros.bags.compression import ZSTD_MAGIC, decompress_zstd
-from hfnet_ros.bags.topics import BagTopic, Definition
+from hfnet_ros.bags.definitions import contradiction, defined_types, generated_definition, type_hash
+from hfnet_ros.bags.topics import READ_TYPES, BagTopic, Definition
 from hfnet_ros.errors import BagError
 from hfnet_ros.messages.factory import RosbagsMessages
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
-
-_UNKNOWN_DIGEST = "RIHS01_" + "0" * 64
-_IDL_SEPARATOR = "=" * 80 + "\n"
 
 
 class MessageDecoder:
@@ -62,13 +59,13 @@ class MessageDecoder:
             BagError: the type is unknown: neither bag nor package define it.
         """
         if self._is_ros1 and topic.type_name in self._known.store.fielddefs:
-            return _generated(self._known.store, topic.type_name)
+            return generated_definition(self._known.store, topic.type_name)
         store = self._store_of(topic)
         if topic.definition is None or self._is_ros1:
-            return _generated(store, topic.type_name)
+            return generated_definition(store, topic.type_name)
         digest = topic.definition.digest
         if not digest.startswith("RIHS01_"):
-            digest = _hash(store, topic.type_name)
+            digest = type_hash(store, topic.type_name)
         return Definition(topic.definition.text, topic.definition.is_idl, digest)
 
     def _decoder_of(self, topic: BagTopic) -> Callable[[bytes], Any]:
@@ -83,11 +80,14 @@ class MessageDecoder:
     def _store_of(self, topic: BagTopic) -> Typestore:
         name = topic.type_name
         if name not in self._stores:
-            self._stores[name] = (
-                self._known.store if topic.definition is None else _store(name, topic.definition)
-            )
-            if name not in self._stores[name].fielddefs:
+            known = self._known.store
+            store = known if topic.definition is None else defined_types(name, topic.definition)
+            if name not in store.fielddefs:
                 raise BagError(f"{topic.name}: nothing defines its type {name}")
+            # Others have gained fields from one ROS 2 to the next, and nobody here counts on them.
+            if name in READ_TYPES and not self._is_ros1 and (problem := contradiction(known, store, name)):
+                raise BagError(f"{topic.name}: the bag defines {problem}")
+            self._stores[name] = store
         return self._stores[name]
 
     def _as_ros2(self, message: Any, type_name: str) -> Any:
@@ -108,35 +108,6 @@ class MessageDecoder:
         if node in (Nodetype.ARRAY, Nodetype.SEQUENCE) and detail[0][0] == Nodetype.NAME:
             return [self._as_ros2(entry, detail[0][1]) for entry in value]
         return value
-
-
-@lru_cache(maxsize=256)
-def _store(type_name: str, definition: Definition) -> Typestore:
-    """Return the types of one definition, apart from those of others that may contradict it.
-
-    rosbags compiles functions for each, so that the next bag of the same robot is opened faster.
-    """
-    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
-
-    store = get_typestore(Stores.EMPTY)
-    if not definition.is_idl:
-        store.register(get_types_from_msg(definition.text, type_name))
-        return store
-    for text in definition.text.split(_IDL_SEPARATOR):
-        if text.strip():
-            store.register(get_types_from_idl(text.partition("\n")[2] if text.startswith("IDL: ") else text))
-    return store
-
-
-def _generated(store: Typestore, type_name: str) -> Definition:
-    return Definition(store.generate_msgdef(type_name, ros_version=2)[0], False, _hash(store, type_name))
-
-
-def _hash(store: Typestore, type_name: str) -> str:
-    try:
-        return store.hash_rihs01(type_name)
-    except KeyError:  # a part is not defined
-        return _UNKNOWN_DIGEST
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -20,7 +20,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from hfnet_ros.bags.compression import decompress_chunk
+from hfnet_ros.bags.compression import MAX_UNPACKED_BYTES, decompress_chunk
 from hfnet_ros.errors import BagError
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -31,7 +31,6 @@ _CHUNK_START = struct.Struct("<QQQI")  # first time, last time, bytes when unpac
 _LOOSE, _CUT = -1, -2
 _LOOSE_KINDS = (_SCHEMA, _CHANNEL, _MESSAGE)
 _LOOSE_BYTES = 4 << 20  # messages outside of chunks are read this many bytes at a time
-_MAX_CHUNK_BYTES = 256 << 20  # writers make chunks of a few MB; more is a damaged length
 _INDEX_ENTRY_BYTES = 16
 
 
@@ -196,10 +195,10 @@ def _read_span(file: BinaryIO, span: _Span) -> bytes:
     Raises:
         ValueError: a chunk is damaged.
     """
-    if span.size > _MAX_CHUNK_BYTES and not span.cut_off:
-        raise ValueError(f"{span.size} bytes long, expected {_MAX_CHUNK_BYTES} at most")
+    if span.size > MAX_UNPACKED_BYTES and not span.cut_off:
+        raise ValueError(f"{span.size} bytes long, expected {MAX_UNPACKED_BYTES} at most")
     file.seek(span.offset)
-    data = file.read(min(span.size, _MAX_CHUNK_BYTES))
+    data = file.read(min(span.size, MAX_UNPACKED_BYTES))
     if not span.is_chunk:
         return data
     try:
@@ -209,7 +208,7 @@ def _read_span(file: BinaryIO, span: _Span) -> bytes:
     except struct.error:
         return b"" if span.cut_off else _refuse("its head is cut off")
     packed = data[position + 8 : position + 8 + packed_size]
-    records = decompress_chunk(packed, compression, cut_off=span.cut_off)
+    records = decompress_chunk(packed, unpacked_size, compression, cut_off=span.cut_off)
     if not span.cut_off and len(records) != unpacked_size:
         raise ValueError(f"{len(records)} bytes, expected {unpacked_size}")
     if not span.cut_off and checksum and crc32(records) != checksum:
@@ -227,7 +226,7 @@ def _records(data: bytes) -> Iterator[tuple[int, memoryview]]:
     while position + _RECORD.size <= len(data):
         kind, length = _RECORD.unpack_from(data, position)
         body = view[position + _RECORD.size : position + _RECORD.size + length]
-        if len(body) < length:
+        if kind == 0 or len(body) < length:  # no record is of kind 0: zeros of a damaged disk
             return
         position += _RECORD.size + length
         if kind != _MESSAGE or length >= _MESSAGE_START.size:

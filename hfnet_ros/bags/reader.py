@@ -18,6 +18,8 @@ from hfnet_ros.errors import BagError
 
 _logger = logging.getLogger(__name__)
 
+_LONGEST_REASON = 300  # characters
+
 
 class BagMessage(NamedTuple):
     """One message.
@@ -116,7 +118,7 @@ class BagReader:
             # A parser that reads damaged bytes may fail in any way.
             except Exception as error:
                 if topic.name not in failures:
-                    self.note(f"{topic.name}: messages cannot be decoded, the first because: {error}")
+                    self.note(f"{topic.name}: messages cannot be decoded, the first because: {_brief(error)}")
                 failures[topic.name] = failures.get(topic.name, 0) + 1
                 continue
             yield BagMessage(topic.name, topic.type_name, stamp_ns, data)
@@ -134,7 +136,7 @@ class BagReader:
         # A parser that reads damaged text may fail in any way.
         except Exception as error:
             raise BagError(
-                f"{topic.name}: the definition of {topic.type_name} is unusable: {error}"
+                f"{topic.name}: the definition of {topic.type_name} is unusable: {_brief(error)}"
             ) from error
 
     def choose(self, types: Collection[str], asked: str = "", *, purpose: str, option: str) -> BagTopic:
@@ -204,6 +206,11 @@ class BagReader:
                 raise BagError(f"{self.path}: no topic {name}; the bag holds:\n{self.table()}")
             wanted += found
         return wanted
+
+
+def _brief(error: Exception) -> str:
+    """Return the beginning of what a parser says, in one line: it may repeat all that it was given."""
+    return " ".join(str(error).split())[:_LONGEST_REASON]
 
 
 def _joined(files: list[StorageFile], start_ns: int, end_ns: int) -> tuple[BagTopic, ...]:

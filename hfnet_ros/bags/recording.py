@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from hfnet_ros.config.yaml_text import parse_yaml
 from hfnet_ros.errors import BagError
 
 _STORAGE_OF_SUFFIX = {".mcap": "mcap", ".db3": "sqlite3", ".bag": "ros1"}
@@ -104,7 +102,7 @@ def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
         notes.append("metadata.yaml is missing; the files were taken by their names")
         return []
     try:
-        document: Any = yaml.safe_load(metadata.read_bytes())
+        document = parse_yaml(metadata.read_bytes())
         names = document["rosbag2_bagfile_information"]["relative_file_paths"]
         if not names:
             raise ValueError("it names no file")
@@ -112,7 +110,7 @@ def _listed_files(folder: Path, notes: list[str]) -> list[Path]:
         files = [folder / Path(str(name)).name for name in names]
         for file in files:
             _storage_of(file)
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, BagError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BagError) as error:
         reason = " ".join(f"{type(error).__name__} {error}".split())
         notes.append(f"metadata.yaml cannot be used ({reason}); the files were taken by their names")
         return []

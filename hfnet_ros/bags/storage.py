@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from rosbags.interfaces import (
     Connection,
@@ -14,8 +15,9 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag1 import Reader as Rosbag1Reader
 from rosbags.rosbag2 import Reader as Rosbag2Reader
-from rosbags.rosbag2.storage_mcap import McapReader
+from rosbags.rosbag2.storage_mcap import DECOMPRESSORS, McapReader
 
+from hfnet_ros.bags.compression import decompress_chunk
 from hfnet_ros.bags.mcap_salvage import Channel, McapScan, scan_mcap
 from hfnet_ros.bags.topics import BagTopic, Definition
 from hfnet_ros.errors import BagError
@@ -24,6 +26,9 @@ Note = Callable[[str], None]
 _RENAMED = {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}  # tf of ROS 1's early days, the same fields
 TopicKey = tuple[str, str]  # name and type
 StoredMessage = tuple[TopicKey, int, bytes]
+
+# rosbags would unpack a chunk to whatever it holds, and look at its size afterwards.
+DECOMPRESSORS.update({name: partial(decompress_chunk, compression=name) for name in ("lz4", "zstd")})
 
 
 class StorageFile(Protocol):
@@ -81,6 +86,7 @@ class RosbagsFile:
         """Open the file and read its index."""
         self._file, self._storage, self._note = file, storage, note
         self._reader = Rosbag1Reader(file) if storage == "ros1" else Rosbag2Reader(file)
+        self._bound_search()
         self._reader.open()
         self.topics = [_topic_of(connection) for connection in self._reader.connections]
         self._keys = {
@@ -90,6 +96,11 @@ class RosbagsFile:
         count = self._reader.message_count
         self.start_ns = self._reader.start_time if count else None
         self.end_ns = self._reader.end_time - 1 if count else None
+        # SQLite lets a column hold whatever somebody has written into it.
+        words = [word for topic in self.topics for word in topic.key]
+        times = [time for time in (self.start_ns, self.end_ns) if time is not None]
+        if not all(isinstance(word, str) for word in words) or not all(type(time) is int for time in times):
+            raise ValueError("names of topics or times are of another type")
         self._wal_note()
 
     @property
@@ -106,6 +117,9 @@ class RosbagsFile:
         count, stamp_ns, num_of_stamp = 0, -1, 0
         try:
             for connection, receipt_ns, data in self._reader.messages(connections):
+                if type(receipt_ns) is not int or not isinstance(data, (bytes, memoryview)):
+                    self._note(f"{self._file.name}: rows that hold no message, or no time, were left out")
+                    continue
                 num_of_stamp = num_of_stamp + 1 if receipt_ns == stamp_ns else 1
                 count, stamp_ns = count + 1, receipt_ns
                 yield self._keys[connection.id], receipt_ns, data
@@ -125,6 +139,12 @@ class RosbagsFile:
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
+
+    def _bound_search(self) -> None:
+        """Keep rosbags from looking through an MCAP without a usable index: salvage does so with bounds."""
+        stored = getattr(self._reader, "storage", None)
+        if isinstance(stored, McapReader):
+            stored.meta_scan = _refuse_search  # type: ignore[method-assign]
 
     def _wal_note(self) -> None:
         wal = self._file.with_name(self._file.name + "-wal")
@@ -182,6 +202,10 @@ class SalvagedFile:
 
     def close(self) -> None:
         """Leave nothing open: files are opened while they are read."""
+
+
+def _refuse_search() -> NoReturn:
+    raise ValueError("the file has no index")
 
 
 def _topic_of(connection: Connection) -> BagTopic:

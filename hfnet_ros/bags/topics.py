@@ -15,6 +15,7 @@ TF = "tf2_msgs/msg/TFMessage"
 POSE = "geometry_msgs/msg/PoseStamped"
 POSE_WITH_COVARIANCE = "geometry_msgs/msg/PoseWithCovarianceStamped"
 TRANSFORM = "geometry_msgs/msg/TransformStamped"
+READ_TYPES = (IMAGE, COMPRESSED_IMAGE, CAMERA_INFO, ODOMETRY, TF, POSE, POSE_WITH_COVARIANCE, TRANSFORM)
 
 _NS_PER_S = 1_000_000_000
 

@@ -23,6 +23,7 @@ from hfnet_ros.config.mapping import MappingConfig
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
 from hfnet_ros.config.runtime import InferenceConfig
 from hfnet_ros.config.schema import read_section, refuse_unknown
+from hfnet_ros.config.yaml_text import parse_yaml
 from hfnet_ros.errors import ConfigError
 
 MOVED = {  # former name -> the name that a parameter has now
@@ -89,13 +90,11 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: the file is missing, not YAML, or holds an unknown or unusable parameter.
     """
-    import yaml
-
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     if document is None:
         return Config()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
+from hfnet_ros.config.yaml_text import parse_yaml
 from hfnet_ros.errors import CalibrationError
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.files.calibration_formats import calibration_of, calibration_of_ini
@@ -90,10 +91,9 @@ def _document(file: Path) -> Calibration:
     # OpenCV's first line is no directive of YAML: %YAML:1.0.
     text = _OPENCV_HEADER.sub(b"", content, count=1)
     try:
-        document = next(iter(yaml.load_all(text, Loader=_Loader)), None)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise CalibrationError(f"is not YAML ({reason}); {_RECALIBRATE}") from error
+        document = parse_yaml(text, _Loader, first=True)
+    except ValueError as error:
+        raise CalibrationError(f"is not YAML ({error}); {_RECALIBRATE}") from error
     if not isinstance(document, dict):
         kind = "nothing" if document is None else type(document).__name__
         raise CalibrationError(f"found {kind}, expected a mapping with image_width and so on; {_RECALIBRATE}")

@@ -24,6 +24,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".pp
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
 _JPEG_END = 0xD9
+_JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_MAX_PIXELS = 1 << 27  # 400 MB in colour; a few kB of a PNG can stand for a hundred times as many
 # In the coded data of a scan ff 00 is a plain byte and ff d0..d7 are restart marks.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
@@ -94,6 +96,9 @@ def decode_image(data: bytes) -> ImageArray:
     defect = _find_defect(data)
     if defect:
         raise ImageError(_describe(data, defect))
+    width, height = _announced_size(data)
+    if width * height > _MAX_PIXELS:
+        raise ImageError(f"is {width}x{height} px, expected {_MAX_PIXELS} pixels at most; scale it down")
     try:
         decoded = cv2.imdecode(
             np.frombuffer(data, dtype=np.uint8),
@@ -159,6 +164,21 @@ def _jpeg_reaches_end(data: bytes) -> bool:
         length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
         # The scan header is skipped like any segment; the search then runs over its coded data.
         position = marker.end() + max(length, 2)
+
+
+def _announced_size(data: bytes) -> tuple[int, int]:
+    """Return width and height that the head of a JPEG or PNG says, px; zeros where it says none."""
+    if data.startswith(_PNG_SIGNATURE):
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    position = len(_JPEG_SIGNATURE)
+    while data.startswith(_JPEG_SIGNATURE) and (marker := _JPEG_MARKER.search(data, position)):
+        start = marker.end()
+        if data[start - 1] in _JPEG_FRAMES:
+            return int.from_bytes(data[start + 5 : start + 7], "big"), int.from_bytes(
+                data[start + 3 : start + 5], "big"
+            )
+        position = start + max(int.from_bytes(data[start : start + 2], "big"), 2)
+    return 0, 0
 
 
 def _png_reaches_end(data: bytes) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import CalibrationError
-from hfnet_ros.geometry.camera import Camera, DistortionModel
+from hfnet_ros.geometry.camera import MAX_COEFFICIENT, Camera, DistortionModel
 from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.geometry.prism_fit import fit_without_prism
@@ -79,6 +79,11 @@ class Calibration:
         for name, values in (("K", self.matrix), ("D", self.coefficients), ("P", self.projection)):
             if values is not None and not np.isfinite(values).all():
                 raise CalibrationError(f"{name} is not finite: {np.asarray(values).tolist()}")
+        if np.abs(self.coefficients).max(initial=0.0) > MAX_COEFFICIENT:
+            raise CalibrationError(
+                f"D is {np.asarray(self.coefficients).tolist()}, expected at most {MAX_COEFFICIENT:g}; calibrate the "
+                "camera again"
+            )
         has_k = bool(self.matrix.any())
         has_p = self.projection is not None and bool(self.projection.any())
         if not has_k and not (has_p and (rectified or not self.coefficients.any())):

@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 _MIN_DEPTH = 1e-9
 
 
+MAX_COEFFICIENT = 1e6  # of a lens; the largest that calibrations of real ones hold are some thousands
 REFERENCE_FOCAL_PX = 525.0  # parameters in pixels are stated for this focal length
 
 
@@ -145,6 +146,11 @@ class Camera:
             raise CalibrationError(
                 f"focal length is ({focal[0]:g}, {focal[1]:g}) px, expected both positive; "
                 "an uncalibrated driver publishes zeros: calibrate the camera first"
+            )
+        if np.abs(distortion).max(initial=0.0) > MAX_COEFFICIENT:
+            raise CalibrationError(
+                f"the coefficients of distortion are {distortion.tolist()}, expected at most {MAX_COEFFICIENT:g}; "
+                "calibrate the camera again"
             )
         expected = self.model.lens.num_coefficients
         if len(distortion) > expected:

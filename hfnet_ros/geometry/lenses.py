@@ -5,7 +5,7 @@ Reference: sensor_msgs/CameraInfo; Brown 1966 (plumb_bob); Kannala and Brandt 20
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ _MAX_NEWTON_ITERATIONS = 50
 _NEWTON_TOLERANCE = 1e-11
 _FOLD_MARGIN = 1.02
 _DIFFERENCE_STEP = 1e-5
+_BENDS_NOTHING = 1e-12  # a coefficient
 _CANCELLED = 1e-4  # of a pole; beside it the lens bends by no more than that
 
 
@@ -172,7 +173,7 @@ def _radial_start(target: FloatArray, coefficients: FloatArray, fold: float) -> 
 def _brown_fold_radius(coefficients: tuple[float, ...]) -> float:
     """Return the radius x/z where the radial part d(r) = r N(r²) / D(r²) stops growing, or inf."""
     k1, k2, _, _, k3, k4, k5, k6 = (*coefficients, 0.0, 0.0, 0.0)[:8]
-    numerator, denominator = _reduced(Polynomial([1.0, k1, k2, k3]), Polynomial([1.0, k4, k5, k6]))
+    numerator, denominator = _reduced(_polynomial([1.0, k1, k2, k3]), _polynomial([1.0, k4, k5, k6]))
     doubled = Polynomial([0.0, 2.0])
     growth = (numerator + doubled * numerator.deriv()) * denominator - (
         doubled * numerator * denominator.deriv()
@@ -182,8 +183,13 @@ def _brown_fold_radius(coefficients: tuple[float, ...]) -> float:
 
 def _equidistant_fold_angle(coefficients: FloatArray) -> float:
     """Return the angle, rad, where the distorted angle stops growing, or inf."""
-    slope = Polynomial([1.0, *(coefficients * (3.0, 5.0, 7.0, 9.0))])
+    slope = _polynomial([1.0, *(coefficients * (3.0, 5.0, 7.0, 9.0))])
     return float(np.sqrt(_first_positive_root(slope)))
+
+
+def _polynomial(coefficients: Sequence[float]) -> Polynomial:
+    """Return a polynomial, lowest degree first; leading ones that bend nothing would have roots beyond all numbers."""
+    return Polynomial(coefficients).trim(_BENDS_NOTHING)
 
 
 def _reduced(numerator: Polynomial, denominator: Polynomial) -> tuple[Polynomial, Polynomial]:

@@ -291,19 +291,19 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         consistency = consistency_from_json(manifest["consistency"])
     except CalibrationError as error:
         raise MapFormatError(f"{file}: a camera of the map cannot be: {error}; {ADVICE}") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MapFormatError(
             f"{file}: cameras or consistency cannot be understood: {error!r}; {ADVICE}"
         ) from error
     try:
         calibration = calibration_from_json(manifest.get("calibration"))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MapFormatError(f"{file}: calibration cannot be understood: {error}; {ADVICE}") from error
     given = None
     if "given_keyframe_poses" in arrays:
         try:
             lever_arms_m = np.array(manifest.get("lever_arms_m"), np.float64).reshape(len(cameras), 3)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise MapFormatError(
                 f"{file}: 'lever_arms_m' cannot be understood, expected three numbers for each of "
                 f"{len(cameras)} cameras: {error}; {ADVICE}"

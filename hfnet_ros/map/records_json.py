@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency
@@ -29,7 +31,17 @@ def camera_pair_from_json(entry: Mapping[str, Any]) -> MapCamera:
 
 def consistency_from_json(entry: Mapping[str, Any]) -> MapConsistency:
     """Return a self-test; raises as `camera_pair_from_json`."""
-    return MapConsistency(**_known_fields(entry, MapConsistency))
+    found = MapConsistency(**_known_fields(entry, MapConsistency))
+    figures = np.array([found.residual_px, found.translation_m, found.rotation_rad], np.float64)
+    if not (np.isfinite(figures).all() and figures.min() >= 0.0):
+        raise ValueError(f"the self-test's figures are {figures.tolist()}, expected finite ones from 0")
+    if type(found.num_keyframes) is not int or found.num_keyframes < 0:
+        raise ValueError(f"num_keyframes is {found.num_keyframes!r}, expected a number from 0")
+    for numbers in (found.pose_covariance, found.refined_pose_covariance):
+        moment = np.array(numbers, np.float64)
+        if moment.shape not in ((0,), (36,)) or not np.isfinite(moment).all():
+            raise ValueError(f"a covariance has {moment.shape} numbers, expected 36 finite ones or none")
+    return found
 
 
 def calibration_from_json(entry: Mapping[str, Any] | None) -> CovarianceCalibration | None:

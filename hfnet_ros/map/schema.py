@@ -97,6 +97,30 @@ def shape_problems(num_keyframes: int, arrays: Mapping[str, Array], version: int
                 f"array '{name}' has shape {list(array.shape)}, expected {dimension_text(dimensions)} "
                 f"with {described}"
             )
+            return
+    yield from _aggregation_problems(arrays, lengths)
+
+
+def _aggregation_problems(arrays: Mapping[str, Array], lengths: Mapping[str, int]) -> Iterator[str]:
+    """Yield why no global descriptor [G] can be aggregated from local ones [D]."""
+    shapes = {
+        name.removeprefix(AGGREGATION_PREFIX): array.shape
+        for name, array in arrays.items()
+        if name.startswith(AGGREGATION_PREFIX)
+    }
+    if not shapes:
+        return
+    if set(shapes) != {"projection", "vocabulary"}:
+        yield f"aggregation consists of {', '.join(sorted(shapes))}, expected projection, vocabulary"
+        return
+    num_words = shapes["vocabulary"][0]
+    expected = {
+        "vocabulary": (num_words, lengths["D"]),
+        "projection": (lengths["G"], num_words * lengths["D"]),
+    }
+    for name, shape in expected.items():
+        if shapes[name] != shape or not num_words:
+            yield f"array '{AGGREGATION_PREFIX}{name}' has shape {list(shapes[name])}, expected {list(shape)}"
 
 
 def end_problems(arrays: Mapping[str, Array], num_keyframes: int) -> Iterator[str]:

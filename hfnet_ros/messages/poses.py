@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+MAX_COORDINATE_M = 1e9  # the planet is a hundredth of it; squares of far more overflow
 MAX_COVARIANCE = 1e9
 MIN_VARIANCE = 1e-9
 _NORM_TOLERANCE = 1e-2  # of the squared length, as in tf2
@@ -208,6 +209,10 @@ def _rigid(position: Any, orientation: Any) -> Rigid3:
     translation = (position.x, position.y, position.z)
     if not np.isfinite([*quat_xyzw, *translation]).all():
         raise MessageError(f"pose is not finite: position {translation}, quaternion {quat_xyzw}")
+    if max(map(abs, translation)) > MAX_COORDINATE_M:
+        raise MessageError(
+            f"position is {translation}, expected at most {MAX_COORDINATE_M:g} m: is it in metres?"
+        )
     squared = sum(value * value for value in quat_xyzw)
     if abs(squared - 1.0) > _NORM_TOLERANCE:
         raise MessageError(f"quaternion {quat_xyzw} has length {squared**0.5:g}, expected 1 (x, y, z, w)")

@@ -12,6 +12,7 @@ from typing import Any
 from hfnet_ros.errors import MessageError, TransformError
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
+from hfnet_ros.messages.poses import MAX_COORDINATE_M
 
 _logger = logging.getLogger(__name__)
 
@@ -252,6 +253,8 @@ def _numbers(transform: Any, name: str) -> _Numbers:
     numbers = (offset.x, offset.y, offset.z, turn.x, turn.y, turn.z, turn.w)
     if not math.isfinite(sum(numbers)):
         raise TransformError(f"{name} is not finite: {numbers}")
+    if max(abs(offset.x), abs(offset.y), abs(offset.z)) > MAX_COORDINATE_M:
+        raise TransformError(f"{name} is {numbers[:3]} long, expected at most {MAX_COORDINATE_M:g} m")
     squared = turn.x * turn.x + turn.y * turn.y + turn.z * turn.z + turn.w * turn.w
     if abs(squared - 1.0) > _NORM_TOLERANCE:
         raise TransformError(f"{name} has a quaternion of length {math.sqrt(squared):g}, expected 1")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hfnet_ros.config.yaml_text import parse_yaml
 from hfnet_ros.errors import ConfigError
 
 CELL = 8  # px of the input per cell of the local heads
@@ -261,13 +262,11 @@ def read_options(preset: str, path: Path | None, changes: Mapping[str, Mapping[s
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
-    import yaml
-
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     if document is not None and not isinstance(document, Mapping):
         raise ConfigError(f"{path}: holds {type(document).__name__}, expected sections of options")

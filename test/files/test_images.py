@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import DatasetError, ImageError
-from hfnet_ros.files.images import list_images, read_image, to_gray
+from hfnet_ros.files.images import decode_image, list_images, read_image, to_gray
 
 
 def smooth_picture(height: int = 40, width: int = 60) -> np.ndarray:
@@ -206,3 +206,13 @@ def test_to_gray_by_hand():
 def test_to_gray_refuses(image):
     with pytest.raises(ImageError, match="shape"):
         to_gray(image)
+
+
+def test_a_few_bytes_that_stand_for_gigabytes_are_refused():
+    for suffix in (".png", ".jpg"):
+        data = bytearray(encode(suffix, np.zeros((40, 60), np.uint8)))
+        at = 16 if suffix == ".png" else data.index(b"\xff\xc0") + 5
+        size = struct.pack(">II", 30_000, 30_000) if suffix == ".png" else struct.pack(">HH", 60_000, 60_000)
+        data[at : at + len(size)] = size
+        with pytest.raises(ImageError, match="pixels at most; scale it down"):
+            decode_image(bytes(data))

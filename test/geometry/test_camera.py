@@ -222,6 +222,7 @@ def test_inputs_are_not_modified_and_not_shared():
         ({"center": [np.nan, 0.0]}, "center"),
         ({"size_wh": (0, 480)}, "0x480"),
         ({"distortion": [0.1, 0, 0, 0, 0, 0.3]}, "at most 5"),
+        ({"distortion": [0.1, -1e200]}, "expected at most 1e[+]06"),
         ({"distortion": [np.inf]}, "distortion"),
         ({"distortion": ["much"]}, "distortion"),
     ],
@@ -261,3 +262,14 @@ def test_a_pole_that_nothing_cancels_is_the_end_of_the_image():
     back = camera.undistort(camera.project(points))
     np.testing.assert_allclose(back[0], [0.32, 0.0], atol=1e-6)
     assert not np.allclose(back[1], [0.35, 0.0], atol=1e-3)
+
+
+@pytest.mark.parametrize("coefficient", [1e-300, 1e-30, 1e6])
+@pytest.mark.parametrize("model", [DistortionModel.RATIONAL_POLYNOMIAL, DistortionModel.EQUIDISTANT])
+def test_coefficients_of_absurd_size_bend_nothing_or_everything_but_raise_nothing(model, coefficient):
+    for row in range(model.lens.num_coefficients):
+        distortion = np.zeros(model.lens.num_coefficients)
+        distortion[row] = coefficient
+        camera = Camera(model, SIZE_WH, np.array([400.0, 400.0]), np.array([320.0, 240.0]), distortion)
+        slopes = camera.undistort(np.array([[320.0, 240.0], [10.0, 10.0]], np.float32))
+        np.testing.assert_allclose(slopes[0], 0.0, atol=1e-6)

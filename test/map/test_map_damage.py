@@ -22,6 +22,9 @@ SWAPPED = {
 }
 
 
+SELF_TEST = {"residual_px": 1.0, "translation_m": 0.01, "rotation_rad": 0.01, "num_keyframes": 3}
+
+
 @pytest.fixture
 def folder(visual_map, tmp_path):
     save_map(visual_map, tmp_path / "map")
@@ -168,6 +171,11 @@ def test_whitespace_in_the_manifest_counts_too(folder):
         ({"cameras": ["camera"] * 2}, ("cameras or consistency cannot be understood",)),
         ({"cameras": []}, ("keyframe_camera_idx", "0 cameras")),
         ({"consistency": {}}, ("cameras or consistency cannot be understood",)),
+        ({"consistency": SELF_TEST | {"pose_covariance": [1.0] * 35}}, ("36 finite ones or none",)),
+        ({"consistency": SELF_TEST | {"pose_covariance": ["x"] * 36}}, ("cannot be understood",)),
+        ({"consistency": SELF_TEST | {"residual_px": float("nan")}}, ("finite ones from 0",)),
+        ({"consistency": SELF_TEST | {"translation_m": 10**400}}, ("cannot be understood",)),
+        ({"consistency": SELF_TEST | {"num_keyframes": -1}}, ("num_keyframes is -1",)),
         ({"frame_id": 3}, ("'frame_id' is int",)),
         ({"kind": "scene"}, ("map of kind 'scene'", "expected 'landmarks'")),
         ({"kind": 3}, ("'kind' is 3",)),
@@ -284,6 +292,13 @@ def test_a_flipped_bit_in_an_array_header_never_escapes_as_another_error(folder,
             np.testing.assert_array_equal(loaded.landmark_xyz, visual_map.landmark_xyz)
 
 
+def test_an_aggregation_of_other_arrays_is_refused(folder):
+    manifest = json.loads((folder / "map.json").read_bytes())
+    del manifest["arrays"]["aggregation.projection"]
+    seal(folder, manifest)
+    assert_refused(folder, "aggregation consists of vocabulary, expected projection, vocabulary")
+
+
 def test_all_damaged_arrays_are_named(folder):
     for name in ("landmark_xyz", "global_descriptors"):
         content = bytearray(array_file(folder, name).read_bytes())
@@ -394,6 +409,10 @@ def test_other_numbers_that_are_not_finite_are_found(folder, visual_map, monkeyp
         ("observation_offsets", np.zeros(4, np.int64)),
         ("global_descriptors", np.zeros((5, 3), np.float32)),
         ("aggregation.vocabulary", np.zeros(3, np.float32)),
+        ("aggregation.vocabulary", np.zeros((2, 63), np.float32)),
+        ("aggregation.vocabulary", np.zeros((0, 64), np.float32)),
+        ("aggregation.projection", np.zeros((3, 127), np.float32)),
+        ("aggregation.projection", np.zeros((4, 128), np.float32)),
     ],
 )
 def test_wrong_shapes_and_types_are_found(folder, name, array):

@@ -85,6 +85,13 @@ def test_quaternions_without_unit_length_are_refused(quat):
         rigid_from_pose(SimpleNamespace(position=point, orientation=orientation))
 
 
+def test_a_position_beyond_the_planet_is_refused():
+    position = SimpleNamespace(x=0.0, y=-1e200, z=0.0)
+    orientation = SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+    with pytest.raises(MessageError, match=r"expected at most 1e[+]09 m"):
+        rigid_from_pose(SimpleNamespace(position=position, orientation=orientation))
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("field", ["position", "orientation"])
 def test_numbers_that_are_not_finite_are_refused(bad, field):

@@ -156,6 +156,7 @@ def test_loops_end(tree, add):
     [
         (lambda m: setattr(m.transform.translation, "x", float("nan")), "is not finite"),
         (lambda m: setattr(m.transform.rotation, "z", float("inf")), "is not finite"),
+        (lambda m: setattr(m.transform.translation, "y", -1e200), "expected at most 1e[+]09 m"),
         (lambda m: setattr(m.transform.rotation, "w", 0.0), "quaternion of length 0, expected 1"),
         (lambda m: setattr(m, "child_frame_id", "odom"), "expected two different names"),
         (lambda m: setattr(m, "child_frame_id", ""), "expected two different names"),
