@@ -20,6 +20,7 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
+from hfnet_ros.config import parameters_of_node
 from hfnet_ros.errors import ConfigError
 
 NODE = "relocalizer"
@@ -46,7 +47,7 @@ def generate_launch_description() -> LaunchDescription:
             _argument("image", "Topic of sensor_msgs/Image; without .../compressed.", "image"),
             _argument("camera_info", "Topic of sensor_msgs/CameraInfo; empty: beside the image."),
             _argument("odom", "Topic of nav_msgs/Odometry, used where TF has no odometry.", "odom"),
-            _argument("pose", "Topic of poses; empty: /relocalizer/pose."),
+            _argument("pose", "Topic of poses; empty: ~/pose, in no namespace /relocalizer/pose."),
             _argument(
                 "image_transport", f"Kind of image messages{AS_IN_FILE}.", choices=("", "raw", "compressed")
             ),
@@ -101,23 +102,18 @@ def _relocalizer(context: LaunchContext) -> list[Action]:
 def _check_map(folder: str, params_file: Path) -> None:
     try:
         document = yaml.safe_load(params_file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"params_file {params_file} cannot be read: {error}") from error
-    if not folder and not _names_map(document):
+        given = parameters_of_node(document if isinstance(document, dict) else {}, NODE)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ConfigError) as error:
+        raise ConfigError(f"params_file {params_file} cannot be used: {error}") from error
+    if given is None:
+        raise ConfigError(
+            f"params_file {params_file} has no section '/**: ros__parameters:', as ROS needs it"
+        )
+    section = given.get("node")
+    if not folder and not (isinstance(section, dict) and section.get("map")):
         raise ConfigError(
             f"no map is named: give map:=FOLDER (made by `hfnet-ros map build`), or set node.map in {params_file}"
         )
-
-
-def _names_map(tree: object) -> bool:
-    """Tell whether a parameter file, or a part of it, sets node.map."""
-    if not isinstance(tree, dict):
-        return False
-    parameters = tree.get("ros__parameters")
-    if not isinstance(parameters, dict):
-        return any(_names_map(branch) for branch in tree.values())
-    section = parameters.get("node")
-    return bool(parameters.get("node.map") or (isinstance(section, dict) and section.get("map")))
 
 
 def _bring_up(node: LifecycleNode) -> list[Action]:
@@ -133,12 +129,21 @@ def _bring_up(node: LifecycleNode) -> list[Action]:
             OnStateTransition(target_lifecycle_node=node, start_state=start, goal_state=goal, entities=[then])
         )
 
-    failed = "the relocalizer could not be {}, see above; put it right and call `ros2 lifecycle set {} {}`"
-    name = f"/{NODE}"
+    def say_failed(what: str, transition: str) -> Action:
+        # The node's full name, in whatever namespace it was launched, is known when it runs.
+        return OpaqueFunction(
+            function=lambda _: [
+                LogInfo(
+                    msg=f"the relocalizer could not be {what}, see above; put it right and call "
+                    f"`ros2 lifecycle set {node.node_name} {transition}`"
+                )
+            ]
+        )
+
     return [
         after("configuring", "inactive", change(Transition.TRANSITION_ACTIVATE)),
-        after("configuring", "unconfigured", LogInfo(msg=failed.format("configured", name, "configure"))),
-        after("activating", "inactive", LogInfo(msg=failed.format("activated", name, "activate"))),
+        after("configuring", "unconfigured", say_failed("configured", "configure")),
+        after("activating", "inactive", say_failed("activated", "activate")),
         change(Transition.TRANSITION_CONFIGURE),
     ]
 

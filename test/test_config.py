@@ -171,6 +171,40 @@ def test_ros_yaml(tmp_path, node):
 
 
 @pytest.mark.parametrize(
+    ("section", "node_name", "is_for_it"),
+    [
+        ("/**", "/robot/relocalizer", True),
+        ("/**/relocalizer", "/a/b/relocalizer", True),
+        ("/*/relocalizer", "/robot/relocalizer", True),
+        ("/*/relocalizer", "/a/b/relocalizer", False),
+        ("relocalizer", "/relocalizer", True),
+        ("relocalizer", "/robot/relocalizer", False),
+        ("/robot/relocalizer", "/relocalizer", False),
+        ("relocaliser", "relocalizer", False),
+    ],
+)
+def test_sections_are_those_of_nodes_as_in_ros(tmp_path, section, node_name, is_for_it):
+    path = write(tmp_path, f"{section}:\n  ros__parameters:\n    pose.seed: 5\n    use_sim_time: true\n")
+    if is_for_it:
+        assert load_config(path, node_name).pose.seed == 5
+    else:
+        with pytest.raises(ConfigError, match=rf"none of its sections \('.*'\) is of the node {node_name}"):
+            load_config(path, node_name)
+
+
+def test_a_file_of_several_nodes_gives_each_its_own(tmp_path):
+    path = write(
+        tmp_path,
+        "amcl:\n  ros__parameters: {alpha1: 0.2}\n"
+        "/**:\n  ros__parameters: {pose: {seed: 5}, matching: {ratio: 1.0}}\n"
+        "robot:\n  relocalizer:\n    ros__parameters: {pose: {seed: 6}}\n",
+    )
+    config = load_config(path, "/robot/relocalizer")
+    assert (config.pose.seed, config.matching.ratio) == (6, 1.0)
+    assert load_config(path, "/other/relocalizer").pose.seed == 5
+
+
+@pytest.mark.parametrize(
     "content", ["", "# nothing\n", "---\n", "{}", "/**:\n  ros__parameters:\n", "pose:\n"]
 )
 def test_empty_files_are_all_defaults(tmp_path, content):

@@ -57,9 +57,9 @@ def add_answer_frame(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_config(options: argparse.Namespace) -> Config:
+def read_config(options: argparse.Namespace, node_name: str = "relocalizer") -> Config:
     """Return the parameters: defaults, then the file, then the command line."""
-    config = load_config(options.params) if options.params else Config()
+    config = load_config(options.params, node_name) if options.params else Config()
     values = config.to_dict()
     if getattr(options, "extractor", None):
         values["extractor"]["name"] = options.extractor

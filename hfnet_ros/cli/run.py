@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
     ended = threading.Event()
     with ended_by_signals(ended.set):  # being told to end is how a node ends well
         node = DdsRelocalizerNode(
-            _with_map(read_config(options), options.map),
+            _with_map(read_config(options, _full_name(options)), options.map),
             options.name,
             options.namespace,
             domain_id=options.domain,
@@ -82,6 +82,11 @@ def _run(options: argparse.Namespace) -> int:
     if node.is_still_at_work:
         exit_at_once()
     return 0
+
+
+def _full_name(options: argparse.Namespace) -> str:
+    parts = (*options.namespace.split("/"), options.name)
+    return "/" + "/".join(part for part in parts if part)
 
 
 def _with_map(config: Config, path: Path | None) -> Config:

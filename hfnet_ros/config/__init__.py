@@ -21,12 +21,14 @@ from hfnet_ros.config.image import (
 from hfnet_ros.config.mapping import PAIR_MATCHER_NAMES, MappingConfig
 from hfnet_ros.config.parameters import MOVED, Config, load_config, refuse_moved
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
+from hfnet_ros.config.ros_file import OF_EVERY_NODE, parameters_of_node
 from hfnet_ros.config.runtime import InferenceConfig
 
 __all__ = [
     "EXTRACTOR_NAMES",
     "MATCHER_NAMES",
     "MOVED",
+    "OF_EVERY_NODE",
     "PAIR_MATCHER_NAMES",
     "POSE_METHOD_NAMES",
     "Config",
@@ -47,5 +49,6 @@ __all__ = [
     "VerificationConfig",
     "XFeatConfig",
     "load_config",
+    "parameters_of_node",
     "refuse_moved",
 ]

@@ -21,6 +21,7 @@ from hfnet_ros.config.image import (
 )
 from hfnet_ros.config.mapping import MappingConfig
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
+from hfnet_ros.config.ros_file import parameters_of_node
 from hfnet_ros.config.runtime import InferenceConfig
 from hfnet_ros.config.schema import read_section, refuse_unknown
 from hfnet_ros.config.yaml_text import parse_yaml
@@ -84,11 +85,16 @@ def refuse_moved(names: Iterable[str]) -> None:
             raise ConfigError(f"{name} is now {MOVED[name]}; give it under the new name")
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, node_name: str = "relocalizer") -> Config:
     """Read parameters from YAML, plain or below ROS's `/**: ros__parameters:`.
 
+    Args:
+        path: the file.
+        node_name: of the node whose parameters they are; see `parameters_of_node`.
+
     Raises:
-        ConfigError: the file is missing, not YAML, or holds an unknown or unusable parameter.
+        ConfigError: the file is missing, not YAML, has sections of other nodes only, or holds an unknown or unusable
+            parameter.
     """
     try:
         document = parse_yaml(path.read_bytes())
@@ -100,11 +106,8 @@ def load_config(path: Path) -> Config:
         return Config()
     if not isinstance(document, Mapping):
         raise ConfigError(f"{path}: holds {type(document).__name__}, expected sections of parameters")
-    for node in document.values():
-        if isinstance(node, Mapping) and "ros__parameters" in node:
-            document = {} if node["ros__parameters"] is None else node["ros__parameters"]
-            break
     try:
-        return Config.from_dict(document)
+        of_node = parameters_of_node(document, node_name)
+        return Config.from_dict(document if of_node is None else of_node)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

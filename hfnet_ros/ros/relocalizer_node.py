@@ -23,7 +23,7 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from hfnet_ros.errors import HfnetRosError
+from hfnet_ros.errors import ConfigError, HfnetRosError
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.topics import Service
 from hfnet_ros.node.core import RelocalizerNode
@@ -33,7 +33,7 @@ from hfnet_ros.ros.bond import NavBond
 from hfnet_ros.ros.cv_bridge_images import decode_image
 from hfnet_ros.ros.logs import RosLogHandler
 from hfnet_ros.ros.messages import message_class
-from hfnet_ros.ros.parameters import declare_parameters, read_config
+from hfnet_ros.ros.parameters import declare_parameters, read_config, refuse_files_of_others
 from hfnet_ros.ros.transport import QOS, RclpyTransport
 
 try:
@@ -282,7 +282,8 @@ def main(arguments: list[str] | None = None) -> None:
         signal.signal(number, lambda *_: ended.set())
     try:
         node = RelocalizerLifecycleNode()
-    except ParameterException as error:  # rclpy checks what it is given against the bounds
+        refuse_files_of_others(sys.argv if arguments is None else arguments, node.get_fully_qualified_name())
+    except (ParameterException, ConfigError) as error:  # rclpy checks what it is given against the bounds
         rclpy.try_shutdown()
         sys.exit(f"relocalizer: error: {error}")
     executor = SingleThreadedExecutor()

@@ -184,12 +184,16 @@ def test_default_files_are_installed(arguments_of):
     ("arguments", "sentence"),
     [
         ([], r"no map is named: give map:=FOLDER"),
-        (["params_file:=/nowhere.yaml"], r"params_file /nowhere.yaml cannot be read"),
+        (["params_file:=/nowhere.yaml"], r"params_file /nowhere.yaml cannot be used"),
+        (["map:=x", "params_file:=OTHERS"], r"none of its sections \('relocaliser'\)"),
         (["map:=x", "publish_tf:=perhaps"], r"publish_tf.*perhaps.*not valid"),
     ],
 )
-def test_unusable_arguments_are_an_error_that_says_so(arguments, sentence):
-    done = ros2("launch", "hfnet_ros", "relocalizer.launch.py", *arguments)
+def test_unusable_arguments_are_an_error_that_says_so(arguments, sentence, tmp_path):
+    others = tmp_path / "others.yaml"
+    others.write_text("relocaliser: {ros__parameters: {}}")
+    given = [argument.replace("OTHERS", str(others)) for argument in arguments]
+    done = ros2("launch", "hfnet_ros", "relocalizer.launch.py", *given)
     assert done.returncode == 1
     assert re.search(sentence, done.stdout + done.stderr)
     assert "process started" not in done.stdout + done.stderr
@@ -231,7 +235,8 @@ def test_arguments_go_before_the_file_in_a_namespace(launched, room_map, tmp_pat
 
 
 def test_map_that_cannot_be_used_leaves_a_node_that_can_be_helped(launched, room_map):
-    process = launched("relocalizer.launch.py", "map:=/nowhere/room.map")
+    process = launched("relocalizer.launch.py", "map:=/nowhere/room.map", "namespace:=robot1")
+    node = "/robot1/relocalizer"
     until = time.monotonic() + START_S
     lines = []
     while "could not be configured" not in (line := process.stdout.readline()):
@@ -239,11 +244,12 @@ def test_map_that_cannot_be_used_leaves_a_node_that_can_be_helped(launched, room
         assert line, "".join(lines)
         assert time.monotonic() < until
     assert any("/nowhere/room.map" in line for line in lines)
-    wait_for_state("unconfigured")
-    assert ros2("param", "set", "--no-daemon", "/relocalizer", "node.map", str(room_map)).returncode == 0
-    changed = ros2("lifecycle", "set", "--no-daemon", "--spin-time", "1", "/relocalizer", "configure")
+    assert f"ros2 lifecycle set {node} configure" in line
+    wait_for_state("unconfigured", node)
+    assert ros2("param", "set", "--no-daemon", node, "node.map", str(room_map)).returncode == 0
+    changed = ros2("lifecycle", "set", "--no-daemon", "--spin-time", "1", node, "configure")
     assert changed.returncode == 0
-    wait_for_state("active")
+    wait_for_state("active", node)
     end(process)
 
 

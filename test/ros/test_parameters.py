@@ -68,11 +68,29 @@ def test_all_are_declared_with_their_level_and_read_back(parameters):
     assert node.warned == []
 
 
-def test_a_misspelled_one_is_a_warning(parameters):
-    node = Node(pose__sead=7, other__sead=7)
+@pytest.mark.parametrize("name", ["pose.sead", "poes.seed", "map"])
+def test_a_name_that_does_not_exist_is_an_error(parameters, name):
+    with pytest.raises(ConfigError, match=rf"no parameter {name};"):
+        parameters.declare_parameters(Node(**{name: 7}))
+
+
+def test_what_every_node_has_is_none_of_ours(parameters):
+    node = Node(use_sim_time=True, **{"qos_overrides./clock.subscription.depth": 1})
     parameters.declare_parameters(node)
-    assert node.warned == ["there is no parameter pose.sead; what was given for it is ignored"]
     assert parameters.read_config(node) == Config()
+
+
+def test_a_file_of_other_nodes_only_is_an_error(parameters, tmp_path):
+    ours, others = tmp_path / "ours.yaml", tmp_path / "others.yaml"
+    ours.write_text("/robot/relocalizer: {ros__parameters: {}}")
+    others.write_text("relocaliser: {ros__parameters: {}}\nrobot: {amcl: {ros__parameters: {}}}")
+    given = ["node", "--ros-args", "--params-file", str(others)]
+    with pytest.raises(
+        ConfigError, match=r"others.yaml: none of its sections \('relocaliser', 'robot/amcl'\)"
+    ):
+        parameters.refuse_files_of_others(given, "/robot/relocalizer")
+    parameters.refuse_files_of_others([*given, "--params-file", str(ours)], "/robot/relocalizer")
+    parameters.refuse_files_of_others(["node"], "/robot/relocalizer")
 
 
 def test_a_former_name_is_an_error_that_says_the_new_one(parameters):
