@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
+from hfnet_ros.cli.options import INSTALL_DDS, ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import WeightsError
 
@@ -73,9 +73,7 @@ def _demo(options: argparse.Namespace) -> int:
         if status:
             return status
     if importlib.util.find_spec("cyclonedds") is None:
-        print(
-            "\nThe live part needs cyclonedds (pip install 'hfnet_ros[dds]', x86_64): replaying the bag instead."
-        )
+        print(f"\nThe live part needs cyclonedds ({INSTALL_DDS}, x86_64): replaying the bag instead.")
         step = ["evaluate", "--map", str(built), "--bag", str(bag), "--ground-truth", "/ground_truth/pose"]
         print(f"$ hfnet-ros {' '.join(step)} --out {options.out / 'report'}")
         return _run_verb([*step, "--out", str(options.out / "report"), *shared])

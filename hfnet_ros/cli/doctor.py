@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import hfnet_ros
-from hfnet_ros.cli.options import add_config_options, new_verb, read_config
+from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import EngineError, HfnetRosError
 from hfnet_ros.inference.driver import DriverReport, probe_driver
@@ -216,7 +216,7 @@ def _of_dds() -> Iterator[Finding]:
             _OPTIONAL,
             "DDS without ROS",
             "no module 'cyclonedds'",
-            "pip install 'hfnet_ros[dds]' (x86_64; hfnet-ros run, play and echo need it, the ROS node does not)",
+            f"{INSTALL_DDS} (x86_64; hfnet-ros run, play and echo need it, the ROS node does not)",
         )
         return
     settings = os.environ.get("CYCLONEDDS_URI", "")

@@ -14,6 +14,8 @@ from tqdm import tqdm
 from hfnet_ros.config import EXTRACTOR_NAMES, Config, load_config
 from hfnet_ros.errors import ConfigError
 
+INSTALL_DDS = "pip install cyclonedds==11.0.1"  # what the extra `dds` does; there are wheels for x86_64 only
+
 Item = TypeVar("Item")
 
 

@@ -47,7 +47,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _hfnet(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("torch") is None:
-        raise ConfigError("training needs PyTorch: pip install 'hfnet_ros[training]'")
+        raise ConfigError("training needs PyTorch: pip install torch")
     from hfnet_ros.config import InferenceConfig
     from hfnet_ros.training.export import export_onnx
     from hfnet_ros.training.options import read_options

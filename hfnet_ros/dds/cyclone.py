@@ -14,7 +14,7 @@ from hfnet_ros.errors import DdsError
 
 SUPPORTED_VERSION = "11.0.1"
 _INSTALL = (
-    "pip install 'hfnet_ros[dds]' brings it on x86_64; on a machine with ROS 2, and on every other "
+    f"pip install cyclonedds=={SUPPORTED_VERSION} brings it on x86_64; on a machine with ROS 2, and on every other "
     "processor, run the ROS node instead"
 )
 

