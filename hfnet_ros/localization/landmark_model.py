@@ -77,7 +77,7 @@ class LandmarkModel:
 
     @property
     def elsewhere_share(self) -> float:
-        """Of the answers of the self-test, those that were another place."""
+        """Share of the held-out keyframes that the self-test localized elsewhere."""
         return self.visual_map.consistency.elsewhere_share
 
     @property

@@ -77,7 +77,7 @@ class SceneModel(Protocol):
 
     @property
     def elsewhere_share(self) -> float:
-        """Of the answers of its self-test, those that were another place; 0 untested."""
+        """Share of the held-out keyframes that its self-test localized elsewhere; 0 untested."""
         ...
 
     @property

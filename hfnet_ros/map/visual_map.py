@@ -58,8 +58,8 @@ class MapConsistency:
 
     @property
     def elsewhere_share(self) -> float:
-        """Return the share of wrong ones among the answers of the self-test."""
-        return self.num_elsewhere / max(self.num_keyframes + self.num_elsewhere, 1)
+        """Return the share of the keyframes held out that were localized elsewhere."""
+        return self.num_elsewhere / max(self.num_asked, 1)
 
     @property
     def measured_residual_px(self) -> float | None:

@@ -7,8 +7,8 @@ comes after, and the other way round.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ _MIN_SHARE_AROUND_SLIP = 0.6
 _NUM_AROUND_SLIP = 6
 # Of the distance to what is seen: what looks alike and is nearer than that would be in view together, and told apart.
 _LEAST_APART = 0.75
+# A pose that is farther off than that is wrong only if the path, there and back, becomes this much shorter without it.
+_LESS_OF_PATH = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +51,7 @@ class KeyframeFault:
         num_points: points that say so.
         like: the keyframe whose given pose it has or should have; None of a jump.
         is_swapped: whether that keyframe in turn has this one's.
+        is_lookalike: whether it may be right where it is and only look like the place where the others put it.
     """
 
     keyframe: int
@@ -56,6 +59,7 @@ class KeyframeFault:
     num_points: int
     like: int | None = None
     is_swapped: bool = False
+    is_lookalike: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -267,8 +271,23 @@ class PlacementCheck:
                 if 0 <= near < len(self._given) and self._is_repeated(fault.keyframe, near)
             ]
             like = next(iter(swapped + repeated), None)
-            named.append(KeyframeFault(fault.keyframe, fault.placed, fault.num_points, like, bool(swapped)))
+            explained = replace(fault, like=like, is_swapped=bool(swapped))
+            wrong = {other.keyframe for other in faults}
+            named.append(replace(explained, is_lookalike=like is None and self._may_look_alike(fault, wrong)))
         return named
+
+    def _may_look_alike(self, fault: KeyframeFault, wrong: Collection[int]) -> bool:
+        """Tell whether a placement is too far off to be seen at once and does not bring the path together."""
+        if fault.placed is None:
+            return False
+        given, placed = self._given[fault.keyframe], fault.placed
+        if given.translation_to(placed) <= _LEAST_APART * self._depth_around(fault.keyframe, placed):
+            return False
+        before = [row for row in range(fault.keyframe) if row not in wrong][-1:]
+        after = [row for row in range(fault.keyframe + 1, len(self._given)) if row not in wrong][:1]
+        neighbors = [self._given[row] for row in before + after]
+        steps = [sum(pose.translation_to(near) for near in neighbors) for pose in (placed, given)]
+        return steps[0] > _LESS_OF_PATH * steps[1]
 
     def _are_swapped(self, first: KeyframeFault, second: KeyframeFault) -> bool:
         if first.placed is None or second.placed is None:

@@ -151,14 +151,17 @@ def judge_poses(
     if evidence.num_pairs < _MIN_PAIRS_PER_KEYFRAME * len(given):
         _refuse_most(evidence, Poses.of(given), names, max_error_px)
         return CheckedPoses(list(range(len(given))), list(given), report)
-    found = PlacementCheck(normalized, given, evidence, matches, max_error_px, seed).find()
-    faults, slips = found
+    found, slips = PlacementCheck(normalized, given, evidence, matches, max_error_px, seed).find()
+    faults = [fault for fault in found if not fault.is_lookalike]
     sure = [slip for slip in slips if not slip.may_be_lookalikes]
     if sure:
         raise PoseFaultError(_slip_text(sure, names), "slip", [slip.keyframe for slip in sure])
-    for slip in slips:
-        _logger.warning("%s", _lookalike_text(slip, names))
-    report["look_alikes"] = [_lookalike_text(slip, names) for slip in slips]
+    report["look_alikes"] = [
+        *[_lookalike_text(slip, names) for slip in slips],
+        *[_lookalike_keyframe_text(fault, given, names) for fault in found if fault.is_lookalike],
+    ]
+    for text in report["look_alikes"]:
+        _logger.warning("%s", text)
     if len(faults) > _MAX_WRONG_SHARE * len(given):
         raise PoseFaultError(
             f"poses and images do not fit: those of {len(faults)} of {len(given)} keyframes are wrong: "
@@ -254,6 +257,15 @@ def _slip_text(slips: Sequence[Slip], names: Sequence[str]) -> str:
     return (
         f"the given path slips {'; '.join(places)}: the parts before and after do not fit each other. Correct the "
         "trajectory, or build a map of each part and join them with `map merge --align`"
+    )
+
+
+def _lookalike_keyframe_text(fault: KeyframeFault, given: Sequence[Rigid3], names: Sequence[str]) -> str:
+    assert fault.placed is not None
+    distance = given[fault.keyframe].translation_to(fault.placed)
+    return (
+        f"{names[fault.keyframe]} looks like a place {distance:.2f} m from its given pose, off the path: either both "
+        "look alike, and answers there will be refused, or its pose is wrong: then correct it or leave it out"
     )
 
 

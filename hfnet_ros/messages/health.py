@@ -132,7 +132,7 @@ class MapHealth:
         path: folder of the map in use; empty while there is none.
         error: why the last attempt to load one failed; empty if it did not.
         residual_px: reprojection noise the map found in itself; None if it was not tested.
-        elsewhere_share: of the answers of that test, those that were another place.
+        elsewhere_share: of the keyframes held out for that test, those localized elsewhere.
         engine_progress: what is going on while an engine is built or loaded; empty when it is ready.
         engine_error: why it cannot be made ready; empty if it can.
     """
@@ -304,14 +304,14 @@ def _of_map(now: MapHealth) -> list[Finding]:
 
 
 def _look_alikes(share: float) -> Finding:
-    key, value = "self-test answers elsewhere (share)", _number(share, 2)
+    key, value = "self-test elsewhere (share)", _number(share, 2)
     if share <= 0.0:
         return Finding(key, value)
     return Finding(
         key,
         value,
         Level.WARN,
-        f"places of the map look alike: {value} of its self-test's answers were elsewhere",
+        f"places of the map look alike: a share of {value} of the self-test's keyframes was localized elsewhere",
     )
 
 

@@ -68,7 +68,7 @@ class ErrorModel:
         reprojection_scale: factor on covariances that come of reprojection errors.
         pose_covariance: [6, 6] added to every covariance, (translation, rotation) in camera axes.
         is_self_tested: whether the residual was measured in the map, not assumed.
-        elsewhere_share: of the answers of the map's test of itself, those that were another place.
+        elsewhere_share: of the keyframes held out for the map's test of itself, those localized elsewhere.
     """
 
     residual_px: float

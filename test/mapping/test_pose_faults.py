@@ -30,8 +30,9 @@ def world(kit):
     return kit.make_world(num_views=COUNT, num_points=250)
 
 
-def images_of(kit, world):
-    return [replace(image, stamp_ns=STEP_NS * number) for number, image in enumerate(kit.make_images(world))]
+def images_of(kit, world, order=range(COUNT)):
+    images = kit.make_images(world)
+    return [replace(images[row], stamp_ns=STEP_NS * number) for number, row in enumerate(order)]
 
 
 def build(kit, world, config, poses):
@@ -39,9 +40,9 @@ def build(kit, world, config, poses):
     return build_map(source, kit.make_extractor(world), config, AS_GIVEN)
 
 
-def check(kit, world, config, poses):
+def check(kit, world, config, poses, order=range(COUNT)):
     """What the builder is told of these poses, without a map of them."""
-    extractor, images = kit.make_extractor(world), images_of(kit, world)
+    extractor, images = kit.make_extractor(world), images_of(kit, world, order)
     features = [extractor.extract(image.read()) for image in images]
     colors = np.zeros((0, 3), np.uint8)
     keyframes = [Keyframe(*both, both[1], colors) for both in zip(images, features, strict=True)]
@@ -171,6 +172,23 @@ def test_places_that_look_alike_are_no_slip(kit, world, config, caplog):
     assert NAMES[WRONG] in said
     assert "30.00 m apart" in said
     assert "look alike" in caplog.text
+
+
+def test_a_keyframe_that_looks_like_another_place_stays_where_it_is(kit, world, config, caplog):
+    """The last one, at the end of the path, sees what one near its beginning sees."""
+    order = [row for row in range(COUNT) if row != 2] + [2]
+    poses = [kit.poses_of(world)[row] for row in order]
+    beyond = poses[-2].translation - poses[-3].translation
+    poses[-1] = Rigid3(poses[-2].rotation, poses[-2].translation + 2.5 * beyond / np.linalg.norm(beyond))
+    assert poses[-1].translation_to(kit.poses_of(world)[2]) > 4.0
+    checked = check(kit, world, config, poses, order)
+    assert checked.report["keyframes"] == []
+    assert checked.map_from_camera == poses
+    assert "002.png looks like a place" in caplog.text
+    # In its place on the path the same pose is a jump.
+    jumped = kit.poses_of(world)
+    jumped[2] = poses[-1]
+    assert list(faults_of(check(kit, world, config, jumped))) == ["002.png"]
 
 
 def test_slow_drift_is_no_slip(kit, world, config):
