@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.cli import map_changes
+from hfnet_ros.cli import map_changes, map_scale
 from hfnet_ros.cli.bag_keyframes import add_bag_options, open_keyframes, refuse_bag_options
 from hfnet_ros.cli.keyframes import (
     add_selection_options,
@@ -31,6 +31,7 @@ from hfnet_ros.cli.options import (
 )
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
+from hfnet_ros.localization.doubts import ARBITRARY_SCALE
 from hfnet_ros.localization.scene_model import SceneModel
 from hfnet_ros.map.visual_map import VisualMap
 
@@ -63,6 +64,7 @@ def add_verbs(verbs: Any) -> None:
         "--out", type=Path, metavar="FILE", help=".html to turn about, .png to print (default: MAP.html)"
     )
     map_changes.add_verbs(maps)
+    map_scale.add_verb(maps)
     for parser in (info, verify, view):
         parser.add_argument("map", type=Path, metavar="MAP")
 
@@ -183,6 +185,8 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
         ),
         "cameras",
     )
+    if visual_map.has_arbitrary_scale:
+        print(f"scale: arbitrary: {ARBITRARY_SCALE}")
     for report in visual_map.build_info.get("intrinsics", []):
         print(f"lens: {_lens_text(report)}")
     faults = visual_map.build_info.get("pose_faults", {}).get("keyframes", [])
@@ -205,10 +209,11 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
             f"{consistency.elsewhere_share:.2f}"
         )
     if consistency.num_keyframes:
+        unit = "map units" if visual_map.has_arbitrary_scale else "m"
         of_asked = f" of {consistency.num_asked}" if consistency.num_asked else ""
         print(
             f"self-test: {consistency.num_keyframes}{of_asked} held-out keyframes localized; against their given poses "
-            f"{consistency.translation_m:.3f} m and {np.rad2deg(consistency.rotation_rad):.2f} deg per axis, "
+            f"{consistency.translation_m:.3f} {unit} and {np.rad2deg(consistency.rotation_rad):.2f} deg per axis, "
             f"{consistency.residual_px:.1f} px; this is added to every covariance"
         )
     else:

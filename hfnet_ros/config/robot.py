@@ -170,6 +170,11 @@ class GateConfig:
         low=2,
         high=1000,
     )
+    allow_arbitrary_scale: bool = parameter(
+        False,
+        "Take the unit of a map that was built of images alone for a metre; without this nothing in such a map is "
+        "accepted or published.",
+    )
     smoothing_s: float = parameter(
         1.0,
         "Time constant with which the broadcast map->odom follows the filter; 0 lets it jump.",

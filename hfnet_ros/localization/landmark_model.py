@@ -71,6 +71,11 @@ class LandmarkModel:
         return {"keyframes": self.visual_map.num_keyframes, "landmarks": self.visual_map.num_landmarks}
 
     @property
+    def is_metric(self) -> bool:
+        """Tell whether its scale is known."""
+        return not self.visual_map.has_arbitrary_scale
+
+    @property
     def residual_px(self) -> float | None:
         """Of the self-test; None without one."""
         return self.visual_map.consistency.measured_residual_px

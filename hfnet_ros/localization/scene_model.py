@@ -71,6 +71,11 @@ class SceneModel(Protocol):
         ...
 
     @property
+    def is_metric(self) -> bool:
+        """Tell whether its lengths are metres; they are not where it was made of images alone."""
+        ...
+
+    @property
     def residual_px(self) -> float | None:
         """Reprojection error per axis that its self-test found, at the reference focal length; None untested."""
         ...

@@ -12,6 +12,8 @@ from enum import IntEnum
 from hfnet_ros.types import TrackingState, Verdict
 
 ACTIVE = "active"
+# Verdicts that no later image changes by itself.
+_LASTING = (Verdict.NO_EXTRINSIC.value, Verdict.NO_SCALE.value)
 
 
 class Level(IntEnum):
@@ -135,6 +137,7 @@ class MapHealth:
         elsewhere_share: of the keyframes held out for that test, those localized elsewhere.
         engine_progress: what is going on while an engine is built or loaded; empty when it is ready.
         engine_error: why it cannot be made ready; empty if it can.
+        scale_error: why lengths are no metres; empty if they are.
     """
 
     path: str = ""
@@ -148,6 +151,7 @@ class MapHealth:
     backend: str = ""
     engine_progress: str = ""
     engine_error: str = ""
+    scale_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +242,7 @@ def _why_lost(now: LocalizationHealth) -> str:
 def _verdict(now: LocalizationHealth) -> Finding:
     if now.verdict in ("", Verdict.ACCEPTED.value):
         return Finding("last verdict", now.verdict)
-    level = Level.ERROR if now.verdict == Verdict.NO_EXTRINSIC.value else Level.WARN
+    level = Level.ERROR if now.verdict in _LASTING else Level.WARN
     return Finding("last verdict", now.verdict, level, f"last fix not used: {now.reason or now.verdict}")
 
 
@@ -293,6 +297,7 @@ def _of_map(now: MapHealth) -> list[Finding]:
         loaded,
         _complaint("last map error", now.error, Level.WARN, "the last map could not be loaded"),
         Finding("frame", now.frame_id),
+        _complaint("scale", now.scale_error, Level.WARN, "no metres", good="metric" if now.path else ""),
         Finding("keyframes", str(now.num_keyframes)),
         Finding("landmarks", str(now.num_landmarks)),
         Finding("self-test residual (px)", _number(now.residual_px, 2)),

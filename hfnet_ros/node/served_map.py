@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
+from hfnet_ros.localization.doubts import ARBITRARY_SCALE
 from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.localization.scene_model import SceneModel
 from hfnet_ros.map.manifest import read_manifest
@@ -18,6 +20,8 @@ from hfnet_ros.map.map_points import drawing_origin
 from hfnet_ros.messages.diagnostics import MapHealth
 from hfnet_ros.node.blas_threads import limit_blas_threads
 from hfnet_ros.types import ImageLocalizer, ReportProgress
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -49,7 +53,10 @@ class ServedMap:
             folder = Path(path).expanduser().absolute()
         except RuntimeError as error:  # ~nobody
             raise MapFormatError(f"{path}: {error} Write the path out") from error
-        return cls(folder, load_scene_model(folder), str(read_manifest(folder)[0]["manifest_sha256"]))
+        model = load_scene_model(folder)
+        if not model.is_metric:
+            _logger.warning("%s: %s", folder, ARBITRARY_SCALE)
+        return cls(folder, model, str(read_manifest(folder)[0]["manifest_sha256"]))
 
     @property
     def drawing_origin(self) -> NDArray[np.float64]:
@@ -73,6 +80,7 @@ class ServedMap:
             backend=self.backend if is_open else "",
             engine_progress=engine_progress,
             engine_error=engine_error,
+            scale_error="" if model.is_metric else ARBITRARY_SCALE,
         )
 
     def opener(self, config: Config) -> Callable[[ReportProgress], tuple[ImageLocalizer, Callable[[], None]]]:

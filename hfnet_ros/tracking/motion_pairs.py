@@ -11,7 +11,7 @@ from hfnet_ros.tracking.odometry import OdometrySample
 # Far enough for the errors of two fixes to matter little, near enough for odometry not to drift.
 _MIN_DISTANCE_M, _MIN_TURN_RAD = 0.3, 0.25
 _MAX_PATH_M = 4.0
-_REMEMBERED = 30
+_MAX_POSES = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,25 +32,19 @@ class MotionPair:
 class MotionPairs:
     """Remembers the last localized poses and the motions between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_remembered: int = 30) -> None:
         """Start with none."""
-        self._poses: deque[tuple[OdometrySample, Rigid3]] = deque(maxlen=_REMEMBERED)
-        self.pairs: deque[MotionPair] = deque(maxlen=_REMEMBERED)
+        self._poses: deque[tuple[OdometrySample, Rigid3]] = deque(maxlen=_MAX_POSES)
+        self.pairs: deque[MotionPair] = deque(maxlen=num_remembered)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._poses.clear()
-        self.pairs.clear()
-
-    def add(self, odometry: OdometrySample, map_from_camera: Rigid3, base_from_camera: Rigid3) -> bool:
-        """Take a localized pose with the odometry of its stamp; tell whether it ends a motion that tells something."""
+    def add(self, odometry: OdometrySample, map_from_camera: Rigid3, base_from_camera: Rigid3) -> None:
+        """Take a localized pose with the odometry of its stamp."""
         begun = next((pose for pose in reversed(self._poses) if _is_apart(pose[0], odometry)), None)
         self._poses.append((odometry, map_from_camera))
         if begun is None:
-            return False
+            return
         base = begun[0].odom_from_base.inverse() @ odometry.odom_from_base
         self.pairs.append(MotionPair(base, begun[1].inverse() @ map_from_camera, base_from_camera))
-        return True
 
 
 def _is_apart(earlier: OdometrySample, later: OdometrySample) -> bool:

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.rigid3 import Rigid3, rotation_angle
-from hfnet_ros.tracking.motion import BasePose
+from hfnet_ros.tracking.motion import Moment
 from hfnet_ros.tracking.motion_pairs import MotionPair, MotionPairs
+from hfnet_ros.tracking.scale_estimate import estimate_scale
+from hfnet_ros.types import Localization
 
 FloatArray = NDArray[np.float64]
 
@@ -50,16 +52,26 @@ class MountingCheck:
         return self._doubts.get(camera_frame, ())
 
     def note(
-        self, fix: BasePose, map_from_camera: Rigid3, base_from_camera: Rigid3, camera_frame: str
+        self, moment: Moment, localization: Localization, base_from_camera: Rigid3, camera_frame: str
     ) -> None:
-        """Take a fix of the robot, the camera's pose that it comes from, and the mounting between the two."""
+        """Take a localized pose of a camera with its mounting; one that is not localized says nothing."""
+        if localization.estimate is None:
+            return
+        map_from_camera = localization.estimate.map_from_camera
         pairs = self._pairs.setdefault(camera_frame, MotionPairs())
-        if fix.moment.is_measured and fix.moment.odometry is not None:
-            pairs.add(fix.moment.odometry, map_from_camera, base_from_camera)
-        doubt = _lens_looks_up(base_from_camera, fix.map_from_base) or _motions_differ(pairs.pairs)
-        self._doubts[camera_frame] = (
-            (f"the mounting of '{camera_frame}' is doubtful: {doubt}",) if doubt else ()
+        if moment.is_measured and moment.odometry is not None:
+            pairs.add(moment.odometry, map_from_camera, base_from_camera)
+        # A map of images alone has no z that is up, and no scale: odometry tells of that.
+        doubts = [_motions_differ(pairs.pairs)]
+        if localization.is_metric:
+            doubts.insert(0, _lens_looks_up(base_from_camera, map_from_camera @ base_from_camera.inverse()))
+        said = next(
+            (f"the mounting of '{camera_frame}' is doubtful: {doubt}" for doubt in doubts if doubt), ""
         )
+        if not said and not localization.is_metric:
+            scale = estimate_scale(pairs.pairs)
+            said = f"by odometry a unit of the map is {scale}" if scale is not None else ""
+        self._doubts[camera_frame] = (said,) if said else ()
 
 
 def _lens_looks_up(base_from_camera: Rigid3, map_from_base: Rigid3) -> str:

@@ -40,6 +40,11 @@ FloatArray = NDArray[np.float64]
 _NS_PER_S = 1_000_000_000
 _RESTART_NS = _NS_PER_S  # images dated further back than this are those of a bag that begins again
 
+_NO_SCALE = GateDecision(
+    Verdict.NO_SCALE,
+    "lengths of the map are no metres; gate.allow_arbitrary_scale takes its unit for one",
+)
+
 _logger = logging.getLogger(__name__)
 
 
@@ -177,11 +182,12 @@ class Relocalizer:
         fix = decision = None
         relocated = False
         if estimate is not None:
-            decision = self._refuse(stamp_ns, moment, base_from_camera)
-            if base_from_camera is not None:
+            is_usable = localization.is_metric or self._config.gate.allow_arbitrary_scale
+            decision = self._refuse(stamp_ns, moment, base_from_camera) if is_usable else _NO_SCALE
+            if base_from_camera is not None and self._config.frames.base_frame not in ("", camera_frame):
+                self._mounting_check.note(moment, localization, base_from_camera, camera_frame)
+            if base_from_camera is not None and is_usable:
                 fix = _base_pose(moment, estimate, base_from_camera)
-                if localization.is_metric and self._config.frames.base_frame not in ("", camera_frame):
-                    self._mounting_check.note(fix, estimate.map_from_camera, base_from_camera, camera_frame)
             if fix is not None and decision is None:
                 decision, relocated = self._judge.judge(fix)
         tracking = self._tracking_at(moment if stamp_ns > 0 else self._moment(self._last_stamp_ns or 0))

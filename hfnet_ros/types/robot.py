@@ -25,6 +25,7 @@ class Verdict(str, Enum):
     AWAITING_AGREEMENT = "AWAITING_AGREEMENT"
     NO_ODOMETRY = "NO_ODOMETRY"
     NO_EXTRINSIC = "NO_EXTRINSIC"
+    NO_SCALE = "NO_SCALE"
 
 
 class TrackingState(str, Enum):

@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.motion import BasePose, Moment
+from hfnet_ros.tracking.motion import Moment
 from hfnet_ros.tracking.mounting_check import BODY_FROM_OPTICAL, MountingCheck
 from hfnet_ros.tracking.odometry import OdometrySample
+from hfnet_ros.types import Evidence, Localization, Outcome, PoseEstimate
 
 LOOKING_AHEAD = Rigid3(BODY_FROM_OPTICAL, np.array([0.3, 0.0, 0.4]))
 LINK = Rigid3(np.eye(3), LOOKING_AHEAD.translation)
 TURNED = Rigid3.from_rotvec([0.0, 0.0, np.pi / 2], [0.0, 0.0, 0.0])
 ROLLED = Rigid3.from_rotvec([0.0, 0.0, np.pi / 2], [0.0, 0.0, 0.0])
+
+
+def localized(map_from_camera, is_metric=True):
+    estimate = PoseEstimate(map_from_camera, np.eye(6), np.ones(9, bool), 1.0)
+    return Localization(1, Outcome.LOCALIZED, estimate, None, Evidence(), {}, is_metric=is_metric)
 
 
 def drive(count=20):
@@ -23,7 +29,7 @@ def drive(count=20):
     return poses
 
 
-def watch(true_mounting, said_mounting, *, with_odometry=True, noise=0.0, poses=None):
+def watch(true_mounting, said_mounting, *, with_odometry=True, noise=0.0, poses=None, is_metric=True):
     """Return what is said after a drive of a camera that is mounted otherwise than said."""
     check, rng = MountingCheck(), np.random.default_rng(0)
     odom_from_map = Rigid3.from_rotvec([0.0, 0.0, 2.0], [30.0, -20.0, 0.0])
@@ -31,9 +37,8 @@ def watch(true_mounting, said_mounting, *, with_odometry=True, noise=0.0, poses=
         sample = OdometrySample(index + 1, odom_from_map @ map_from_base, 0.2 * index, 0.07 * index, 1)
         shake = Rigid3.from_rotvec(rng.normal(0.0, noise, 3), rng.normal(0.0, noise, 3))
         map_from_camera = map_from_base @ true_mounting @ shake
-        fix = map_from_camera @ said_mounting.inverse()
         moment = Moment(index + 1, sample if with_odometry else None)
-        check.note(BasePose(moment, fix, np.eye(6)), map_from_camera, said_mounting, "camera")
+        check.note(moment, localized(map_from_camera, is_metric), said_mounting, "camera")
     return check.doubts("camera")
 
 
@@ -88,6 +93,21 @@ def test_fixes_that_no_turn_explains_say_nothing_of_the_mounting():
     for index, map_from_base in enumerate(drive(40)):
         sample = OdometrySample(index + 1, map_from_base, 0.2 * index, 0.07 * index, 1)
         wrong = Rigid3.from_rotvec(rng.normal(0, 1, 3), rng.normal(0, 3, 3))
-        fix = BasePose(Moment(index + 1, sample), wrong @ LOOKING_AHEAD.inverse(), np.eye(6))
-        check.note(fix, wrong, LOOKING_AHEAD, "camera")
+        check.note(Moment(index + 1, sample), localized(wrong), LOOKING_AHEAD, "camera")
     assert check.doubts("camera") == ()
+
+
+def in_units(poses, metres_per_unit):
+    return [Rigid3(pose.rotation, pose.translation / metres_per_unit) for pose in poses]
+
+
+def test_the_unit_of_a_map_of_images_alone_is_told_by_odometry():
+    said = []
+    check, turned = MountingCheck(), Rigid3.from_rotvec([0.4, 1.0, -0.2], [3.0, 1.0, 0.0])
+    for index, map_from_base in enumerate(drive()):
+        sample = OdometrySample(index + 1, map_from_base, 0.2 * index, 0.07 * index, 1)
+        (camera,) = in_units([turned @ map_from_base @ LOOKING_AHEAD], 0.4)
+        check.note(Moment(index + 1, sample), localized(camera, is_metric=False), LOOKING_AHEAD, "camera")
+        said += check.doubts("camera")
+    assert said
+    assert all(sentence.startswith("by odometry a unit of the map is 0.4 m (+-") for sentence in said)

@@ -449,3 +449,22 @@ def test_the_same_drive_gives_the_same_bits(new_drive):
         return np.concatenate([array.ravel() for array in numbers]).tobytes()
 
     assert run() == run()
+
+
+def test_nothing_is_accepted_in_a_map_without_a_scale_unless_that_is_allowed(new_drive):
+    def unscaled(drive):
+        localize = drive.localizer.localize
+        drive.localizer.localize = lambda frame, prior=None: dataclasses.replace(
+            localize(frame, prior), is_metric=False, warnings=("it was built of images alone",)
+        )
+        return [drive.see(index, "right") for index in range(5)]
+
+    for result in unscaled(new_drive()):
+        assert result.decision.verdict is Verdict.NO_SCALE
+        assert "gate.allow_arbitrary_scale" in result.decision.reason
+        assert (result.map_from_base, result.state) == (None, TrackingState.LOST)
+        assert result.warnings[0] == "it was built of images alone"
+    allowed = dataclasses.replace(CONFIG, gate=dataclasses.replace(CONFIG.gate, allow_arbitrary_scale=True))
+    last = unscaled(new_drive(config=allowed))[-1]
+    assert (last.decision.verdict, last.state) == (Verdict.ACCEPTED, TrackingState.TRACKING)
+    assert last.warnings[0] == "it was built of images alone"
