@@ -6,6 +6,7 @@
 | Kalibr camchain | `cam0` with `intrinsics` and `resolution` |
 | `ros2 topic echo` of CameraInfo | `width`, `height`, `k`, `d` |
 | ORB-SLAM | `Camera1.fx` and so on |
+| camodocal (VINS) | `projection_parameters` |
 | camera_calibration's ost.txt | `[image]`, `camera matrix` |
 """
 
@@ -23,7 +24,7 @@ from hfnet_ros.errors import CalibrationError
 from hfnet_ros.geometry.calibration import Calibration
 
 _EXPECTED = (
-    "expected a file of ROS camera_calibration, OpenCV FileStorage, Kalibr (camchain) or ORB-SLAM, or what "
+    "expected a file of ROS camera_calibration, OpenCV FileStorage, Kalibr (camchain), ORB-SLAM or VINS, or what "
     "`ros2 topic echo --once CAMERA_INFO` prints"
 )
 # PyYAML takes 1e-05, which yaml-cpp writes, for text because YAML 1.1 wants a dot in floats.
@@ -38,6 +39,16 @@ _NAMES = {
 }
 _ORB_SLAM_K = ("fx", "fy", "cx", "cy")
 _ORB_SLAM_D = {"pinhole": ("k1", "k2", "p1", "p2", "k3"), "kannalabrandt8": ("k1", "k2", "k3", "k4")}
+# Of camodocal: names of fx fy cx cy, where the coefficients are, their names, and our name of the model.
+_CAMODOCAL = {
+    "PINHOLE": (("fx", "fy", "cx", "cy"), "distortion_parameters", ("k1", "k2", "p1", "p2"), "plumb_bob"),
+    "KANNALA_BRANDT": (
+        ("mu", "mv", "u0", "v0"),
+        "projection_parameters",
+        ("k2", "k3", "k4", "k5"),
+        "equidistant",
+    ),
+}
 _OPENCV_NOTE = "no distortion_model is named: the coefficients are taken for OpenCV's k1 k2 p1 p2 k3"
 
 
@@ -50,6 +61,8 @@ def calibration_of(document: Mapping[str, Any]) -> Calibration:
     kalibr = [key for key, value in document.items() if isinstance(value, dict) and "intrinsics" in value]
     if kalibr:
         return _of_kalibr(document, kalibr)
+    if "projection_parameters" in document:
+        return _of_camodocal(document)
     if any(str(key).startswith(("Camera.", "Camera1.")) for key in document):
         return _of_orb_slam(document)
     return _of_matrices(document)
@@ -170,6 +183,30 @@ def _of_orb_slam(document: Mapping[str, Any]) -> Calibration:
         _pinhole(np.array([value(start + name) for name in _ORB_SLAM_K])),
         kind if kind == "kannalabrandt8" else "plumb_bob",
         np.array([value(start + name, 0.0) for name in names]),
+    )
+
+
+def _of_camodocal(document: Mapping[str, Any]) -> Calibration:
+    kind = document.get("model_type")
+    if kind not in _CAMODOCAL:
+        raise CalibrationError(f"model_type is {kind!r}, expected {' or '.join(_CAMODOCAL)}")
+    names, section, coefficients, model = _CAMODOCAL[kind]
+    projection = document["projection_parameters"]
+    bending = document.get(section)
+    if not isinstance(projection, dict) or not isinstance(bending, dict):
+        raise CalibrationError(f"projection_parameters or {section} hold no names and numbers")
+
+    def numbers(of: Mapping[str, Any], wanted: Sequence[str], where: str) -> NDArray[np.float64]:
+        return np.array([_number(of.get(name), f"{where}: {name}") for name in wanted])
+
+    return Calibration(
+        (
+            _size("image_width", document.get("image_width")),
+            _size("image_height", document.get("image_height")),
+        ),
+        _pinhole(numbers(projection, names, "projection_parameters")),
+        model,
+        numbers(bending, coefficients, section),
     )
 
 

@@ -88,6 +88,8 @@ def _document(file: Path) -> Calibration:
         raise CalibrationError(f"cannot be read: {error.strerror}; expected a calibration YAML") from error
     if content.lstrip().startswith(_INI_BEGINNINGS):
         return calibration_of_ini(content.decode(errors="replace"))
+    if content.lstrip().startswith(b"<"):
+        raise CalibrationError("is XML; let cv2.FileStorage write it under a name that ends in .yml")
     # OpenCV's first line is no directive of YAML: %YAML:1.0.
     text = _OPENCV_HEADER.sub(b"", content, count=1)
     try:

@@ -44,6 +44,15 @@ Camera1.p2: -0.0005
 Camera.width: 320
 Camera.height: 240
 """
+VINS = """%YAML:1.0
+---
+model_type: PINHOLE
+camera_name: camera
+image_width: 320
+image_height: 240
+distortion_parameters: {k1: -0.12, k2: 0.03, p1: 0.0005, p2: -0.0005}
+projection_parameters: {fx: 215.0, fy: 215.0, cx: 159.5, cy: 119.5}
+"""
 LISTS = """image_width: 320
 image_height: 240
 camera_matrix: [215.0, 0, 159.5, 0, 215.0, 119.5, 0, 0, 1]
@@ -86,6 +95,7 @@ FORMATS = [
     CAMERA_INFO.replace("\nk:", "\nK:").replace("\nd:", "\nD:"),  # of ROS 1
     KALIBR,
     ORB_SLAM,
+    VINS,
     LISTS,
     NESTED,
     INI,
@@ -133,6 +143,16 @@ def test_an_echoed_message_is_cut_and_binned_and_rectified_as_one_from_a_topic(t
     assert not rectified.has_distortion
 
 
+def test_vins_equidistant(tmp_path):
+    text = VINS.replace("PINHOLE", "KANNALA_BRANDT").replace("distortion_parameters", "unused").replace(
+        "{fx: 215.0, fy: 215.0, cx: 159.5, cy: 119.5}",
+        "{k2: 0.01, k3: 0.0, k4: 0.0, k5: 0.0, mu: 215.0, mv: 215.0, u0: 159.5, v0: 119.5}",
+    )  # fmt: skip
+    camera = read_camera_yaml(write(tmp_path, text))
+    assert camera.model is DistortionModel.EQUIDISTANT
+    assert (camera.focal[0], camera.center[1], camera.distortion[0]) == (215.0, 119.5, 0.01)
+
+
 def test_kalibr_equidistant(tmp_path):
     camera = read_camera_yaml(write(tmp_path, KALIBR.replace("radtan", "equidistant")))
     assert camera.model is DistortionModel.EQUIDISTANT
@@ -152,6 +172,9 @@ def test_kalibr_equidistant(tmp_path):
         ),
         (ORB_SLAM.replace("Camera1.fy", "Camera1.gy"), "Camera1.fy is missing"),
         (INI.replace("height", "depth"), "'height' with 1 numbers is missing"),
+        (VINS.replace("PINHOLE", "MEI"), "model_type is 'MEI', expected PINHOLE or KANNALA_BRANDT"),
+        (VINS.replace("fx: 215.0, ", ""), "projection_parameters: fx is None, expected a number"),
+        ("<?xml version='1.0'?><opencv_storage></opencv_storage>", "is XML; let cv2.FileStorage write it"),
         (LISTS + LISTS, "'image_width' stands in lines 1 and 6; leave one calibration"),
         (NESTED.replace("rows: 3, cols: 3", "rows: 3, cols: 3, rows: 3"), "'rows' stands"),
         (
