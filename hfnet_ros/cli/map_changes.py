@@ -18,6 +18,7 @@ from hfnet_ros.cli.bag_keyframes import (
 )
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.errors import ConfigError, MappingError
+from hfnet_ros.localization.doubts import ARBITRARY_SCALE
 from hfnet_ros.types import ImageArray, ImageFeatures
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ def _merge(options: argparse.Namespace) -> int:
                 "translation": alignment.first_from_second.translation.tolist(),
             }
         }
+    elif first.has_arbitrary_scale or second.has_arbitrary_scale:
+        unscaled = options.first if first.has_arbitrary_scale else options.second
+        raise MappingError(f"{unscaled}: {ARBITRARY_SCALE}; or bring both into one frame by --align")
     same = find_same_landmarks(first, second)
     merged = join_maps(first, second, same)
     shared = int((same >= 0).sum())
@@ -243,6 +247,12 @@ def _posed_session(
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
     from hfnet_ros.localization.landmark_model import searching
     from hfnet_ros.mapping.sources import PosedImages
+
+    if visual_map.has_arbitrary_scale and (has_poses(options) if options.bag else options.poses):
+        raise MappingError(
+            f"{options.map}: {ARBITRARY_SCALE}; poses cannot be in its frame: leave them out, and "
+            "the images are localized"
+        )
 
     def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
         return searching(visual_map, extractor, config, image_wh)

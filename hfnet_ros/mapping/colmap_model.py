@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pycolmap
 
 from hfnet_ros.errors import CalibrationError, DatasetError
@@ -16,6 +18,7 @@ from hfnet_ros.mapping.views import MappingImage
 
 _NS_PER_S = 1_000_000_000
 _FIELDS_BEFORE_NAME = 9  # IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME
+_NORMALIZED = 0.02
 _FILES = ("cameras", "images", "points3D")
 
 
@@ -56,7 +59,18 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
             check_plausible(camera)
     except CalibrationError as error:
         raise DatasetError(f"{model}: a camera cannot be: {error}") from None
-    return PosedImages(images, [pose_from_colmap(image) for image in registered], cameras)
+    poses = [pose_from_colmap(image) for image in registered]
+    return PosedImages(images, poses, cameras, is_metric=not _is_normalized(reconstruction))
+
+
+def _is_normalized(reconstruction: pycolmap.Reconstruction) -> bool:
+    """Tell whether positions are as structure from motion leaves them: about the origin, ten units wide.
+
+    A model that was brought into metres afterwards, by known positions or a marker, is not.
+    """
+    step = copy.deepcopy(reconstruction).normalize()
+    moved = float(np.linalg.norm(step.translation))
+    return abs(float(step.scale) - 1.0) < _NORMALIZED and moved < 10.0 * _NORMALIZED
 
 
 def _load(model: Path) -> pycolmap.Reconstruction:

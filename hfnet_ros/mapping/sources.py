@@ -23,11 +23,13 @@ class PosedImages:
         images: F keyframes, in the order they were taken.
         map_from_camera: their poses.
         cameras: calibrations by the images' `camera_idx`.
+        is_metric: the poses are in metres; not those of structure from motion.
     """
 
     images: Sequence[MappingImage]
     map_from_camera: Sequence[Rigid3]
     cameras: Sequence[Camera]
+    is_metric: bool = True
 
     @classmethod
     def of_files(cls, posed: Sequence[PosedImage], camera: Camera) -> PosedImages:

@@ -60,6 +60,8 @@ def build_map(
     else:
         built = build_untested_map_without_poses(keyframes, sizes_wh, cameras, config, options)
     built = with_build_info(built, {"duration_s": round(time.perf_counter() - started, 1)})
+    if isinstance(source, PosedImages) and not source.is_metric:
+        built = with_build_info(built, {"scale": "arbitrary"})
     return (
         with_self_test(built, keyframes, extractor, config, options.progress) if options.self_test else built
     )

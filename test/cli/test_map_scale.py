@@ -55,3 +55,11 @@ def test_nothing_is_served_in_metres_before(run, unscaled, query, bag, tmp_path)
     localized = run("localize", "--map", unscaled, "--camera", query.camera, image)
     assert "the map was built of images alone: its lengths are no metres" in localized.err
     assert " m, sigma" not in localized.out
+
+
+def test_maps_and_poses_in_metres_are_kept_apart_from_it(run, built, unscaled, mapping, tmp_path):
+    merged = run("map", "merge", built.path, unscaled, "--out", tmp_path / "both.map")
+    assert (merged.status, f"{unscaled}: the map was built of images alone" in merged.error) == (1, True)
+    assert "--align" in merged.error
+    updated = run("map", "update", unscaled, *mapping.options(), "--out", tmp_path / "new.map")
+    assert (updated.status, "leave them out" in updated.error) == (1, True)

@@ -18,6 +18,7 @@ from hfnet_ros.mapping.colmap_convention import (
     quiet_colmap,
 )
 from hfnet_ros.mapping.colmap_model import read_colmap_model
+from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import ColmapModel
 from hfnet_ros.trust.tested_build import build_map
 
@@ -150,6 +151,19 @@ def test_map_from_a_model(kit, world, config, tmp_path):
     np.testing.assert_allclose(
         built.map_from_camera(1).matrix, world.views[2].map_from_camera.matrix, atol=1e-9
     )
+
+
+def test_a_model_as_structure_from_motion_leaves_it_is_not_in_metres(kit, world, config, tmp_path):
+    _write_model(tmp_path / "metric", world, tmp_path / "images")
+    assert read_colmap_model(tmp_path / "metric", tmp_path / "images").is_metric
+    reconstruction = pycolmap.Reconstruction(tmp_path / "metric")
+    reconstruction.normalize()
+    (tmp_path / "model").mkdir()
+    reconstruction.write_text(tmp_path / "model")
+    source = ColmapModel(tmp_path / "model", tmp_path / "images")
+    assert not read_colmap_model(source.model, source.image_folder).is_metric
+    built = build_map(source, kit.make_extractor(world), config, BuildOptions(self_test=False))
+    assert built.has_arbitrary_scale
 
 
 def test_missing_images_are_counted_before_the_work(kit, world, config, tmp_path):
