@@ -192,6 +192,14 @@ def test_sections_are_those_of_nodes_as_in_ros(tmp_path, section, node_name, is_
             load_config(path, node_name)
 
 
+def test_what_ros_itself_reads_is_left_to_it_with_a_word(tmp_path, caplog):
+    path = write(
+        tmp_path, "/**:\n  ros__parameters: {use_sim_time: true, qos_overrides: {a: 1}, pose: {seed: 5}}\n"
+    )
+    assert load_config(path).pose.seed == 5
+    assert "give --use-sim-time" in caplog.text
+
+
 def test_a_file_of_several_nodes_gives_each_its_own(tmp_path):
     path = write(
         tmp_path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +22,13 @@ from hfnet_ros.config.image import (
 )
 from hfnet_ros.config.mapping import MappingConfig
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
-from hfnet_ros.config.ros_file import parameters_of_node
+from hfnet_ros.config.ros_file import OF_EVERY_NODE, parameters_of_node
 from hfnet_ros.config.runtime import InferenceConfig
 from hfnet_ros.config.schema import read_section, refuse_unknown
 from hfnet_ros.config.yaml_text import parse_yaml
 from hfnet_ros.errors import ConfigError
+
+_logger = logging.getLogger(__name__)
 
 MOVED = {  # former name -> the name that a parameter has now
     "extractor.detection_threshold": "xfeat.detection_threshold",
@@ -108,6 +111,12 @@ def load_config(path: Path, node_name: str = "relocalizer") -> Config:
         raise ConfigError(f"{path}: holds {type(document).__name__}, expected sections of parameters")
     try:
         of_node = parameters_of_node(document, node_name)
-        return Config.from_dict(document if of_node is None else of_node)
+        if of_node is not None:
+            if of_node.get("use_sim_time") is True:
+                _logger.warning(
+                    "%s: use_sim_time is the ROS node's; give --use-sim-time to hfnet-ros run", path
+                )
+            document = {name: given for name, given in of_node.items() if name not in OF_EVERY_NODE}
+        return Config.from_dict(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

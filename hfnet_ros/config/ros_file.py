@@ -17,6 +17,7 @@ def parameters_of_node(document: Mapping[str, Any], node_name: str) -> dict[str,
 
     As in ROS, a file may be that of several nodes: each section is named by a node, with `*` and `**` for one or any
     number of names on the way, and later sections go before former ones. Names with dots are those of sections.
+    What ROS itself reads (`OF_EVERY_NODE`) is among them.
 
     Args:
         document: of the YAML file.
@@ -46,8 +47,7 @@ def parameters_of_node(document: Mapping[str, Any], node_name: str) -> dict[str,
         if given is not None and not isinstance(given, Mapping):
             raise ConfigError(f"{_PARAMETERS} is {given!r}, expected sections of names and values")
         for name, value in (given or {}).items():
-            if name not in OF_EVERY_NODE and name.partition(".")[0] not in OF_EVERY_NODE:
-                _put(merged, str(name), value)
+            _put(merged, str(name), value)
     return merged
 
 

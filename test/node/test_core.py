@@ -241,3 +241,26 @@ def test_the_map_is_let_go_when_cleaned_up(rig, apartment):
     rig.node.cleanup()
     gc.collect()
     assert served() is None
+
+
+def test_what_else_is_missing_is_said_of_images_that_cannot_be_used(rig):
+    rig.send_mounting()
+    rig.step()
+    rig.step()
+    rig.wait_for_diagnostics("images", lambda level, message, values: values["camera mounting"] == "known")
+    _, message, values = rig.diagnostics("localization")
+    assert values["last outcome"] == "BAD_INPUT"
+    assert "no camera_info has come on /camera_info: nobody publishes it" in message
+
+
+def test_images_of_another_clock_than_odometry_are_called_that(rig):
+    rig.localize()
+    statuses = rig.received[topics.STATUS]
+    for number in (50, 60, 70):
+        before = len(statuses)
+        rig.send_odometry(rig.walk.odom_from_map @ rig.walk.map_from_base[0], rig.stamp(number))
+        rig.send(topics.IMAGE, rig.image(0, rig.stamp(number) + 7_200_000_000_000))
+        rig.wait_for(lambda count=before: len(statuses) > count, "a status")
+    assert statuses[-1].verdict == "NO_ODOMETRY"
+    assert "another clock: odometry comes, stamped 7200.000 s before the image" in statuses[-1].reason
+    rig.wait_for_diagnostics("images", lambda level, message, values: "another clock" in values["clock"])
