@@ -79,9 +79,7 @@ def _run(options: argparse.Namespace) -> int:
             ended.wait()
         finally:
             node.close()
-    if node.is_still_at_work:
-        exit_at_once()
-    return 0
+    exit_at_once()
 
 
 def _full_name(options: argparse.Namespace) -> str:

@@ -83,11 +83,6 @@ class DdsRelocalizerNode:
             if not self.ended.is_set():
                 self._lifecycle.change(transition)
 
-    @property
-    def is_still_at_work(self) -> bool:
-        """Tell whether something goes on that could not be stopped; of use after `close`."""
-        return self._core.is_still_at_work
-
     def close(self) -> None:
         """End from whatever state, and leave the domain."""
         self._lifecycle.end()

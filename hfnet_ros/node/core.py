@@ -87,11 +87,6 @@ class RelocalizerNode:
         """Tell whether the engine cannot be made ready, and the node is to be deactivated."""
         return self._map.has_failed
 
-    @property
-    def is_still_at_work(self) -> bool:
-        """Tell whether something goes on that could not be stopped, such as the building of an engine."""
-        return self._map.is_still_at_work
-
     # Life cycle
 
     def configure(self) -> None:

@@ -63,7 +63,6 @@ class MapInUse:
         self.live: LiveRelocalizer | None = None
         self.is_configured = self.is_active = False
         self.engine_problem = ""
-        self._stopped: LiveRelocalizer | None = None
         self._loading = threading.Lock()  # one map is read at a time; nothing else waits for that
         self._swap = threading.Lock()  # never held while a map is read or an engine is prepared
 
@@ -72,11 +71,6 @@ class MapInUse:
         """Tell whether the engine cannot be made ready, as `give_up` was told."""
         live = self.live
         return live is not None and bool(live.failure)
-
-    @property
-    def is_still_at_work(self) -> bool:
-        """Tell whether something goes on that could not be stopped."""
-        return self._stopped is not None and self._stopped.is_ending
 
     @property
     def not_ready(self) -> str:
@@ -140,7 +134,6 @@ class MapInUse:
             return
         pending = live.pending
         if not live.stop(_STOP_S if pending is None else CALLING_OFF_S):
-            self._stopped = live
             if pending is None:
                 _logger.error("the localizing thread does not end: it is still busy with an image")
             else:

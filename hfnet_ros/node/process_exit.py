@@ -1,7 +1,8 @@
-"""The end of a process in which something goes on that cannot be stopped."""
+"""The end of a node's process."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -9,12 +10,15 @@ from typing import NoReturn
 
 
 def exit_at_once(code: int = 0) -> NoReturn:
-    """End this process and leave nothing of it running.
+    """End this process and leave nothing of it running; for a node that is closed.
 
-    At an ordinary end a thread inside of TensorRT's builder outlives what it works with, CUDA among it,
-    and the process crashes instead of ending well.
+    At an ordinary end Python takes every module apart, which lasts longer than all else that a node does on SIGTERM,
+    and a thread inside of TensorRT's builder outlives what it works with, CUDA among it, so that the process crashes.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(
+            AttributeError, OSError, ValueError
+        ):  # closed by whoever started the process
+            stream.flush()
     os._exit(code)

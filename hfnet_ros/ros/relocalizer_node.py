@@ -65,7 +65,6 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self._service_group = ReentrantCallbackGroup()
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hfnet-service")
         self._core: RelocalizerNode | None = None
-        self._is_still_at_work = False
         self._transport: RclpyTransport | None = None
         self._bound: list[Callable[[], object]] = []  # what undoes `configure`
         self._listening: list[Callable[[], object]] = []  # what undoes `activate`
@@ -139,11 +138,6 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self._unbind()
         self._pool.shutdown(wait=False, cancel_futures=True)
         logging.getLogger("hfnet_ros").removeHandler(self._log_handler)
-
-    @property
-    def is_still_at_work(self) -> bool:
-        """Tell whether something goes on that could not be stopped; of use after `close`."""
-        return self._is_still_at_work
 
     def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:  # noqa: N802
         """Refuse an impossible transition, e.g. deactivate while unconfigured.
@@ -250,7 +244,6 @@ class RelocalizerLifecycleNode(LifecycleNode):
     def _unbind(self) -> None:
         if self._core is not None:
             self._core.cleanup()
-            self._is_still_at_work |= self._core.is_still_at_work
         while self._bound:
             self._bound.pop()()
         self._core = self._transport = None
@@ -298,5 +291,4 @@ def main(arguments: list[str] | None = None) -> None:
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
-    if node.is_still_at_work:
-        exit_at_once()
+    exit_at_once()
