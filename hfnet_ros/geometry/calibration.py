@@ -54,6 +54,10 @@ class Calibration:
     notes: tuple[str, ...] = ()
     source: str = ""
 
+    def is_same_as(self, other: Calibration) -> bool:
+        """Tell whether both state the same, number by number; NaN is nothing else than NaN."""
+        return _content(self) == _content(other)
+
     def camera(self, *, rectified: bool = False) -> Camera:
         """Return the camera that takes raw images, or rectified ones; what is odd about it is in its notes.
 
@@ -128,6 +132,11 @@ class Calibration:
         width, height = (size // binning).tolist()
         center = rescale_pixels(full.center - self.offset, 1.0 / binning)
         return Camera(full.model, (width, height), full.focal / binning, center, full.distortion)
+
+
+def _content(stated: Calibration) -> tuple[object, ...]:
+    values = (getattr(stated, field.name) for field in dataclasses.fields(stated))
+    return tuple(value.tobytes() if isinstance(value, np.ndarray) else value for value in values)
 
 
 def _check_matrix(matrix: FloatArray, name: str, notes: list[str]) -> None:

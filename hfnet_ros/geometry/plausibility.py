@@ -108,7 +108,7 @@ def _principal_point_problem(camera: Camera) -> str:
                 )
     edge = _BORDER * size
     if (center < edge - 0.5).any() or (center > size - 0.5 - edge).any():
-        return f"{said}, outside of it or at its edge, {other}"
+        return f"{said}, outside of it or at its edge, {other}; a part of an image needs CameraInfo's roi"
     return ""
 
 

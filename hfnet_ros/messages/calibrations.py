@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 from hfnet_ros.errors import CalibrationError
+from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.messages.camera_info import camera_from_message
+from hfnet_ros.messages.camera_info import calibration_from_message
 from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.types import Frame, ImageArray
 
@@ -30,6 +31,7 @@ class TopicCalibrations:
         """Take the names of both topics; that of the images says whether they are rectified."""
         self.topic = topic
         self._image_topic = image_topic
+        self._stated: dict[str, Calibration] = {}
         self._cameras: dict[str, Camera] = {}
         self._newest: Camera | None = None
         self._names_agree = False
@@ -41,18 +43,24 @@ class TopicCalibrations:
         Raises:
             CalibrationError: it cannot be used, which `problem` then says, too.
         """
-        try:
-            camera = camera_from_message(message, rectified=is_rectified(self._image_topic))
-        except CalibrationError as error:
-            self.problem = f"{self.topic}: {error}"
-            raise CalibrationError(self.problem) from None
-        self.problem = ""
-        frame_id = plain_frame_id(message.header.frame_id)
-        known = self._cameras.get(frame_id)
-        # Records that are told apart by identity stay the same while the calibration does.
-        kept = known if known is not None and known.is_same_as(camera) else camera
-        self._newest = self._cameras[frame_id] = kept
-        return known is not None and kept is not known
+        stated, frame_id = calibration_from_message(message), plain_frame_id(message.header.frame_id)
+        before = self._stated.get(frame_id)
+        # Thirty a second say the same; what they say is checked once.
+        if before is None or not before.is_same_as(stated) or self.problem:
+            try:
+                camera = stated.camera(rectified=is_rectified(self._image_topic))
+            except CalibrationError as error:
+                self.problem = f"{self.topic}: {error}"
+                raise CalibrationError(self.problem) from None
+            self.problem = ""
+            self._stated[frame_id] = stated
+            known = self._cameras.get(frame_id)
+            # Records that are told apart by identity stay the same while the calibration does.
+            if known is None or not known.is_same_as(camera):
+                self._newest = self._cameras[frame_id] = camera
+                return known is not None
+        self._newest = self._cameras[frame_id]
+        return False
 
     def camera_of(self, frame_id: str) -> Camera:
         """Return the calibration of the images of an optical frame.

@@ -27,6 +27,11 @@ def camera_from_message(message: Any, *, rectified: bool = False) -> Camera:
     Raises:
         CalibrationError: see `Calibration.camera`.
     """
+    return calibration_from_message(message).camera(rectified=rectified)
+
+
+def calibration_from_message(message: Any) -> Calibration:
+    """Return what a CameraInfo states, not yet checked."""
     roi = message.roi
     return Calibration(
         size_wh=(int(message.width), int(message.height)),
@@ -37,7 +42,7 @@ def camera_from_message(message: Any, *, rectified: bool = False) -> Camera:
         offset=(int(roi.x_offset), int(roi.y_offset)),
         region_wh=(int(roi.width), int(roi.height)),
         binning=(max(1, int(message.binning_x)), max(1, int(message.binning_y))),
-    ).camera(rectified=rectified)
+    )
 
 
 def camera_to_message(factory: MessageFactory, camera: Camera, header: Any) -> Any:

@@ -184,7 +184,7 @@ class Relocalizer:
         if estimate is not None:
             is_usable = localization.is_metric or self._config.gate.allow_arbitrary_scale
             decision = self._refuse(stamp_ns, moment, base_from_camera) if is_usable else _NO_SCALE
-            if base_from_camera is not None and self._config.frames.base_frame not in ("", camera_frame):
+            if base_from_camera is not None and self._has_body(camera_frame):
                 self._mounting_check.note(moment, localization, base_from_camera, camera_frame)
             if base_from_camera is not None and is_usable:
                 fix = _base_pose(moment, estimate, base_from_camera)
@@ -203,6 +203,11 @@ class Relocalizer:
             tracking.distance_m,
             (*localization.warnings, *self._mounting_check.doubts(camera_frame)),
         )
+
+    def _has_body(self, camera_frame: str) -> bool:
+        """Tell whether the pose asked for is that of a body, not of an optical frame, which REP-103 names so."""
+        base_frame = self._config.frames.base_frame
+        return bool(base_frame) and not (base_frame == camera_frame and "optical" in camera_frame)
 
     def _refuse(self, stamp_ns: int, moment: Moment, base_from_camera: Rigid3 | None) -> GateDecision | None:
         """Return why a fix cannot be judged at all."""

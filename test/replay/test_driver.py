@@ -205,6 +205,10 @@ def test_a_body_frame_for_an_optical_one_is_said_with_every_image(robot, localiz
     for answer in answers:
         (said,) = answer.relocalization.warnings
         assert "the mounting of 'camera_link' is doubtful: the lens would look straight up" in said
+    bodily = robot.write(tmp_path / "b", TENTHS, cameras=(("base_link", None),))
+    with robot.sources(bodily) as sources:  # images that carry the robot's own frame
+        answers = list(Replay(sources, localizer).in_order())
+    assert all("the lens would look straight up" in answer.relocalization.warnings[0] for answer in answers)
     with robot.sources(path, base_frame="") as sources:  # the camera's own pose is asked for
         answers = list(Replay(sources, localizer).in_order())
     assert all(answer.relocalization.warnings == () for answer in answers)
