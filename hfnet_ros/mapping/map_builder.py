@@ -7,10 +7,12 @@ keyframes first and tests the map afterwards.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from hfnet_ros.config import Config
@@ -31,6 +33,10 @@ from hfnet_ros.mapping.sources import check_counts
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.structure_from_motion import recover_motion
 from hfnet_ros.mapping.views import Keyframe, PairMatches, View, views_of
+
+_logger = logging.getLogger(__name__)
+
+_USUAL_DISTANCES_M = (0.03, 300.0)
 
 
 def build_untested_map(
@@ -84,8 +90,20 @@ def build_untested_map(
         if options.refine_poses != "off":
             info["poses"] = dataclasses.asdict(solved.poses)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
-        return _finished(
-            assemble_map(keyframes, views, solved, given, config, options, info), config, options
+        built = assemble_map(keyframes, views, solved, given, config, options, info)
+        _doubt_units(built)
+        return _finished(built, config, options)
+
+
+def _doubt_units(built: VisualMap) -> None:
+    """Warn where what is seen is farther, or nearer, than cameras that localize robots see."""
+    distance_m = float(np.median(built.landmark_distance_ranges))
+    nearest_m, farthest_m = _USUAL_DISTANCES_M
+    if not nearest_m <= distance_m <= farthest_m:
+        _logger.warning(
+            "the median landmark is %.3g m from the cameras that see it: are the given positions in metres? Multiply "
+            "those in millimetres by 0.001, in kilometres by 1000",
+            distance_m,
         )
 
 

@@ -55,15 +55,16 @@ def make_world(
     noise_px: float = 0.3,
     scale: float = 1.0,
     seed: int = 0,
+    is_moved: bool = True,
 ) -> World:
-    """Views move sideways past a box of points, turning to keep it in sight; cameras take turns."""
+    """Views move sideways past a box of points, turning to keep it in sight, or turn only; cameras take turns."""
     rng = np.random.default_rng(seed)
     cameras = cameras or [make_camera()]
     points = rng.uniform([-2.5, -1.5, 2.0], [2.5, 1.5, 5.0], (num_points, 3)) * scale
     looks = rng.normal(size=(num_points, 32))
     views, seen = [], []
     for number, along in enumerate(np.linspace(-1.0, 1.0, num_views)):
-        center = scale * np.array([1.2 * along, 0.15 * np.sin(3 * along), 0.2 * np.cos(5 * along)])
+        center = is_moved * scale * np.array([1.2 * along, 0.15 * np.sin(3 * along), 0.2 * np.cos(5 * along)])
         map_from_camera = Rigid3.from_rotvec([0.03 * np.sin(4 * along), -0.3 * along, 0.1 * along], center)
         camera = cameras[number % len(cameras)]
         pixels = camera.project(map_from_camera.inverse() @ points)

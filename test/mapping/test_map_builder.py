@@ -218,3 +218,11 @@ def test_an_interrupt_passes_and_leaves_nothing(kit, world, config, monkeypatch,
     with pytest.raises(KeyboardInterrupt):
         _build(kit, world, config, BuildOptions(progress=interrupt))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("scale", "is_doubted"), [(1.0, False), (1000.0, True)])
+def test_positions_in_millimetres_are_noticed(kit, config, caplog, scale, is_doubted):
+    world = kit.make_world(num_views=8, num_points=300, scale=scale)
+    source = PosedImages(kit.make_images(world), kit.poses_of(world), world.cameras)
+    build_map(source, kit.make_extractor(world), config, BuildOptions(self_test=False))
+    assert ("are the given positions in metres? Multiply those in millimetres" in caplog.text) == is_doubted

@@ -10,7 +10,7 @@ import pytest
 from hfnet_ros.errors import MappingError
 from hfnet_ros.files import list_images, read_image
 from hfnet_ros.mapping.sources import UnposedImages
-from hfnet_ros.mapping.structure_from_motion import _images_of_sound_cameras
+from hfnet_ros.mapping.structure_from_motion import RecoveredMotion, _largest_sound, _usable_images
 from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.trust.tested_build import build_map
 
@@ -67,6 +67,41 @@ def test_images_without_anything_in_common_are_refused(kit, config):
         _build(kit, world, world.cameras, config)
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_camera_that_only_turned_is_refused(kit, config, calibrated):
+    world = kit.make_world(num_views=8, num_points=400, is_moved=False)
+    with pytest.raises(
+        MappingError, match=r"only turned: a rotation alone explains (9\d|100) % .* turning gives no depth"
+    ):
+        _build(kit, world, world.cameras if calibrated else None, config)
+
+
+def test_the_largest_model_that_agrees_with_its_images_is_taken(kit, config, caplog):
+    world = kit.make_world(num_views=6, num_points=300)
+    keyframes = [
+        SimpleNamespace(features=view.features, image=SimpleNamespace(name=f"{idx}.png", camera_idx=0))
+        for idx, view in enumerate(world.views)
+    ]
+
+    def model(rows, poses):
+        """A model of some of the images, with all that any two of them see in common."""
+        matches = {}
+        for a, first in enumerate(rows):
+            for b, second in enumerate(rows[a + 1 :], a + 1):
+                _, of_a, of_b = np.intersect1d(world.seen[first], world.seen[second], return_indices=True)
+                matches[a, b] = np.column_stack([of_a, of_b])
+        given = [world.views[row].map_from_camera for row in poses]
+        return RecoveredMotion(rows, given, [0] * len(rows), world.cameras, [None], matches)
+
+    wrong, right = model([0, 1, 2, 3], [2, 0, 3, 1]), model([3, 4, 5], [3, 4, 5])
+    assert _largest_sound([wrong, right], keyframes, config) is right
+    assert (
+        "3 of 6 images do not join the largest sound one of 2 models (of 4, 3 images): 0.png" in caplog.text
+    )
+    with pytest.raises(MappingError, match=r"images contradict the 1 model \(of 4 images\).*overlap by half"):
+        _largest_sound([wrong], keyframes, config)
+
+
 def test_images_without_keypoints_are_refused(kit, config):
     world = kit.make_world(num_views=3, num_points=50)
     world.views = [
@@ -94,7 +129,8 @@ def test_images_whose_estimated_lens_cannot_exist_are_left_out():
         images={number: image for number, (image, _) in made.items()},
         cameras={number: camera for number, (_, camera) in made.items()},
     )
-    assert _images_of_sound_cameras(model) == [1, 3]
+    assert _usable_images(model, False) == [1, 3]
+    assert _usable_images(model, True) == [1, 2, 3]
 
 
 @pytest.mark.shared
