@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import ImageError
 
 MIN_SIDE_PX = 64
+_LITTLE_CONTRAST = 16.0
 
 
 def check_image(image: NDArray[Any]) -> None:
@@ -29,6 +30,18 @@ def check_image(image: NDArray[Any]) -> None:
         raise ImageError(
             f"image is {image.shape[1]}x{image.shape[0]} px, expected at least {MIN_SIDE_PX} px a side"
         )
+
+
+def describe_flatness(image: NDArray[np.uint8]) -> str:
+    """Say that an image has next to no contrast; empty if it has."""
+    few = image[:: max(1, image.shape[0] // 200), :: max(1, image.shape[1] // 200)]
+    low, high = np.percentile(few, [1.0, 99.0]).tolist()
+    if high - low >= _LITTLE_CONTRAST:
+        return ""
+    return (
+        f"the image has next to no contrast, gray {low:.0f} to {high:.0f} of 255: check exposure and lens, and "
+        "stretch what comes of a camera with more than 8 bits"
+    )
 
 
 def mean_gray(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
 
+# Of 16-bit samples: less than 16 levels of 8 bits are next to no contrast; less than 64 of 16 bits are noise.
+_LITTLE_SPAN, _FINE_SPAN = 16 * 256, 64
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
 _JPEG_END = 0xD9
@@ -85,8 +88,7 @@ def decode_image(data: bytes) -> ImageArray:
     """Decode the bytes of an image file as [H, W] gray or [H, W, 3] BGR, uint8.
 
     Transparency is dropped and palettes are looked up. Of 16-bit samples the upper 8 bits are
-    kept: a fixed factor, so equal light stays equal from image to image (a camera that
-    fills only 12 of the 16 bits comes out dark; convert its files first). The EXIF
+    kept, unless that leaves next to no contrast (`eight_bits`). The EXIF
     orientation is ignored, because a calibration belongs to the pixels as they are stored.
 
     Raises:
@@ -110,10 +112,27 @@ def decode_image(data: bytes) -> ImageArray:
         raise ImageError(_describe(data, "cannot be decoded: damaged or not an image"))
     image: NDArray[Any] = np.asarray(decoded)
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = eight_bits(image)
     if image.dtype != np.uint8:
         raise ImageError(f"found {image.dtype} samples, expected 8- or 16-bit integers")
     return image
+
+
+def eight_bits(samples: NDArray[np.uint16]) -> ImageArray:
+    """Return 16-bit samples [H, W] or [H, W, C] as 8-bit ones.
+
+    The upper 8 bits: a fixed factor, so that equal light stays equal from image to image. Of a gray image that has next
+    to no contrast then, because its camera fills a few of the 16 bits only (thermal cameras of 14 bits), what lies
+    between its darkest and brightest half per cent is stretched over all of the 8.
+    """
+    upper = (samples >> 8).astype(np.uint8)
+    if samples.ndim != 2:
+        return upper
+    few = samples[:: max(1, samples.shape[0] // 200), :: max(1, samples.shape[1] // 200)]
+    low, high = np.percentile(few, [0.5, 99.5])
+    if not _FINE_SPAN <= high - low < _LITTLE_SPAN:
+        return upper
+    return np.clip((samples.astype(np.float32) - low) * (255.0 / (high - low)), 0.0, 255.0).astype(np.uint8)
 
 
 def to_gray(image: ImageArray) -> ImageArray:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hfnet_ros.config import VerificationConfig
+from hfnet_ros.features.preprocess import describe_flatness
 from hfnet_ros.pose.verification import doubt_of, with_false_probability
 from hfnet_ros.types import (
     Correspondences,
@@ -17,6 +18,7 @@ from hfnet_ros.types import (
     Outcome,
     Place,
     Search,
+    View,
 )
 
 
@@ -87,6 +89,13 @@ def conclude(
         evidence=dataclasses.replace(best.evidence, num_keypoints=num_keypoints),
         timings_s=timings_s,
     )
+
+
+def with_flatness_named(answer: Localization, views: Sequence[View]) -> Localization:
+    """Return a refusal that says, too, if an image had next to no contrast."""
+    found = (describe_flatness(view.image) for view in views if view.image is not None)
+    reason = "; ".join(dict.fromkeys([answer.evidence.reason, *filter(None, found)]))
+    return dataclasses.replace(answer, evidence=dataclasses.replace(answer.evidence, reason=reason))
 
 
 def better_version(best: Localization | None, answer: Localization, turn_rad: float) -> Localization:

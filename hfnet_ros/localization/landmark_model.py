@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import NetworkExtractor, create_extractor, with_extractor_of
+from hfnet_ros.features.reduction import is_much_larger
 from hfnet_ros.localization.gpu_search import open_gpu_search
 from hfnet_ros.localization.localizer import Localizer, check_extractor
 from hfnet_ros.localization.scene_model import OpenedLocalizer, load_scene_model, register_scene_model
@@ -135,7 +136,9 @@ def searching(
 ) -> Iterator[Localizer]:
     """Give a localizer with an extractor that lives on; see `LandmarkModel.open`."""
     check_extractor(visual_map, extractor)
-    width, height = image_wh or visual_map.cameras[0].refined.size_wh
+    width, height = size_wh = visual_map.cameras[0].refined.size_wh
+    if image_wh is not None and not is_much_larger(image_wh, size_wh):
+        width, height = image_wh
     # What runs the network is known after the first image, which takes several times longer than the next.
     # It is a black one here, so that no robot waits for it.
     extractor.extract(np.zeros((height, width), np.uint8))

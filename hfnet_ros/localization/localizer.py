@@ -20,7 +20,14 @@ from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.answer_frame import in_given_frame
-from hfnet_ros.localization.answers import better, better_version, conclude, merge_views, with_second_look
+from hfnet_ros.localization.answers import (
+    better,
+    better_version,
+    conclude,
+    merge_views,
+    with_flatness_named,
+    with_second_look,
+)
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
@@ -93,7 +100,9 @@ class Localizer:
         self._map = visual_map
         self._config = config
         self._retrieval = PlaceRetrieval(visual_map, config, search.index if search is not None else None)
-        self._turning = TurningViews(visual_map.keyframe_poses, extractor, config)
+        self._turning = TurningViews(
+            visual_map.keyframe_poses, [known.refined for known in visual_map.cameras], extractor, config
+        )
         # Nothing that a localizer holds knows it: maps and engines are freed when they are let go of.
         matcher = search.matcher if search is not None else create_matcher(visual_map, config)
         self._match = partial(_match_views, matcher)
@@ -133,6 +142,8 @@ class Localizer:
                     break
         self._release_pages()
         assert best is not None  # there is always one version
+        if not best.is_valid:
+            best = with_flatness_named(best, query.views)
         return dataclasses.replace(
             best,
             timings_s=clock.seconds(),

@@ -17,7 +17,9 @@ from scipy.spatial.transform import Rotation
 
 from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import FeatureExtractor, knows_turned
-from hfnet_ros.features.turning import MAX_ROLL_RAD, extract_turned
+from hfnet_ros.features.reduction import extract_reduced, reduced_size
+from hfnet_ros.features.turning import MAX_ROLL_RAD
+from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.covariance import largest_sigmas
 from hfnet_ros.geometry.roll import common_up, roll_against
 from hfnet_ros.localization.timing import StageClock
@@ -50,6 +52,7 @@ class TurningViews:
     def __init__(
         self,
         keyframe_poses: NDArray[np.float64],
+        map_cameras: Sequence[Camera],
         extractor: FeatureExtractor,
         config: Config,
     ) -> None:
@@ -57,10 +60,11 @@ class TurningViews:
 
         Args:
             keyframe_poses: map_from_camera: x y z, qx qy qz qw.
+            map_cameras: at whose scale images that are much larger are described.
             extractor: the map's.
             config: how many turned versions; whether predictions are believed.
         """
-        self._poses = keyframe_poses
+        self._poses, self._map_cameras = keyframe_poses, map_cameras
         self._extractor = extractor
         self._sigmas = config.prior.sigmas
         self._uses_prior = config.prior.enabled
@@ -128,7 +132,8 @@ class TurningViews:
                 continue
             assert view.image is not None
             with clock.stage("extract"):
-                described.append(extract_turned(self._extractor, view.image, turn))
+                size_wh = reduced_size(view.calibration.camera, self._map_cameras)
+                described.append(extract_reduced(self._extractor, view.image, size_wh, turn))
         return described
 
 

@@ -1,7 +1,7 @@
 """Pixels of sensor_msgs/Image and CompressedImage: to gray or BGR, and back.
 
-Convention: 16-bit samples keep their upper 8 bits, a fixed factor, so that equal light stays equal
-from image to image; a camera that fills only 12 of the 16 bits comes out dark. Alpha is dropped.
+Convention: 16-bit samples keep their upper 8 bits, a fixed factor, so that equal light stays equal from image to image;
+gray that has next to no contrast then is stretched (`files.images.eight_bits`). Alpha is dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import ImageError
-from hfnet_ros.files.images import decode_image
+from hfnet_ros.files.images import decode_image, eight_bits
 from hfnet_ros.messages.headers import header_to_message
 
 if TYPE_CHECKING:
@@ -215,6 +215,9 @@ def _samples(message: Any, height: int, encoding: _Encoding) -> ImageArray:
     data = _checked_data(message, width * encoding.channels * encoding.sample_bytes, height)
     shape = (height, width, encoding.channels)
     size = encoding.sample_bytes
+    if size == 2 and encoding.channels == 1 and encoding.code is None:
+        order = ">u2" if message.is_bigendian else "<u2"
+        return eight_bits(np.ndarray((height, width), order, data, strides=(step, size)).astype(np.uint16))
     upper = 0 if message.is_bigendian or size == 1 else 1
     strides = (step, encoding.channels * size, size)
     samples: ImageArray = np.ndarray(shape, np.uint8, data, offset=upper, strides=strides)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import DatasetError, ImageError
-from hfnet_ros.files.images import decode_image, list_images, read_image, to_gray
+from hfnet_ros.files.images import decode_image, eight_bits, list_images, read_image, to_gray
 
 
 def smooth_picture(height: int = 40, width: int = 60) -> np.ndarray:
@@ -110,6 +110,16 @@ def test_sixteen_bits_keep_the_upper_eight(tmp_path):
     colour = np.dstack([deep, deep // 2, deep // 4])
     (tmp_path / "c.png").write_bytes(encode(".png", colour))
     np.testing.assert_array_equal(read_image(tmp_path / "c.png"), colour >> 8)
+
+
+def test_a_thermal_image_of_fourteen_bits_is_stretched(tmp_path):
+    ramp = np.linspace(7000.0, 8500.0, 64 * 48).reshape(48, 64).astype(np.uint16)
+    (tmp_path / "t.png").write_bytes(encode(".png", ramp))
+    image = read_image(tmp_path / "t.png")
+    assert (image.min(), image.max()) == (0, 255)
+    assert np.all(np.diff(image.ravel().astype(int)) >= 0)
+    np.testing.assert_array_equal(eight_bits(np.full((48, 64), 7000, np.uint16)), 7000 >> 8)
+    np.testing.assert_array_equal(eight_bits(8 * ramp), 8 * ramp >> 8)
 
 
 def test_palettes_are_looked_up(tmp_path):

@@ -100,7 +100,7 @@ def test_an_image_of_nothing_has_no_features(apartment, camera):
     assert result.outcome is Outcome.NO_FEATURES
     assert (result.stamp_ns, result.estimate, result.place) == (5, None, None)
     assert set(result.timings_s) == STAGES
-    assert result.evidence.reason == "no keypoint found"
+    assert result.evidence.reason.startswith("no keypoint found; the image has next to no contrast")
 
 
 def test_noise_is_never_localized(apartment, camera):
@@ -255,3 +255,27 @@ def test_matching_within_words_loses_few_inliers(apartment, config):
         assert errors(found, truth)[0] < 0.02
         inliers[name] = found.estimate.num_inliers
     assert inliers["words"] > 0.9 * inliers["all"]
+
+
+def test_an_image_much_larger_than_the_maps_is_localized_at_the_maps_scale(apartment, query_poses):
+    small = apartment.frame(query_poses[0])
+    width, height = small.camera.size_wh
+    size_wh = (4 * width, 4 * height)
+    image = cv2.resize(small.image, size_wh, interpolation=cv2.INTER_NEAREST)
+    large = apartment.localizer.localize(Frame(1, image, small.camera.resized(size_wh)))
+    assert large.outcome is Outcome.LOCALIZED, large.evidence.reason
+    distance_m, angle_deg = errors(large, query_poses[0])
+    assert distance_m < 0.03
+    assert angle_deg < 0.5
+    assert large.correspondences.points2d.max() > 2 * width, "in pixels of the image as it came"
+    expected = apartment.localizer.localize(small)
+    assert large.evidence.num_inliers == pytest.approx(expected.evidence.num_inliers, abs=2)
+
+
+def test_a_refusal_says_that_an_image_has_no_contrast(apartment, first_frame):
+    dark = replace(first_frame, image=(first_frame.image // 64 + 20).astype(np.uint8))
+    result = apartment.localizer.localize(dark)
+    assert not result.is_valid
+    assert "the image has next to no contrast, gray 2" in result.evidence.reason
+    turned_away = replace(first_frame, image=np.ascontiguousarray(first_frame.image[::-1]))
+    assert "contrast" not in apartment.localizer.localize(turned_away).evidence.reason

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import ImageError
+from hfnet_ros.files.images import eight_bits
 from hfnet_ros.messages.images import KNOWN_ENCODINGS, image_from_message, image_to_message
 
 BGR = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3) * 10
@@ -208,3 +209,10 @@ def test_mosaics_agree_with_the_picture_they_were_made_of(image_message):
 def test_a_message_needs_no_more_than_the_fields_that_are_read():
     message = SimpleNamespace(width=1, height=1, encoding="mono8", step=1, is_bigendian=0, data=b"\x05")
     assert image_from_message(message)[0, 0] == 5
+
+
+@pytest.mark.parametrize(("order", "is_bigendian"), [("<u2", 0), (">u2", 1)])
+def test_sixteen_bits_in_a_message_are_read_as_those_of_a_file(image_message, order, is_bigendian):
+    thermal = np.linspace(7000.0, 8500.0, 64 * 48).reshape(48, 64).astype(np.uint16)
+    message = image_message(thermal.astype(order).tobytes(), 64, 48, "mono16", is_bigendian=is_bigendian)
+    np.testing.assert_array_equal(image_from_message(message), eight_bits(thermal))
