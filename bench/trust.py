@@ -79,7 +79,7 @@ def main() -> None:
         print(f"left out {place}: limit {fold.limit:g}, least {fold.model.least:.3g}")
     verify = partial(verified, workspace, folds=folds, names=names)
     outcomes = Outcomes(
-        rows, [former(row) for row in rows], list(chain.from_iterable(_of_all(options.jobs, verify, names)))
+        rows, [limited(row) for row in rows], list(chain.from_iterable(_of_all(options.jobs, verify, names)))
     )
     origin = _origin(options.extractor, len(rows), time.perf_counter() - started)
     picture = options.out.with_suffix(".png")
@@ -100,7 +100,7 @@ def _of_all(jobs: int, work: Callable[[str], object], names: Sequence[str]) -> l
         return list(pool.map(work, names))
 
 
-def former(row: Row) -> Row:
+def limited(row: Row) -> Row:
     """Return what the limits beside the probability make of a pose."""
     limits, scores = Config().verification, row.scores
     passes = row.is_answered and (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -29,7 +29,6 @@ TERMS = (
     Term("rematch_ratio", 0.0, 0.1, 0.8, True, False),
     Term("seen_share", 0.0, 0.1, 0.6, False, False),
     Term("uncalibrated_ratio", 0.0, 1.05, 2.0, True, True),
-    Term("sigma_rotation_deg", 0.0, 0.1, 10.0, True, True),
     Term("self_tested", 0.0, 0.0, 1.0, False, False),
 )
 # What the meaning of a score demands, whether the rows show it or not: a map that was not tested is held to an e-th of
@@ -37,8 +36,8 @@ TERMS = (
 _LEAST_WEIGHTS = {"self_tested": 1.0, "rematch_ratio": 7.0}
 _RIDGE = 0.002
 _SWEPT = np.geomspace(0.002, 0.5, 60)
-# One of them becomes the default of verification.max_false_probability: the smallest with which held-out places whose
-# maps could be tested lose no more than this share of the poses that are right without any test.
+# One of them becomes the default of verification.max_false_probability: the smallest with which no held-out place whose
+# map could be tested loses more than this share of the poses that are right without any test.
 LIMITS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
 MAX_LOSS = 0.03
 
@@ -140,9 +139,15 @@ def calibrated(rows: Sequence[Row]) -> Calibration:
 
 
 def _limit(data: Judged, probability: FloatArray, least: float) -> float:
-    tested = np.array([row.scores["self_tested"] == 1.0 for row in data.rows])
-    right = probability[tested & ~data.is_wrong]
-    enough = [limit for limit in LIMITS if limit >= least and np.mean(right > limit) <= MAX_LOSS]
+    right_of: dict[str, list[float]] = defaultdict(list)
+    for row, value in zip(data.rows, probability, strict=True):
+        if row.scores["self_tested"] == 1.0 and not row.is_wrong:
+            right_of[row.place].append(value)
+    enough = [
+        limit
+        for limit in LIMITS
+        if limit >= least and all(np.mean(np.array(of) > limit) <= MAX_LOSS for of in right_of.values())
+    ]
     return min(enough, default=max(LIMITS))
 
 

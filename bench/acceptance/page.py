@@ -23,24 +23,26 @@ seen. Written by
 
 {origin}
 
-**Wrong** is a pose off by more than 0.5 m or 10 degrees; in a map without scale by more than a sixth of the distance
-at which landmarks are seen; for a frame of a video between two keyframes also by more than half of the way between
-them; any pose for an image that has no place in the map. *Without the test* is the best pose of every image, whatever
-its scores. *Former limits* are those that stand beside the probability (evidence, lead, rival, twin, rematch,
-sigmas), applied to that pose. *Now* is the localizer as it is, with probability and limit fitted to all places but
-the one asked: **no row of a table has been seen by the model that judges it.** The other limits have seen RedKitchen
-and generated apartments. Bounds are one-sided, 95 %, Clopper-Pearson (with none of n wrong about 3 / n), as if all
-queries were independent; queries of one scene are not, so that places count for more than queries.
+**Wrong** is a pose off by more than 0.5 m or 10 degrees; in a map without scale by more than a sixth of the
+distance at which landmarks are seen; for a frame of a video between two keyframes also by more than half of the
+way between them; any pose for an image that has no place in the map. *Without the test* is the best pose of
+every image, whatever its scores. *Limits alone* are those that stand beside the probability (evidence, lead,
+rival, twin, rematch, sigmas), applied to that pose. *Now* is the localizer as it is, with probability and limit
+fitted to all places but the one asked: **no row of a table has been seen by the model that judges it.** The
+limits beside it have seen RedKitchen and generated apartments. Bounds are one-sided, 95 %, Clopper-Pearson
+(with none of n wrong about 3 / n), as if all queries were independent; queries of one scene are not, so that
+places count for more than queries.
 """
 
 _MODEL = """## The probability
 
-A logistic regression over what verification measures, each weight of the sign that the score's meaning gives, each
-score clamped to the range below. The odds were raised until held-out places vouched for every limit: among poses with
-a probability up to p, the upper 95 % bound of the wrong share is below p. The default is the smallest of a list of
-limits with which held-out places whose maps could be tested lose at most 3 % of the poses that are right without any
-test. Which scores there are and the ranges to which they are clamped were chosen with all scenes in view; weights,
-odds and limits were not.
+A logistic regression over what verification measures, each weight of the sign that the score's meaning gives,
+each score clamped to the range below. The odds were raised until held-out places vouched for every limit: among
+poses with a probability up to p, the upper 95 % bound of the wrong share is below p. The default is the
+smallest of a list of limits with which no held-out place whose map could be tested loses more than 3 % of the
+poses that are right without any test; it hangs on the worst of them, RedKitchen, whose map disagrees with
+itself most. Which scores there are and the ranges to which they are clamped were chosen with all scenes in
+view; weights, odds and limits were not.
 """
 
 

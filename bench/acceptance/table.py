@@ -15,14 +15,14 @@ OWN_KINDS = ("own", "hard", "boxes moved", "walls repainted")
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The same queries without the acceptance test, with the former limits, and with all of it; [N] each."""
+    """The same queries without the acceptance test, with the limits alone, and with all of it; [N] each."""
 
     without: list[Row]
-    former: list[Row]
+    limited: list[Row]
     verified: list[Row]
 
     def chosen(self, keep: Callable[[Row], bool]) -> Outcomes:
-        rows = zip(self.without, self.former, self.verified, strict=True)
+        rows = zip(self.without, self.limited, self.verified, strict=True)
         kept = [row for row in rows if keep(row[0])]
         return Outcomes([row[0] for row in kept], [row[1] for row in kept], [row[2] for row in kept])
 
@@ -43,7 +43,7 @@ def bound(rows: Sequence[Row]) -> str:
 
 def answerable_table(outcomes: Outcomes) -> list[str]:
     lines = [
-        "| scene | queries | right without the test | former limits | now | loss, points | false without | former "
+        "| scene | queries | right without the test | limits alone | now | loss, points | false without | limits "
         "| now | upper 95 % |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -58,8 +58,8 @@ def answerable_table(outcomes: Outcomes) -> list[str]:
 
 
 def _answerable_line(name: str, of: Outcomes) -> str:
-    right = [num_right(rows) for rows in (of.without, of.former, of.verified)]
-    false = [num_false(rows) for rows in (of.without, of.former, of.verified)]
+    right = [num_right(rows) for rows in (of.without, of.limited, of.verified)]
+    false = [num_false(rows) for rows in (of.without, of.limited, of.verified)]
     loss = 100.0 * (right[0] - right[2]) / len(of.without)
     return (
         f"| {name} | {len(of.without)} | {right[0]} | {right[1]} | {right[2]} | {loss:+.1f} | {false[0]} | {false[1]} "
@@ -69,7 +69,7 @@ def _answerable_line(name: str, of: Outcomes) -> str:
 
 def unanswerable_table(outcomes: Outcomes) -> list[str]:
     lines = [
-        "| images | maps | queries | poses without the test | false without | former limits | now | upper 95 % |",
+        "| images | maps | queries | poses without the test | false without | limits alone | now | upper 95 % |",
         "|---|---|---|---|---|---|---|---|",
     ]
     kinds = dict.fromkeys(row.kind for row in outcomes.without if not row.is_answerable)
@@ -81,7 +81,7 @@ def unanswerable_table(outcomes: Outcomes) -> list[str]:
 def _unanswerable_line(name: str, of: Outcomes) -> str:
     return (
         f"| {name} | {len({row.scene for row in of.without})} | {len(of.without)} "
-        f"| {sum(row.is_answered for row in of.without)} | {num_false(of.without)} | {num_false(of.former)} "
+        f"| {sum(row.is_answered for row in of.without)} | {num_false(of.without)} | {num_false(of.limited)} "
         f"| {num_false(of.verified)} | {bound(of.verified)} |"
     )
 
