@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 from hfnet_ros.node.transport import Transport
 
 _FAR_S = 5.0  # older than any image is that still comes from a camera
+_PATIENCE_S = 1.0  # until the first message of /clock has come
 
 _logger = logging.getLogger(__name__)
 
@@ -14,23 +17,33 @@ _logger = logging.getLogger(__name__)
 class ImageClock:
     """Compares the stamps of images with the time of the node, which dates what it says of the present."""
 
-    def __init__(self, transport: Transport) -> None:
-        """Take whose time it is."""
+    def __init__(self, transport: Transport, now_s: Callable[[], float] = time.monotonic) -> None:
+        """Take whose time it is, and a clock, s."""
         self._transport = transport
+        self._now_s = now_s
+        self._since_s: float | None = None
         self._problem = ""
 
     @property
     def problem(self) -> str:
-        """Return how the last image's stamp and the node's time disagree; empty if they do not."""
+        """Return how stamps of images and the node's time disagree, for a second at least; empty if they do not."""
         return self._problem
 
     def check(self, stamp_ns: int) -> None:
         """Compare the stamp of an image that has just come; 0, which is none, says nothing."""
         if stamp_ns == 0:
             return
-        before, self._problem = self._problem, _disagreement(stamp_ns, self._transport.now_ns())
-        if self._problem and not before:
-            _logger.warning("%s", self._problem)
+        found = _disagreement(stamp_ns, self._transport.now_ns())
+        if not found:
+            self._since_s, self._problem = None, ""
+            return
+        now_s = self._now_s()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        if now_s - self._since_s < _PATIENCE_S:
+            return
+        if not self._problem:
+            _logger.warning("%s", found)
+        self._problem = found
 
 
 def _disagreement(stamp_ns: int, now_ns: int) -> str:
