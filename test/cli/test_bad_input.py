@@ -93,7 +93,7 @@ SPOILED = {
     "no rotation": (lambda r: edit_pose(r, lambda line, _: [*line[:4], *"0000"]), ("line 4", "zero length")),
     "no pose file": (lambda recording: recording.poses.unlink(), ("poses.tum", "No such file")),
     "empty pose file": (lambda recording: recording.poses.write_text(""), ("0 poses", "poses.tum")),
-    "zero focal length": (zero_focal, ("camera.yaml", "focal length (0, 215)")),
+    "zero focal length": (zero_focal, ("camera.yaml", "focal length is (0, 215)")),
     "uncalibrated camera": (uncalibrated, ("camera.yaml", "camera_matrix is missing")),
     "no camera file": (lambda recording: recording.camera.unlink(), ("camera.yaml", "No such file")),
 }
