@@ -35,8 +35,9 @@ def consistency_from_json(entry: Mapping[str, Any]) -> MapConsistency:
     figures = np.array([found.residual_px, found.translation_m, found.rotation_rad], np.float64)
     if not (np.isfinite(figures).all() and figures.min() >= 0.0):
         raise ValueError(f"the self-test's figures are {figures.tolist()}, expected finite ones from 0")
-    if type(found.num_keyframes) is not int or found.num_keyframes < 0:
-        raise ValueError(f"num_keyframes is {found.num_keyframes!r}, expected a number from 0")
+    counts = (found.num_keyframes, found.num_asked, found.num_elsewhere)
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError(f"the self-test counted {counts}, expected numbers from 0")
     for numbers in (found.pose_covariance, found.refined_pose_covariance):
         moment = np.array(numbers, np.float64)
         if moment.shape not in ((0,), (36,)) or not np.isfinite(moment).all():
