@@ -65,6 +65,7 @@ class Relocalizer:
         self._clocks = ClockComparison()
         self._mounting_check = MountingCheck()
         self._last_stamp_ns: int | None = None
+        self._stray_ns: int | None = None  # of the last image, where it is far from all others and odometry
 
     def update(
         self, frame: Frame, base_from_camera: Rigid3 | None, *, ignore_prior: bool = False
@@ -82,13 +83,14 @@ class Relocalizer:
         """
         stamp_ns = frame.stamp_ns
         with self._lock:
-            self._notice_restart(stamp_ns)
-            prior = None if ignore_prior else self._search_prior(stamp_ns, base_from_camera)
+            is_dated = self._believes(stamp_ns)
+            ask_prior = is_dated and not ignore_prior
+            prior = self._search_prior(stamp_ns, base_from_camera) if ask_prior else None
             wait_s = self._config.odometry.wait_s
         localization = self._localizer.localize(frame, prior)
         self._odometry.wait_for(stamp_ns, wait_s)
         with self._lock:
-            return self._conclude(localization, base_from_camera, frame.camera_frame_id)
+            return self._conclude(localization, base_from_camera, frame.camera_frame_id, is_dated=is_dated)
 
     def belief_at(self, stamp_ns: int) -> Belief | None:
         """Return what is known of the position at a time; None while LOST."""
@@ -151,15 +153,34 @@ class Relocalizer:
         self._judge.forget()
         self._mounting_check.clear()
 
-    def _notice_restart(self, stamp_ns: int) -> None:
-        """Forget the position when a bag begins again; an image without a stamp says nothing of that."""
+    def _believes(self, stamp_ns: int) -> bool:
+        """Take note of the stamp of an image; False where nothing may follow from it: there is none, or it is a stray.
+
+        A stamp far from the last image's and from all odometry is believed when a second one is near it. Where
+        stamps go back, as in a bag that begins again, the position is forgotten.
+        """
         if stamp_ns <= 0:
-            return
-        last_ns, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
+            return False
+        last_ns, stray_ns, self._stray_ns = self._last_stamp_ns, self._stray_ns, None
+        is_first = last_ns is not None and (
+            stray_ns is None or abs(stamp_ns - stray_ns) >= abs(stamp_ns - last_ns)
+        )
+        if last_ns is not None and is_first and self._is_far(stamp_ns, last_ns):
+            self._stray_ns = stamp_ns
+            return False
+        self._last_stamp_ns = stamp_ns
         if last_ns is not None and stamp_ns < last_ns - _RESTART_NS:
             seconds = (last_ns - stamp_ns) / _NS_PER_S
             _logger.warning("image stamps went back by %.1f s: the position is forgotten", seconds)
             self._forget()
+        return True
+
+    def _is_far(self, stamp_ns: int, last_ns: int) -> bool:
+        """Tell whether a stamp is more than a second from the last image's, and from the odometry there should be."""
+        if abs(stamp_ns - last_ns) <= _RESTART_NS or not self._odometry.is_expected:
+            return False
+        nearest = self._odometry.last_before(stamp_ns + _RESTART_NS)
+        return nearest is None or stamp_ns - nearest.stamp_ns > _RESTART_NS
 
     def _search_prior(self, stamp_ns: int, base_from_camera: Rigid3 | None) -> PosePrior | None:
         if base_from_camera is None or stamp_ns <= 0:
@@ -173,11 +194,16 @@ class Relocalizer:
         return PosePrior(expected.map_from_base @ base_from_camera, covariance)
 
     def _conclude(
-        self, localization: Localization, base_from_camera: Rigid3 | None, camera_frame: str
+        self,
+        localization: Localization,
+        base_from_camera: Rigid3 | None,
+        camera_frame: str,
+        *,
+        is_dated: bool,
     ) -> Relocalization:
         stamp_ns, estimate = localization.stamp_ns, localization.estimate
         moment = self._moment(stamp_ns)
-        if stamp_ns > 0:
+        if is_dated:
             self._judge.advance(moment)
         fix = decision = None
         relocated = False
@@ -188,9 +214,11 @@ class Relocalizer:
                 self._mounting_check.note(moment, localization, base_from_camera, camera_frame)
             if base_from_camera is not None and is_usable:
                 fix = _base_pose(moment, estimate, base_from_camera)
+            if decision is None and not is_dated:
+                decision = GateDecision(Verdict.NO_ODOMETRY, "the stamp is far from the last image's")
             if fix is not None and decision is None:
                 decision, relocated = self._judge.judge(fix)
-        tracking = self._tracking_at(moment if stamp_ns > 0 else self._moment(self._last_stamp_ns or 0))
+        tracking = self._tracking_at(moment if is_dated else self._moment(self._last_stamp_ns or 0))
         return Relocalization(
             localization,
             decision,

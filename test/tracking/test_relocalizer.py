@@ -299,6 +299,25 @@ def test_a_position_lost_for_long_is_found_anew_by_agreement(new_drive, caplog):
     assert drive.see(103, "twin").state is TrackingState.TRACKING
 
 
+@pytest.mark.parametrize("offset", [-60, 600])
+def test_a_single_stray_stamp_costs_no_position(new_drive, offset):
+    drive = new_drive(odometry(range(60, 200)))
+    for index in range(80, 85):
+        drive.see(index, "right")
+    stray = drive.see(85 + offset, "right")
+    assert (stray.state, stray.decision.verdict) == (TrackingState.TRACKING, Verdict.NO_ODOMETRY)
+    result = drive.see(86, "right")
+    assert (result.state, result.decision.verdict) == (TrackingState.TRACKING, Verdict.ACCEPTED)
+
+
+def test_a_second_image_confirms_that_odometry_stays_behind(new_drive):
+    drive = new_drive(odometry(range(60, 100)))
+    for index in range(80, 85):
+        drive.see(index, "right")
+    assert drive.see(2000, "right").state is TrackingState.TRACKING
+    assert drive.see(2001, "right").state is TrackingState.LOST
+
+
 def test_a_bag_that_begins_again_is_a_new_start(drive, caplog):
     drive.settle(10)
     with caplog.at_level(logging.WARNING):
