@@ -6,13 +6,15 @@ and an image's frame the image's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
+from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.pixels import colmap_from_pixels
 from hfnet_ros.mapping.colmap_convention import colmap_camera_from, colmap_pose_from, has_colmap_equal
@@ -48,6 +50,9 @@ def write_posed_database(
     """Write matches that are known to be right; return the reconstruction that holds the poses.
 
     Keypoints of a lens that COLMAP does not know are written where a pinhole camera would see them.
+
+    Raises:
+        MappingError: the disk refuses.
     """
     pinholes = {
         idx: Camera(DistortionModel.NONE, camera.size_wh, camera.focal, camera.center, np.zeros(0))
@@ -62,15 +67,11 @@ def write_posed_database(
     ]
     known = colmap_cameras_from([pinholes.get(idx, camera) for idx, camera in enumerate(cameras)])
     reconstruction = posed_reconstruction(views, keypoints, known)
-    database = pycolmap.Database.open(path)
-    try:
-        with pycolmap.DatabaseTransaction(database):
-            _write_images(database, reconstruction, keypoints)
-            for (first, second), rows in matches.items():
-                geometry = _known_geometry(views[first], views[second], rows)
-                database.write_two_view_geometry(image_id_of(first), image_id_of(second), geometry)
-    finally:
-        database.close()
+    with _database(path) as database:
+        _write_images(database, reconstruction, keypoints)
+        for (first, second), rows in matches.items():
+            geometry = _known_geometry(views[first], views[second], rows)
+            database.write_two_view_geometry(image_id_of(first), image_id_of(second), geometry)
     return reconstruction
 
 
@@ -81,20 +82,37 @@ def write_unposed_database(
     cameras: Sequence[pycolmap.Camera],
     matches: PairMatches,
 ) -> None:
-    """Write tentative matches between images without poses, to be verified by COLMAP."""
+    """Write tentative matches between images without poses, to be verified by COLMAP.
+
+    Raises:
+        MappingError: the disk refuses.
+    """
     reconstruction = pycolmap.Reconstruction()
     for camera in cameras:
         reconstruction.add_camera_with_trivial_rig(camera)
     for idx, (points, camera_idx) in enumerate(zip(keypoints, camera_idxs, strict=True)):
         reconstruction.add_image_with_trivial_frame(_image(idx, points, camera_idx))
-    database = pycolmap.Database.open(path)
+    with _database(path) as database:
+        _write_images(database, reconstruction, keypoints)
+        for (first, second), rows in matches.items():
+            database.write_matches(image_id_of(first), image_id_of(second), rows.astype(np.uint32))
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[pycolmap.Database]:
+    """Give a new database to write to, in one transaction."""
     try:
-        with pycolmap.DatabaseTransaction(database):
-            _write_images(database, reconstruction, keypoints)
-            for (first, second), rows in matches.items():
-                database.write_matches(image_id_of(first), image_id_of(second), rows.astype(np.uint32))
-    finally:
-        database.close()
+        database = pycolmap.Database.open(path)
+        try:
+            with pycolmap.DatabaseTransaction(database):
+                yield database
+        finally:
+            database.close()
+    except (RuntimeError, ValueError) as error:  # what pycolmap makes of SQLite's errors
+        raise MappingError(
+            f"{path}: COLMAP cannot write its database ({' '.join(str(error).split())}); make room there, or set "
+            "TMPDIR to a folder that has it"
+        ) from error
 
 
 def _image(view_idx: int, keypoints: NDArray[np.floating], camera_idx: int) -> pycolmap.Image:

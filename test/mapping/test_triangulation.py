@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry import DistortionModel, Rigid3
+from hfnet_ros.mapping.colmap_database import write_posed_database
 from hfnet_ros.mapping.matches import filter_by_known_poses, match_pairs, sampson_errors
 from hfnet_ros.mapping.pair_matcher import NearestPairMatcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose
@@ -183,3 +185,8 @@ def test_filter_drops_far_points_and_second_best_observations(kit, config):
     assert kept.landmark_idx.tolist() == [0, 0]
     assert kept.view_idx.tolist() == [0, 1]
     assert kept.keypoint_idx.tolist() == [0, 0]
+
+
+def test_a_database_that_cannot_be_written_names_its_folder(world, tmp_path):
+    with pytest.raises(MappingError, match=r"gone/database\.db: COLMAP cannot write.*TMPDIR"):
+        write_posed_database(tmp_path / "gone" / "database.db", world.views, world.cameras, {})
