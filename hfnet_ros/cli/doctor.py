@@ -1,4 +1,4 @@
-"""Verb `doctor`: everything this program finds on this machine, with a remedy for each lack."""
+"""Verb `doctor`: what this program finds on this machine, or in a recording for a map, with a remedy for each lack."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import hfnet_ros
+from hfnet_ros.cli.bag_sources import (
+    add_camera_options,
+    add_mounting_options,
+    add_odometry_options,
+    bag_choices,
+)
 from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
-from hfnet_ros.errors import EngineError, HfnetRosError
+from hfnet_ros.errors import ConfigError, EngineError, HfnetRosError
 from hfnet_ros.inference.driver import DriverReport, probe_driver
 
-_EXAMPLE = "hfnet-ros doctor   # exit 0: images can be localized here; 1: they cannot"
+_EXAMPLE = """hfnet-ros doctor   # exit 0: images can be localized here; 1: they cannot
+  hfnet-ros doctor --map kitchen.map --bag robot.bag   # exit 0: that robot would be localized; 1: not, or wrongly"""
 _OK, _OPTIONAL, _BROKEN = "ok", "--", "!!"
 _LIBRARIES = ("numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime", "poselib")
 _MODULES = {"opencv-python-headless": "cv2"}
@@ -46,13 +53,25 @@ def add_verbs(verbs: Any) -> None:
         verbs, "doctor", "show what works on this machine and what to do about the rest", _EXAMPLE, _run
     )
     add_config_options(parser, extractor=True)
+    parser.add_argument("--map", type=Path, metavar="MAP", help="look at a recording for this map instead")
+    parser.add_argument(
+        "--bag", type=Path, metavar="BAG", help="the recording: images, calibration, odometry, transforms"
+    )
+    parser.add_argument(
+        "--camera", type=Path, metavar="FILE", help="with --bag: calibration (default: the bag's)"
+    )
+    add_camera_options(parser)
+    add_odometry_options(parser)
+    add_mounting_options(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
     """Print every finding; 0 if the configured extractor and backend work, 1 if not."""
+    if (options.map is None) != (options.bag is None):
+        raise ConfigError("--map and --bag are given together: a recording is looked at for a map")
     config = read_config(options)
     worst = 0
-    for finding in examine(config):
+    for finding in examine(config) if options.bag is None else examine_bag(options, config):
         print(f"{finding.mark}  {finding.subject:<22} {finding.text}")
         if finding.remedy:
             print(f"    {'':<22} -> {finding.remedy}")
@@ -71,6 +90,24 @@ def examine(config: Config) -> Iterator[Finding]:
     yield from _of_weights(config)
     yield from _of_ros()
     yield from _of_dds()
+
+
+def examine_bag(options: argparse.Namespace, config: Config) -> Iterator[Finding]:
+    """Yield what there is to say of a recording for a map, see `check_bag`.
+
+    Raises:
+        BagError: it cannot be read.
+        MapFormatError: the map cannot be used.
+    """
+    from hfnet_ros.bags import BagReader
+    from hfnet_ros.node.served_map import ServedMap
+    from hfnet_ros.replay.bag_check import check_bag
+
+    served = ServedMap.load(str(options.map))
+    with BagReader(options.bag) as bag:
+        for found in check_bag(bag, served, bag_choices(options), config):
+            mark = _BROKEN if found.is_fatal else _OK if found.is_good else _OPTIONAL
+            yield Finding(mark, found.subject, found.text)
 
 
 def _of_program() -> Iterator[Finding]:

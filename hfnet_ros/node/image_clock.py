@@ -33,7 +33,7 @@ class ImageClock:
         """Compare the stamp of an image that has just come; 0, which is none, says nothing."""
         if stamp_ns == 0:
             return
-        found = _disagreement(stamp_ns, self._transport.now_ns())
+        found = clock_disagreement(stamp_ns, self._transport.now_ns())
         if not found:
             self._since_s, self._problem = None, ""
             return
@@ -46,7 +46,8 @@ class ImageClock:
         self._problem = found
 
 
-def _disagreement(stamp_ns: int, now_ns: int) -> str:
+def clock_disagreement(stamp_ns: int, now_ns: int) -> str:
+    """Return how far the stamp of an image that has just come is from the time then, ns; empty where it is near."""
     if now_ns == 0:
         return "use_sim_time is set, but nothing comes on /clock: play with --clock, or unset it"
     ahead_s = 1e-9 * (stamp_ns - now_ns)
