@@ -22,7 +22,7 @@ _logger = logging.getLogger("hfnet_ros.soak")
 
 
 class Robot:
-    """Walks to and fro, and sends odometry and an image at every step, unless something goes wrong."""
+    """Walks back and forth, and sends odometry and an image at every step, unless something goes wrong."""
 
     def __init__(self, rig: MemoryRig, walk: Walk) -> None:
         self.rig, self.walk, self.make = rig, walk, rig.factory
