@@ -254,7 +254,7 @@ FAULTS = [
     Fault("odometry jumps", ("REJECTED",), _jumping_odometry, 1),
     Fault("odometry 3 s late", ("odometry", "odom"), _late_odometry, recovers_in=4),
     Fault("all clocks jump 50 s ahead", ("ACCEPTED",), _jump_of_all(50.0), 1),
-    Fault("all clocks jump 50 s back", ("back", "LOST", "AWAITING"), _jump_of_all(-50.0), 1, recovers_in=3),
+    Fault("all clocks jump 50 s back", ("back", "LOST", "AWAITING"), _jump_of_all(-50.0), 1, recovers_in=4),
     Fault("hint in another frame", ("moon",), _bad_hint),
     Fault("a map that is gone", ("/gone/x.map",), _bad_map, 1),
 ]  # fmt: skip

@@ -187,6 +187,7 @@ def test_filter_drops_far_points_and_second_best_observations(kit, config):
     assert kept.keypoint_idx.tolist() == [0, 0]
 
 
-def test_a_database_that_cannot_be_written_names_its_folder(world, tmp_path):
+def test_a_database_that_cannot_be_written_names_its_folder(kit, tmp_path):
+    world = kit.make_world()
     with pytest.raises(MappingError, match=r"gone/database\.db: COLMAP cannot write.*TMPDIR"):
         write_posed_database(tmp_path / "gone" / "database.db", world.views, world.cameras, {})
