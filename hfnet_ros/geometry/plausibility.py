@@ -35,18 +35,25 @@ def check_plausible(camera: Camera) -> list[str]:
     Raises:
         CalibrationError: no camera is like that, or its numbers are those of another resolution.
     """
-    problem = _principal_point_problem(camera)
+    problem = principal_point_problem(camera)
     if problem:
         raise CalibrationError(problem)
-    longer = max(camera.size_wh)
-    share, aspect = camera.focal / longer, camera.focal[0] / camera.focal[1]
-    aspect = max(aspect, 1.0 / aspect)
-    focal = f"the focal length is ({camera.focal[0]:g}, {camera.focal[1]:g}) px"
+    check_focal(camera)
+    return [*_oddities(camera)]
+
+
+def check_focal(camera: Camera) -> None:
+    """Refuse a focal length that no lens has, whether the images are whole or parts of larger ones.
+
+    Raises:
+        CalibrationError: it cannot be.
+    """
+    share, aspect = _focal_shares(camera)
     if share.min() < _FOCAL_LIMITS[0] or share.max() > _FOCAL_LIMITS[1] or aspect > _ASPECT_LIMIT:
         raise CalibrationError(
-            f"{focal} for an image of {_size(camera)} px, which no lens has; is it in mm, or of another camera?"
+            f"{_focal(camera)} for an image of {_size(camera)} px, which no lens has; is it in mm, or of another "
+            "camera?"
         )
-    return [*_oddities(camera, focal, share, aspect)]
 
 
 def differs_from(camera: Camera, known: Camera) -> str:
@@ -65,7 +72,8 @@ def differs_from(camera: Camera, known: Camera) -> str:
     )
 
 
-def _oddities(camera: Camera, focal: str, share: FloatArray, aspect: float) -> Iterator[str]:
+def _oddities(camera: Camera) -> Iterator[str]:
+    focal, (share, aspect) = _focal(camera), _focal_shares(camera)
     offset = np.abs(_relative_offset(camera)).max()
     if offset > _ODD_OFFSET:
         yield (
@@ -87,8 +95,8 @@ def _oddities(camera: Camera, focal: str, share: FloatArray, aspect: float) -> I
             )
 
 
-def _principal_point_problem(camera: Camera) -> str:
-    """Return why the principal point cannot be; empty if it can."""
+def principal_point_problem(camera: Camera) -> str:
+    """Return why the principal point of a full image cannot be; empty if it can."""
     size, center = np.array(camera.size_wh, np.float64), camera.center
     said, other = _principal_point(camera), f"expected near {_pair((size - 1.0) / 2.0)}"
     if np.abs(_relative_offset(camera)).max() > _ODD_OFFSET:
@@ -112,10 +120,20 @@ def _principal_point_problem(camera: Camera) -> str:
     return ""
 
 
+def _focal_shares(camera: Camera) -> tuple[FloatArray, float]:
+    """Return the focal lengths, [2] of the longer side, and by which factor one is larger than the other."""
+    aspect = float(camera.focal[0] / camera.focal[1])
+    return camera.focal / max(camera.size_wh), max(aspect, 1.0 / aspect)
+
+
 def _relative_offset(camera: Camera) -> FloatArray:
     """Return how far the principal point is from the middle, [2] of width and height."""
     offset: FloatArray = (camera.center + 0.5) / camera.size_wh - 0.5
     return offset
+
+
+def _focal(camera: Camera) -> str:
+    return f"the focal length is ({camera.focal[0]:g}, {camera.focal[1]:g}) px"
 
 
 def _principal_point(camera: Camera) -> str:

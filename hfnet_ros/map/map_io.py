@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.errors import CalibrationError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory
+from hfnet_ros.geometry.plausibility import principal_point_problem
 from hfnet_ros.map import array_files, schema
 from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.array_files import ADVICE, ARRAYS_FOLDER
@@ -44,7 +45,7 @@ from hfnet_ros.map.records_json import (
 )
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.map.visual_map import MapCamera, VisualMap
 
 __all__ = ["check_map_target", "load_map", "read_map_header", "save_map", "verify_map"]
 
@@ -284,6 +285,20 @@ def _array_problems(
         yield from schema.content_problems(arrays, num_keyframes, num_cameras)
 
 
+def _doubt_cameras(file: Path, cameras: Sequence[MapCamera]) -> None:
+    """Warn of principal points that only parts of larger images have: maps do not tell such parts."""
+    for row, pair in enumerate(cameras):
+        problem = principal_point_problem(pair.given or pair.refined)
+        if problem:
+            _logger.warning(
+                "%s: camera %d: %s (an image cut out of a larger one may be like that; if this one is whole, build the "
+                "map anew with the right calibration)",
+                file,
+                row,
+                problem,
+            )
+
+
 def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _Array]) -> VisualMap:
     file = folder / MANIFEST_NAME
     try:
@@ -295,6 +310,7 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         raise MapFormatError(
             f"{file}: cameras or consistency cannot be understood: {error!r}; {ADVICE}"
         ) from error
+    _doubt_cameras(file, cameras)
     try:
         calibration = calibration_from_json(manifest.get("calibration"))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfnet_ros.geometry.camera import Camera, DistortionModel
-from hfnet_ros.geometry.plausibility import check_plausible
+from hfnet_ros.geometry.plausibility import check_focal
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency
 
 
@@ -66,7 +66,7 @@ def _camera_from_json(entry: Mapping[str, Any]) -> Camera:
     width, height = entry["size_wh"]
     model = DistortionModel(entry["model"])
     camera = Camera(model, (width, height), entry["focal"], entry["center"], entry["distortion"])
-    check_plausible(camera)
+    check_focal(camera)
     return camera
 
 

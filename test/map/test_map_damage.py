@@ -13,11 +13,11 @@ from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map import array_files, map_io
 from hfnet_ros.map.map_io import load_map, read_map_header, save_map, verify_map
 
-SWAPPED = {
+IN_MILLIMETRES = {
     "model": "none",
     "size_wh": [320, 240],
-    "focal": [215, 215],
-    "center": [119.5, 159.5],
+    "focal": [2.15, 2.15],
+    "center": [159.5, 119.5],
     "distortion": [],
 }
 
@@ -165,8 +165,8 @@ def test_whitespace_in_the_manifest_counts_too(folder):
         ({"cameras": None}, ("'cameras' is NoneType, expected list",)),
         ({"cameras": [{"given": None}] * 2}, ("cameras or consistency cannot be understood",)),
         (
-            {"cameras": [{"given": None, "refined": SWAPPED}] * 2},
-            ("a camera of the map cannot be: ", "cx and cy are swapped"),
+            {"cameras": [{"given": None, "refined": IN_MILLIMETRES}] * 2},
+            ("a camera of the map cannot be: ", "which no lens has"),
         ),
         ({"cameras": ["camera"] * 2}, ("cameras or consistency cannot be understood",)),
         ({"cameras": []}, ("keyframe_camera_idx", "0 cameras")),
