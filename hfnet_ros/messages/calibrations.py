@@ -32,6 +32,7 @@ class TopicCalibrations:
         self.topic = topic
         self._image_topic = image_topic
         self._stated: dict[str, Calibration] = {}
+        self._problems: dict[str, str] = {}
         self._cameras: dict[str, Camera] = {}
         self._newest: Camera | None = None
         self._names_agree = False
@@ -46,21 +47,29 @@ class TopicCalibrations:
         stated, frame_id = calibration_from_message(message), plain_frame_id(message.header.frame_id)
         before = self._stated.get(frame_id)
         # Thirty a second say the same; what they say is checked once.
-        if before is None or not before.is_same_as(stated) or self.problem:
-            try:
-                camera = stated.camera(rectified=is_rectified(self._image_topic))
-            except CalibrationError as error:
-                self.problem = f"{self.topic}: {error}"
-                raise CalibrationError(self.problem) from None
-            self.problem = ""
-            self._stated[frame_id] = stated
-            known = self._cameras.get(frame_id)
-            # Records that are told apart by identity stay the same while the calibration does.
-            if known is None or not known.is_same_as(camera):
-                self._newest = self._cameras[frame_id] = camera
-                return known is not None
+        is_new = before is None or not before.is_same_as(stated)
+        replaced = is_new and self._check(frame_id, stated)
+        self.problem = self._problems.get(frame_id, "")
+        if self.problem:
+            raise CalibrationError(self.problem)
         self._newest = self._cameras[frame_id]
-        return False
+        return replaced
+
+    def _check(self, frame_id: str, stated: Calibration) -> bool:
+        """Take what is stated of a frame, or why it cannot be used; tell whether it replaced another calibration."""
+        self._stated[frame_id] = stated
+        try:
+            camera = stated.camera(rectified=is_rectified(self._image_topic))
+        except CalibrationError as error:
+            self._problems[frame_id] = f"{self.topic}: {error}"
+            return False
+        self._problems.pop(frame_id, None)
+        known = self._cameras.get(frame_id)
+        # Records that are told apart by identity stay the same while the calibration does.
+        if known is not None and known.is_same_as(camera):
+            return False
+        self._cameras[frame_id] = camera
+        return known is not None
 
     def camera_of(self, frame_id: str) -> Camera:
         """Return the calibration of the images of an optical frame.
@@ -76,7 +85,8 @@ class TopicCalibrations:
             raise CalibrationError(self.problem or f"{self.topic}: no camera_info has come")
         if self._names_agree:
             raise CalibrationError(
-                f"{self.topic}: no camera_info of '{frame_id}' yet, only of {', '.join(map(repr, self._cameras))}"
+                self._problems.get(frame_id)
+                or f"{self.topic}: no camera_info of '{frame_id}' yet, only of {', '.join(map(repr, self._cameras))}"
             )
         return self._newest
 

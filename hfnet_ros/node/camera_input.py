@@ -45,15 +45,18 @@ class CameraInput:
         """Forget all calibrations."""
         resolved = self._transport.resolved
         self._calibrations = TopicCalibrations(resolved(topics.CAMERA_INFO), resolved(self.image_topic))
+        self._said = set[str]()
 
     def take_camera_info(self, message: Any) -> None:
         """Take a calibration; one that cannot be used leaves the one before, and without any says why."""
-        before = self._calibrations.problem
         try:
             if self._calibrations.take(message):
                 _logger.warning("camera_info changed; images are localized with the new calibration")
         except CalibrationError as error:
-            if str(error) != before:
+            if (
+                str(error) not in self._said
+            ):  # two drivers may share the topic, one of them without a calibration
+                self._said.add(str(error))
                 _logger.warning("%s", error)
 
     def header(self, message: Any) -> tuple[int, str]:

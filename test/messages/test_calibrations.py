@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import CalibrationError, ImageError
+from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.messages.calibrations import TopicCalibrations, is_rectified
 
 
@@ -92,3 +93,20 @@ def test_an_image_of_another_size_names_the_topic(calibrations):
     with pytest.raises(ImageError, match=r"^/cam/image_raw: the image is 320x240 px, expected .* 640x480"):
         calibrations.frame(1, np.zeros((240, 320), np.uint8), "camera")
     assert calibrations.frame(1, np.zeros((480, 640), np.uint8), "camera").camera_frame_id == "camera"
+
+
+def test_two_drivers_are_checked_once_and_each_has_its_own_problem(calibrations, monkeypatch):
+    checked = []
+    check = Calibration.camera
+    monkeypatch.setattr(
+        Calibration, "camera", lambda stated, **kind: checked.append(1) or check(stated, **kind)
+    )
+    bad = info(frame_id="right", k=np.zeros(9), p=np.zeros(12))
+    for _ in range(5):
+        calibrations.take(info(430.0, "left"))
+        with pytest.raises(CalibrationError, match="K is all zeros"):
+            calibrations.take(bad)
+    assert len(checked) == 2
+    assert calibrations.camera_of("left").focal[0] == 430.0
+    with pytest.raises(CalibrationError, match="K is all zeros"):
+        calibrations.camera_of("right")

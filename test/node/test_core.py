@@ -8,7 +8,8 @@ import pytest
 from hfnet_ros.errors import ConfigError, EngineError, MapFormatError
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.messages import topics
-from hfnet_ros.messages.headers import stamp_from_message
+from hfnet_ros.messages.camera_info import camera_to_message
+from hfnet_ros.messages.headers import header_to_message, stamp_from_message
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.tracking.live import LiveRelocalizer
@@ -263,3 +264,16 @@ def test_images_of_another_clock_than_odometry_are_called_that(rig):
         rig.wait_for(lambda count=before: len(statuses) > count, "a status")
     assert statuses[-1].verdict == "NO_ODOMETRY"
     assert "another clock: odometry comes, stamped 7200.000 s before the image" in statuses[-1].reason
+
+
+def test_a_calibration_that_cannot_be_used_is_told_of_once_though_another_comes_between(rig, caplog):
+    camera = rig.walk.camera
+    for _ in range(3):
+        rig.send_camera_info()
+        header = header_to_message(rig.factory, rig.start_ns, "another_camera")
+        message = camera_to_message(rig.factory, camera, header)
+        message.k = np.zeros(9)
+        message.p = np.zeros(12)
+        rig.send(topics.CAMERA_INFO, message)
+        rig.flush()
+    assert caplog.text.count("K is all zeros") == 1
