@@ -15,10 +15,14 @@ from typing import Any
 
 import hfnet_ros
 from hfnet_ros.cli.bag_sources import (
+    CAMERA_OPTIONS,
+    MOUNTING_OPTIONS,
+    ODOMETRY_OPTIONS,
     add_camera_options,
     add_mounting_options,
     add_odometry_options,
     bag_choices,
+    refuse_without_bag,
 )
 from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
@@ -49,9 +53,8 @@ class Finding:
 
 def add_verbs(verbs: Any) -> None:
     """Add `doctor`."""
-    parser = new_verb(
-        verbs, "doctor", "show what works on this machine and what to do about the rest", _EXAMPLE, _run
-    )
+    what = "show what works on this machine, or in a recording for a map, and what to do about the rest"
+    parser = new_verb(verbs, "doctor", what, _EXAMPLE, _run)
     add_config_options(parser, extractor=True)
     parser.add_argument("--map", type=Path, metavar="MAP", help="look at a recording for this map instead")
     parser.add_argument(
@@ -66,9 +69,11 @@ def add_verbs(verbs: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Print every finding; 0 if the configured extractor and backend work, 1 if not."""
+    """Print every finding; 1 if one says that images cannot be localized, or wrongly, else 0."""
     if (options.map is None) != (options.bag is None):
         raise ConfigError("--map and --bag are given together: a recording is looked at for a map")
+    if options.bag is None:
+        refuse_without_bag(options, "camera", *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS)
     config = read_config(options)
     worst = 0
     for finding in examine(config) if options.bag is None else examine_bag(options, config):

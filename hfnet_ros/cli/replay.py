@@ -170,7 +170,7 @@ def _print(
         + ", ".join(f"{name} {count}" for name, count in sorted(tally.outcomes.items()))
     )
     if tally.commonest_reason:
-        print(f"mostly not used      {tally.commonest_reason}")
+        print(f"not used, mostly     {tally.commonest_reason}")
     print(f"accepted             {tally.num_accepted}")
     print(f"position known       after {tally.num_tracking} of {num_answers} images")
     if options.real_time and tally.last is not None:

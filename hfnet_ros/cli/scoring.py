@@ -72,7 +72,7 @@ def _print_commonest_reason(results: Sequence[QueryResult]) -> None:
         if reason:
             unused.add(result.name, reason)
     for sentence in unused.sentences(len(results))[:1]:
-        print(f"{'mostly not used':<36} {sentence}")
+        print(f"{'not used, mostly':<36} {sentence}")
 
 
 def print_summary(summary: dict[str, Any]) -> None:

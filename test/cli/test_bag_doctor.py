@@ -222,3 +222,8 @@ def test_what_does_no_harm_is_said_without_failing(examine, tmp_path):
 
 def test_map_and_bag_belong_together(run, built):
     assert "--map and --bag" in run("doctor", "--map", built.path).error
+
+
+@pytest.mark.parametrize("option", ["--camera", "--image-topic", "--base-frame"])
+def test_what_says_something_of_a_recording_needs_one(run, option):
+    assert f"{option} needs --bag" in run("doctor", option, "x").error
