@@ -205,8 +205,8 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
     if consistency.num_elsewhere:
         print(
             f"look-alikes: {consistency.num_elsewhere} of {consistency.num_asked} held-out keyframes were localized "
-            "elsewhere; no answer in this map will have a smaller probability of being wrong than "
-            f"{consistency.elsewhere_share:.2f}"
+            "elsewhere; answers there are given a probability of being wrong of "
+            f"{max(row[4] for row in consistency.look_alikes):.2f} at the most"
         )
     if consistency.num_keyframes:
         unit = "map units" if visual_map.has_arbitrary_scale else "m"
@@ -283,7 +283,8 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     points = visual_map.landmark_xyz if visual_map.num_landmarks else np.zeros((1, 3))
     low, high = np.percentile(points, _EXTENT_PERCENTILES, axis=0)
     consistency = dataclasses.asdict(visual_map.consistency)
-    del consistency["pose_covariance"], consistency["refined_pose_covariance"]
+    for numbers in ("pose_covariance", "refined_pose_covariance", "look_alikes"):
+        del consistency[numbers]
     calibration = visual_map.calibration
     return {
         "map": str(path),

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
@@ -282,5 +283,5 @@ def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:
         residual_px,
         *model,
         is_self_tested=measured_px is not None,
-        elsewhere_share=visual_map.consistency.elsewhere_share,
+        look_alikes=np.array(visual_map.consistency.look_alikes, np.float64).reshape(-1, 5),
     )

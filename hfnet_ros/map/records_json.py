@@ -38,6 +38,10 @@ def consistency_from_json(entry: Mapping[str, Any]) -> MapConsistency:
     counts = (found.num_keyframes, found.num_asked, found.num_elsewhere)
     if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError(f"the self-test counted {counts}, expected numbers from 0")
+    look_alikes = tuple(tuple(float(number) for number in row) for row in found.look_alikes)
+    if not all(len(row) == 5 and np.isfinite(row).all() for row in look_alikes):
+        raise ValueError("look_alikes are not rows of 5 finite numbers")
+    found = dataclasses.replace(found, look_alikes=look_alikes)
     for numbers in (found.pose_covariance, found.refined_pose_covariance):
         moment = np.array(numbers, np.float64)
         if moment.shape not in ((0,), (36,)) or not np.isfinite(moment).all():

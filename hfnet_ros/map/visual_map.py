@@ -45,6 +45,8 @@ class MapConsistency:
         refined_pose_covariance: the same of differences to refined poses; empty where poses were not refined.
         num_asked: keyframes that were held out; 0 in maps of former releases.
         num_elsewhere: keyframes that were localized, but elsewhere; none of them is among `num_keyframes`.
+        look_alikes: for each of those x y z where it was put and how far around that holds, m, map frame; and the share
+            of wrong answers there: of them and of the map's keyframes there.
     """
 
     residual_px: float
@@ -55,6 +57,7 @@ class MapConsistency:
     refined_pose_covariance: tuple[float, ...] = ()
     num_asked: int = 0
     num_elsewhere: int = 0
+    look_alikes: tuple[tuple[float, ...], ...] = ()
 
     @property
     def elsewhere_share(self) -> float:

@@ -200,11 +200,22 @@ def move_map(visual_map: VisualMap, new_from_map: Similarity, frame_id: str) -> 
             consistency,
             translation_m=scale * consistency.translation_m,
             pose_covariance=_resize_covariance(consistency.pose_covariance, scale),
+            look_alikes=_moved_look_alikes(consistency.look_alikes, new_from_map),
             refined_pose_covariance=_resize_covariance(consistency.refined_pose_covariance, scale),
         ),
         calibration=calibration,
         given=given,
     )
+
+
+def _moved_look_alikes(
+    rows: tuple[tuple[float, ...], ...], new_from_map: Similarity
+) -> tuple[tuple[float, ...], ...]:
+    moved = (
+        (*new_from_map.move_points(np.array([row[:3]]))[0].tolist(), new_from_map.scale * row[3], row[4])
+        for row in rows
+    )
+    return tuple(moved)
 
 
 def _resize_covariance(numbers: tuple[float, ...], scale: float) -> tuple[float, ...]:

@@ -231,9 +231,12 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
     counts = np.array([first.num_keyframes, second.num_keyframes], np.float64)
     num_asked = first.num_asked + second.num_asked
     num_elsewhere = first.num_elsewhere + second.num_elsewhere
+    look_alikes = first.look_alikes + second.look_alikes
     if not counts.all() or bool(first.pose_covariance) != bool(second.pose_covariance):
         kept = first if counts[0] >= counts[1] else second
-        return dataclasses.replace(kept, num_asked=num_asked, num_elsewhere=num_elsewhere)
+        return dataclasses.replace(
+            kept, num_asked=num_asked, num_elsewhere=num_elsewhere, look_alikes=look_alikes
+        )
     share = counts / counts.sum()
     squares = (
         np.array([[each.residual_px, each.translation_m, each.rotation_rad] for each in (first, second)]) ** 2
@@ -248,6 +251,7 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
         _join_moments(share, first.refined_pose_covariance, second.refined_pose_covariance),
         num_asked,
         num_elsewhere,
+        look_alikes,
     )
 
 

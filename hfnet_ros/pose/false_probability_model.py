@@ -2,6 +2,8 @@
 
 Command: python bench/trust.py --data ../shared/data --scenes-cache DIR --out docs/notes/trust.md --thin 2
 --write-model
+
+Extractor hfnet, 5059 queries, seed 0, commit cc3caa3, 40 minutes on 2 cores.
 """
 
 from __future__ import annotations

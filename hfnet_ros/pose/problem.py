@@ -68,14 +68,20 @@ class ErrorModel:
         reprojection_scale: factor on covariances that come of reprojection errors.
         pose_covariance: [6, 6] added to every covariance, (translation, rotation) in camera axes.
         is_self_tested: whether the residual was measured in the map, not assumed.
-        elsewhere_share: of the keyframes held out for the map's test of itself, those localized elsewhere.
+        look_alikes: [K, 5] x y z, radius, m, map frame: where the map's test of itself put keyframes that are
+            elsewhere, and the share of wrong answers there.
     """
 
     residual_px: float
     reprojection_scale: float = 1.0
     pose_covariance: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
     is_self_tested: bool = False
-    elsewhere_share: float = 0.0
+    look_alikes: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))
+
+    def elsewhere_share(self, position: FloatArray) -> float:
+        """Return the share of the self-test's answers around a position [3] that were wrong; 0 where none was."""
+        around = np.linalg.norm(self.look_alikes[:, :3] - position, axis=1) < self.look_alikes[:, 3]
+        return float(self.look_alikes[around, 4].max(initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)

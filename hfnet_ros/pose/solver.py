@@ -75,7 +75,7 @@ class PoseSolver:
             self._verification,
             map_scores={
                 "self_tested": float(self._errors.is_self_tested),
-                "elsewhere_share": self._errors.elsewhere_share,
+                "elsewhere_share": self._errors.elsewhere_share(estimate.map_from_camera.translation),
             },
         )
         evidence = Evidence(

@@ -131,8 +131,8 @@ def verify_pose(
         scale_px: scale of the robust cost that ranked the candidates.
         num_trials: poses that were tried, for the a-contrario count.
         config: limits.
-        map_scores: of the map's test of itself: `self_tested`, whether there was one, and `elsewhere_share`, how
-            many of the keyframes held out were localized elsewhere.
+        map_scores: of the map's test of itself: `self_tested`, whether there was one, and `elsewhere_share`, how many
+            of its answers around there were wrong.
     """
     scores = _measure(problem, hypotheses, estimate, scale_px, num_trials, config)
     scores = with_false_probability({**scores, **map_scores})
@@ -152,7 +152,7 @@ def verify_pose(
 def with_false_probability(scores: Mapping[str, float]) -> dict[str, float]:
     """Return the scores with the probability that the pose is wrong, by those that are measured so far.
 
-    It is not less than the share that the map's test of itself localized elsewhere.
+    It is not less than the share of wrong answers that the map's test of itself gave there.
     """
     probability = false_probability_model.FITTED.probability(scores)
     return {**scores, "false_probability": max(probability, scores.get("elsewhere_share", 0.0))}
@@ -165,8 +165,8 @@ def doubt_of(scores: Mapping[str, float], config: VerificationConfig) -> str:
         return ""
     if scores.get("elsewhere_share", 0.0) >= found:
         return (
-            f"the map's self-test localized a share of {found:.3g} of its keyframes elsewhere, where it looks alike, "
-            f"{limit:.3g} allowed (`verification.max_false_probability`)"
+            f"a share of {found:.3g} of the answers that the map's self-test gave there were wrong: it looks like "
+            f"another place; {limit:.3g} allowed (`verification.max_false_probability`)"
         )
     score = false_probability_model.FITTED.weightiest(scores)
     return (

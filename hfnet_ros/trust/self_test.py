@@ -64,14 +64,14 @@ class Differences:
         to_refined: the same to refined poses; none where poses were not refined.
         residuals_px: median reprojection errors, px at the reference focal length.
         num_asked: keyframes that were held out.
-        num_elsewhere: those that were localized where they are not, of which nothing else is kept.
+        elsewhere: of those that were localized where they are not: that position and how far they see, [4].
     """
 
     to_given: list[FloatArray]
     to_refined: list[FloatArray]
     residuals_px: list[float]
     num_asked: int = 0
-    num_elsewhere: int = 0
+    elsewhere: list[FloatArray] = dataclasses.field(default_factory=list)
 
     def __add__(self, other: Differences) -> Differences:
         """Return both together."""
@@ -80,7 +80,7 @@ class Differences:
             self.to_refined + other.to_refined,
             self.residuals_px + other.residuals_px,
             self.num_asked + other.num_asked,
-            self.num_elsewhere + other.num_elsewhere,
+            self.elsewhere + other.elsewhere,
         )
 
 
@@ -156,14 +156,15 @@ def with_self_test(
         localizer = Localizer(part, extractor, decided)
         differences += compare_held_out(localizer, held_out, report, part if is_refined else None)
     least = MIN_KEYFRAMES if len(posed) >= 2 * MIN_KEYFRAMES else _MIN_OF_FEW
-    consistency = summarize_differences(differences, least)
+    consistency = summarize_differences(differences, visual_map.keyframe_poses[:, :3], least)
     if consistency.num_elsewhere:
         _logger.warning(
             "self-test: %d of %d held-out keyframes were localized elsewhere: the map has places that look alike; "
-            "no answer in it will be given a smaller probability of being wrong than their share, %.2f",
+            "answers there will be given a probability of being wrong of at least %.2f to %.2f",
             consistency.num_elsewhere,
             consistency.num_asked,
-            consistency.elsewhere_share,
+            min(row[4] for row in consistency.look_alikes),
+            max(row[4] for row in consistency.look_alikes),
         )
     is_measured = consistency.num_keyframes > 0 or consistency.num_asked > 0
     return dataclasses.replace(visual_map, consistency=consistency) if is_measured else visual_map
@@ -205,7 +206,7 @@ def compare_held_out(
         progress: called with stage "localize".
         two_frames: that map, where its poses were refined and the localizer answers in their frame.
     """
-    found, num_elsewhere = Differences([], [], []), 0
+    found = Differences([], [], [])
     for stamp_ns, keyframe in enumerate(held_out):
         progress("localize", stamp_ns, len(held_out))
         answer = localizer.localize_features(keyframe.features, keyframe.camera, stamp_ns)
@@ -214,7 +215,7 @@ def compare_held_out(
         residual = _median_residual(answer, keyframe, keyframe.map_from_camera)
         pose = answer.estimate.map_from_camera
         if not np.isfinite(residual) or _is_elsewhere(answer, pose, keyframe):
-            num_elsewhere += 1
+            found.elsewhere.append(np.append(pose.translation, _depth(answer, pose)))
             continue
         if two_frames is not None:
             residual = _median_residual(answer, keyframe, pose)
@@ -224,25 +225,51 @@ def compare_held_out(
         found.to_given.append(_error_in_camera(pose, keyframe.map_from_camera))
         found.residuals_px.append(residual)
     progress("localize", len(held_out), len(held_out))
-    return dataclasses.replace(found, num_asked=len(held_out), num_elsewhere=num_elsewhere)
+    return dataclasses.replace(found, num_asked=len(held_out))
 
 
 def _is_elsewhere(answer: Localization, pose: Rigid3, keyframe: HeldOutKeyframe) -> bool:
     """Tell whether the answer is another place, not the right one estimated badly."""
-    assert answer.estimate is not None and answer.correspondences is not None
     truth = keyframe.refined or keyframe.map_from_camera
-    points = answer.correspondences.points3d[answer.estimate.inlier_mask]
-    depth = float(np.median(np.linalg.norm(points - pose.translation, axis=1)))
     return (
-        pose.translation_to(truth) > _ELSEWHERE_DEPTH_FRACTION * depth
+        pose.translation_to(truth) > _ELSEWHERE_DEPTH_FRACTION * _depth(answer, pose)
         or pose.rotation_to(truth) > _ELSEWHERE_RAD
     )
 
 
-def summarize_differences(found: Differences, least: int = MIN_KEYFRAMES) -> MapConsistency:
-    """Return robust figures; `num_keyframes` is 0, and they mean nothing, with fewer than `least` right answers."""
+def _depth(answer: Localization, pose: Rigid3) -> float:
+    """Return the median distance of what an answer sees."""
+    assert answer.estimate is not None and answer.correspondences is not None
+    points = answer.correspondences.points3d[answer.estimate.inlier_mask]
+    return float(np.median(np.linalg.norm(points - pose.translation, axis=1)))
+
+
+def _look_alikes(found: Differences, positions: FloatArray) -> tuple[tuple[float, ...], ...]:
+    """Return where wrong answers were and their share around there, rows [5] of `MapConsistency.look_alikes`."""
+    wrong, rows = np.array(found.elsewhere).reshape(-1, 4), []
+    for place in wrong:
+        num_wrong, num_there = (
+            int((np.linalg.norm(others - place[:3], axis=1) < place[3]).sum())
+            for others in (wrong[:, :3], positions)
+        )
+        rows.append((*place.tolist(), num_wrong / (num_wrong + num_there)))
+    return tuple(rows)
+
+
+def summarize_differences(
+    found: Differences, positions: FloatArray, least: int = MIN_KEYFRAMES
+) -> MapConsistency:
+    """Return robust figures; `num_keyframes` is 0, and they mean nothing, with fewer than `least` right answers.
+
+    Args:
+        found: of all keyframes that were held out.
+        positions: [F, 3] m, of all keyframes of the map.
+        least: right answers.
+    """
+    num_elsewhere = len(found.elsewhere)
+    look_alikes = _look_alikes(found, positions)
     if len(found.to_given) < least:
-        return MapConsistency(0.0, 0.0, 0.0, 0, num_asked=found.num_asked, num_elsewhere=found.num_elsewhere)
+        return MapConsistency(0.0, 0.0, 0.0, 0, (), (), found.num_asked, num_elsewhere, look_alikes)
     sigmas, covariance = _spread(np.stack(found.to_given))
     refined_covariance = _spread(np.stack(found.to_refined))[1] if found.to_refined else np.empty(0)
     return MapConsistency(
@@ -253,7 +280,8 @@ def summarize_differences(found: Differences, least: int = MIN_KEYFRAMES) -> Map
         pose_covariance=tuple(float(value) for value in covariance.ravel()),
         refined_pose_covariance=tuple(float(value) for value in refined_covariance.ravel()),
         num_asked=found.num_asked,
-        num_elsewhere=found.num_elsewhere,
+        num_elsewhere=num_elsewhere,
+        look_alikes=look_alikes,
     )
 
 

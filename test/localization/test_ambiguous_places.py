@@ -94,6 +94,17 @@ def test_the_same_place_mapped_twice_is_no_copy(apartment):
         assert result.estimate.map_from_camera.translation_to(truth) < 0.05
 
 
+def test_where_the_self_test_was_wrong_answers_are_doubted_and_elsewhere_not(apartment):
+    truth = apartment.visual_map.map_from_camera(6)
+    for offset, outcome in ((0.5, Outcome.ILL_CONDITIONED), (3.0, Outcome.LOCALIZED)):
+        x, y, z = truth.translation
+        place = (x + offset, y, z, 1.0, 0.6)
+        consistency = dataclasses.replace(apartment.visual_map.consistency, look_alikes=(place,))
+        result = apartment.with_map(consistency=consistency).localize(apartment.frame(truth))
+        assert result.outcome is outcome, result.evidence.reason
+    assert "gave there were wrong" not in result.evidence.reason
+
+
 @pytest.mark.parametrize("view", ["frontal", "oblique"])
 def test_no_pose_of_a_flat_wall_is_far_off(plane_wall, view):
     localized = 0

@@ -125,8 +125,12 @@ def test_lengths_of_the_self_test_change_with_the_unit(first):
         translation_m=0.1,
         num_keyframes=20,
         pose_covariance=tuple(covariance.ravel().tolist()),
+        look_alikes=((1.0, 2.0, 3.0, 4.0, 0.5),),
     )
     moved = move_map(dataclasses.replace(first, consistency=tested), SCALED, "elsewhere").consistency
+    ((*position, radius, share),) = moved.look_alikes
+    np.testing.assert_allclose(position, SCALED.move_points(np.array([[1.0, 2.0, 3.0]]))[0])
+    assert (radius, share) == (10.0, 0.5)
     assert moved.translation_m == pytest.approx(0.25)
     scaled = np.array(moved.pose_covariance).reshape(6, 6)
     assert scaled[0, 0] == pytest.approx(6.25)

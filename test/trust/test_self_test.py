@@ -72,7 +72,8 @@ class FakeLocalizer:
 
 
 def measured_by(localizer, held_out):
-    return summarize_differences(compare_held_out(localizer, held_out))
+    positions = np.array([keyframe.map_from_camera.translation for keyframe in held_out])
+    return summarize_differences(compare_held_out(localizer, held_out), positions)
 
 
 def moved(pose, error):
@@ -155,6 +156,7 @@ def test_answers_that_look_the_other_way_are_counted_and_left_out(num_behind, nu
     assert measured.num_keyframes == num_measured
     assert (measured.num_asked, measured.num_elsewhere) == (len(found), num_behind)
     assert measured.elsewhere_share == num_behind / len(found)
+    assert len(measured.look_alikes) == num_behind
     assert measured.residual_px < 5.0
     assert json.dumps(asdict(measured), allow_nan=False)
 
@@ -170,6 +172,10 @@ def test_another_place_in_front_of_the_camera_is_elsewhere_too(off, is_elsewhere
     measured = measured_by(FakeLocalizer(answers), held_out)
     assert measured.num_elsewhere == (4 if is_elsewhere else 0)
     assert measured.num_keyframes == (20 if is_elsewhere else 24)
+    for place, (*position, radius, share) in zip(answers, measured.look_alikes, strict=False):
+        np.testing.assert_allclose(position, place.translation)
+        assert radius > 0.0
+        assert 0.0 < share <= 1.0
 
 
 @pytest.mark.parametrize("num_found", [0, 9])
@@ -277,7 +283,7 @@ def test_a_map_too_small_to_be_tested_is_left_as_it_is(halves):
 def test_correlations_of_few_are_not_believed():
     """Twelve equal differences have a moment of rank 1; half of it is believed."""
     found = Differences([np.arange(1.0, 7.0)] * 12, [], [1.0] * 12)
-    moment = np.reshape(summarize_differences(found).pose_covariance, (6, 6))
+    moment = np.reshape(summarize_differences(found, np.zeros((0, 3))).pose_covariance, (6, 6))
     assert moment[0, 1] == pytest.approx(0.5 * 1.0 * 2.0)
     assert moment[5, 5] == pytest.approx(36.0)
     assert np.linalg.matrix_rank(moment) == 6
