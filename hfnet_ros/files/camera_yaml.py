@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import re
 from pathlib import Path
@@ -83,7 +84,7 @@ def _matrix(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any]:
 def _document(file: Path) -> Calibration:
     """Return what a file states."""
     try:
-        content = file.read_bytes()
+        content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise CalibrationError(f"cannot be read: {error.strerror}; expected a calibration YAML") from error
     if content.lstrip().startswith(_INI_BEGINNINGS):

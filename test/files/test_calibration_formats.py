@@ -197,3 +197,9 @@ def test_what_cannot_be_read_names_file_remedy_and_option(tmp_path, text, found)
         read_camera_yaml(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert str(caught.value).endswith("(option --camera)")
+
+
+@pytest.mark.parametrize("text", [ORB_SLAM, VINS, LISTS, CAMERA_INFO])
+def test_the_byte_order_mark_of_windows_editors_is_no_part_of_a_file(tmp_path, text):
+    (tmp_path / "camera.yaml").write_text(text, encoding="utf-8-sig")
+    assert read_camera_yaml(tmp_path / "camera.yaml").size_wh == (320, 240)
