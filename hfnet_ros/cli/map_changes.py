@@ -143,6 +143,12 @@ def _merge(options: argparse.Namespace) -> int:
     elif first.has_arbitrary_scale or second.has_arbitrary_scale:
         unscaled = options.first if first.has_arbitrary_scale else options.second
         raise MappingError(f"{unscaled}: {ARBITRARY_SCALE}; or bring both into one frame by --align")
+    elif _have_own_frames(first, second):
+        scaled = options.first if _scale_estimate(first) else options.second
+        raise MappingError(
+            f"{scaled}: it was built of images alone and then scaled: its origin and heading are its own; "
+            "bring both maps into one frame by --align"
+        )
     same = find_same_landmarks(first, second)
     merged = join_maps(first, second, same)
     shared = int((same >= 0).sum())
@@ -156,6 +162,18 @@ def _merge(options: argparse.Namespace) -> int:
     if shared < _FEW_SHARED * min(first.num_landmarks, second.num_landmarks):
         print("the maps have next to no landmark in common; if they show the same place, use --align")
     return 0
+
+
+def _scale_estimate(visual_map: VisualMap) -> Any:
+    """Return what `map scale` wrote into a map; None of others."""
+    return visual_map.build_info.get("scale_estimate")
+
+
+def _have_own_frames(first: VisualMap, second: VisualMap) -> bool:
+    """Tell whether a map was built of images alone, and the other is not of the same origin."""
+    if first.has_arbitrary_scale or second.has_arbitrary_scale:
+        return True
+    return bool(_scale_estimate(first) != _scale_estimate(second))
 
 
 def _note_calibration(visual_map: VisualMap) -> None:
@@ -183,7 +201,7 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
         estimate = localizer.localize_features(features, camera, stamp_ns).estimate
         return None if estimate is None else estimate.map_from_camera
 
-    with_scale = first.has_arbitrary_scale or second.has_arbitrary_scale
+    with_scale = _have_own_frames(first, second)
     alignment = align_through_places(first, second, locate, with_scale=with_scale)
     scale = f", scale {alignment.first_from_second.scale:.4f}" if with_scale else ""
     spread = f"{alignment.spread_m:.3f} m and {alignment.spread_deg:.2f} deg at the median"

@@ -44,6 +44,11 @@ def test_a_map_gets_its_scale_by_odometry(run, built, unscaled, bag, tmp_path):
     assert scaled.build_info["scale"] == "odometry"
     again = run("map", "scale", out, "--bag", bag)
     assert (again.status, "nothing to scale" in again.error) == (1, True)
+    # Its origin is that of one of its images, whatever its frame is called.
+    merged = run("map", "merge", built.path, out, "--out", tmp_path / "both.map")
+    assert (merged.status, f"{out}: it was built of images alone" in merged.error) == (1, True)
+    assert run("map", "merge", "--align", built.path, out, "--out", tmp_path / "both.map").status == 0
+    assert run("map", "merge", out, out, "--out", tmp_path / "same.map").status == 0
 
 
 def test_nothing_is_served_in_metres_before(run, unscaled, query, bag, tmp_path):
