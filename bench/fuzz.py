@@ -116,7 +116,7 @@ def work(options: argparse.Namespace) -> int:
         wanted = [target for target in targets(folder) if options.only in (None, target.name)]
         watching.install(folder)
         counts, flaws = fuzz(wanted, options.first, options.inputs, options.seed, tell=True)
-    print(", ".join(f"{name} {counts[name]}" for name in sorted(counts)), f"peak {watching.peak_mb():.0f} MB")
+    print(", ".join(f"{name} {counts[name]}" for name in sorted(counts)), f"peak {watching.most_mb():.0f} MB")
     print(*flaws, sep="\n")
     sys.stdout.flush()
     os._exit(1 if flaws else 0)  # the node's thread need not be waited for
