@@ -38,7 +38,10 @@ class OpenedLocalizer:
 
 
 class SceneModel(Protocol):
-    """A scene that images can be localized in."""
+    """A scene that images can be localized in.
+
+    Two more properties are asked for by `is_metric` and `elsewhere_share`, and need not be there.
+    """
 
     @property
     def kind(self) -> str:
@@ -71,18 +74,8 @@ class SceneModel(Protocol):
         ...
 
     @property
-    def is_metric(self) -> bool:
-        """Tell whether its lengths are metres; they are not where it was made of images alone."""
-        ...
-
-    @property
     def residual_px(self) -> float | None:
         """Reprojection error per axis that its self-test found, at the reference focal length; None untested."""
-        ...
-
-    @property
-    def elsewhere_share(self) -> float:
-        """Share of the held-out keyframes that its self-test localized elsewhere; 0 untested."""
         ...
 
     @property
@@ -127,6 +120,16 @@ class SceneModel(Protocol):
             EngineError: no backend can run the network.
         """
         ...
+
+
+def is_metric(model: SceneModel) -> bool:
+    """Tell whether a scene's lengths are metres; not where its own `is_metric` denies it, as of images alone."""
+    return bool(getattr(model, "is_metric", True))
+
+
+def elsewhere_share(model: SceneModel) -> float:
+    """Return the share of held-out keyframes that a scene's self-test localized elsewhere; 0 if it does not say."""
+    return float(getattr(model, "elsewhere_share", 0.0))
 
 
 LoadSceneModel = Callable[[Path], SceneModel]

@@ -14,7 +14,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.localization.doubts import ARBITRARY_SCALE
 from hfnet_ros.localization.landmark_model import load_scene_model
-from hfnet_ros.localization.scene_model import SceneModel
+from hfnet_ros.localization.scene_model import SceneModel, elsewhere_share, is_metric
 from hfnet_ros.map.manifest import read_manifest
 from hfnet_ros.map.map_points import drawing_origin
 from hfnet_ros.messages.diagnostics import MapHealth
@@ -54,7 +54,7 @@ class ServedMap:
         except RuntimeError as error:  # ~nobody
             raise MapFormatError(f"{path}: {error} Write the path out") from error
         model = load_scene_model(folder)
-        if not model.is_metric:
+        if not is_metric(model):
             _logger.warning("%s: %s", folder, ARBITRARY_SCALE)
         return cls(folder, model, str(read_manifest(folder)[0]["manifest_sha256"]))
 
@@ -75,12 +75,12 @@ class ServedMap:
             num_keyframes=model.sizes.get("keyframes", 0),
             num_landmarks=model.sizes.get("landmarks", 0),
             residual_px=model.residual_px,
-            elsewhere_share=model.elsewhere_share,
+            elsewhere_share=elsewhere_share(model),
             extractor=model.extractor_id,
             backend=self.backend if is_open else "",
             engine_progress=engine_progress,
             engine_error=engine_error,
-            scale_error="" if model.is_metric else ARBITRARY_SCALE,
+            scale_error="" if is_metric(model) else ARBITRARY_SCALE,
         )
 
     def opener(self, config: Config) -> Callable[[ReportProgress], tuple[ImageLocalizer, Callable[[], None]]]:

@@ -64,5 +64,5 @@ def test_a_missing_package_is_an_error_that_says_what_to_do(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "cyclonedds", None)
-    with pytest.raises(DdsError, match=r"pip install 'hfnet_ros\[dds\]'"):
+    with pytest.raises(DdsError, match="pip install cyclonedds"):
         importlib.reload(cyclone)
