@@ -17,8 +17,17 @@ if IS_WORKER:  # there is another on the other core; set before numpy is importe
 pytest_plugins = ["browsers", "generated_maps", "live_room", "scored_queries"]
 
 
-def pytest_collection_modifyitems(items):
-    """Let workers begin with what takes longest, so that none is left alone with it in the end."""
+def pytest_addoption(parser):
+    """Offer what takes longer than CI may."""
+    parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too: minutes more")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip what is for the night; let workers begin with what takes longest, so that none ends alone with it."""
+    if not config.getoption("--nightly"):
+        for item in items:
+            if item.get_closest_marker("nightly"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; scripts/test --nightly runs it"))
     if IS_WORKER:
         items.sort(key=lambda item: item.get_closest_marker("shared") is None)
 

@@ -62,9 +62,3 @@ def build_kitchen(tmp_path_factory):
         return path
 
     return build
-
-
-@pytest.fixture(scope="session")
-def kitchen(build_kitchen):
-    """Map of RedKitchen with XFeat."""
-    return build_kitchen("xfeat")

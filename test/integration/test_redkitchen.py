@@ -46,7 +46,7 @@ HARD = {
 }
 
 
-@pytest.fixture(scope="module", params=QUERY)
+@pytest.fixture(scope="module", params=[pytest.param("xfeat", marks=pytest.mark.nightly), "hfnet"])
 def kitchen_of(request):
     """One extractor after the other."""
     return request.param

@@ -6,8 +6,8 @@ import pytest
 
 pytestmark = pytest.mark.shared
 
-EVERY = ("--every", 5)
 SELDOM = ("--every", 20)  # a map of 25 keyframes shows what is the same as well as one of a hundred
+MAPPED = (*SELDOM, "--extractor", "xfeat")
 TRUTH = "/ground_truth/pose"
 NOT_COMPARED = ("latency_ms", "map", "machine")
 
@@ -18,6 +18,14 @@ def folder_of(data):
     folder = data("redkitchen")
     camera = ("--camera", folder / "camera.yaml")
     return lambda name: ("--images", folder / name, "--poses", folder / f"{name}.tum", *camera)
+
+
+@pytest.fixture(scope="module")
+def small_kitchen(folder_of, program, tmp_path_factory):
+    """Map of a folder."""
+    path = tmp_path_factory.mktemp("redkitchen") / "small.map"
+    program("map", "build", *folder_of("map"), *MAPPED, "--out", path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +42,9 @@ def bags(folder_of, program, tmp_path_factory):
 def score(program, tmp_path_factory):
     """Return a function that evaluates and returns the folder with the results."""
 
-    def score(built, *options, every=EVERY):
+    def score(built, *options):
         out = tmp_path_factory.mktemp("report")
-        program("evaluate", "--map", built, *options, *every, "--out", out)
+        program("evaluate", "--map", built, *options, *SELDOM, "--out", out)
         return out
 
     return score
@@ -61,25 +69,23 @@ def figures(folder):
     return found
 
 
-def test_queries_of_a_bag_score_as_those_of_a_folder(kitchen, bags, data, score, folder_of):
+def test_queries_of_a_bag_score_as_those_of_a_folder(small_kitchen, bags, data, score, folder_of):
     """The first image is of time zero, which a live node takes for an image without a stamp."""
-    from_folder = score(kitchen, *folder_of("query"))
+    from_folder = score(small_kitchen, *folder_of("query"))
     poses = ("--poses", data("redkitchen") / "query.tum")
-    from_bag = score(kitchen, "--bag", bags["query"], "--independent", *poses)
+    from_bag = score(small_kitchen, "--bag", bags["query"], "--independent", *poses)
     assert (from_bag / "estimated.tum").read_bytes() == (from_folder / "estimated.tum").read_bytes()
     assert figures(from_bag) == figures(from_folder)
 
 
-def test_a_map_of_a_bag_scores_as_that_of_a_folder(bags, program, score, folder_of, tmp_path):
+def test_a_map_of_a_bag_scores_as_that_of_a_folder(small_kitchen, bags, program, score, folder_of, tmp_path):
     """Poses go through base_link and back: last bits, of which adjustments that stop early make a little more."""
-    options = (*SELDOM, "--extractor", "xfeat")
-    program("map", "build", *folder_of("map"), *options, "--out", tmp_path / "folder.map")
     program(
-        "map", "build", "--bag", bags["map"], "--pose-topic", TRUTH, *options, "--out", tmp_path / "bag.map"
+        "map", "build", "--bag", bags["map"], "--pose-topic", TRUTH, *MAPPED, "--out", tmp_path / "bag.map"
     )
     queries = ("--bag", bags["query"], "--independent", "--ground-truth", TRUTH)
-    found = figures(score(tmp_path / "bag.map", *queries, every=SELDOM))
-    expected = figures(score(tmp_path / "folder.map", *folder_of("query"), every=SELDOM))
+    found = figures(score(tmp_path / "bag.map", *queries))
+    expected = figures(score(small_kitchen, *folder_of("query")))
     assert expected["localized",] > 0
     assert found.keys() == expected.keys()
     for path, value in expected.items():

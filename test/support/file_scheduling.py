@@ -14,7 +14,5 @@ class FileScheduling(LoadFileScheduling):
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
-        if "test_redkitchen" not in file:
-            return file
-        extractor = re.search(r"\[(.*hfnet)\]", nodeid)
-        return f"redkitchen {extractor[1] if extractor else 'xfeat'}"
+        extractor = re.search(r"test_redkitchen\.py::.*\[(.+)\]", nodeid)
+        return f"{file} {extractor[1]}" if extractor else file
