@@ -17,10 +17,12 @@ _LIST = "hfnet-ros weights list"
 _FETCH = "hfnet-ros weights fetch xfeat.pt"
 _CHECK = "hfnet-ros weights check xfeat.pt --file Downloads/xfeat.pt"
 _NAME = "hfnet-ros weights name converted.onnx --scores s --local l --global g --out hfnet.onnx"
+_QUANTIZE = "hfnet-ros weights quantize hfnet.onnx --photos photos --out hfnet-int8.onnx"
+_NUM_PHOTOS = 40
 
 
 def add_verbs(verbs: Any) -> None:
-    """Add `weights list`, `fetch`, `check` and `name`."""
+    """Add `weights list`, `fetch`, `check`, `name` and `quantize`."""
     weights = verbs.add_parser("weights", help="list, fetch or check network weights").add_subparsers(
         dest="weights_verb", required=True, metavar="VERB"
     )
@@ -37,6 +39,21 @@ def add_verbs(verbs: Any) -> None:
     for role in ("scores", "local", "global"):
         name.add_argument(f"--{role}", dest=f"{role}_name", metavar="NAME", help=f"output with {role}")
     name.add_argument("--out", type=Path, required=True, metavar="FILE")
+    quantize = new_verb(
+        weights, "quantize", "write an HF-Net in int8, half the time on most CPUs", _QUANTIZE, _quantize
+    )
+    quantize.add_argument("network", type=Path, metavar="ONNX")
+    quantize.add_argument(
+        "--photos",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="images to measure activations on, of any place",
+    )
+    quantize.add_argument(
+        "--num", type=int, default=_NUM_PHOTOS, metavar="N", help=f"how many of them (default: {_NUM_PHOTOS})"
+    )
+    quantize.add_argument("--out", type=Path, required=True, metavar="FILE")
 
 
 def _list(_options: argparse.Namespace) -> int:
@@ -115,6 +132,21 @@ def _name(options: argparse.Namespace) -> int:
     names = {role: getattr(options, f"{role}_name") for role in ("scores", "local", "global")}
     name_outputs(options.network, options.out, {role: name for role, name in names.items() if name})
     print(f"{options.out}: outputs named; use it with --extractor hfnet --weights {options.out}")
+    return 0
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    from hfnet_ros.features.hfnet_int8 import quantize_hfnet
+    from hfnet_ros.inference.quantization import quantized_path
+    from hfnet_ros.training.options import DataOptions
+    from hfnet_ros.training.views import training_photos
+
+    check_file_target(options.out)
+    photos = training_photos(DataOptions(photos=str(options.photos), max_photos=options.num))
+    quantize_hfnet(options.network, options.out, photos)
+    found = quantized_path(options.network)
+    where = "" if options.out.resolve() == found.resolve() else f"; it is used where it lies as {found}"
+    print(f"{options.out}: int8, by {len(photos)} images{where}")
     return 0
 
 

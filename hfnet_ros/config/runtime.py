@@ -21,6 +21,13 @@ class InferenceConfig:
     allow_spinning: bool = parameter(
         False, "Let network threads wait busily: a millisecond faster, at the cost of idle cores."
     )
+    cpu_precision: str = parameter(
+        "auto",
+        "Numbers of a network on the CPU: bytes (int8) where a file of them lies beside the weights and the processor "
+        "has an instruction for their products (auto; half the time of float32, docs/hfnet.md says what it costs), or "
+        "one of the two whatever the processor.",
+        choices=("auto", "float32", "int8"),
+    )
     precision: str = parameter(
         "fp16",
         "Numbers of a TensorRT engine: convolutions in float16, everything as in the file (fp32, also for files "

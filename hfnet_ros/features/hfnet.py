@@ -180,13 +180,21 @@ def run_on_image(
         ImageError: the image has another type or shape, or is too small.
         EngineError: the network failed.
     """
+    tensor, scale = network_input(network, image)
+    return network.engine(tensor.shape).run({network.input_name: tensor}), scale
+
+
+def network_input(network: OnnxNetwork, image: ImageArray) -> tuple[Float32Array, NDArray[np.float64]]:
+    """Return an image as the network wants it, and the scale [2] (x, y) back to the image.
+
+    Raises:
+        ImageError: the image has another type or shape, or is too small.
+    """
     check_image(image)
     image_wh = (image.shape[1], image.shape[0])
     size_wh = _input_size(network, image_wh)
-    shape = _input_shape(network, size_wh)
     gray = resize_to(mean_gray(image), size_wh)
-    outputs = network.engine(shape).run({network.input_name: gray.reshape(shape)})
-    return outputs, np.array(image_wh) / np.array(size_wh)
+    return gray.reshape(_input_shape(network, size_wh)), np.array(image_wh) / np.array(size_wh)
 
 
 def network_for(network: OnnxNetwork, image_wh: tuple[int, int]) -> NetworkModel:

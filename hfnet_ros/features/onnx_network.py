@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,11 @@ from hfnet_ros.errors import WeightsError
 from hfnet_ros.features.engines import EnginesBySize
 from hfnet_ros.inference.backend import create_engine
 from hfnet_ros.inference.engine import Engine, NetworkModel
+from hfnet_ros.inference.onnx_graph import remove_unused
+from hfnet_ros.inference.quantization import QUANTIZED_OF, quantized_path
 from hfnet_ros.types import ReportProgress
+
+_logger = logging.getLogger(__name__)
 
 
 class OnnxNetwork:
@@ -65,6 +71,7 @@ class OnnxNetwork:
         self._progress = progress
         self._complete = complete
         self._engines = EnginesBySize()
+        self._quantized = self._find_quantized(outputs)
 
     def _keep_outputs(self, path: Path, names: Sequence[str]) -> None:
         graph = self._model.graph
@@ -78,8 +85,19 @@ class OnnxNetwork:
         for output in list(graph.output):
             if output.name not in names:
                 graph.output.remove(output)
-        _remove_unused(graph)
+        remove_unused(graph)
         self._part = "-" + re.sub(r"\W+", "_", "-".join(names))
+
+    def _find_quantized(self, outputs: Sequence[str]) -> OnnxNetwork | None:
+        """Return the int8 form of this file, if it lies beside it and is of no other file."""
+        path = quantized_path(self._path)
+        if QUANTIZED_OF in self.metadata or not path.is_file():
+            return None
+        found = OnnxNetwork(path, self._inference, outputs)
+        if found.metadata.get(QUANTIZED_OF) == self.digest:
+            return found
+        _logger.warning("%s is not of %s: it is left alone; make it anew or remove it", path, self._path)
+        return None
 
     @property
     def input_name(self) -> str:
@@ -145,31 +163,16 @@ class OnnxNetwork:
             # A batch that shape inference lost is the input's.
             _set_shape(output, (input_shape[0] if inferred[0] is None else inferred[0], *inferred[1:]))
         size = "x".join(str(length) for length in input_shape)
-        return NetworkModel(f"{self._path.stem}{self._part}-{size}", model.SerializeToString())
+        other = self._quantized
+        return NetworkModel(
+            f"{self._path.stem}{self._part}-{size}",
+            model.SerializeToString(),
+            None if other is None else partial(other.model, input_shape),
+        )
 
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
         self._engines.close()
-
-
-def _remove_unused(graph: Any) -> None:
-    """Remove nodes and constants that no output needs: runtimes would compute them all the same.
-
-    Nodes are in topological order, so one walk backwards finds them. Names that a node's own
-    subgraphs use count as needed.
-    """
-    needed = {output.name for output in graph.output}
-    for node in reversed(list(graph.node)):
-        if needed.isdisjoint(node.output):
-            graph.node.remove(node)
-            continue
-        needed.update(node.input)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                needed.update(name for part in inner.node for name in part.input)
-    for tensor in list(graph.initializer):
-        if tensor.name not in needed:
-            graph.initializer.remove(tensor)
 
 
 def _shape(tensor: Any) -> tuple[int | None, ...]:

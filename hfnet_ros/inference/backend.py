@@ -13,6 +13,7 @@ from hfnet_ros.inference.driver import DriverReport, probe_driver
 from hfnet_ros.inference.engine import Engine, NetworkModel
 from hfnet_ros.inference.plan_cache import PlanCache, PlanKey
 from hfnet_ros.inference.probe import BACKENDS, probe_backend
+from hfnet_ros.inference.processor import byte_dot_product
 from hfnet_ros.inference.tensorrt_library import import_tensorrt
 from hfnet_ros.types import ReportProgress
 
@@ -49,7 +50,7 @@ def create_engine(
     finally:
         if progress is not None:
             progress("")
-    _logger.info("network %s runs on %s", model.name, _described(engine, config))
+    _logger.info("network %s runs on %s", model.name, _described(engine, model, config))
     return engine
 
 
@@ -72,7 +73,7 @@ def _fastest(model: NetworkModel, config: InferenceConfig, progress: ReportProgr
                 because = f"; {'; '.join(reasons)}" if reasons else ""
                 told = "" if because in _told else because
                 _told.add(because)
-                _logger.info("network %s runs on %s%s", model.name, _described(engine, config), told)
+                _logger.info("network %s runs on %s%s", model.name, _described(engine, model, config), told)
                 return engine
         reasons.append(f"not on {name}: {reason}")
     raise AssertionError("the last backend returns or raises")
@@ -83,7 +84,15 @@ def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: Rep
         return _open_tensorrt(model, config, progress)
     from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, config, cuda=name == "onnxruntime-cuda")
+    if name == "onnxruntime-cuda":
+        return OnnxRuntimeEngine(model, config, cuda=True)
+    if model.quantized is not None and _wants_bytes(config):
+        return OnnxRuntimeEngine(model.quantized(), config, int8=True)
+    return OnnxRuntimeEngine(model, config)
+
+
+def _wants_bytes(config: InferenceConfig) -> bool:
+    return config.cpu_precision == "int8" or (config.cpu_precision == "auto" and bool(byte_dot_product()))
 
 
 def _open_tensorrt(model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:
@@ -168,6 +177,15 @@ def build_cached_plan(
     return built.plan
 
 
-def _described(engine: Engine, config: InferenceConfig) -> str:
-    on_cpu = engine.backend == "onnxruntime-cpu"
-    return f"{engine.backend}, {config.num_threads} threads" if on_cpu else engine.backend
+def _described(engine: Engine, model: NetworkModel, config: InferenceConfig) -> str:
+    if not engine.backend.startswith("onnxruntime-cpu"):
+        return engine.backend
+    said = f"{engine.backend}, {config.num_threads} threads"
+    instruction = byte_dot_product()
+    if engine.backend.endswith("-int8"):
+        return (
+            f"{said}, by {instruction}" if instruction else f"{said}, which this processor is not faster with"
+        )
+    if model.quantized is not None and config.cpu_precision == "auto":
+        return f"{said}, float32: this processor has no instruction for products of bytes"
+    return said

@@ -35,13 +35,16 @@ class OnnxRuntimeEngine:
         outputs: likewise.
     """
 
-    def __init__(self, model: NetworkModel, config: InferenceConfig, *, cuda: bool = False) -> None:
+    def __init__(
+        self, model: NetworkModel, config: InferenceConfig, *, cuda: bool = False, int8: bool = False
+    ) -> None:
         """Load the model.
 
         Args:
             model: with static shapes.
             config: threads and spinning.
             cuda: run on the GPU; inputs and outputs stay in the CPU's memory.
+            int8: say that the model is quantized.
 
         Raises:
             EngineError: ONNX Runtime refuses the model or the GPU, or a shape is not static.
@@ -66,7 +69,7 @@ class OnnxRuntimeEngine:
                 "install the CUDA and cuDNN versions that onnxruntime-gpu asks for"
             )
         self._name = model.name
-        self.backend = "onnxruntime-cuda" if cuda else "onnxruntime-cpu"
+        self.backend = "onnxruntime-cuda" if cuda else f"onnxruntime-cpu{'-int8' if int8 else ''}"
         self.inputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_inputs()}
         self.outputs = {arg.name: _spec(arg, model.name) for arg in self._session.get_outputs()}
         self._binding = self._session.io_binding()

@@ -18,3 +18,11 @@ def load_onnxruntime() -> Any:
 
     onnxruntime.disable_telemetry_events()
     return onnxruntime
+
+
+def load_quantization() -> Any:
+    """Import and return ONNX Runtime's tools for quantization."""
+    load_onnxruntime()
+    from onnxruntime import quantization
+
+    return quantization

@@ -41,9 +41,12 @@ def test_a_map_of_sift_tells_of_its_words(run, built):
     assert facts["retrieval"].startswith("VLAD over the keypoints, 64 words")
 
 
-def test_every_image_of_another_walk_is_localized(run, hfnet_map, query, tmp_path):
-    report = tmp_path / "report"
-    answer = run("evaluate", "--map", hfnet_map, *query.options(), "--out", report)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_every_image_of_another_walk_is_localized(run, hfnet_map, query, precision, tmp_path):
+    """With the numbers that the map was made with, and with the others."""
+    report, params = tmp_path / "report", tmp_path / "params.yaml"
+    params.write_text(f"inference:\n  cpu_precision: {precision}\n")
+    answer = run("evaluate", "--map", hfnet_map, *query.options(), "--params", params, "--out", report)
     assert (answer.status, answer.err) == (0, "")
     results = json.loads((report / "results.json").read_text())
     assert results["extractor_id"].startswith("hfnet-")

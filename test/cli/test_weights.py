@@ -83,7 +83,7 @@ def test_a_copy_with_the_published_digest_is_installed(run_verb, tmp_path, monke
 
 
 def test_unknown_weights_are_named(run_verb):
-    with pytest.raises(ConfigError, match=r"known are hfnet\.onnx, xfeat\.pt"):
+    with pytest.raises(ConfigError, match=r"known are hfnet\.onnx, hfnet-int8\.onnx, xfeat\.pt"):
         run_verb("weights", "check", "yfeat.pt")
 
 

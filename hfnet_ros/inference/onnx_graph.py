@@ -1,0 +1,102 @@
+"""Changes to ONNX graphs that leave every value what it was."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+
+def remove_unused(graph: Any) -> None:
+    """Remove nodes and constants that no output needs: runtimes would compute them all the same.
+
+    Nodes are in topological order, so one walk backwards finds them. Names that a node's own
+    subgraphs use count as needed.
+    """
+    needed = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if needed.isdisjoint(node.output):
+            graph.node.remove(node)
+            continue
+        needed.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                needed.update(name for part in inner.node for name in part.input)
+    for tensor in list(graph.initializer):
+        if tensor.name not in needed:
+            graph.initializer.remove(tensor)
+
+
+def merge_unshuffling(graph: Any) -> None:
+    """Let a 1x1 convolution of squares of r x r pixels that were moved into channels be one of r x r with stride r.
+
+    Moving them takes ONNX Runtime longer than the convolution. The shapes must be constants of the graph.
+    """
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    takers = defaultdict(list)
+    for node in graph.node:
+        for name in node.input:
+            takers[name].append(node)
+    for transpose in list(graph.node):
+        if transpose.op_type != "Transpose" or list(_attribute(transpose, "perm")) != [0, 1, 3, 5, 2, 4]:
+            continue
+        parted = makers[transpose.input[0]]
+        if parted.op_type != "Reshape" or parted.input[1] not in constants:
+            continue
+        side = int(numpy_helper.to_array(constants[parted.input[1]])[-1])
+        source, moved = transpose.input[0], transpose.output[0]
+        while source in makers and makers[source].op_type in ("Reshape", "Unsqueeze"):
+            source = makers[source].input[0]
+        while len(takers[moved]) == 1 and takers[moved][0].op_type in ("Reshape", "Squeeze"):
+            moved = takers[moved][0].output[0]
+        for taker in takers[moved]:
+            if taker.op_type != "Conv" or taker.input[1] not in constants:
+                continue
+            weights = numpy_helper.to_array(constants[taker.input[1]])
+            if weights.shape[2:] != (1, 1):
+                continue
+            name = f"{taker.input[1]}_unshuffled"
+            if name not in constants:
+                squares = weights.reshape(len(weights), -1, side, side)
+                constants[name] = numpy_helper.from_array(squares, name)
+                graph.initializer.append(constants[name])
+            taker.input[0], taker.input[1] = source, name
+            for key in ("kernel_shape", "strides"):
+                for attribute in [one for one in taker.attribute if one.name == key]:
+                    taker.attribute.remove(attribute)
+                taker.attribute.append(helper.make_attribute(key, [side, side]))
+    remove_unused(graph)
+
+
+def spread_softmax(graph: Any) -> None:
+    """Write softmax over channels as its parts, for which ONNX Runtime does not turn the tensor around."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Softmax" or _attribute(node, "axis") != 1:
+            nodes.append(node)
+            continue
+        (given,), (result,), name = node.input, node.output, node.name
+        largest, lower, powers, total = (f"{name}/{part}" for part in ("largest", "lower", "powers", "total"))
+        axes = f"{name}/axes"
+        graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), axes))
+        nodes += [
+            helper.make_node("ReduceMax", [given], [largest], largest, axes=[1]),
+            helper.make_node("Sub", [given, largest], [lower], lower),
+            helper.make_node("Exp", [lower], [powers], powers),
+            helper.make_node("ReduceSum", [powers, axes], [total], total),
+            helper.make_node("Div", [powers, total], [result], name),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _attribute(node: Any, name: str) -> Any:
+    from onnx import helper
+
+    found = [attribute for attribute in node.attribute if attribute.name == name]
+    return helper.get_attribute_value(found[0]) if found else ()
