@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.landmarks import num_common
 from hfnet_ros.map.given_frame import mean_pose
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import Localization, Place, RigCamera
@@ -38,7 +39,7 @@ def in_given_frame(
     estimate = answer.estimate
     inliers = np.sort(answer.correspondences.landmark_idxs[estimate.inlier_mask])
     frames = np.array(place.keyframe_idxs)
-    num_seen = np.array([_num_common(visual_map.landmarks_seen_by(int(frame)), inliers) for frame in frames])
+    num_seen = np.array([num_common(visual_map.landmarks_seen_by(int(frame)), inliers) for frame in frames])
     seeing = num_seen > 0
     refined = estimate.map_from_camera
     mounted = refined @ Rigid3(np.eye(3), _lever_arm(visual_map, cameras))
@@ -52,12 +53,6 @@ def in_given_frame(
         estimate=dataclasses.replace(estimate, map_from_camera=answered, covariance=covariance),
         correspondences=dataclasses.replace(matches, points3d=moved @ matches.points3d),
     )
-
-
-def _num_common(seen: NDArray[np.integer], inliers: NDArray[np.int64]) -> int:
-    """Return how many of the landmarks seen [N] are among the inliers [M], ascending."""
-    at = np.minimum(np.searchsorted(inliers, seen), len(inliers) - 1)
-    return int(np.count_nonzero(inliers[at] == seen))
 
 
 def _lever_arm(visual_map: VisualMap, cameras: Sequence[RigCamera]) -> NDArray[np.float64]:

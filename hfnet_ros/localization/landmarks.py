@@ -59,12 +59,15 @@ class Landmarks:
             points = self._map.landmark_xyz[idxs]
             for view in cameras:
                 explained |= _in_view(points, map_from_rig @ view.rig_from_camera, view.camera)
-            explained &= np.isin(idxs, self._seen_by(tuple(agreeing))[0])
+            known = np.zeros(len(idxs), np.bool_)
+            # Agreeing frames are some of the frames, so that all of theirs is there.
+            known[np.searchsorted(idxs, self._seen_by(tuple(agreeing))[0])] = True
+            explained &= known
         return PlaceView(self._map, self._most_seen(idxs[~explained], num_seeing[~explained]), tuple(frames))
 
     def num_seen_by(self, frame: int, landmark_idxs: NDArray[np.int64]) -> int:
         """Return how many of some landmarks a frame sees."""
-        return int(np.isin(landmark_idxs, self._map.landmarks_seen_by(frame)).sum())
+        return num_common(self._map.landmarks_seen_by(frame), np.sort(landmark_idxs))
 
     def expected(self, place: PlaceView) -> ExpectedPoints:
         """Return the landmarks of a place, and from where they were seen.
@@ -100,6 +103,14 @@ class Landmarks:
         if len(idxs) <= self._max_landmarks:
             return idxs
         return idxs[np.sort(np.argsort(-num_seeing, kind="stable")[: self._max_landmarks])]
+
+
+def num_common(seen: NDArray[np.integer], some: NDArray[np.int64]) -> int:
+    """Return how many of the landmarks seen [N] are among some [M], ascending; there may be none of these."""
+    if len(some) == 0:
+        return 0
+    at = np.minimum(np.searchsorted(some, seen), len(some) - 1)
+    return int(np.count_nonzero(some[at] == seen))
 
 
 def _in_view(points_map: NDArray[np.float64], map_from_camera: Rigid3, camera: Camera) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.expected_view import seen_share
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.pose.problem import PoseProblem
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, ImageFeatures, Localization, Place, RigCamera
 
@@ -59,8 +60,8 @@ class SecondLook:
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         own = inliers.chosen(np.arange(min(len(inliers), _MAX_KEYPOINTS)))
         keypoints = [view.chosen(own.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
-        matches = self._unexplained_matches(keypoints, own, pose, cameras, places)
-        alias = self._solver.solve_quickly(matches, cameras, self._landmarks.cones(matches))
+        unexplained = self._unexplained_matches(keypoints, own, pose, cameras, places)
+        alias = self._solver.solve_quickly(unexplained)
         own_score = self._solver.score(own, pose, cameras)
         ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
         share = seen_share(self._landmarks.expected(landmarks), inliers, pose, cameras)
@@ -73,7 +74,7 @@ class SecondLook:
         pose: Rigid3,
         cameras: Sequence[RigCamera],
         places: Sequence[Place],
-    ) -> Correspondences:
+    ) -> PoseProblem:
         """Match the keypoints with what the places know and the pose does not explain.
 
         Mutual matches go to the place that was mapped better, and hide the other; so everything that the pose
@@ -85,7 +86,8 @@ class SecondLook:
         for _ in range(_MAX_ROUNDS):
             unexplained = self._landmarks.unexplained(tuple(frames), agreeing, pose, cameras)
             matches = self._match(keypoints, unexplained)
-            fitting = self._solver.fitting(matches, pose, cameras, self._landmarks.cones(matches))
+            problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
+            fitting = self._solver.fitting(problem, pose)
             if len(fitting) < _MIN_SHARED:
                 break
             more = {
@@ -98,7 +100,7 @@ class SecondLook:
             if not more:
                 break
             agreeing |= more
-        return matches
+        return problem
 
     def _shared(self, frame: int, landmark_idxs: NDArray[np.int64]) -> int:
         return self._landmarks.num_seen_by(frame, landmark_idxs)

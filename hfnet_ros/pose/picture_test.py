@@ -46,6 +46,7 @@ def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: flo
     if len(points) == 0 or np.median(depth) < 1e-9:
         return 1.0
     homogeneous = np.column_stack([points / np.median(depth), np.ones(len(points))])
+    normal = _NormalMatrix(homogeneous, slopes)
     calibrated = np.eye(3, 4)
     residuals, depths = _residuals(calibrated, homogeneous, slopes)
     own = float(np.sum(robust_scores(residuals, scale)))
@@ -55,25 +56,42 @@ def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: flo
         for _ in range(_NUM_REWEIGHTINGS):
             # Cubed, it is the weight that belongs to the robust score; by depth it is a distance in the image.
             weights = (1.0 + (found / (factor * scale)) ** 2) ** -3 / far**2
-            found, far = _residuals(_linear_camera(homogeneous, slopes, weights), homogeneous, slopes)
+            found, far = _residuals(_linear_camera(normal, weights), homogeneous, slopes)
             best = max(best, float(np.sum(robust_scores(found, scale))))
     return best / max(own, 1e-9)
 
 
-def _linear_camera(homogeneous: FloatArray, slopes: FloatArray, weights: FloatArray) -> FloatArray:
+class _NormalMatrix:
+    """What the normal matrix of the direct linear transformation is summed from, for any weights.
+
+    Attributes:
+        homogeneous: [N, 4] points.
+        products: [N, 16] their products with themselves.
+        moments: [N, 4] 1, x, y and x^2 + y^2 of the slopes, which each block of the matrix is weighted by.
+    """
+
+    def __init__(self, homogeneous: FloatArray, slopes: FloatArray) -> None:
+        self.homogeneous = homogeneous
+        self.products = (homogeneous[:, :, None] * homogeneous[:, None, :]).reshape(-1, 16)
+        self.moments = np.column_stack([np.ones(len(slopes)), slopes, (slopes**2).sum(axis=1)])
+
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        """Return the matrix [12, 12]."""
+        plain, x, y, both = ((weights[:, None] * self.moments).T @ self.products).reshape(4, 4, 4)
+        matrix = np.zeros((3, 4, 3, 4))
+        matrix[0, :, 0, :] = matrix[1, :, 1, :] = plain
+        matrix[0, :, 2, :] = matrix[2, :, 0, :] = -x
+        matrix[1, :, 2, :] = matrix[2, :, 1, :] = -y
+        matrix[2, :, 2, :] = both
+        return matrix.reshape(12, 12)
+
+
+def _linear_camera(normal: _NormalMatrix, weights: FloatArray) -> FloatArray:
     """Return the projection matrix [3, 4] with the least weighted algebraic error."""
-    products = np.einsum("n,ni,nj->nij", weights, homogeneous, homogeneous)
-    x, y = slopes.T[:, :, None, None]
-    normal = np.zeros((3, 4, 3, 4))
-    plain = products.sum(axis=0)
-    normal[0, :, 0, :] = normal[1, :, 1, :] = plain
-    normal[0, :, 2, :] = normal[2, :, 0, :] = -(x * products).sum(axis=0)
-    normal[1, :, 2, :] = normal[2, :, 1, :] = -(y * products).sum(axis=0)
-    normal[2, :, 2, :] = ((x**2 + y**2) * products).sum(axis=0)
-    _, vectors = np.linalg.eigh(normal.reshape(12, 12))
+    _, vectors = np.linalg.eigh(normal.weighted(weights))
     camera = vectors[:, 0].reshape(3, 4)
     # Its sign is free: what it explains is in front of it, whatever most of the matches are.
-    return np.asarray(camera if weights @ (homogeneous @ camera[2]) > 0.0 else -camera)
+    return np.asarray(camera if weights @ (normal.homogeneous @ camera[2]) > 0.0 else -camera)
 
 
 def _residuals(

@@ -54,7 +54,7 @@ class PoseSolver:
         needed = max(MIN_MATCHES, self._verification.min_inliers)
         if len(matches) < needed:
             return _refused(Outcome.TOO_FEW_MATCHES, f"{len(matches)} matches, {needed} needed", matches)
-        problem = self._problem(matches, cameras, cones)
+        problem = self.problem(matches, cameras, cones)
         scale_px = self._scale(problem)
         hypotheses = gather_hypotheses(problem, self._pose, self._threshold(problem), scale_px)
         estimate = None
@@ -96,14 +96,8 @@ class PoseSolver:
             problem.correspondences,
         )
 
-    def solve_quickly(
-        self,
-        matches: Correspondences,
-        cameras: Sequence[RigCamera],
-        cones: ObserverCones | None = None,
-    ) -> Hypothesis | None:
+    def solve_quickly(self, problem: PoseProblem) -> Hypothesis | None:
         """Return a pose by a short search, unverified: how well could other points be the answer?"""
-        problem = self._problem(matches, cameras, cones)
         return quick_hypothesis(problem, self._pose, self._threshold(problem), self._scale(problem))
 
     def score(self, inliers: Correspondences, map_from_rig: Rigid3, cameras: Sequence[RigCamera]) -> float:
@@ -111,21 +105,15 @@ class PoseSolver:
         problem = make_problem(inliers, cameras)
         return robust_score(problem.residuals(map_from_rig), self._scale(problem))
 
-    def fitting(
-        self,
-        matches: Correspondences,
-        map_from_rig: Rigid3,
-        cameras: Sequence[RigCamera],
-        cones: ObserverCones | None = None,
-    ) -> Correspondences:
+    def fitting(self, problem: PoseProblem, map_from_rig: Rigid3) -> Correspondences:
         """Return the matches that a pose explains."""
-        problem = self._problem(matches, cameras, cones)
         fits = problem.recognized_residuals(map_from_rig) < self._scale(problem)
         return problem.correspondences.chosen(fits)
 
-    def _problem(
+    def problem(
         self, matches: Correspondences, cameras: Sequence[RigCamera], cones: ObserverCones | None
     ) -> PoseProblem:
+        """Return matches in the form that poses are found in, with the lens taken out."""
         limits = self._verification
         view_change_rad = float(np.deg2rad(limits.max_view_change_deg))
         return make_problem(matches, cameras, cones, view_change_rad, limits.max_scale_change)
