@@ -15,7 +15,7 @@ from hfnet_ros.config.yaml_text import parse_yaml
 from hfnet_ros.errors import CalibrationError
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.files.calibration_formats import calibration_of, calibration_of_ini
-from hfnet_ros.geometry.calibration import Calibration
+from hfnet_ros.geometry.calibration import Calibration, as_part_of_whole
 from hfnet_ros.geometry.camera import Camera
 
 if TYPE_CHECKING:
@@ -60,18 +60,22 @@ def write_camera_yaml(path: str | os.PathLike[str], camera: Camera, name: str) -
     Raises:
         OSError: the file cannot be written; what was there before stays.
     """
-    width, height = camera.size_wh
-    projection = np.hstack([camera.intrinsics, np.zeros((3, 1))])
-    document = {
+    whole, (left, top) = as_part_of_whole(camera)
+    width, height = whole.size_wh
+    projection = np.hstack([whole.intrinsics, np.zeros((3, 1))])
+    document: dict[str, Any] = {
         "image_width": int(width),
         "image_height": int(height),
         "camera_name": name,
-        "camera_matrix": _matrix(camera.intrinsics),
+        "camera_matrix": _matrix(whole.intrinsics),
         "distortion_model": camera.model.value,
         "distortion_coefficients": _matrix(camera.distortion[None, :]),
         "rectification_matrix": _matrix(np.eye(3)),
         "projection_matrix": _matrix(projection),
     }
+    if whole is not camera:
+        size = dict(zip(("width", "height"), map(int, camera.size_wh), strict=True))
+        document["roi"] = {"x_offset": left, "y_offset": top, **size}
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         yaml.safe_dump(document, stream, sort_keys=False, default_flow_style=None, allow_unicode=True)
 

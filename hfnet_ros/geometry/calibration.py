@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import CalibrationError
 from hfnet_ros.geometry.camera import MAX_COEFFICIENT, Camera, DistortionModel
 from hfnet_ros.geometry.pixels import rescale_pixels
-from hfnet_ros.geometry.plausibility import check_plausible
+from hfnet_ros.geometry.plausibility import check_plausible, principal_point_problem
 from hfnet_ros.geometry.prism_fit import fit_without_prism
 
 FloatArray = NDArray[np.float64]
@@ -132,6 +132,22 @@ class Calibration:
         width, height = (size // binning).tolist()
         center = rescale_pixels(full.center - self.offset, 1.0 / binning)
         return Camera(full.model, (width, height), full.focal / binning, center, full.distortion)
+
+
+def as_part_of_whole(camera: Camera) -> tuple[Camera, tuple[int, int]]:
+    """Return a whole image that a camera's image may be cut from, and the offset [px] in it.
+
+    As a rule that is the image itself. One whose principal point no whole image has would be refused when it is read
+    again; as the region of interest of an image around that point it comes back as it was.
+    """
+    if not principal_point_problem(camera):
+        return camera, (0, 0)
+    size = np.array(camera.size_wh)
+    offset = np.maximum(0, np.ceil(size - 1.0 - 2.0 * camera.center)).astype(int)
+    center = camera.center + offset
+    width, height = np.maximum(size + offset, np.ceil(2.0 * center + 1.0)).astype(int).tolist()
+    left, top = offset.tolist()
+    return Camera(camera.model, (width, height), camera.focal, center, camera.distortion), (left, top)
 
 
 def _content(stated: Calibration) -> tuple[object, ...]:

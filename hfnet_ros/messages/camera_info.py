@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.geometry.calibration import Calibration
+from hfnet_ros.geometry.calibration import Calibration, as_part_of_whole
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 
 if TYPE_CHECKING:
@@ -46,22 +46,28 @@ def calibration_from_message(message: Any) -> Calibration:
 
 
 def camera_to_message(factory: MessageFactory, camera: Camera, header: Any) -> Any:
-    """Return a CameraInfo of unrectified images without region of interest or binning."""
-    matrix = camera.intrinsics
+    """Return a CameraInfo of unrectified images without binning; with a region of interest where it needs one."""
+    whole, (left, top) = as_part_of_whole(camera)
+    matrix = whole.intrinsics
     model, distortion = camera.model, camera.distortion
     if model is DistortionModel.NONE:  # ROS has no name for it: no distortion is plumb_bob with zeros
         model, distortion = DistortionModel.PLUMB_BOB, np.zeros(5)
-    return factory.make(
-        "sensor_msgs/msg/CameraInfo",
-        header=header,
-        width=camera.size_wh[0],
-        height=camera.size_wh[1],
-        distortion_model=model.value,
-        d=distortion.copy(),
-        k=matrix.reshape(-1),
-        r=np.eye(3).reshape(-1),
-        p=np.hstack([matrix, np.zeros((3, 1))]).reshape(-1),
-    )
+    fields = {
+        "header": header,
+        "width": whole.size_wh[0],
+        "height": whole.size_wh[1],
+        "distortion_model": model.value,
+        "d": distortion.copy(),
+        "k": matrix.reshape(-1),
+        "r": np.eye(3).reshape(-1),
+        "p": np.hstack([matrix, np.zeros((3, 1))]).reshape(-1),
+    }
+    if whole is not camera:
+        width, height = camera.size_wh
+        fields["roi"] = factory.make(
+            "sensor_msgs/msg/RegionOfInterest", x_offset=left, y_offset=top, width=width, height=height
+        )
+    return factory.make("sensor_msgs/msg/CameraInfo", **fields)
 
 
 def _field(message: Any, name: str) -> NDArray[np.float64]:

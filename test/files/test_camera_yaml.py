@@ -178,3 +178,17 @@ def test_what_is_no_calibration(tmp_path, content, words):
 def test_missing_file(tmp_path):
     with pytest.raises(CalibrationError, match=r"no\.yaml: cannot be read: No such file"):
         read_camera_yaml(tmp_path / "no.yaml")
+
+
+@pytest.mark.parametrize("center", [(10.0, 230.0), (690.0, -40.0), (319.5, 470.0), (25.0, 17.0)])
+def test_a_part_of_an_image_comes_back_as_it_was(center, tmp_path):
+    """Its principal point is one that whole images do not have."""
+    camera = Camera(
+        DistortionModel.PLUMB_BOB,
+        (640, 480),
+        np.array([525.0, 526.0]),
+        np.array(center),
+        np.array([0.1, -0.2, 0.001, -0.002, 0.03]),
+    )
+    write_camera_yaml(tmp_path / "part.yaml", camera, "part")
+    assert read_camera_yaml(tmp_path / "part.yaml").is_same_as(camera)

@@ -152,3 +152,13 @@ def test_what_cannot_be_used_is_refused(changes, found):
 def test_rectified_images_need_p():
     with pytest.raises(CalibrationError, match="P is all zeros"):
         camera_from_message(info(p=np.zeros(12)), rectified=True)
+
+
+@pytest.mark.parametrize("center", [(10.0, 230.0), (690.0, -40.0), (319.5, 470.0)])
+def test_a_part_of_an_image_is_a_region_of_interest(center, factory):
+    camera = Camera(DistortionModel.NONE, (640, 480), np.array([525.0, 526.0]), np.array(center), np.zeros(0))
+    message = camera_to_message(factory, camera, header_to_message(factory, 1, "camera"))
+    assert (message.roi.width, message.roi.height) == (640, 480)
+    read = camera_from_message(message)
+    assert read.size_wh == camera.size_wh
+    np.testing.assert_allclose(read.center, center, atol=1e-9)
