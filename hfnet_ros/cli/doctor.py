@@ -27,11 +27,14 @@ from hfnet_ros.cli.bag_sources import (
 from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, EngineError, HfnetRosError
+from hfnet_ros.features.protocol import NetworkExtractor
 from hfnet_ros.inference.driver import DriverReport, probe_driver
+from hfnet_ros.inference.processor import byte_dot_product
 
 _EXAMPLE = """hfnet-ros doctor   # exit 0: images can be localized here; 1: they cannot
   hfnet-ros doctor --map kitchen.map --bag robot.bag   # exit 0: that robot would be localized; 1: not, or wrongly"""
 _OK, _OPTIONAL, _BROKEN = "ok", "--", "!!"
+_USUAL_SIZE_WH = (640, 480)
 _LIBRARIES = ("numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime", "poselib")
 _MODULES = {"opencv-python-headless": "cv2"}
 
@@ -223,7 +226,30 @@ def _of_weights(config: Config) -> Iterator[Finding]:
         yield Finding(_BROKEN, f"extractor {name}", str(error), "hfnet-ros weights list")
         return
     yield Finding(_OK, f"extractor {name}", extractor.extractor_id)
+    yield from _of_int8(extractor, config)
     extractor.close()
+
+
+def _of_int8(extractor: NetworkExtractor, config: Config) -> Iterator[Finding]:
+    """Yield whether a network has an int8 form, and whether the CPU would run that."""
+    wanted, instruction = config.inference.cpu_precision, byte_dot_product()
+    for network in extractor.networks(_USUAL_SIZE_WH):
+        if network.quantized is None:
+            continue
+        try:
+            network.quantized()
+        except HfnetRosError as error:
+            yield Finding(_BROKEN if wanted == "int8" else _OPTIONAL, "int8", str(error))
+            continue
+        if wanted == "float32" or (wanted == "auto" and not instruction):
+            why = (
+                "inference.cpu_precision is float32"
+                if wanted == "float32"
+                else "this processor gains nothing"
+            )
+            yield Finding(_OPTIONAL, "int8", f"{network.name} runs in float32 on the CPU: {why}")
+        else:
+            yield Finding(_OK, "int8", f"{network.name} runs in it on the CPU, by {instruction or 'none'}")
 
 
 def _of_ros() -> Iterator[Finding]:

@@ -40,7 +40,11 @@ def add_verbs(verbs: Any) -> None:
         name.add_argument(f"--{role}", dest=f"{role}_name", metavar="NAME", help=f"output with {role}")
     name.add_argument("--out", type=Path, required=True, metavar="FILE")
     quantize = new_verb(
-        weights, "quantize", "write an HF-Net in int8, half the time on most CPUs", _QUANTIZE, _quantize
+        weights,
+        "quantize",
+        "write an HF-Net in int8, for CPUs that multiply bytes (VNNI)",
+        _QUANTIZE,
+        _quantize,
     )
     quantize.add_argument("network", type=Path, metavar="ONNX")
     quantize.add_argument(
@@ -136,13 +140,20 @@ def _name(options: argparse.Namespace) -> int:
 
 
 def _quantize(options: argparse.Namespace) -> int:
-    from hfnet_ros.features.hfnet_int8 import quantize_hfnet
+    from hfnet_ros.features.hfnet_int8 import MIN_IMAGES, quantize_hfnet
     from hfnet_ros.inference.quantization import quantized_path
     from hfnet_ros.training.options import DataOptions
     from hfnet_ros.training.views import training_photos
 
     check_file_target(options.out)
+    if options.num < MIN_IMAGES:
+        raise ConfigError(f"--num is {options.num}, expected {MIN_IMAGES} or more")
     photos = training_photos(DataOptions(photos=str(options.photos), max_photos=options.num))
+    if len(photos) < MIN_IMAGES:
+        raise ConfigError(
+            f"{options.photos}: {len(photos)} images, every tenth left out for evaluation; expected {MIN_IMAGES} or "
+            "more"
+        )
     quantize_hfnet(options.network, options.out, photos)
     found = quantized_path(options.network)
     where = "" if options.out.resolve() == found.resolve() else f"; it is used where it lies as {found}"

@@ -37,6 +37,7 @@ from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.gpu.features import SelectionRule
 from hfnet_ros.gpu.keypoint_engine import DenseOutputs, chosen_features, with_keypoints
 from hfnet_ros.inference.engine import NetworkModel
+from hfnet_ros.inference.quantization import QUANTIZED_OF
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, ReportProgress
 
 Float32Array = NDArray[np.float32]
@@ -122,8 +123,12 @@ def output_names(path: Path, network: OnnxNetwork) -> dict[str, str]:
     """Return the network's names of `scores`, `local` and `global`.
 
     Raises:
-        WeightsError: one of them is not there; the message says how to name it.
+        WeightsError: one of them is not there, and the message says how to name it; or the file is an int8 form.
     """
+    if QUANTIZED_OF in network.metadata:
+        raise WeightsError(
+            f"{path} is the int8 form of a file; name that one, and this is used where it is faster"
+        )
     names: dict[str, str] = {}
     for role, known in OUTPUT_NAMES.items():
         given = network.metadata.get(f"hfnet_ros.{role}")

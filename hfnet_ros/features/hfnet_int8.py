@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import WeightsError
-from hfnet_ros.features.hfnet import network_input
+from hfnet_ros.features.hfnet import network_input, output_names
 from hfnet_ros.features.onnx_network import OnnxNetwork
 from hfnet_ros.files.images import read_image
-from hfnet_ros.inference.engine import Tensor
-from hfnet_ros.inference.quantization import QUANTIZED_OF, quantize_network
+from hfnet_ros.inference.quantization import quantize_network
 from hfnet_ros.types import ImageArray
 
 MIN_IMAGES = 8
@@ -38,17 +38,13 @@ def quantize_hfnet(path: Path, out: Path, images: Sequence[Path]) -> None:
     if len(images) < MIN_IMAGES:
         raise WeightsError(f"{len(images)} images to measure activations on, expected at least {MIN_IMAGES}")
     network = OnnxNetwork(path, InferenceConfig())
-    if QUANTIZED_OF in network.metadata:
-        raise WeightsError(f"{path} is int8 already; name the float32 file it was made of")
-    quantize_network(path, out, _inputs(network, images), _KEEP_FLOAT)
+    output_names(path, network)  # which refuses what is no HF-Net, or int8 already
+    inputs = [network_input(network, _of_size(read_image(image), network))[0] for image in images]
+    quantize_network(path, out, inputs, _KEEP_FLOAT)
 
 
-def _inputs(network: OnnxNetwork, images: Sequence[Path]) -> Iterator[Tensor]:
-    for path in images:
-        yield network_input(network, _of_size(read_image(path)))[0]
-
-
-def _of_size(image: ImageArray) -> ImageArray:
-    import cv2
-
-    return np.asarray(cv2.resize(image, _SIZE_WH, interpolation=cv2.INTER_AREA), np.uint8)
+def _of_size(image: ImageArray, network: OnnxNetwork) -> ImageArray:
+    """Resize to what the network is made for, to 640x480 px where it fits every size."""
+    fixed = [length for length in network.input_shape[1:] if length is not None and length != 1]
+    size_wh = (fixed[1], fixed[0]) if len(fixed) == 2 else _SIZE_WH
+    return np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,8 +16,6 @@ from hfnet_ros.inference.engine import Engine, NetworkModel
 from hfnet_ros.inference.onnx_graph import remove_unused
 from hfnet_ros.inference.quantization import QUANTIZED_OF, quantized_path
 from hfnet_ros.types import ReportProgress
-
-_logger = logging.getLogger(__name__)
 
 
 class OnnxNetwork:
@@ -71,7 +68,7 @@ class OnnxNetwork:
         self._progress = progress
         self._complete = complete
         self._engines = EnginesBySize()
-        self._quantized = self._find_quantized(outputs)
+        self._outputs = tuple(outputs)
 
     def _keep_outputs(self, path: Path, names: Sequence[str]) -> None:
         graph = self._model.graph
@@ -87,17 +84,6 @@ class OnnxNetwork:
                 graph.output.remove(output)
         remove_unused(graph)
         self._part = "-" + re.sub(r"\W+", "_", "-".join(names))
-
-    def _find_quantized(self, outputs: Sequence[str]) -> OnnxNetwork | None:
-        """Return the int8 form of this file, if it lies beside it and is of no other file."""
-        path = quantized_path(self._path)
-        if QUANTIZED_OF in self.metadata or not path.is_file():
-            return None
-        found = OnnxNetwork(path, self._inference, outputs)
-        if found.metadata.get(QUANTIZED_OF) == self.digest:
-            return found
-        _logger.warning("%s is not of %s: it is left alone; make it anew or remove it", path, self._path)
-        return None
 
     @property
     def input_name(self) -> str:
@@ -163,12 +149,26 @@ class OnnxNetwork:
             # A batch that shape inference lost is the input's.
             _set_shape(output, (input_shape[0] if inferred[0] is None else inferred[0], *inferred[1:]))
         size = "x".join(str(length) for length in input_shape)
-        other = self._quantized
         return NetworkModel(
             f"{self._path.stem}{self._part}-{size}",
             model.SerializeToString(),
-            None if other is None else partial(other.model, input_shape),
+            partial(self._quantized, input_shape) if quantized_path(self._path).is_file() else None,
         )
+
+    def _quantized(self, input_shape: tuple[int, ...]) -> NetworkModel:
+        """Return the int8 form that lies beside the file.
+
+        Raises:
+            WeightsError: it is no ONNX, of another file, or fits other shapes only.
+        """
+        path = quantized_path(self._path)
+        found = OnnxNetwork(path, self._inference, self._outputs)
+        if found.metadata.get(QUANTIZED_OF) != self.digest:
+            raise WeightsError(
+                f"{path} is not the int8 form of {self._path}; make it anew by 'hfnet-ros weights quantize', or "
+                "remove it"
+            )
+        return found.model(input_shape)
 
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""

@@ -56,7 +56,7 @@ HFNET_INT8 = KnownWeights(
     url="",
     licence="Apache-2.0",
     publisher="hfnet_ros, made of hfnet.onnx by this project",
-    known_sha256=("be286d02c075123f44b00359d6aeeedc743b6d85e857c7aba87da8d97002d8fa",),
+    known_sha256=("585761ede736e56d51d08a2b231f61eb5b246d84f2821a3d06771734027607ce",),
 )
 XFEAT = KnownWeights(
     file_name="xfeat.pt",

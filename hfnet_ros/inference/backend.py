@@ -7,7 +7,7 @@ import platform
 from typing import Any
 
 from hfnet_ros.config import InferenceConfig
-from hfnet_ros.errors import ConfigError, EngineError
+from hfnet_ros.errors import ConfigError, EngineError, WeightsError
 from hfnet_ros.inference.cuda_memory import INSTALL, find_cuda_library
 from hfnet_ros.inference.driver import DriverReport, probe_driver
 from hfnet_ros.inference.engine import Engine, NetworkModel
@@ -37,6 +37,7 @@ def create_engine(
     Raises:
         ConfigError: there is no such backend.
         EngineError: the backend is not available, or refuses the model.
+        WeightsError: int8 is asked for, and what lies beside the network is not its int8 form.
     """
     if config.backend not in ("auto", *BACKENDS):
         raise ConfigError(
@@ -86,13 +87,19 @@ def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: Rep
 
     if name == "onnxruntime-cuda":
         return OnnxRuntimeEngine(model, config, cuda=True)
-    if model.quantized is not None and _wants_bytes(config):
-        return OnnxRuntimeEngine(model.quantized(), config, int8=True)
+    is_asked_for = config.cpu_precision == "int8"
+    if is_asked_for and model.quantized is None:
+        _logger.warning("network %s runs in float32: no int8 form of its file lies beside it", model.name)
+    elif model.quantized is not None and (
+        is_asked_for or (config.cpu_precision == "auto" and byte_dot_product())
+    ):
+        try:
+            return OnnxRuntimeEngine(model.quantized(), config, int8=True)
+        except (WeightsError, EngineError) as error:
+            if is_asked_for:
+                raise
+            _logger.warning("network %s runs in float32: its int8 form is of no use: %s", model.name, error)
     return OnnxRuntimeEngine(model, config)
-
-
-def _wants_bytes(config: InferenceConfig) -> bool:
-    return config.cpu_precision == "int8" or (config.cpu_precision == "auto" and bool(byte_dot_product()))
 
 
 def _open_tensorrt(model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:

@@ -1,4 +1,4 @@
-"""Changes to ONNX graphs that leave every value what it was."""
+"""Changes to ONNX graphs that leave what they return as it was."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def remove_unused(graph: Any) -> None:
 def merge_unshuffling(graph: Any) -> None:
     """Let a 1x1 convolution of squares of r x r pixels that were moved into channels be one of r x r with stride r.
 
-    Moving them takes ONNX Runtime longer than the convolution. The shapes must be constants of the graph.
+    Moving them takes ONNX Runtime longer than the convolution. The graph is taken to be as PyTorch exports it, images
+    [1, C, H, W]: compare what it returns before and after.
     """
     from onnx import helper, numpy_helper
 
@@ -40,10 +41,10 @@ def merge_unshuffling(graph: Any) -> None:
         for name in node.input:
             takers[name].append(node)
     for transpose in list(graph.node):
-        if transpose.op_type != "Transpose" or list(_attribute(transpose, "perm")) != [0, 1, 3, 5, 2, 4]:
+        if transpose.op_type != "Transpose" or _attribute(transpose, "perm") != [0, 1, 3, 5, 2, 4]:
             continue
-        parted = makers[transpose.input[0]]
-        if parted.op_type != "Reshape" or parted.input[1] not in constants:
+        parted = makers.get(transpose.input[0])
+        if parted is None or parted.op_type != "Reshape" or parted.input[1] not in constants:
             continue
         side = int(numpy_helper.to_array(constants[parted.input[1]])[-1])
         source, moved = transpose.input[0], transpose.output[0]
@@ -52,10 +53,10 @@ def merge_unshuffling(graph: Any) -> None:
         while len(takers[moved]) == 1 and takers[moved][0].op_type in ("Reshape", "Squeeze"):
             moved = takers[moved][0].output[0]
         for taker in takers[moved]:
-            if taker.op_type != "Conv" or taker.input[1] not in constants:
+            if not _is_plain_convolution(taker) or taker.input[1] not in constants:
                 continue
             weights = numpy_helper.to_array(constants[taker.input[1]])
-            if weights.shape[2:] != (1, 1):
+            if weights.shape[2:] != (1, 1) or weights.shape[1] % side**2:
                 continue
             name = f"{taker.input[1]}_unshuffled"
             if name not in constants:
@@ -70,33 +71,50 @@ def merge_unshuffling(graph: Any) -> None:
     remove_unused(graph)
 
 
-def spread_softmax(graph: Any) -> None:
-    """Write softmax over channels as its parts, for which ONNX Runtime does not turn the tensor around."""
+def spread_softmax(graph: Any, opset: int) -> None:
+    """Write softmax over channels as its parts, for which ONNX Runtime does not turn the tensor around.
+
+    Args:
+        graph: changed in place.
+        opset: of the graph; below 13 softmax is another operator and stays.
+    """
     import numpy as np
     from onnx import helper, numpy_helper
 
     nodes = []
     for node in graph.node:
-        if node.op_type != "Softmax" or _attribute(node, "axis") != 1:
+        if node.op_type != "Softmax" or opset < 13 or _attribute(node, "axis") != 1:
             nodes.append(node)
             continue
-        (given,), (result,), name = node.input, node.output, node.name
-        largest, lower, powers, total = (f"{name}/{part}" for part in ("largest", "lower", "powers", "total"))
-        axes = f"{name}/axes"
+        (given,), (result,) = node.input, node.output
+        largest, lower, powers, total, axes = (
+            f"{result}/{part}" for part in ("largest", "lower", "powers", "total", "axes")
+        )
         graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), axes))
+        if opset < 18:  # since then axes are an input here, too
+            nodes.append(helper.make_node("ReduceMax", [given], [largest], largest, axes=[1]))
+        else:
+            nodes.append(helper.make_node("ReduceMax", [given, axes], [largest], largest))
         nodes += [
-            helper.make_node("ReduceMax", [given], [largest], largest, axes=[1]),
             helper.make_node("Sub", [given, largest], [lower], lower),
             helper.make_node("Exp", [lower], [powers], powers),
             helper.make_node("ReduceSum", [powers, axes], [total], total),
-            helper.make_node("Div", [powers, total], [result], name),
+            helper.make_node("Div", [powers, total], [result], f"{result}/softmax"),
         ]
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def _attribute(node: Any, name: str) -> Any:
+def _is_plain_convolution(node: Any) -> bool:
+    return node.op_type == "Conv" and (
+        _attribute(node, "group", 1) == 1
+        and set(_attribute(node, "strides", [1])) == {1}
+        and set(_attribute(node, "pads", [0])) == {0}
+    )
+
+
+def _attribute(node: Any, name: str, default: Any = None) -> Any:
     from onnx import helper
 
     found = [attribute for attribute in node.attribute if attribute.name == name]
-    return helper.get_attribute_value(found[0]) if found else ()
+    return helper.get_attribute_value(found[0]) if found else default

@@ -17,6 +17,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from hfnet_ros.errors import WeightsError
 from hfnet_ros.files.atomic import atomic_file
@@ -33,7 +36,7 @@ def quantized_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}-int8{path.suffix}")
 
 
-def quantize_network(path: Path, out: Path, images: Iterable[Tensor], keep_float: Sequence[str] = ()) -> None:
+def quantize_network(path: Path, out: Path, images: Sequence[Tensor], keep_float: Sequence[str] = ()) -> None:
     """Write a network whose convolutions are int8, and that says which file it comes of.
 
     Args:
@@ -43,37 +46,22 @@ def quantize_network(path: Path, out: Path, images: Iterable[Tensor], keep_float
         keep_float: parts of the names of nodes that stay float32.
 
     Raises:
-        WeightsError: the file is missing, no ONNX, or ONNX Runtime refuses it.
+        WeightsError: the file is missing, no ONNX, ONNX Runtime refuses it or the images, or `out` is the file itself.
     """
     import onnx
 
-    tools = load_quantization()
-
+    if out.suffix != ".onnx" or out.resolve() == path.resolve():
+        raise WeightsError(f"{out}: expected another .onnx file than {path}, as {quantized_path(path)}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}; expected an ONNX file") from error
     with tempfile.TemporaryDirectory(prefix="hfnet_ros_") as folder:
-        folded, written = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
-        _fold_constants(path, folded)
-        model = onnx.load(folded)
-        merge_unshuffling(model.graph)
-        spread_softmax(model.graph)
-        onnx.save(model, folded)
-        kept = [node.name for node in model.graph.node if any(part in node.name for part in keep_float)]
-        with _without_advice():
-            tools.quantize_static(
-                folded,
-                written,
-                _Images(model.graph.input[0].name, images),
-                quant_format=tools.QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=tools.QuantType.QUInt8,
-                weight_type=tools.QuantType.QInt8,
-                op_types_to_quantize=list(_OPERATORS),
-                nodes_to_exclude=kept,
-            )
-        quantized = onnx.load(written)
+        try:
+            quantized = _quantized(path, Path(folder), images, keep_float)
+        except Exception as error:  # neither the runtime nor its tools export their exception classes
+            brief = str(error).partition("\n")[0]
+            raise WeightsError(f"{path}: ONNX Runtime cannot load or quantize it: {brief}") from error
     notes = {entry.key: entry.value for entry in onnx.load_model_from_string(content).metadata_props}
     digest = NetworkModel(path.name, content).digest
     onnx.helper.set_model_props(quantized, {**notes, QUANTIZED_OF: digest})
@@ -81,14 +69,72 @@ def quantize_network(path: Path, out: Path, images: Iterable[Tensor], keep_float
         temporary.write_bytes(quantized.SerializeToString())
 
 
+def _quantized(path: Path, folder: Path, images: Sequence[Tensor], keep_float: Sequence[str]) -> Any:
+    """Return the int8 model; intermediate files go into a folder."""
+    import onnx
+
+    tools = load_quantization()
+    folded, rewritten, written = (folder / f"{name}.onnx" for name in ("folded", "rewritten", "int8"))
+    _fold_constants(path, folded)
+    model = onnx.load(folded)
+    merge_unshuffling(model.graph)
+    spread_softmax(model.graph, model.opset_import[0].version)
+    onnx.save(model, rewritten)
+    if not _agree(folded, rewritten, images[0]):
+        rewritten, model = folded, onnx.load(folded)
+    kept = [node.name for node in model.graph.node if any(part in node.name for part in keep_float)]
+    with _without_advice():
+        tools.quantize_static(
+            rewritten,
+            written,
+            _Images(model.graph.input[0].name, images),
+            quant_format=tools.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
+            op_types_to_quantize=list(_OPERATORS),
+            nodes_to_exclude=kept,
+        )
+    quantized = onnx.load(written)
+    # ONNX Runtime names every domain it knows, which older versions of it refuse.
+    used = {node.domain for node in quantized.graph.node}
+    for entry in [entry for entry in quantized.opset_import if entry.domain not in used]:
+        quantized.opset_import.remove(entry)
+    return quantized
+
+
+def _agree(first: Path, second: Path, image: Tensor) -> bool:
+    """Tell whether two networks return the same, but for the order of sums."""
+    expected = _run(first, image)
+    try:
+        found = _run(second, image)
+    except Exception:  # a rewriting that does not fit this network
+        return False
+    return all(
+        one.shape == other.shape and np.allclose(one, other, rtol=1e-3, atol=1e-4)
+        for one, other in zip(expected, found, strict=True)
+    )
+
+
+def _run(path: Path, image: Tensor) -> list[Tensor]:
+    session = load_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    found: list[Tensor] = session.run(None, {session.get_inputs()[0].name: image})
+    return found
+
+
 @contextmanager
 def _without_advice() -> Iterator[None]:
     """Keep ONNX Runtime from advising, through Python's root logger, what is done here already."""
-    logging.disable(logging.WARNING)
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "onnxruntime" not in record.pathname
+
+    root = logging.getLogger()
+    root.addFilter(is_other)
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        root.removeFilter(is_other)
 
 
 class _Images:
@@ -109,7 +155,4 @@ def _fold_constants(path: Path, out: Path) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(out)
     options.log_severity_level = 3
-    try:
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's exception classes are not exported
-        raise WeightsError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -4,13 +4,15 @@ import shutil
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from hfnet_ros.config import Config
-from hfnet_ros.errors import WeightsError
+from hfnet_ros.errors import EngineError, WeightsError
 from hfnet_ros.features.hfnet import HFNetExtractor
 from hfnet_ros.features.hfnet_int8 import quantize_hfnet
 from hfnet_ros.features.weights import HFNET, shipped_folder
+from hfnet_ros.inference import backend
 from hfnet_ros.inference.quantization import quantized_path
 
 SHIPPED = shipped_folder() / HFNET.file_name
@@ -53,33 +55,96 @@ def test_it_is_not_the_float_file_under_another_name(both):
     assert not np.array_equal(both["float32"][0].global_descriptor, both["int8"][0].global_descriptor)
 
 
-def test_int8_of_another_file_is_left_alone(tmp_path, caplog):
-    import onnx
+@pytest.fixture
+def own(tmp_path):
+    """A copy of the float file, alone in a folder."""
+    (tmp_path / "own").mkdir()
+    shutil.copy(SHIPPED, tmp_path / "own" / "hfnet.onnx")
+    return tmp_path / "own" / "hfnet.onnx"
 
-    own = tmp_path / "hfnet.onnx"
-    model = onnx.load(SHIPPED)
-    model.doc_string = "trained further"
-    onnx.save(model, own)
-    shutil.copy(quantized_path(SHIPPED), quantized_path(own))
+
+def damage(kind, own):
+    beside = quantized_path(own)
+    shutil.copy(quantized_path(SHIPPED), beside)
+    if kind == "of another file":
+        model = onnx.load(SHIPPED)
+        model.doc_string = "trained further"
+        onnx.save(model, own)
+    elif kind == "cut off":
+        beside.write_bytes(beside.read_bytes()[:200_000])
+    elif kind == "empty":
+        beside.write_bytes(b"")
+    else:
+        model = onnx.load(beside)
+        model.graph.node[0].op_type = "NoSuchOperator"
+        onnx.save(model, beside)
+
+
+@pytest.fixture
+def a_fast_processor(monkeypatch):
+    monkeypatch.setattr(backend, "byte_dot_product", lambda: "avx512_vnni")
+
+
+@pytest.mark.parametrize("kind", ["of another file", "cut off", "empty", "another operator"])
+def test_int8_that_is_of_no_use_is_float32_with_a_warning(kind, own, caplog, a_fast_processor):
+    damage(kind, own)
+    opened = extractor("auto", own)
+    opened.extract(np.zeros((64, 64), np.uint8))
+    assert opened.backend == "onnxruntime-cpu"
+    opened.close()
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "runs in float32: its int8 form is of no use" in warning
+    opened = extractor("int8", own)
+    with pytest.raises((WeightsError, EngineError)):
+        opened.extract(np.zeros((64, 64), np.uint8))
+    opened.close()
+    opened = extractor("float32", own)
+    opened.extract(np.zeros((64, 64), np.uint8))
+    opened.close()
+
+
+def test_int8_that_is_asked_for_and_not_there_is_said(own, caplog):
     opened = extractor("int8", own)
     opened.extract(np.zeros((64, 64), np.uint8))
     assert opened.backend == "onnxruntime-cpu"
     opened.close()
-    assert f"{quantized_path(own)} is not of {own}" in caplog.text
+    assert "no int8 form of its file lies beside it" in caplog.text
 
 
-def test_one_can_be_made_of_ones_own_images(tmp_path, make_image):
-    own = tmp_path / "hfnet.onnx"
-    shutil.copy(SHIPPED, own)
+def test_int8_is_no_weights_of_its_own():
+    with pytest.raises(WeightsError, match="is the int8 form of a file; name that one"):
+        extractor("auto", quantized_path(SHIPPED))
+
+
+def test_the_file_names_no_operators_that_it_does_not_use():
+    """Versions of ONNX Runtime refuse domains that they do not know, used or not."""
+    assert [entry.domain for entry in onnx.load(quantized_path(SHIPPED)).opset_import] == [""]
+
+
+@pytest.fixture
+def photos(tmp_path, make_image):
     for number in range(8):
         cv2.imwrite(str(tmp_path / f"{number}.png"), make_image((160, 120), seed=number))
-    quantize_hfnet(own, quantized_path(own), sorted(tmp_path.glob("*.png")))
+    return sorted(tmp_path.glob("*.png"))
+
+
+def test_one_can_be_made_of_ones_own_images_also_over_a_damaged_one(own, photos):
+    damage("cut off", own)
+    quantize_hfnet(own, quantized_path(own), photos)
     opened = extractor("int8", own)
     opened.extract(np.zeros((64, 64), np.uint8))
     assert opened.backend == "onnxruntime-cpu-int8"
     opened.close()
-    with pytest.raises(WeightsError, match="is int8 already"):
-        quantize_hfnet(quantized_path(own), tmp_path / "again.onnx", sorted(tmp_path.glob("*.png")))
+    with pytest.raises(WeightsError, match="is the int8 form of a file"):
+        quantize_hfnet(quantized_path(own), own.with_name("again.onnx"), photos)
+
+
+@pytest.mark.parametrize("name", ["hfnet.onnx", "photo.png"])
+def test_no_weights_and_no_photos_are_written_over(name, own, photos):
+    before = own.read_bytes()
+    with pytest.raises(WeightsError, match=r"expected another \.onnx file"):
+        quantize_hfnet(own, own.with_name(name), photos)
+    assert own.read_bytes() == before
 
 
 def test_too_few_images_are_refused(tmp_path):

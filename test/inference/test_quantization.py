@@ -56,7 +56,7 @@ def answers(model, given, **options):
 def test_rewriting_changes_no_value(classes):
     model = onnx.load_model_from_string(classes.onnx)
     merge_unshuffling(model.graph)
-    spread_softmax(model.graph)
+    spread_softmax(model.graph, 17)
     onnx.checker.check_model(model)
     assert not {"Transpose", "Softmax", "Reshape"} & {node.op_type for node in model.graph.node}
     given = images()
@@ -67,7 +67,7 @@ def test_rewriting_changes_no_value(classes):
 def test_a_graph_with_nothing_to_rewrite_stays(add_and_scale):
     model = onnx.load_model_from_string(add_and_scale.onnx)
     merge_unshuffling(model.graph)
-    spread_softmax(model.graph)
+    spread_softmax(model.graph, 17)
     assert model.SerializeToString() == onnx.load_model_from_string(add_and_scale.onnx).SerializeToString()
 
 
@@ -100,6 +100,27 @@ def test_what_is_no_network_is_an_error_that_names_it(content, tmp_path):
     with pytest.raises(WeightsError, match=str(path)):
         quantize_network(path, tmp_path / "out.onnx", images())
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("change", [{"strides": [2, 2]}, {"pads": [1, 1, 1, 1]}, {"group": 2}])
+def test_other_convolutions_stay(classes, change):
+    model = onnx.load_model_from_string(classes.onnx)
+    (taker,) = [node for node in model.graph.node if node.op_type == "Conv"]
+    taker.attribute.extend(helper.make_attribute(*item) for item in change.items())
+    before = model.graph.SerializeToString()
+    merge_unshuffling(model.graph)
+    assert model.graph.SerializeToString() == before
+
+
+def test_softmax_is_spread_in_later_opsets_too(network):
+    nodes = [helper.make_node("Softmax", ["image"], ["classes"], axis=1)]
+    kind = TensorProto.FLOAT
+    model = network(nodes, {"image": (kind, SHAPE)}, {"classes": (kind, SHAPE)}, opset=18)
+    spread = onnx.load_model_from_string(model.onnx)
+    spread_softmax(spread.graph, 18)
+    given = images()
+    found, _ = answers(NetworkModel("spread", spread.SerializeToString()), given)
+    np.testing.assert_allclose(found, answers(model, given)[0], atol=1e-6)
 
 
 CPU_INFO = {
