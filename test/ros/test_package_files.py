@@ -127,7 +127,7 @@ def test_source_tree_has_no_folder_that_would_hide_the_generated_modules():
 
 def test_weights_are_installed_by_pip_and_by_colcon():
     weights = sorted((ROOT / "hfnet_ros" / "weights").iterdir())
-    assert [path.name for path in weights if path.suffix == ".onnx"] == ["hfnet.onnx"]
+    assert [path.name for path in weights if path.suffix == ".onnx"] == ["hfnet-int8.onnx", "hfnet.onnx"]
     data = re.search(
         r"^\[tool\.setuptools\.package-data\]\nhfnet_ros = (.*)$",
         (ROOT / "pyproject.toml").read_text(),
