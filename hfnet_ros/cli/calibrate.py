@@ -6,15 +6,16 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hfnet_ros.cli.options import check_file_target, new_verb
 from hfnet_ros.cli.queries import add_query_options, localize_queries
 from hfnet_ros.errors import ConfigError, DatasetError
-from hfnet_ros.localization.landmark_model import LandmarkModel
-from hfnet_ros.trust.calibration import AXES, CalibrationReport, calibrate
+
+if TYPE_CHECKING:
+    from hfnet_ros.trust.calibration import CalibrationReport
 
 _EXAMPLE = """hfnet-ros calibrate --map kitchen.map --images query --poses query.tum --camera camera.yaml --write-map
   hfnet-ros calibrate --map kitchen.map --bag robot.bag --ground-truth /ground_truth/pose --write-map"""
@@ -43,7 +44,9 @@ def add_verbs(verbs: Any) -> None:
 def _calibrate(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import readable_name
     from hfnet_ros.files.atomic import atomic_file
+    from hfnet_ros.localization.landmark_model import LandmarkModel
     from hfnet_ros.map.map_io import check_map_target, save_map
+    from hfnet_ros.trust.calibration import calibrate
 
     if options.out and options.write_map:
         raise ConfigError("--out and --write-map write the calibration to two places; give one")
@@ -78,6 +81,8 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _print_report(report: CalibrationReport, num_queries: int, take: str) -> None:
+    from hfnet_ros.trust.calibration import AXES
+
     calibration, before, after = report.calibration, report.before, report.after
     sigmas = np.sqrt(np.array(calibration.pose_covariance).reshape(6, 6).diagonal())
     wrong = f", {report.num_false_fixes} wrong places left out" if report.num_false_fixes else ""
