@@ -102,6 +102,11 @@ class TopicCalibrations:
         return Frame(stamp_ns, image, camera, frame_id)
 
     @property
+    def refused(self) -> tuple[str, ...]:
+        """Why the last message of each frame could not be used, of those that could not."""
+        return tuple(self._problems.values())
+
+    @property
     def is_known(self) -> bool:
         """Tell whether there is a usable calibration."""
         return self._newest is not None

@@ -92,9 +92,14 @@ class CameraInput:
             extrinsic_error=mounting_error,
             clock_error=self._clock.problem,
         )
-        return (
-            dataclasses.replace(health, silence=self._image_silence.explain()) if health.is_silent else health
-        )
+        if health.is_silent:
+            health = dataclasses.replace(health, silence=self._image_silence.explain())
+        if self._calibrations.is_known:
+            refused = [
+                f"{problem}; the calibration before it stays" for problem in self._calibrations.refused
+            ]
+            health = dataclasses.replace(health, doubts=(*health.doubts, *refused))
+        return health
 
     def _camera_error(self) -> str:
         if self._calibrations.is_known:

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from relocalizer_rigs import CAMERA_FRAME
 
 from hfnet_ros.errors import ConfigError, EngineError, MapFormatError
 from hfnet_ros.map.map_io import load_map, save_map
@@ -277,3 +278,20 @@ def test_a_calibration_that_cannot_be_used_is_told_of_once_though_another_comes_
         rig.send(topics.CAMERA_INFO, message)
         rig.flush()
     assert caplog.text.count("K is all zeros") == 1
+
+
+def test_a_calibration_refused_again_is_in_diagnostics_as_long_as_the_one_before_stays(rig):
+    rig.localize()
+    sound = camera_to_message(rig.factory, rig.walk.camera, header_to_message(rig.factory, 1, CAMERA_FRAME))
+    broken = camera_to_message(rig.factory, rig.walk.camera, header_to_message(rig.factory, 1, CAMERA_FRAME))
+    broken.k, broken.p = np.zeros(9), np.zeros(12)
+    for _ in range(2):
+        rig.send(topics.CAMERA_INFO, broken)
+        rig.flush()
+        rig.wait_for_diagnostics(
+            "images", lambda level, message, values: "K is all zeros: the driver" in values["doubts"]
+        )
+        assert "the calibration before it stays" in rig.diagnostics("images")[2]["doubts"]
+        rig.send(topics.CAMERA_INFO, sound)
+        rig.flush()
+        rig.wait_for_diagnostics("images", lambda level, message, values: values["doubts"] == "")
