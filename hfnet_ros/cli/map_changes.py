@@ -213,7 +213,7 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
 
 
 def _update(options: argparse.Namespace) -> int:
-    from hfnet_ros.features.extractor import create_extractor, with_extractor_of
+    from hfnet_ros.features.extractor import create_mapping_extractor, with_extractor_of
     from hfnet_ros.map.map_io import check_map_target, load_map, save_map
     from hfnet_ros.mapping.options import BuildOptions
     from hfnet_ros.mapping.update import update_map
@@ -223,7 +223,7 @@ def _update(options: argparse.Namespace) -> int:
     check_map_target(options.out)
     visual_map = load_map(options.map)
     config = with_extractor_of(read_config(options), visual_map.extractor_id)
-    extractor = create_extractor(config)
+    extractor = create_mapping_extractor(config)
     bars, pixels = ProgressBars(), ExitStack()
     try:
         updated, report = update_map(

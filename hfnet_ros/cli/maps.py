@@ -114,7 +114,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from hfnet_ros.features.extractor import create_extractor
+    from hfnet_ros.features.extractor import create_mapping_extractor
     from hfnet_ros.map.map_io import check_map_target, save_map
     from hfnet_ros.mapping.options import BuildOptions
     from hfnet_ros.trust.tested_build import build_map
@@ -123,7 +123,7 @@ def _build(options: argparse.Namespace) -> int:
     _refuse_contradictions(options)
     check_map_target(options.out)
     config = read_config(options)
-    extractor = create_extractor(config)
+    extractor = create_mapping_extractor(config)
     bars, pixels = ProgressBars(), ExitStack()
     wishes = BuildOptions(
         frame_id=options.frame_id.lstrip("/"),

@@ -24,8 +24,8 @@ class InferenceConfig:
     cpu_precision: str = parameter(
         "auto",
         "Numbers of a network on the CPU: bytes (int8) where a file of them lies beside the weights and the processor "
-        "has an instruction for their products (auto; docs/hfnet.md says what it gains and costs), or one of the two "
-        "whatever the processor: without such an instruction int8 is slow and less exact.",
+        "has an instruction for their products (auto; maps are made in float32; docs/hfnet.md says what it gains "
+        "and costs), or one of the two whatever the processor: without that instruction int8 is slow and less exact.",
         choices=("auto", "float32", "int8"),
     )
     precision: str = parameter(

@@ -80,6 +80,21 @@ def create_extractor(config: Config, progress: ReportProgress | None = None) -> 
     return extractor_kind(config).create(config, progress)
 
 
+def create_mapping_extractor(config: Config, progress: ReportProgress | None = None) -> NetworkExtractor:
+    """Make the extractor that maps are made with: the configured one, in float32 unless int8 is asked for.
+
+    Maps last, nobody waits for an image, and where views differ much bytes cost matches (docs/hfnet.md).
+
+    Raises:
+        WeightsError: as `create_extractor`.
+        EngineError: as `create_extractor`.
+    """
+    if config.inference.cpu_precision == "auto":
+        inference = dataclasses.replace(config.inference, cpu_precision="float32")
+        config = dataclasses.replace(config, inference=inference)
+    return create_extractor(config, progress)
+
+
 def with_extractor_of(config: Config, extractor_id: str) -> Config:
     """Return the parameters with the extractor that made a map, named by its identity.
 

@@ -137,10 +137,10 @@ def test_images_whose_estimated_lens_cannot_exist_are_left_out():
 @pytest.mark.skipif(not SACRE_COEUR.is_dir(), reason="needs ../shared/data/sacre_coeur")
 def test_internet_photos_of_different_cameras(config):
     from hfnet_ros.errors import WeightsError
-    from hfnet_ros.features.extractor import create_extractor
+    from hfnet_ros.features.extractor import create_mapping_extractor
 
     try:
-        extractor = create_extractor(config)
+        extractor = create_mapping_extractor(config)
     except WeightsError as error:
         pytest.skip(str(error))
     images = [
