@@ -1,6 +1,7 @@
 """Where does a query's time go? Localizes a folder of images one by one and prints each stage's share.
 
     python bench/localize.py --map kitchen.map --images query --camera camera.yaml [--every 5] [--repeat 3]
+    python bench/localize.py --map ... --cpu-precision float32   # beside the default, which may be int8
 
 Prints medians over the repeats, percentiles over the images, the share of the network, start-up
 and peak memory. Nothing is asserted.
@@ -39,8 +40,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-precision", choices=("auto", "float32", "int8"), default="auto")
     options = parser.parse_args()
-    config = Config.from_dict({"inference": {"num_threads": options.threads}})
+    config = Config.from_dict(
+        {"inference": {"num_threads": options.threads, "cpu_precision": options.cpu_precision}}
+    )
     camera = read_camera_yaml(options.camera)
     visual_map = load_map(options.map)
     config = with_extractor_of(config, visual_map.extractor_id)
