@@ -16,6 +16,7 @@ from hfnet_ros.cli.signals import end_at_once_on_signals, ended_by_signals
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 
+_LOOK_S = 0.1
 _EXAMPLE = "hfnet-ros run --map kitchen.map --remap image:=/camera/image_raw"
 
 
@@ -76,7 +77,9 @@ def _run(options: argparse.Namespace) -> int:
         try:
             if not options.inactive:
                 node.start()
-            ended.wait()
+            # A signal that comes as the wait begins, or to another thread, does not wake it: look now and then.
+            while not ended.wait(_LOOK_S):
+                pass
         finally:
             node.close()
     exit_at_once()
