@@ -28,6 +28,7 @@ from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, new_verb, rea
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, EngineError, HfnetRosError
 from hfnet_ros.features.protocol import NetworkExtractor
+from hfnet_ros.inference.backend import prefers_int8
 from hfnet_ros.inference.driver import DriverReport, probe_driver
 from hfnet_ros.inference.processor import byte_dot_product
 
@@ -232,24 +233,21 @@ def _of_weights(config: Config) -> Iterator[Finding]:
 
 def _of_int8(extractor: NetworkExtractor, config: Config) -> Iterator[Finding]:
     """Yield whether a network has an int8 form, and whether the CPU would run that."""
-    wanted, instruction = config.inference.cpu_precision, byte_dot_product()
     for network in extractor.networks(_USUAL_SIZE_WH):
         if network.quantized is None:
             continue
         try:
             network.quantized()
         except HfnetRosError as error:
-            yield Finding(_BROKEN if wanted == "int8" else _OPTIONAL, "int8", str(error))
+            is_asked_for = config.inference.cpu_precision == "int8"
+            yield Finding(_BROKEN if is_asked_for else _OPTIONAL, "int8", str(error))
             continue
-        if wanted == "float32" or (wanted == "auto" and not instruction):
-            why = (
-                "inference.cpu_precision is float32"
-                if wanted == "float32"
-                else "this processor gains nothing"
-            )
-            yield Finding(_OPTIONAL, "int8", f"{network.name} runs in float32 on the CPU: {why}")
+        instruction = byte_dot_product() or "no instruction"
+        if prefers_int8(config.inference):
+            yield Finding(_OK, "int8", f"{network.name} runs in it on the CPU, by {instruction}")
         else:
-            yield Finding(_OK, "int8", f"{network.name} runs in it on the CPU, by {instruction or 'none'}")
+            why = f"cpu_precision is {config.inference.cpu_precision}, for products of bytes there is {instruction}"
+            yield Finding(_OPTIONAL, "int8", f"{network.name} runs in float32 on the CPU: {why}")
 
 
 def _of_ros() -> Iterator[Finding]:

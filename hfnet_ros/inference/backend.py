@@ -90,9 +90,7 @@ def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: Rep
     is_asked_for = config.cpu_precision == "int8"
     if is_asked_for and model.quantized is None:
         _logger.warning("network %s runs in float32: no int8 form of its file lies beside it", model.name)
-    elif model.quantized is not None and (
-        is_asked_for or (config.cpu_precision == "auto" and byte_dot_product())
-    ):
+    elif model.quantized is not None and prefers_int8(config):
         try:
             return OnnxRuntimeEngine(model.quantized(), config, int8=True)
         except (WeightsError, EngineError) as error:
@@ -100,6 +98,11 @@ def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: Rep
                 raise
             _logger.warning("network %s runs in float32: its int8 form is of no use: %s", model.name, error)
     return OnnxRuntimeEngine(model, config)
+
+
+def prefers_int8(config: InferenceConfig) -> bool:
+    """Tell whether a network runs in int8 on this CPU, where it has such a form."""
+    return config.cpu_precision == "int8" or (config.cpu_precision == "auto" and bool(byte_dot_product()))
 
 
 def _open_tensorrt(model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:
@@ -188,11 +191,8 @@ def _described(engine: Engine, model: NetworkModel, config: InferenceConfig) -> 
     if not engine.backend.startswith("onnxruntime-cpu"):
         return engine.backend
     said = f"{engine.backend}, {config.num_threads} threads"
-    instruction = byte_dot_product()
     if engine.backend.endswith("-int8"):
-        return (
-            f"{said}, by {instruction}" if instruction else f"{said}, which this processor is not faster with"
-        )
-    if model.quantized is not None and config.cpu_precision == "auto":
+        return f"{said}, by {byte_dot_product() or 'no instruction for it: slow and less exact'}"
+    if model.quantized is not None and config.cpu_precision == "auto" and not byte_dot_product():
         return f"{said}, float32: this processor has no instruction for products of bytes"
     return said

@@ -42,9 +42,8 @@ _MIN_INITIAL_ANGLE_DEG = 8.0
 _MIN_POSE_INLIERS = 20
 # Of a camera on a tripod 0.92 with its calibration and 0.98 without, of one that was walked through rooms 0 to 0.3.
 _MAX_TURNED = 0.8
-_MIN_AGREEMENT = (
-    0.5  # of a model with the matches it is made of; sound ones had 0.74 to 0.94, wrong ones up to 0.45
-)
+# Of a model with the matches it is made of; sound ones had 0.74 to 0.94, wrong ones up to 0.45.
+_MIN_AGREEMENT = 0.5
 _STEP_ASIDE = (
     "take images that overlap by half from places a step apart, moving sideways, of one camera at one zoom; name its "
     "calibration with --camera, or give poses"

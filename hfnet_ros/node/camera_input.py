@@ -53,9 +53,8 @@ class CameraInput:
             if self._calibrations.take(message):
                 _logger.warning("camera_info changed; images are localized with the new calibration")
         except CalibrationError as error:
-            if (
-                str(error) not in self._said
-            ):  # two drivers may share the topic, one of them without a calibration
+            # Two drivers may share the topic, one of them without a calibration.
+            if str(error) not in self._said:
                 self._said.add(str(error))
                 _logger.warning("%s", error)
 

@@ -104,3 +104,19 @@ def test_a_cache_that_cannot_be_written_is_not_called_ok(machine, monkeypatch):
     assert found.mark == "--"
     assert "cannot be written" in found.text
     assert "inference.engine_cache" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("precision", "mark", "words"),
+    [
+        ("int8", "ok", "runs in it on the CPU"),
+        ("float32", "--", "runs in float32 on the CPU: cpu_precision is float32"),
+    ],
+)
+def test_int8_is_told_of(machine, precision, mark, words):
+    found = {
+        finding.subject: finding
+        for finding in examine(Config.from_dict({"inference": {"cpu_precision": precision}}))
+    }
+    assert found["int8"].mark == mark
+    assert words in found["int8"].text

@@ -87,6 +87,7 @@ def a_fast_processor(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["of another file", "cut off", "empty", "another operator"])
 def test_int8_that_is_of_no_use_is_float32_with_a_warning(kind, own, caplog, a_fast_processor):
+    caplog.set_level("INFO", "hfnet_ros.inference.backend")
     damage(kind, own)
     opened = extractor("auto", own)
     opened.extract(np.zeros((64, 64), np.uint8))
@@ -94,6 +95,7 @@ def test_int8_that_is_of_no_use_is_float32_with_a_warning(kind, own, caplog, a_f
     opened.close()
     (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert "runs in float32: its int8 form is of no use" in warning
+    assert "no instruction" not in caplog.text  # which this processor has
     opened = extractor("int8", own)
     with pytest.raises((WeightsError, EngineError)):
         opened.extract(np.zeros((64, 64), np.uint8))
