@@ -31,7 +31,7 @@ from hfnet_ros.report.trajectory_plots import true_centers
 
 _WIDTH_IN, _DPI = 10.0, 120
 _MOST_HEIGHT_IN = 5.6
-_LETTERS_A_LINE = 150
+_LETTERS_A_LINE = 135
 _MAX_POINTS, _POINT_SIZE = 24_000, 1.0
 _NUM_COLORS = 64  # of the file, which is so a third as long
 _POINT_COLOR, _PATH_COLOR = "#5b7ea8", "#d9531e"
