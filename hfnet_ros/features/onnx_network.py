@@ -161,13 +161,16 @@ class OnnxNetwork:
         Raises:
             WeightsError: it is no ONNX, of another file, or fits other shapes only.
         """
-        path = quantized_path(self._path)
-        found = OnnxNetwork(path, self._inference, self._outputs)
+        path, remedy = (
+            quantized_path(self._path),
+            "make it anew by 'hfnet-ros weights quantize', or remove it",
+        )
+        try:
+            found = OnnxNetwork(path, self._inference, self._outputs)
+        except WeightsError as error:
+            raise WeightsError(f"{path} is damaged: {error.__cause__ or error}; {remedy}") from error
         if found.metadata.get(QUANTIZED_OF) != self.digest:
-            raise WeightsError(
-                f"{path} is not the int8 form of {self._path}; make it anew by 'hfnet-ros weights quantize', or "
-                "remove it"
-            )
+            raise WeightsError(f"{path} is not the int8 form of {self._path}; {remedy}")
         return found.model(input_shape)
 
     def close(self) -> None:

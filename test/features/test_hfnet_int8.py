@@ -96,6 +96,9 @@ def test_int8_that_is_of_no_use_is_float32_with_a_warning(kind, own, caplog, a_f
     (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert "runs in float32: its int8 form is of no use" in warning
     assert "no instruction" not in caplog.text  # which this processor has
+    assert (
+        "another operator" in kind or "make it anew by 'hfnet-ros weights quantize', or remove it" in warning
+    )
     opened = extractor("int8", own)
     with pytest.raises((WeightsError, EngineError)):
         opened.extract(np.zeros((64, 64), np.uint8))
