@@ -77,7 +77,9 @@ SENSOR_DATA = QosProfile(Reliability.BEST_EFFORT, depth=5)
 IMAGE = QosProfile(Reliability.BEST_EFFORT, depth=1)
 CLOCK = QosProfile(Reliability.BEST_EFFORT, depth=1)
 RELIABLE = QosProfile()
-SERVICES = QosProfile()
+# Every client of a service is sent the answers of all: with ROS's depth of 10, one that is kept from running for a
+# moment would lose its own to those of the others.
+SERVICES = QosProfile(depth=1000)
 LATCHED = QosProfile(durability=Durability.TRANSIENT_LOCAL, depth=1)
 TF = QosProfile(depth=100)
 TF_STATIC = QosProfile(durability=Durability.TRANSIENT_LOCAL, depth=100)

@@ -1,8 +1,9 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hfnet_ros.dds.qos import IMAGE
+from hfnet_ros.dds.qos import IMAGE, LATCHED
 from hfnet_ros.errors import DdsError
 
 TRIGGER = "std_srvs/srv/Trigger"
@@ -61,6 +62,35 @@ def test_another_process_calls(node, answer, peer):
             print(client.call(node.messages.make("std_srvs/srv/Trigger_Request"), 60).message)
     """)
     assert process.stdout.read() == "across\n"
+
+
+def test_an_answer_is_not_lost_among_those_of_others(new_node, node, other, request_, answer):
+    """A client that does not run meanwhile is sent the answers of all other clients, too."""
+    asked, held, free = threading.Event(), threading.Event(), threading.Event()
+
+    def hold(_message, _received_ns):
+        held.set()
+        free.wait(60)
+
+    def count(_):
+        asked.set()
+        assert held.wait(60)
+        return answer()
+
+    node.create_service("count", TRIGGER, count)
+    busy, quick = other.create_client("count", TRIGGER), new_node("quick").create_client("count", TRIGGER)
+    assert busy.wait_for_service(60)
+    other.create_subscription("hold", "std_msgs/msg/Empty", LATCHED, hold)
+    publisher = node.create_publisher("hold", "std_msgs/msg/Empty", LATCHED)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(busy.call, request_, 20)
+        assert asked.wait(60)
+        publisher.publish(node.messages.make("std_msgs/msg/Empty"))
+        assert held.wait(60)
+        for _ in range(20):
+            quick.call(request_, 60)
+        free.set()
+        assert waiting.result().success
 
 
 def test_every_client_gets_its_own_answers(new_node, node, request_, answer):
