@@ -13,9 +13,9 @@ from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rotations import quats_from_rotations, rotations_from_quats
 
 FloatArray = NDArray[np.float64]
 
@@ -69,8 +69,8 @@ def _inverted(given: Poses) -> Poses:
 
 
 def _w_first(given: Poses) -> Poses:
-    quat = Rotation.from_matrix(given.rotations).as_quat()
-    return Poses(Rotation.from_quat(np.roll(quat, -1, axis=1)).as_matrix(), given.centers)
+    quats = quats_from_rotations(given.rotations)
+    return Poses(rotations_from_quats(np.roll(quats, -1, axis=1)), given.centers)
 
 
 def axis_turns() -> FloatArray:

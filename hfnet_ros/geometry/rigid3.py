@@ -7,7 +7,13 @@ from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.transform import Rotation
+
+from hfnet_ros.geometry.rotations import (
+    quats_from_rotations,
+    rotations_from_quats,
+    rotations_from_rotvecs,
+    rotvecs_from_rotations,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -49,25 +55,23 @@ class Rigid3:
             raise ValueError(f"not finite: quaternion {quat.tolist()}, translation {offset.tolist()}")
         if np.linalg.norm(quat) < 1e-6:
             raise ValueError(f"quaternion {quat.tolist()} has no length")
-        return cls(Rotation.from_quat(quat).as_matrix(), offset.copy())
+        return cls(rotations_from_quats(quat), offset.copy())
 
     @classmethod
     def from_rotvec(cls, rotvec: ArrayLike, translation: ArrayLike) -> Rigid3:
         """Build from a rotation vector (axis times angle, rad) and a translation in metres."""
-        rotation = Rotation.from_rotvec(np.asarray(rotvec, dtype=np.float64)).as_matrix()
+        rotation = rotations_from_rotvecs(np.asarray(rotvec, dtype=np.float64))
         return cls(rotation, np.array(translation, dtype=np.float64))
 
     @property
     def quat_xyzw(self) -> FloatArray:
         """Return the unit quaternion (x, y, z, w) with w >= 0."""
-        quat: FloatArray = Rotation.from_matrix(self.rotation).as_quat()
-        return -quat if quat[3] < 0.0 else quat
+        return quats_from_rotations(self.rotation)
 
     @property
     def rotvec(self) -> FloatArray:
         """Return the rotation vector (axis times angle, rad)."""
-        rotvec: FloatArray = Rotation.from_matrix(self.rotation).as_rotvec()
-        return rotvec
+        return rotvecs_from_rotations(self.rotation)
 
     @property
     def matrix(self) -> FloatArray:
@@ -129,6 +133,6 @@ def skew(vector: ArrayLike) -> FloatArray:
 
 def interpolate(start: Rigid3, end: Rigid3, fraction: float) -> Rigid3:
     """Return the pose a fraction of the way: origin on the straight line, rotation about a fixed axis."""
-    turn = Rotation.from_matrix(start.rotation.T @ end.rotation).as_rotvec()
-    rotation = start.rotation @ Rotation.from_rotvec(fraction * turn).as_matrix()
+    turn = rotvecs_from_rotations(start.rotation.T @ end.rotation)
+    rotation = start.rotation @ rotations_from_rotvecs(fraction * turn)
     return Rigid3(rotation, start.translation + fraction * (end.translation - start.translation))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rotations import mean_rotation, rotvecs_from_rotations
 from hfnet_ros.map.stored_poses import stored_pose
 
 FloatArray = NDArray[np.float64]
@@ -65,9 +65,9 @@ def mean_pose(poses: list[Rigid3], weights: FloatArray) -> tuple[Rigid3, FloatAr
         been fitted to few; zero where K is 1, which has no scatter.
     """
     positions = np.array([pose.translation for pose in poses])
-    turns = Rotation.from_matrix([pose.rotation for pose in poses])
-    mean = Rigid3(turns.mean(weights).as_matrix(), np.average(positions, axis=0, weights=weights))
-    turned = (turns * Rotation.from_matrix(mean.rotation).inv()).as_rotvec()
+    rotations = np.array([pose.rotation for pose in poses])
+    mean = Rigid3(mean_rotation(rotations, weights), np.average(positions, axis=0, weights=weights))
+    turned = rotvecs_from_rotations(rotations @ mean.rotation.T)
     away = np.concatenate([positions - mean.translation, turned], axis=1)
     count = len(poses)
     scatter = np.einsum("k,ki,kj->ij", weights / weights.sum(), away, away)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class ObserverCones:
             max_view_change_rad: largest angle between the two directions.
             max_scale_change: most times nearer or farther.
         """
-        distance = np.maximum(np.linalg.norm(toward, axis=1), 1e-9)
+        distance = np.maximum(np.sqrt(np.einsum("ij,ij->i", toward, toward)), 1e-9)
         cosine = np.einsum("ij,ij->i", toward, self.directions) / distance
         nearest, farthest = self.distance_ranges.T
         return (
@@ -114,7 +115,7 @@ class PoseProblem:
         """[M, 3] points of the scene, m."""
         return self.correspondences.points3d
 
-    @property
+    @cached_property
     def is_one_camera(self) -> bool:
         """Tell whether the rig is nothing but a camera."""
         return len(self.cameras) == 1 and self.cameras[0].rig_from_camera.is_identity

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rotations import rotations_from_rotvecs
 from hfnet_ros.pose.problem import ErrorModel, PoseProblem
 from hfnet_ros.types import PoseEstimate
 
@@ -193,11 +193,10 @@ def _solve_steps(jacobian: FloatArray, residual: FloatArray, weight: FloatArray)
     """Return the Gauss-Newton steps [S, 6] of S problems; zero where a problem determines none."""
     starts, count = weight.shape
     rows = jacobian.reshape(starts, 2 * count, 6)
-    weighted = (rows * np.repeat(weight, 2, axis=1)[:, :, None]).transpose(0, 2, 1)
+    weighted = (jacobian * weight[:, :, None, None]).reshape(starts, 2 * count, 6).transpose(0, 2, 1)
     hessian = weighted @ rows
     gradient = weighted @ residual.reshape(starts, 2 * count, 1)
-    diagonal = np.einsum("sii->si", hessian)
-    diagonal += 1e-6 * diagonal + 1e-9
+    hessian += np.eye(6) * (1e-6 * hessian + 1e-9)
     try:
         step: FloatArray = -np.linalg.solve(hessian, gradient)[:, :, 0]
     except np.linalg.LinAlgError:
@@ -209,7 +208,7 @@ def _apply_steps(
     rotations: FloatArray, translations: FloatArray, steps: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Move poses map_from_camera by steps of camera_from_map: x' = exp(omega) x + delta."""
-    turns: FloatArray = Rotation.from_rotvec(steps[:, 3:]).as_matrix()
+    turns = rotations_from_rotvecs(steps[:, 3:])
     turned = rotations @ turns.transpose(0, 2, 1)
     return turned, translations - np.einsum("sij,sj->si", turned, steps[:, :3])
 
