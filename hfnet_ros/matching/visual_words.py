@@ -39,21 +39,23 @@ def mutual_nearest_in_words(
     """
     if len(query) == 0 or len(landmarks) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    members, starts = _queries_by_word(query, vocabulary, words_per_query)
+    order, starts = _entries_by_word(query, vocabulary, words_per_query)
+    members = order // (len(order) // len(query))
     bounds = np.searchsorted(landmark_words, np.arange(len(vocabulary) + 1))
-    row_best = np.full(len(query), -2.0, np.float32)
-    nearest = np.zeros(len(query), np.int64)
+    # Of each query and each of its words: the most similar landmark, and how similar.
+    values = np.full(len(order), -2.0, np.float32)
+    places = np.zeros(len(order), np.int64)
     column_best = np.full(len(landmarks), -2.0, np.float32)
+    offsets = np.arange(len(query))
     for word in np.flatnonzero((np.diff(starts) > 0) & (np.diff(bounds) > 0)):
-        rows = members[starts[word] : starts[word + 1]]
+        first, last = starts[word], starts[word + 1]
         low, high = bounds[word], bounds[word + 1]
-        part = query[rows] @ landmarks[low:high].T
+        part = query[members[first:last]] @ landmarks[low:high].T
         best = part.argmax(axis=1)
-        value = part[np.arange(len(rows)), best]
-        column_best[low:high] = part.max(axis=0)
-        better = value > row_best[rows]
-        row_best[rows[better]] = value[better]
-        nearest[rows[better]] = low + best[better]
+        values[first:last] = part.ravel()[best + offsets[: last - first] * (high - low)]
+        places[first:last] = best + low
+        part.max(axis=0, out=column_best[low:high])
+    row_best, nearest = _best_entries(order, values, places, len(query))
     mutual = (row_best == column_best[nearest]) & (row_best >= min_similarity)
     rows = np.flatnonzero(mutual)
     # Equal descriptors may claim one landmark; the first keeps it.
@@ -62,13 +64,27 @@ def mutual_nearest_in_words(
     return rows.astype(np.int64), nearest[rows], row_best[rows]
 
 
-def _queries_by_word(
+def _entries_by_word(
     query: Float32Array, vocabulary: Float32Array, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return query rows grouped by word, and where each word's group starts [K + 1]."""
+    """Return the entries of [N, words of a query] in the order of their words, and where each word's start [K + 1]."""
     count = min(count, len(vocabulary))
     similarity = query @ vocabulary.T
-    words = np.argpartition(-similarity, count - 1, axis=1)[:, :count].ravel()
-    order = np.argsort(words, kind="stable")
-    starts = np.searchsorted(words[order], np.arange(len(vocabulary) + 1))
-    return order // count, starts
+    words = np.argpartition(-similarity, count - 1, axis=1)[:, :count].ravel().astype(np.uint16)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(words, minlength=len(vocabulary)))])
+    return np.argsort(words, kind="stable"), starts
+
+
+def _best_entries(
+    order: NDArray[np.intp], values: Float32Array, places: NDArray[np.int64], num_queries: int
+) -> tuple[Float32Array, NDArray[np.int64]]:
+    """Return the highest value of each query, and its landmark; of equal ones the first landmark's."""
+    by_query = np.empty_like(values)
+    by_query[order] = values
+    by_query = by_query.reshape(num_queries, -1)
+    row_best = by_query.max(axis=1)
+    landmarks = np.empty_like(places)
+    landmarks[order] = places
+    is_best = by_query == row_best[:, None]
+    largest = np.iinfo(np.int64).max
+    return row_best, np.where(is_best, landmarks.reshape(num_queries, -1), largest).min(axis=1)
