@@ -308,12 +308,21 @@ def suppress_non_maxima(
         iterations: of the above; with 1, only the highest of their square stay.
     """
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    scores = np.where(scores > threshold, scores, np.float32(0.0))
-    kept = (scores == cv2.dilate(scores, kernel)) & (scores > 0.0)
-    for _ in range(iterations - 1):
-        covered = cv2.dilate(kept.astype(np.uint8), kernel).astype(np.bool_)
-        rest = np.where(covered, np.float32(0.0), scores)
-        kept |= (rest == cv2.dilate(rest, kernel)) & (rest > 0.0)
+    flat = np.ascontiguousarray(scores).ravel()
+    left = np.flatnonzero(flat > threshold)  # a tenth of all
+    values = flat[left]
+    # Pages of new arrays of this size cost as much as what is done with them: there are four, used again.
+    alone, highest = np.zeros(scores.shape, np.float32), np.empty(scores.shape, np.float32)
+    kept, covered = np.zeros(scores.shape, np.bool_), np.empty(scores.shape, np.uint8)
+    alone.ravel()[left] = values
+    for iteration in range(iterations):
+        cv2.dilate(alone, kernel, dst=highest)
+        kept.ravel()[left[values == highest.ravel()[left]]] = True
+        if iteration < iterations - 1:
+            cv2.dilate(kept.view(np.uint8), kernel, dst=covered)
+            is_covered = covered.ravel()[left].view(np.bool_)
+            alone.ravel()[left[is_covered]] = 0.0
+            left, values = left[~is_covered], values[~is_covered]
     return np.flatnonzero(kept)
 
 
