@@ -159,14 +159,21 @@ def _radial_start(target: FloatArray, coefficients: FloatArray, fold: float) -> 
     Newton's method started at the distorted point itself jumps over the fold where the
     image is stretched (k1 > 0).
     """
-    radii = np.minimum(np.tan(np.linspace(0.0, 1.55, 512)), 0.999 * fold)
-    ahead = np.stack([radii, np.zeros_like(radii)], axis=1)
-    radial_only = coefficients.copy()
-    radial_only[2:4] = 0.0
+    radii, appear = _radial_table(tuple(coefficients.tolist()), fold)
     distorted = np.linalg.norm(target, axis=1, keepdims=True)
-    start = np.interp(distorted, _distort_brown(ahead, radial_only)[:, 0], radii)
+    start = np.interp(distorted, appear, radii)
     factors: FloatArray = np.divide(start, distorted, out=np.ones_like(start), where=distorted > 1e-12)
     return factors
+
+
+@lru_cache(maxsize=32)
+def _radial_table(coefficients: tuple[float, ...], fold: float) -> tuple[FloatArray, FloatArray]:
+    """Return radii x/z and where the radial part alone lets them appear, [512] each."""
+    radii = np.minimum(np.tan(np.linspace(0.0, 1.55, 512)), 0.999 * fold)
+    ahead = np.stack([radii, np.zeros_like(radii)], axis=1)
+    radial_only = np.array(coefficients)
+    radial_only[2:4] = 0.0
+    return radii, _distort_brown(ahead, radial_only)[:, 0]
 
 
 @lru_cache(maxsize=32)

@@ -28,6 +28,8 @@ class Landmarks:
         """Take a map with its search structure, and how many landmarks of a place are looked at."""
         self._map = visual_map
         self._max_landmarks = max_landmarks
+        # Of what the last query asked for: a place is looked at twice.
+        self._last_seen_by: dict[tuple[int, ...], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
     def of(self, place: Place) -> PlaceView:
         """Return the landmarks that the place's frames see.
@@ -35,6 +37,7 @@ class Landmarks:
         Raises:
             MapFormatError: the map is damaged there.
         """
+        self._last_seen_by.clear()
         idxs, num_seeing = self._seen_by(place.keyframe_idxs)
         return PlaceView(self._map, self._most_seen(idxs, num_seeing), place.keyframe_idxs)
 
@@ -89,6 +92,12 @@ class Landmarks:
 
     def _seen_by(self, keyframe_idxs: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return rows [N], ascending, of what the frames see, and how many of them see each."""
+        key = tuple(sorted(keyframe_idxs))
+        if key not in self._last_seen_by:
+            self._last_seen_by[key] = self._read_seen_by(key)
+        return self._last_seen_by[key]
+
+    def _read_seen_by(self, keyframe_idxs: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         seen = np.concatenate([self._map.landmarks_seen_by(frame) for frame in keyframe_idxs])
         idxs, num_seeing = np.unique(seen, return_counts=True)
         if len(idxs) and (idxs[0] < 0 or idxs[-1] >= self._map.num_landmarks):

@@ -22,8 +22,9 @@ FloatArray = NDArray[np.float64]
 _MAX_MATCHES = 600
 # The calibrated pose explains a part of a picture: a wide scale reaches the rest, the usual one ends there.
 _SCALE_FACTORS = (3.0, 1.0)
-_NUM_REWEIGHTINGS = 8
-_MIN_DEPTH = 1e-2  # of the median
+_NUM_REWEIGHTINGS = 8  # at the most
+_SAME_SCORE = 1e-3  # of the pose's: it goes no further
+_MIN_DEPTH = 1e-2  # of the mean
 
 
 def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: float) -> float:
@@ -52,12 +53,17 @@ def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: flo
     own = float(np.sum(robust_scores(residuals, scale)))
     best = own
     for factor in _SCALE_FACTORS:
-        found, far = residuals, depths
+        found, far, last = residuals, depths, 0.0
         for _ in range(_NUM_REWEIGHTINGS):
             # Cubed, it is the weight that belongs to the robust score; by depth it is a distance in the image.
-            weights = (1.0 + (found / (factor * scale)) ** 2) ** -3 / far**2
+            flattened = 1.0 + (found / (factor * scale)) ** 2
+            weights = 1.0 / (flattened * flattened * flattened * far * far)
             found, far = _residuals(_linear_camera(normal, weights), homogeneous, slopes)
-            best = max(best, float(np.sum(robust_scores(found, scale))))
+            score = float(np.sum(robust_scores(found, scale)))
+            best = max(best, score)
+            if abs(score - last) < _SAME_SCORE * own:
+                break
+            last = score
     return best / max(own, 1e-9)
 
 
@@ -97,10 +103,11 @@ def _linear_camera(normal: _NormalMatrix, weights: FloatArray) -> FloatArray:
 def _residuals(
     camera: FloatArray, homogeneous: FloatArray, slopes: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return distances [N] to what a camera [3, 4] sees, infinite behind it, and depths [N] over their median."""
-    seen = homogeneous @ camera.T
-    depth = seen[:, 2] / max(float(np.median(np.abs(seen[:, 2]))), 1e-12)
-    in_front = depth > 1e-6
-    projected = seen[:, :2] / np.where(in_front, seen[:, 2], 1.0)[:, None]
-    distance = np.hypot(*(projected - slopes).T)
-    return np.where(in_front, distance, np.inf), np.maximum(np.abs(depth), _MIN_DEPTH)
+    """Return distances [N] to what a camera [3, 4] sees, infinite behind it, and depths [N] over their mean."""
+    seen = camera @ homogeneous.T
+    far = np.abs(seen[2])
+    mean = max(float(far.mean()), 1e-12)
+    in_front = seen[2] > 1e-6 * mean
+    depth = np.where(in_front, seen[2], 1.0)
+    distance = np.hypot(seen[0] / depth - slopes[:, 0], seen[1] / depth - slopes[:, 1])
+    return np.where(in_front, distance, np.inf), np.maximum(far / mean, _MIN_DEPTH)
