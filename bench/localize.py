@@ -20,10 +20,10 @@ STARTED = time.perf_counter()
 import numpy as np  # noqa: E402
 
 from hfnet_ros.config import Config  # noqa: E402
-from hfnet_ros.features.extractor import create_extractor, with_extractor_of  # noqa: E402
+from hfnet_ros.features.extractor import with_extractor_of  # noqa: E402
 from hfnet_ros.files.camera_yaml import read_camera_yaml  # noqa: E402
 from hfnet_ros.files.images import list_images, read_image  # noqa: E402
-from hfnet_ros.localization.landmark_model import searching  # noqa: E402
+from hfnet_ros.localization.landmark_model import create_query_extractor, searching  # noqa: E402
 from hfnet_ros.map.map_io import load_map  # noqa: E402
 from hfnet_ros.types import Frame, Outcome  # noqa: E402
 
@@ -49,7 +49,7 @@ def main() -> None:
     visual_map = load_map(options.map)
     config = with_extractor_of(config, visual_map.extractor_id)
     opened = contextlib.ExitStack()
-    extractor = create_extractor(config)
+    extractor = create_query_extractor(visual_map, config)
     opened.callback(extractor.close)
     localizer = opened.enter_context(searching(visual_map, extractor, config, camera.size_wh))
     frames = [Frame(0, read_image(path), camera) for path in list_images(options.images)[:: options.every]]

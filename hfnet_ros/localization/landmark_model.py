@@ -26,7 +26,7 @@ from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.types import ReportProgress
 
-__all__ = ["LandmarkModel", "load_scene_model", "searching"]
+__all__ = ["LandmarkModel", "create_query_extractor", "load_scene_model", "searching"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +121,24 @@ class LandmarkModel:
     ) -> OpenedLocalizer:
         """Make the extractor and a localizer that searches where its networks run; see `SceneModel.open`."""
         with contextlib.ExitStack() as opened:
-            extractor = create_extractor(config, report)
+            extractor = create_query_extractor(self.visual_map, config, report)
             opened.callback(extractor.close)
             localizer = opened.enter_context(searching(self.visual_map, extractor, config, image_wh))
             return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
+
+
+def create_query_extractor(
+    visual_map: VisualMap, config: Config, report: ReportProgress | None = None
+) -> NetworkExtractor:
+    """Make the extractor of a map that describes as many keypoints as are matched; raises as `LandmarkModel.open`.
+
+    Of a network without global head all keypoints describe the image.
+    """
+    described = config.extractor.max_keypoints
+    if not visual_map.aggregation:
+        described = min(described, config.matching.max_query_keypoints)
+    of_query = dataclasses.replace(config.extractor, max_keypoints=described)
+    return create_extractor(dataclasses.replace(config, extractor=of_query), report)
 
 
 @contextlib.contextmanager
