@@ -9,7 +9,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 Float32Array = NDArray[np.float32]
 
@@ -88,16 +87,20 @@ def _cubic_kernel(distance: NDArray[np.float64]) -> NDArray[np.float64]:
 def _sample_separable(
     dense: Float32Array, taps: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> Float32Array:
-    """Weigh T x T taps [N, 2, T] (x then y); one sparse product does all points and channels."""
+    """Weigh T x T taps [N, 2, T] (x then y), tap by tap for all points and channels."""
     channels, height, width = dense.shape
     count, _, size = taps.shape
     inside = (taps >= 0) & (taps < np.array([width, height])[None, :, None])
     weights = np.where(inside, weights, 0.0)
     taps = np.where(inside, taps, 0)
-    columns = (taps[:, 1, :, None] * width + taps[:, 0, None, :]).reshape(-1)
-    values = (weights[:, 1, :, None] * weights[:, 0, None, :]).reshape(-1).astype(np.float32)
-    rows = np.arange(0, count * size * size + 1, size * size)
-    sampler = csr_matrix((values, columns, rows), shape=(count, height * width))
+    columns = (taps[:, 1, :, None] * width + taps[:, 0, None, :]).reshape(count, size * size)
+    values = (weights[:, 1, :, None] * weights[:, 0, None, :]).reshape(count, size * size, 1).astype(np.float32)
     cells = np.ascontiguousarray(dense.reshape(channels, -1).T)
-    sampled: Float32Array = sampler @ cells
+    sampled, tapped = np.zeros((count, channels), np.float32), np.empty((count, channels), np.float32)
+    for tap in range(size * size):
+        np.take(
+            cells, columns[:, tap], axis=0, out=tapped, mode="clip"
+        )  # all are inside; it is the fast mode
+        tapped *= values[:, tap]
+        sampled += tapped
     return sampled

@@ -13,7 +13,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import FeatureExtractor, knows_turned
@@ -22,6 +21,7 @@ from hfnet_ros.features.turning import MAX_ROLL_RAD
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.covariance import largest_sigmas
 from hfnet_ros.geometry.roll import common_up, roll_against
+from hfnet_ros.geometry.rotations import rotations_from_quats
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.types import ImageFeatures, PosePrior, View
 
@@ -104,7 +104,10 @@ class TurningViews:
 
     @cached_property
     def _up(self) -> NDArray[np.float64]:
-        return common_up(Rotation.from_quat(self._poses[:, 3:]).as_matrix())
+        with np.errstate(invalid="ignore"):
+            rotations = rotations_from_quats(np.asarray(self._poses[:, 3:], np.float64))
+        # What is none is told of where that keyframe is used.
+        return common_up(rotations[np.isfinite(rotations).all(axis=(1, 2))])
 
     def _most_alike(
         self,

@@ -14,10 +14,10 @@ Reference: Sivic and Zisserman, "Video Google", ICCV 2003 (words); Sarlin et al.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_words import assign_words, learn_words, spherical_k_means
@@ -61,7 +61,7 @@ class SearchStructure:
 def make_search_structure(
     landmark_descriptors: UnitVectors,
     global_descriptors: UnitVectors,
-    visibility: csr_matrix,
+    visibility: Any,
     vocabulary: Float32Array | None = None,
     num_words: int = NUM_WORDS,
     seed: int = 0,
@@ -71,7 +71,7 @@ def make_search_structure(
     Args:
         landmark_descriptors: [L, D].
         global_descriptors: [F, G].
-        visibility: sparse [F, L], 1 where a keyframe sees a landmark.
+        visibility: sparse [F, L] (scipy's csr_matrix), 1 where a keyframe sees a landmark.
         vocabulary: [K, D] words to use; learned from the landmarks unless given, but for small maps.
         num_words: words to learn.
         seed: of the clustering.
@@ -107,7 +107,23 @@ def make_search_structure(
     )
 
 
-def _covisible_pairs(visibility: csr_matrix) -> csr_matrix:
+def visibility_of(offsets: NDArray[np.int64], landmark_idx: NDArray[np.int32], num_landmarks: int) -> Any:
+    """Return the sparse [F, L] matrix (scipy's csr_matrix), 1 where a keyframe sees a landmark.
+
+    Args:
+        offsets: [F + 1] where each keyframe's observations start.
+        landmark_idx: [O] landmarks they are of.
+        num_landmarks: L.
+    """
+    from scipy.sparse import (
+        csr_matrix,  # a tenth of a second, which maps that are only searched do not wait for
+    )
+
+    seen = np.ones(len(landmark_idx), np.int32)
+    return csr_matrix((seen, landmark_idx, offsets), shape=(len(offsets) - 1, num_landmarks))
+
+
+def _covisible_pairs(visibility: Any) -> Any:
     shared = (visibility @ visibility.T).tocsr()
     shared.setdiag(0)
     shared.eliminate_zeros()

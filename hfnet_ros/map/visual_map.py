@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
@@ -18,7 +17,7 @@ from hfnet_ros.map.array_files import ADVICE, release_pages
 from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
-from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure
+from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure, visibility_of
 from hfnet_ros.map.stored_poses import stored_pose
 from hfnet_ros.map.unit_vectors import UnitVectors
 
@@ -255,11 +254,9 @@ class VisualMap:
         return np.bincount(self.observation_landmark_idx, minlength=self.num_landmarks)
 
     @cached_property
-    def visibility(self) -> csr_matrix:
-        """Sparse [F, L] matrix, 1 where a keyframe sees a landmark."""
-        seen = np.ones(self.num_observations, np.int32)
-        shape = (self.num_keyframes, self.num_landmarks)
-        return csr_matrix((seen, self.observation_landmark_idx, self.observation_offsets), shape=shape)
+    def visibility(self) -> Any:
+        """Sparse [F, L] matrix, 1 where a keyframe sees a landmark (scipy's csr_matrix)."""
+        return visibility_of(self.observation_offsets, self.observation_landmark_idx, self.num_landmarks)
 
     def refined(self, camera: Camera) -> Camera:
         """Return the calibration to use for an image: the map's refined one if the image has the same camera."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from hfnet_ros.config import PriorConfig
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.covariance import largest_sigmas
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rotations import rotations_from_quats
 from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.schema import MAX_QUATERNION_DEVIATION
 from hfnet_ros.map.unit_vectors import UnitVectors
@@ -59,12 +59,16 @@ class NearbyKeyframes:
         self._descriptors = descriptors
 
     @cached_property
-    def _tree(self) -> cKDTree:
+    def _tree(self) -> Any:
         """Sort positions when they are asked for first: an image without a prediction needs none."""
         positions = self._poses[:, :3]
         strange = np.flatnonzero(~(np.abs(positions) < _FARTHEST_M).all(axis=1))
         if len(strange):
             raise self._damaged(f"has positions that are not finite or in no map, first row {strange[0]}")
+        from scipy.spatial import (
+            cKDTree,  # a tenth of a second, which an image without a prediction does not wait for
+        )
+
         return cKDTree(positions)
 
     def region(self, prior: PosePrior) -> Region | None:
@@ -87,7 +91,7 @@ class NearbyKeyframes:
         bent = np.flatnonzero(~(np.abs(np.linalg.norm(quats_xyzw, axis=1) - 1.0) < MAX_QUATERNION_DEVIATION))
         if len(bent):
             raise self._damaged(f"has a quaternion that is not of length 1 in row {near[bent[0]]}")
-        axes = Rotation.from_quat(quats_xyzw).as_matrix()[:, :, 2]  # the optical axis is z
+        axes = rotations_from_quats(quats_xyzw)[:, :, 2]  # the optical axis is z
         idxs = near[axes @ prior.map_from_camera.rotation[:, 2] >= least]
         return Region(center, radius_m, idxs) if len(idxs) else None
 

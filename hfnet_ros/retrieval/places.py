@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.types import Place, RetrievalHit
@@ -32,13 +31,23 @@ def group_into_places(
         return []
     rows = np.array([hit.keyframe_idx for hit in hits])
     joined = np.stack([_shares_with(row, rows, structure) for row in rows]) >= min_shared_landmarks
-    _, labels = connected_components(joined, directed=False)
+    firsts = _first_connected(joined)
     places = []
-    for label in range(labels.max() + 1):
-        members = [hit for hit, of_place in zip(hits, labels == label, strict=True) if of_place]
+    for first in np.unique(firsts):
+        members = [hit for hit, of_place in zip(hits, firsts == first, strict=True) if of_place]
         score = sum(max(hit.similarity, 0.0) for hit in members)
         places.append(Place(tuple(hit.keyframe_idx for hit in members), members[0].similarity, score))
     return sorted(places, key=lambda place: -place.score)
+
+
+def _first_connected(joined: np.ndarray) -> np.ndarray:
+    """Return for each of a few nodes the first one [N] that leads to it, by edges [N, N] in either direction."""
+    reached = joined | joined.T | np.eye(len(joined), dtype=np.bool_)
+    while True:
+        further = reached @ reached
+        if (further == reached).all():
+            return reached.argmax(axis=1)
+        reached = further
 
 
 def _shares_with(row: int, others: np.ndarray, structure: SearchStructure) -> np.ndarray:
