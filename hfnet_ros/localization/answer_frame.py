@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.localization.landmarks import num_common
+from hfnet_ros.localization.landmarks import nums_common
 from hfnet_ros.map.given_frame import mean_pose
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import Localization, Place, RigCamera
@@ -38,12 +38,13 @@ def in_given_frame(
     assert answer.estimate is not None and answer.correspondences is not None
     estimate = answer.estimate
     inliers = np.sort(answer.correspondences.landmark_idxs[estimate.inlier_mask])
-    frames = np.array(place.keyframe_idxs)
-    num_seen = np.array([num_common(visual_map.landmarks_seen_by(int(frame)), inliers) for frame in frames])
+    num_seen = nums_common(visual_map, place.keyframe_idxs, inliers)
     seeing = num_seen > 0
     refined = estimate.map_from_camera
     mounted = refined @ Rigid3(np.eye(3), _lever_arm(visual_map, cameras))
-    said = [visual_map.given_from_refined(int(frame)) @ mounted for frame in frames[seeing]]
+    said = [
+        visual_map.given_from_refined(int(frame)) @ mounted for frame in np.array(place.keyframe_idxs)[seeing]
+    ]
     answered, scatter = mean_pose(said, num_seen[seeing].astype(np.float64) ** 2)
     moved = answered @ refined.inverse()
     covariance = rotate_covariance(estimate.covariance, Rigid3(moved.rotation, np.zeros(3))) + scatter

@@ -68,9 +68,9 @@ class Landmarks:
             explained &= known
         return PlaceView(self._map, self._most_seen(idxs[~explained], num_seeing[~explained]), tuple(frames))
 
-    def num_seen_by(self, frame: int, landmark_idxs: NDArray[np.int64]) -> int:
-        """Return how many of some landmarks a frame sees."""
-        return num_common(self._map.landmarks_seen_by(frame), np.sort(landmark_idxs))
+    def nums_seen_by(self, frames: Sequence[int], landmark_idxs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many of some landmarks each frame sees; see `nums_common`."""
+        return nums_common(self._map, frames, np.sort(landmark_idxs))
 
     def expected(self, place: PlaceView) -> ExpectedPoints:
         """Return the landmarks of a place, and from where they were seen.
@@ -114,12 +114,16 @@ class Landmarks:
         return idxs[np.sort(np.argsort(-num_seeing, kind="stable")[: self._max_landmarks])]
 
 
-def num_common(seen: NDArray[np.integer], some: NDArray[np.int64]) -> int:
-    """Return how many of the landmarks seen [N] are among some [M], ascending; there may be none of these."""
-    if len(some) == 0:
-        return 0
-    at = np.minimum(np.searchsorted(some, seen), len(some) - 1)
-    return int(np.count_nonzero(some[at] == seen))
+def nums_common(visual_map: VisualMap, frames: Sequence[int], some: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many of some landmarks [M], ascending, each of the frames sees [K]; M may be 0."""
+    if len(some) == 0 or len(frames) == 0:
+        return np.zeros(len(frames), np.int64)
+    seen = [visual_map.landmarks_seen_by(frame) for frame in frames]
+    joined = np.concatenate(seen)
+    at = np.minimum(np.searchsorted(some, joined), len(some) - 1)
+    counted = np.concatenate([[0], np.cumsum(some[at] == joined)])
+    bounds = np.concatenate([[0], np.cumsum([len(of_frame) for of_frame in seen])])
+    return np.asarray(np.diff(counted[bounds]))
 
 
 def _in_view(points_map: NDArray[np.float64], map_from_camera: Rigid3, camera: Camera) -> NDArray[np.bool_]:

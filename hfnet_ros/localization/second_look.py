@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.expected_view import seen_share
@@ -81,26 +80,21 @@ class SecondLook:
         explains is taken away first: what lies in view and is known to frames that know the inliers. Frames of
         another session, whose landmarks are others, show themselves by matches that agree with the pose.
         """
-        frames = {frame: None for place in places for frame in place.keyframe_idxs}
-        agreeing = {frame for frame in frames if self._shared(frame, own.landmark_idxs) >= _MIN_SHARED}
+        frames = tuple({frame: None for place in places for frame in place.keyframe_idxs})
+        knowing = self._landmarks.nums_seen_by(frames, own.landmark_idxs) >= _MIN_SHARED
+        agreeing = {frame for frame, knows in zip(frames, knowing, strict=True) if knows}
         for _ in range(_MAX_ROUNDS):
-            unexplained = self._landmarks.unexplained(tuple(frames), agreeing, pose, cameras)
+            unexplained = self._landmarks.unexplained(frames, agreeing, pose, cameras)
             matches = self._match(keypoints, unexplained)
             problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
             fitting = self._solver.fitting(problem, pose)
             if len(fitting) < _MIN_SHARED:
                 break
-            more = {
-                frame
-                for frame in frames.keys() - agreeing
-                if _MIN_SHARED
-                <= self._shared(frame, fitting.landmark_idxs)
-                > self._shared(frame, matches.landmark_idxs) / 2
-            }
-            if not more:
+            others = [frame for frame in frames if frame not in agreeing]
+            num_fitting = self._landmarks.nums_seen_by(others, fitting.landmark_idxs)
+            num_matched = self._landmarks.nums_seen_by(others, matches.landmark_idxs)
+            is_more = (num_fitting >= _MIN_SHARED) & (num_fitting > num_matched / 2)
+            if not is_more.any():
                 break
-            agreeing |= more
+            agreeing |= {frame for frame, agrees in zip(others, is_more, strict=True) if agrees}
         return problem
-
-    def _shared(self, frame: int, landmark_idxs: NDArray[np.int64]) -> int:
-        return self._landmarks.num_seen_by(frame, landmark_idxs)
