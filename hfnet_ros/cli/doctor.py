@@ -30,7 +30,9 @@ from hfnet_ros.errors import ConfigError, EngineError, HfnetRosError
 from hfnet_ros.features.protocol import NetworkExtractor
 from hfnet_ros.inference.backend import prefers_int8
 from hfnet_ros.inference.driver import DriverReport, probe_driver
+from hfnet_ros.inference.probe import BackendReport
 from hfnet_ros.inference.processor import byte_dot_product
+from hfnet_ros.inference.tensorrt_library import LIBRARIES
 
 _EXAMPLE = """hfnet-ros doctor   # exit 0: images can be localized here; 1: they cannot
   hfnet-ros doctor --map kitchen.map --bag robot.bag   # exit 0: that robot would be localized; 1: not, or wrongly"""
@@ -180,20 +182,33 @@ def _of_backends(config: Config, driver: DriverReport) -> Iterator[Finding]:
             mark = _BROKEN if needed else _OPTIONAL
             # What the driver lacks has been told once.
             remedy = "" if report.reason == driver.reason and mark == _OPTIONAL else report.remedy
+            remedy = _ahead(report) or remedy
             yield Finding(mark, report.name, f"{report.version} {report.reason}".strip(), remedy)
         else:
-            yield Finding(_OK, report.name, report.version)
+            yield Finding(_OK, report.name, f"{report.version}{_caution(report.name)}")
     usable = [report.name for report in reports if not report.reason]
     chosen = usable[0] if asked == "auto" and usable else asked
     yield Finding(_OK, "inference.backend", f"{asked}: takes {chosen}" if asked == "auto" else asked)
 
 
+def _caution(backend: str) -> str:
+    library = LIBRARIES.get(backend)
+    return f"; {library.caution}" if library is not None and library.caution else ""
+
+
+def _ahead(report: BackendReport) -> str:
+    """Return what a library is good for where its engines cannot run; empty where that is nothing."""
+    library = LIBRARIES.get(report.name)
+    if library is None or not library.builds_ahead or not library.module:
+        return ""
+    return f"builds engines for other machines here: {library.build_ahead_hint}"
+
+
 def _of_engine_cache(config: Config) -> Iterator[Finding]:
     from hfnet_ros.inference.plan_cache import PlanCache
-    from hfnet_ros.inference.tensorrt_library import installed_version
 
     cache = PlanCache(config.inference.engine_cache)
-    mark = _BROKEN if config.inference.backend == "tensorrt" else _OPTIONAL
+    mark = _BROKEN if config.inference.backend in LIBRARIES else _OPTIONAL
     try:
         cache.check_folder()
     except EngineError as error:
@@ -206,13 +221,16 @@ def _of_engine_cache(config: Config) -> Iterator[Finding]:
     plans = cache.plans()
     size = sum(plan.num_bytes for plan in plans)
     yield Finding(_OK, "engine cache", f"{cache.folder}: {len(plans)} engines, {size / 2**20:.1f} MiB")
-    version = installed_version()
-    stale = [plan for plan in plans if version and plan.key.tensorrt != version]
-    if stale:
+    for library in LIBRARIES.values():
+        version = library.installed_version()
+        own = [plan for plan in plans if plan.key.library == library.backend]
+        stale = [plan for plan in own if version and plan.key.tensorrt != version]
+        if not stale:
+            continue
         yield Finding(
             _OPTIONAL,
             "engine cache",
-            f"{len(stale)} engines are of another TensorRT than {version}",
+            f"{len(stale)} engines are of another {library.title} than {version}",
             f"delete {stale[0].path}{' and others (engine inspect)' if len(stale) > 1 else ''}",
         )
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from hfnet_ros.inference.plan_cache import CachedPlan
 
 _EXPORT = "hfnet-ros engine export --size 640x480 --out hfnet-640x480.onnx"
-_BUILD = "hfnet-ros engine build --size 640x480"
+_BUILD = """hfnet-ros engine build --size 640x480
+  hfnet-ros engine build --size 640x480 --compute-capability 8.6   # for a GPU of the RTX 30 series, without it"""
 _BENCH = "hfnet-ros engine bench --size 640x480"
 _INSPECT = "hfnet-ros engine inspect"
 
@@ -39,8 +40,11 @@ def add_verbs(verbs: Any) -> None:
     )
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="ONNX file to write")
     export.add_argument("--half", action="store_true", help="write convolutions in float16")
-    build = new_verb(
-        engine, "build", "build a TensorRT engine for this machine, which takes minutes", _BUILD, _build
+    build = new_verb(engine, "build", "build a TensorRT engine, for this machine or by name", _BUILD, _build)
+    build.add_argument(
+        "--compute-capability",
+        metavar="X.Y",
+        help="of a GPU that need not be here, e.g. 8.6 (TensorRT for RTX; default: of the GPU of this machine)",
     )
     build.add_argument("--force", action="store_true", help="build even if there is one")
     bench = new_verb(engine, "bench", "time the network on this machine", _BENCH, _bench)
@@ -57,12 +61,18 @@ def add_verbs(verbs: Any) -> None:
         add_config_options(parser, extractor=True)
     for parser in (build, bench, inspect):
         parser.add_argument("--precision", metavar="NAME", help="of a TensorRT engine (default: fp16)")
-    bench.add_argument("--backend", metavar="NAME", help="auto, tensorrt, onnxruntime-cuda or onnxruntime")
+    for parser in (build, inspect):
+        parser.add_argument(
+            "--backend", metavar="NAME", help="tensorrt or tensorrt-rtx (default: what is there)"
+        )
+    bench.add_argument(
+        "--backend", metavar="NAME", help="auto, tensorrt, tensorrt-rtx, onnxruntime-cuda or onnxruntime"
+    )
 
 
 def _export(options: argparse.Namespace) -> int:
     from hfnet_ros.files.atomic import atomic_file
-    from hfnet_ros.inference.half_precision import with_half_convolutions
+    from hfnet_ros.inference.half_precision import with_half_products
 
     config = _config(options)
     model, *others = _networks(options, config)
@@ -72,7 +82,7 @@ def _export(options: argparse.Namespace) -> int:
             f"{' and '.join('--extractor ' + name for name in config.extractor.name.split('+'))}"
         )
     if options.half:
-        model = with_half_convolutions(model)
+        model = with_half_products(model)
     with atomic_file(options.out) as temporary:
         temporary.write_bytes(model.onnx)
     print(f"{options.out}: {model.name}, {len(model.onnx)} bytes, SHA-256 {model.digest}")
@@ -80,15 +90,23 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from hfnet_ros.inference.backend import build_cached_plan
+    from hfnet_ros.inference.backend import build_cached_plan, library_to_build
     from hfnet_ros.inference.plan_cache import PlanCache
 
-    config = _config(options, backend="tensorrt", build_engines=True)
+    capability = _capability(options.compute_capability)
+    config = _config(options, build_engines=True, **_backend(options))
+    library = library_to_build(config.inference, capability)
     folder = PlanCache(config.inference.engine_cache).folder
     for model in _networks(options, config):
         began = time.perf_counter()
         plan = build_cached_plan(
-            model, config.inference, reason="asked for", progress=_show, replace=options.force
+            model,
+            config.inference,
+            library=library,
+            capability=capability,
+            reason="asked for",
+            progress=_show,
+            replace=options.force,
         )
         _show("")
         print(f"{model.name}: {len(plan)} bytes in {folder}, ready after {time.perf_counter() - began:.1f} s")
@@ -96,7 +114,7 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    config = _config(options, **({"backend": options.backend} if options.backend else {}))
+    config = _config(options, **_backend(options))
     for model in _networks(options, config):
         _time(model, config, max(options.runs, 1))
     return 0
@@ -125,8 +143,9 @@ def _time(model: NetworkModel, config: Config, num_runs: int) -> None:
 
 def _inspect(options: argparse.Namespace) -> int:
     from hfnet_ros.inference.plan_cache import PlanCache
+    from hfnet_ros.inference.tensorrt_library import LIBRARIES
 
-    config = _config(options, backend="tensorrt", build_engines=False)
+    config = _config(options, build_engines=False, **_backend(options))
     cache = PlanCache(config.inference.engine_cache)
     cache.check_folder()
     plans = cache.plans()
@@ -139,19 +158,19 @@ def _inspect(options: argparse.Namespace) -> int:
     else:
         print(f"{cache.folder}: {len(plans)} engines")
         for plan in plans:
-            print(
-                f"{plan.path.name}: {plan.key.network}, {plan.num_bytes} bytes, built in {plan.seconds:.1f} s"
-            )
-            print(f"  TensorRT {plan.key.tensorrt}, {plan.key.gpu}, {plan.key.machine}, {plan.key.options}")
+            key = plan.key
+            print(f"{plan.path.name}: {key.network}, {plan.num_bytes} bytes, built in {plan.seconds:.1f} s")
+            print(f"  {LIBRARIES[key.library].title} {key.tensorrt}, {key.gpu}, {key.machine}, {key.options}")
     return 0
 
 
 def _plans_of(plans: list[CachedPlan], model: NetworkModel, config: Config) -> list[CachedPlan]:
+    from hfnet_ros.inference.build import network_to_build
+
     precision = f"precision={config.inference.precision} "
+    digest = network_to_build(model, config.inference).digest
     found = [
-        plan
-        for plan in plans
-        if plan.key.onnx_sha256 == model.digest and plan.key.options.startswith(precision)
+        plan for plan in plans if plan.key.onnx_sha256 == digest and plan.key.options.startswith(precision)
     ]
     if not found:
         raise EngineError(
@@ -161,10 +180,11 @@ def _plans_of(plans: list[CachedPlan], model: NetworkModel, config: Config) -> l
 
 
 def _print_layers(options: argparse.Namespace, config: Config) -> None:
-    from hfnet_ros.inference.backend import create_engine
+    from hfnet_ros.inference.backend import create_engine, library_to_build
 
+    backend = library_to_build(config.inference).backend
     for model in _networks(options, config):
-        engine = create_engine(model, config.inference)
+        engine = create_engine(model, dataclasses.replace(config.inference, backend=backend))
         try:
             print(getattr(engine, "describe", lambda: "")())
         finally:
@@ -212,6 +232,19 @@ def _network_of_file(path: Path, size_wh: tuple[int, int], config: Config) -> Ne
         )
     fixed = zip(network.input_shape, wanted, strict=True)
     return network.model(tuple(length if own is None else own for own, length in fixed))
+
+
+def _backend(options: argparse.Namespace) -> dict[str, str]:
+    return {"backend": options.backend} if options.backend else {}
+
+
+def _capability(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)\.(\d)", text)
+    if found is None:
+        raise ConfigError(f"--compute-capability is '{text}', expected two numbers with a point, e.g. 8.6")
+    return int(found[1]), int(found[2])
 
 
 def _size(text: str) -> tuple[int, int]:

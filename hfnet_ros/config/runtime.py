@@ -14,7 +14,7 @@ class InferenceConfig:
     backend: str = parameter(
         "auto",
         "Runtime of the networks; auto takes the fastest one that works here and logs why not a faster one.",
-        choices=("auto", "onnxruntime", "onnxruntime-cuda", "tensorrt"),
+        choices=("auto", "onnxruntime", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"),
         level="basic",
     )
     num_threads: int = parameter(2, "CPU threads of the network.", low=1, high=64, level="basic")
@@ -30,9 +30,10 @@ class InferenceConfig:
     )
     precision: str = parameter(
         "fp16",
-        "Numbers of a TensorRT engine: convolutions in float16, everything as in the file (fp32, also for files "
+        "Numbers of a TensorRT engine: convolutions and products in float16 (fp16), those that the int8 form beside "
+        "the weights holds in bytes and the others in float16 (int8), everything as in the file (fp32, also for files "
         "with float16 or Q/DQ nodes of their own), or what TensorRT 10 chooses itself (weak-fp16, weak-int8).",
-        choices=("fp16", "fp32", "weak-fp16", "weak-int8"),
+        choices=("fp16", "int8", "fp32", "weak-fp16", "weak-int8"),
     )
     engine_cache: str = parameter(
         "",

@@ -11,10 +11,11 @@ from hfnet_ros.errors import ConfigError, EngineError, WeightsError
 from hfnet_ros.inference.cuda_memory import INSTALL, find_cuda_library
 from hfnet_ros.inference.driver import DriverReport, probe_driver
 from hfnet_ros.inference.engine import Engine, NetworkModel
+from hfnet_ros.inference.kept_kernels import KeptKernels, gpu_name
 from hfnet_ros.inference.plan_cache import PlanCache, PlanKey
 from hfnet_ros.inference.probe import BACKENDS, probe_backend
 from hfnet_ros.inference.processor import byte_dot_product
-from hfnet_ros.inference.tensorrt_library import import_tensorrt
+from hfnet_ros.inference.tensorrt_library import LIBRARIES, TENSORRT, TENSORRT_RTX, TensorrtLibrary
 from hfnet_ros.types import ReportProgress
 
 _logger = logging.getLogger(__name__)
@@ -81,8 +82,8 @@ def _fastest(model: NetworkModel, config: InferenceConfig, progress: ReportProgr
 
 
 def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:
-    if name == "tensorrt":
-        return _open_tensorrt(model, config, progress)
+    if name in LIBRARIES:
+        return _open_tensorrt(LIBRARIES[name], model, config, progress)
     from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
 
     if name == "onnxruntime-cuda":
@@ -105,37 +106,86 @@ def prefers_int8(config: InferenceConfig) -> bool:
     return config.cpu_precision == "int8" or (config.cpu_precision == "auto" and bool(byte_dot_product()))
 
 
-def _open_tensorrt(model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:
+def _open_tensorrt(
+    library: TensorrtLibrary, model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None
+) -> Engine:
     from hfnet_ros.inference.tensorrt_engine import PlanRefusedError, TensorrtEngine
 
     driver = probe_driver()
-    trt = import_tensorrt(driver)
+    trt = library.load(driver)
     if not find_cuda_library():
-        raise EngineError(f"TensorRT needs pycuda or cuda-bindings, found neither in this Python; {INSTALL}")
+        raise EngineError(
+            f"{library.title} needs pycuda or cuda-bindings, found neither in this Python; {INSTALL}"
+        )
+    cache, key = PlanCache(config.engine_cache), plan_key(model, config, trt, driver, library)
 
     def load(plan: bytes) -> Engine:
-        return TensorrtEngine(model.name, plan, cuda_graph=config.cuda_graph, dla_core=config.dla_core)
+        return TensorrtEngine(
+            model.name,
+            plan,
+            library=library,
+            kernels=KeptKernels(cache, key, driver) if library.builds_ahead else None,
+            cuda_graph=config.cuda_graph,
+            dla_core=config.dla_core,
+        )
 
-    cache, key = PlanCache(config.engine_cache), plan_key(model, config, trt, driver)
     plan, reason = cache.load(key)
     if plan is not None:
         try:
             return load(plan)
         except PlanRefusedError as error:
             reason = str(error)
-    return load(build_cached_plan(model, config, reason=reason, progress=progress, replace=plan is not None))
+    return load(
+        build_cached_plan(
+            model, config, library=library, reason=reason, progress=progress, replace=plan is not None
+        )
+    )
 
 
-def plan_key(model: NetworkModel, config: InferenceConfig, trt: Any, driver: DriverReport) -> PlanKey:
-    """Return everything that a plan of this network on this machine depends on."""
-    gpu = driver.gpus[0]
+def library_to_build(config: InferenceConfig, capability: tuple[int, int] | None = None) -> TensorrtLibrary:
+    """Return the TensorRT that builds: the configured one, or the first of those that can.
+
+    Args:
+        config: which backend.
+        capability: compute capability of a GPU that need not be here, if one is named.
+
+    Raises:
+        EngineError: the configured one builds for the GPU that is here only, and another is named.
+    """
+    if capability is not None:
+        if config.backend == TENSORRT.backend:
+            raise EngineError(
+                f"{TENSORRT.title} builds for the GPU of this machine only, found a named compute capability; leave "
+                f"that out, or set inference.backend to '{TENSORRT_RTX.backend}'"
+            )
+        return TENSORRT_RTX
+    if config.backend in LIBRARIES:
+        return LIBRARIES[config.backend]
+    usable = [library for library in LIBRARIES.values() if not probe_backend(library.backend).reason]
+    return usable[0] if usable else TENSORRT
+
+
+def plan_key(
+    model: NetworkModel,
+    config: InferenceConfig,
+    trt: Any,
+    driver: DriverReport,
+    library: TensorrtLibrary = TENSORRT,
+    capability: tuple[int, int] | None = None,
+) -> PlanKey:
+    """Return everything that a plan of this network depends on, on this machine or for a compute capability."""
+    from hfnet_ros.inference.build import network_to_build
+
+    source = network_to_build(model, config)
+    major, minor = capability or driver.gpus[0].capability
     return PlanKey(
-        network=model.name,
-        onnx_sha256=model.digest,
+        network=source.name,
+        onnx_sha256=source.digest,
         tensorrt=str(trt.__version__),
-        gpu=f"{gpu.name} {gpu.capability[0]}.{gpu.capability[1]}",
+        gpu=f"compute capability {major}.{minor}" if library.builds_ahead else gpu_name(driver),
         machine=f"{platform.system()}-{platform.machine()}",
         options=f"precision={config.precision} workspace_mib={config.workspace_mib} dla_core={config.dla_core}",
+        library=library.backend,
     )
 
 
@@ -143,6 +193,8 @@ def build_cached_plan(
     model: NetworkModel,
     config: InferenceConfig,
     *,
+    library: TensorrtLibrary = TENSORRT,
+    capability: tuple[int, int] | None = None,
     reason: str = "",
     progress: ReportProgress | None = None,
     replace: bool = False,
@@ -152,6 +204,8 @@ def build_cached_plan(
     Args:
         model: with static shapes.
         config: how to build, and where plans are kept.
+        library: which TensorRT builds.
+        capability: compute capability of a GPU that need not be here; None builds for the one that is.
         reason: why none is there, for messages.
         progress: told how far it is.
         replace: build even if there is one.
@@ -162,17 +216,20 @@ def build_cached_plan(
     from hfnet_ros.inference.build import build_plan, has_builder
 
     driver = probe_driver()
-    trt = import_tensorrt(driver)
+    if capability is not None:
+        library.check_capability(capability)
+    trt = library.load(driver) if capability is None else library.load_builder()
     if not config.build_engines:
         raise EngineError(
-            f"no TensorRT plan of network '{model.name}' ({reason}), and inference.build_engines forbids "
+            f"no {library.title} plan of network '{model.name}' ({reason}), and inference.build_engines forbids "
             "building; run hfnet-ros engine build"
         )
     if not has_builder(trt):
         raise EngineError(
-            f"no TensorRT plan of network '{model.name}' ({reason}), and this TensorRT cannot build"
+            f"no {library.title} plan of network '{model.name}' ({reason}), and this {library.title} cannot build"
         )
-    cache, key = PlanCache(config.engine_cache), plan_key(model, config, trt, driver)
+    cache = PlanCache(config.engine_cache)
+    key = plan_key(model, config, trt, driver, library, capability)
     if progress is not None:
         progress(f"building {model.name} for {key.gpu}")
     with cache.building(key):
@@ -180,8 +237,15 @@ def build_cached_plan(
             plan, _ = cache.load(key)
             if plan is not None:
                 return plan
-        _logger.info("building a TensorRT plan of %s: %s", model.name, reason or "asked for")
-        built = build_plan(model, config, timing_cache=cache.load_timing(key), progress=progress)
+        _logger.info("building a %s plan of %s: %s", library.title, model.name, reason or "asked for")
+        built = build_plan(
+            model,
+            config,
+            library=library,
+            capability=capability,
+            timing_cache=b"" if library.builds_ahead else cache.load_timing(key),
+            progress=progress,
+        )
         cache.store(key, built.plan, seconds=built.seconds, log=built.log)
         cache.store_timing(key, built.timing_cache)
     return built.plan

@@ -14,9 +14,17 @@ from typing import Any
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import EngineError
+from hfnet_ros.inference.driver import probe_driver
 from hfnet_ros.inference.engine import NetworkModel
-from hfnet_ros.inference.half_precision import with_half_convolutions
-from hfnet_ros.inference.tensorrt_library import TensorrtLog, import_tensorrt, started, tensorrt_log
+from hfnet_ros.inference.explicit_int8 import is_quantized, with_symmetric_bytes
+from hfnet_ros.inference.half_precision import with_half_products
+from hfnet_ros.inference.tensorrt_library import (
+    TENSORRT,
+    TensorrtLibrary,
+    TensorrtLog,
+    started,
+    tensorrt_log,
+)
 from hfnet_ros.types import ReportProgress
 
 _WEAK_FLAGS = {"weak-fp16": ("FP16",), "weak-int8": ("INT8", "FP16")}
@@ -43,30 +51,38 @@ def build_plan(
     model: NetworkModel,
     config: InferenceConfig,
     *,
+    library: TensorrtLibrary = TENSORRT,
+    capability: tuple[int, int] | None = None,
     timing_cache: bytes = b"",
     progress: ReportProgress | None = None,
 ) -> BuiltPlan:
-    """Build a plan on this machine, for this machine; takes seconds to minutes.
+    """Build a plan on this machine, for this machine or a named compute capability; takes seconds to minutes.
 
     Args:
         model: with static shapes.
         config: precision, workspace, accelerator.
+        library: which TensorRT builds.
+        capability: compute capability of the GPU, where that need not be here; None builds for the one that is.
         timing_cache: of an earlier build on the same GPU and version.
         progress: told how far it is; never from within a lock.
 
     Raises:
         EngineError: no GPU, no TensorRT, or it cannot build the network as asked.
+        WeightsError: int8 is asked for, and what lies beside the network is not its int8 form.
     """
-    trt = import_tensorrt()
+    trt = library.load() if capability is None else library.load_builder()
+    if library.builds_ahead and capability is None:
+        capability = probe_driver().gpus[0].capability
     log = tensorrt_log(trt)
     start, began = log.count, time.perf_counter()
     builder = started(trt.Builder, log, "builder")
     options = builder.create_builder_config()
     network = _parse(trt, builder, options, _prepared(model, config), config, log)
     _configure(trt, builder, options, model, config)
-    cache = options.create_timing_cache(timing_cache)
-    # One of another version is refused here, and the build goes on without.
-    if cache is not None:
+    if capability is not None:
+        _aim(trt, options, library, capability, log)
+    elif (cache := options.create_timing_cache(timing_cache)) is not None:
+        # One of another version is refused here, and the build goes on without.
         options.set_timing_cache(cache, ignore_mismatch=False)
     monitor = _monitor(trt, model.name, progress)
     if monitor is not None:
@@ -75,8 +91,9 @@ def build_plan(
     if monitor is not None and monitor.failure is not None:
         raise monitor.failure
     if serialized is None:
-        raise EngineError(f"TensorRT cannot build network '{model.name}': {log.errors_since(start)}")
-    measured = options.get_timing_cache()
+        raise EngineError(f"{library.title} cannot build network '{model.name}': {log.errors_since(start)}")
+    # Built ahead nothing is measured.
+    measured = options.get_timing_cache() if capability is None else None
     lines = tuple(text for _, text in log.since(start))
     return BuiltPlan(
         bytes(serialized),
@@ -91,20 +108,49 @@ def has_builder(trt: Any) -> bool:
     return hasattr(trt, "Builder") and hasattr(trt, "OnnxParser")
 
 
+def network_to_build(model: NetworkModel, config: InferenceConfig) -> NetworkModel:
+    """Return the network that a plan is built from and kept under: for int8 the form of it that is quantized.
+
+    Raises:
+        EngineError: int8 is asked for, and there is no such form.
+        WeightsError: what lies beside the network is not its int8 form.
+    """
+    if config.precision != "int8":
+        return model
+    if model.quantized is not None:
+        return model.quantized()
+    if is_quantized(model):
+        return model
+    raise EngineError(
+        f"network '{model.name}' has no int8 form beside its file, expected one for inference.precision 'int8'; "
+        "make it by 'hfnet-ros weights quantize', or use 'fp16'"
+    )
+
+
 def _prepared(model: NetworkModel, config: InferenceConfig) -> NetworkModel:
-    if config.precision == "weak-int8" and not _is_quantized(model):
+    if config.precision == "int8":
+        return with_half_products(with_symmetric_bytes(network_to_build(model, config)))
+    if config.precision == "weak-int8" and not is_quantized(model):
         raise EngineError(
             f"network '{model.name}' holds no QuantizeLinear, expected an ONNX file with Q/DQ nodes for "
             "inference.precision 'weak-int8'; use 'fp16'"
         )
-    return with_half_convolutions(model) if config.precision == "fp16" else model
+    return with_half_products(model) if config.precision == "fp16" else model
 
 
-def _is_quantized(model: NetworkModel) -> bool:
-    import onnx
-
-    graph = onnx.load_model_from_string(model.onnx).graph
-    return any(node.op_type == "QuantizeLinear" for node in graph.node)
+def _aim(
+    trt: Any, options: Any, library: TensorrtLibrary, capability: tuple[int, int], log: TensorrtLog
+) -> None:
+    """Build for one compute capability."""
+    library.check_capability(capability)
+    kind = getattr(trt.ComputeCapability, f"SM{capability[0]}{capability[1]}", None)
+    start = log.count
+    options.num_compute_capabilities = 1
+    if kind is None or not options.set_compute_capability(kind, 0):
+        raise EngineError(
+            f"{library.title} {trt.__version__} does not take compute capability {capability[0]}.{capability[1]}: "
+            f"{log.errors_since(start)}; expected one of {library.capability_names}"
+        )
 
 
 def _parse(

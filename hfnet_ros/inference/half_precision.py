@@ -1,4 +1,4 @@
-"""Write the convolutions of a network in float16, for runtimes that take precision from the file.
+"""Write the convolutions and products of a network in float16, for runtimes that take precision from the file.
 
 TensorRT 11 knows no other way, and one file then means the same on every version. Inputs, outputs,
 normalisation, softmax and every other operator stay float32, where float16 would cost accuracy.
@@ -11,25 +11,36 @@ from typing import Any
 import numpy as np
 
 from hfnet_ros.inference.engine import NetworkModel
+from hfnet_ros.inference.onnx_graph import fold_constants
 
-# What may run in float16 once its data come from a convolution.
-_FOLLOWERS = ("Relu", "Clip", "LeakyRelu", "Add", "Concat", "MaxPool", "Resize")
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# What may run in float16 once its data come from a product.
+_FOLLOWERS = ("Relu", "Clip", "LeakyRelu", "Add", "Concat", "MaxPool", "Resize", "Identity", "QuantizeLinear")
 _FLOAT, _HALF = 1, 10  # TensorProto.DataType
+_HALF_SCALES_OPSET = 19  # the first whose QuantizeLinear and DequantizeLinear take float16
 
 
-def with_half_convolutions(model: NetworkModel) -> NetworkModel:
-    """Return the network with float16 convolutions; one without any comes back as it is.
+def with_half_products(model: NetworkModel) -> NetworkModel:
+    """Return the network with float16 convolutions and matrix products; one without any comes back as it is.
+
+    What is quantized stays so, and is float16 where it is not: the network then has opset 19 or newer.
 
     Args:
-        model: float32, static shapes.
+        model: float32 or int8 by QuantizeLinear and DequantizeLinear, static shapes.
 
     Returns:
         Network of the same inputs and outputs, its name ending in `-fp16`.
     """
     import onnx
+    from onnx import version_converter
 
     proto = onnx.load_model_from_string(model.onnx)
+    opset = next(entry.version for entry in proto.opset_import if not entry.domain)
+    is_quantized = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
+    if is_quantized and opset < _HALF_SCALES_OPSET:
+        proto = version_converter.convert_version(proto, _HALF_SCALES_OPSET)
     graph = proto.graph
+    fold_constants(graph)
     rewriter = _Rewriter(graph)
     for node in graph.node:
         rewriter.add(node)
@@ -69,12 +80,9 @@ class _Rewriter:
             self.nodes.append(node)
             return
         self.num_halved += 1
-        # The sizes of Resize are integers, its scales and region float32 in every precision.
-        last = 1 if node.op_type == "Resize" else len(node.input)
-        for index, name in enumerate(node.input[:last]):
-            if name:
-                node.input[index] = self._half(name)
-        for index, name in enumerate(node.output):
+        for index in self._half_inputs(node):
+            node.input[index] = self._half(node.input[index])
+        for index, name in enumerate(node.output if node.op_type != "QuantizeLinear" else ()):
             node.output[index] = f"{name}_fp16"
             self._half_names[name] = f"{name}_fp16"
             self._born_half.add(name)
@@ -83,10 +91,30 @@ class _Rewriter:
             if name in self._outputs:
                 self._full(name)
 
+    @staticmethod
+    def _half_inputs(node: Any) -> list[int]:
+        if node.op_type == "DequantizeLinear":
+            return [1]  # the scale: what it takes is bytes
+        if node.op_type == "QuantizeLinear":
+            return [0, 1]
+        # The sizes of Resize are integers, its scales and region float32 in every precision.
+        last = 1 if node.op_type == "Resize" else len(node.input)
+        return [index for index in range(last) if node.input[index]]
+
     def _may_be_half(self, node: Any) -> bool:
-        if node.op_type in ("Conv", "ConvTranspose"):
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and not self._is_fine_scale(node.input[1]):
+            return False
+        if node.op_type == "DequantizeLinear" or node.op_type in _PRODUCTS:
             return True
         return node.op_type in _FOLLOWERS and any(name in self._born_half for name in node.input)
+
+    def _is_fine_scale(self, name: str) -> bool:
+        """Tell whether float16 holds a scale with all its digits."""
+        from onnx import numpy_helper
+
+        if name not in self._float_names:
+            return False
+        return bool(numpy_helper.to_array(self._constants[name]).min() >= np.finfo(np.float16).tiny)
 
     def _half(self, name: str) -> str:
         if name not in self._half_names:

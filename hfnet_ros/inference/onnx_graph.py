@@ -26,6 +26,37 @@ def remove_unused(graph: Any) -> None:
             graph.initializer.remove(tensor)
 
 
+def fold_constants(graph: Any) -> None:
+    """Make constants of what Constant, Identity and Cast compute from constants, as weights stored in float16."""
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in list(graph.node):
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = node.attribute[0].t
+        elif node.op_type in ("Identity", "Cast") and node.input[0] in constants:
+            tensor = constants[node.input[0]]
+            if node.op_type == "Cast":
+                kind = helper.tensor_dtype_to_np_dtype(_attribute(node, "to"))
+                tensor = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(kind))
+        else:
+            continue
+        found = graph.initializer.add()
+        found.CopyFrom(tensor)
+        found.name = node.output[0]
+        constants[found.name] = found
+        graph.node.remove(node)
+    outputs = {output.name for output in graph.output}
+    for name in outputs & constants.keys():  # an output is computed by a node
+        constants[name].name = f"{name}/constant"
+        graph.node.append(helper.make_node("Identity", [constants[name].name], [name]))
+        for node in graph.node:
+            for index, given in enumerate(node.input):
+                if given == name:
+                    node.input[index] = constants[name].name
+    remove_unused(graph)
+
+
 def merge_unshuffling(graph: Any) -> None:
     """Let a 1x1 convolution of squares of r x r pixels that were moved into channels be one of r x r with stride r.
 

@@ -20,8 +20,9 @@ from typing import Any
 
 from hfnet_ros.errors import EngineError
 from hfnet_ros.inference.code_folder import CodeFolder, difference, short_digest
+from hfnet_ros.inference.tensorrt_library import LIBRARIES, TENSORRT
 
-_PLAN = "plan"
+_PLAN, _KERNELS = "plan", "kernels"
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class PlanKey:
         network: name, for people; shapes are part of the ONNX and so of its digest.
         onnx_sha256: of the network before precision was applied.
         tensorrt: full version.
-        gpu: name and compute capability.
+        gpu: name and compute capability; the latter alone where any GPU that has it can run the plan.
         machine: operating system and processor, e.g. `Linux-aarch64`.
         options: whatever else the builder was told.
+        library: which TensorRT, by the name of its backend.
     """
 
     network: str
@@ -43,6 +45,12 @@ class PlanKey:
     gpu: str
     machine: str
     options: str
+    library: str = TENSORRT.backend
+
+    @property
+    def suffix(self) -> str:
+        """End of its plan's name."""
+        return LIBRARIES[self.library].suffix
 
     @property
     def file_stem(self) -> str:
@@ -89,6 +97,26 @@ class PlanCache:
         """
         return self._code.store(_file_name(key), asdict(key), _PLAN, plan, seconds=seconds, log=log)
 
+    def load_kernels(self, key: PlanKey, gpu: str) -> bytes:
+        """Return what was compiled of a plan for a GPU when it ran before; empty if nothing fits.
+
+        Args:
+            key: of the plan.
+            gpu: everything that compiled kernels depend on besides: GPU and driver.
+
+        Raises:
+            EngineError: there is something that somebody else made or could have changed.
+        """
+        return self._code.load(_kernels_name(key, gpu), _kernels_key(key, gpu), _KERNELS)[0] or b""
+
+    def store_kernels(self, key: PlanKey, gpu: str, kernels: bytes) -> None:
+        """Keep what was compiled of a plan for a GPU, in one step.
+
+        Raises:
+            EngineError: the folder belongs to somebody else, or cannot be written.
+        """
+        self._code.store(_kernels_name(key, gpu), _kernels_key(key, gpu), _KERNELS, kernels)
+
     def load_timing(self, key: PlanKey) -> bytes:
         """Return what was measured by earlier builds of the same TensorRT on the same GPU; may be empty."""
         return self._code.read_own(self._timing_path(key)) or b""
@@ -118,8 +146,8 @@ class PlanCache:
             with contextlib.suppress(EngineError, OSError, ValueError, KeyError, TypeError):
                 record = json.loads(self._code.read_own(path) or b"")
                 key = PlanKey(**record["key"])
-                size = path.with_suffix(".plan").stat().st_size
-                found.append(CachedPlan(path.with_suffix(".plan"), size, key, float(record["build_seconds"])))
+                plan = path.with_suffix(key.suffix)
+                found.append(CachedPlan(plan, plan.stat().st_size, key, float(record["build_seconds"])))
         return found
 
     def record(self, key: PlanKey) -> dict[str, Any]:
@@ -161,4 +189,12 @@ class PlanCache:
 
 
 def _file_name(key: PlanKey) -> str:
-    return f"{key.file_stem}.plan"
+    return f"{key.file_stem}{key.suffix}"
+
+
+def _kernels_name(key: PlanKey, gpu: str) -> str:
+    return f"{key.file_stem}-{short_digest({'gpu': gpu})[:8]}.kernels"
+
+
+def _kernels_key(key: PlanKey, gpu: str) -> dict[str, str]:
+    return {**asdict(key), "runs_on": gpu}

@@ -11,7 +11,9 @@ from hfnet_ros.inference.cuda_memory import find_cuda_library
 from hfnet_ros.inference.driver import DriverReport, probe_driver
 from hfnet_ros.inference.onnxruntime_library import load_onnxruntime
 
-BACKENDS = ("tensorrt", "onnxruntime-cuda", "onnxruntime")  # fastest first, the order of `auto`
+# Fastest first, the order of `auto`. TensorRT is before the one for RTX: it measures its kernels on this very GPU when
+# it builds, where the other compiles what it takes to be good.
+BACKENDS = (*tensorrt_library.LIBRARIES, "onnxruntime-cuda", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -42,26 +44,30 @@ def probe_backend(name: str, driver: DriverReport | None = None) -> BackendRepor
     driver = driver or probe_driver()
     if name == "onnxruntime-cuda":
         return _probe_onnxruntime_cuda(driver)
-    return _probe_tensorrt(driver)
+    return _probe_tensorrt(tensorrt_library.LIBRARIES[name], driver)
 
 
-def _probe_tensorrt(driver: DriverReport) -> BackendReport:
-    version = tensorrt_library.installed_version()
+def _probe_tensorrt(library: tensorrt_library.TensorrtLibrary, driver: DriverReport) -> BackendReport:
+    version = library.installed_version()
 
     def lack(reason: str, remedy: str) -> BackendReport:
-        return BackendReport("tensorrt", version, reason, remedy)
+        return BackendReport(library.backend, version, reason, remedy)
 
     if driver.reason:
         return lack(driver.reason, driver.remedy)
-    if not tensorrt_library.is_installed():
-        return lack("no module 'tensorrt' in this Python", tensorrt_library.INSTALL)
+    if not library.module:
+        return lack(f"no module '{library.modules[0]}' in this Python", library.install)
     if not find_cuda_library():
         return lack("neither pycuda nor cuda-bindings in this Python", INSTALL_CUDA)
     try:
-        version = str(tensorrt_library.import_tensorrt(driver).__version__)
+        library.check_capability(driver.gpus[0].capability, driver.gpus[0].name)
     except EngineError as error:
-        return lack(str(error), tensorrt_library.INSTALL)
-    return BackendReport("tensorrt", version)
+        return lack(str(error), f"set inference.backend to '{tensorrt_library.TENSORRT.backend}'")
+    try:
+        version = str(library.load(driver).__version__)
+    except EngineError as error:
+        return lack(str(error), library.install)
+    return BackendReport(library.backend, version)
 
 
 def _probe_onnxruntime_cuda(driver: DriverReport) -> BackendReport:

@@ -19,7 +19,8 @@ from hfnet_ros.errors import EngineError
 from hfnet_ros.inference.cuda_memory import CudaMemory, open_cuda_memory
 from hfnet_ros.inference.driver import CudaDriver
 from hfnet_ros.inference.engine import Tensor, TensorSpec, checked_input
-from hfnet_ros.inference.tensorrt_library import import_tensorrt, started, tensorrt_log
+from hfnet_ros.inference.kept_kernels import KeptKernels
+from hfnet_ros.inference.tensorrt_library import TENSORRT, TensorrtLibrary, started, tensorrt_log
 
 _logger = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ class TensorrtEngine:
         name: str,
         plan: bytes,
         *,
+        library: TensorrtLibrary = TENSORRT,
+        kernels: KeptKernels | None = None,
         cuda_graph: bool = False,
         dla_core: int = -1,
         open_memory: Callable[[], CudaMemory] = open_cuda_memory,
@@ -90,6 +93,8 @@ class TensorrtEngine:
         Args:
             name: of the network, for messages.
             plan: as TensorRT serialised it; it is code, so only from a builder one trusts.
+            library: which TensorRT built it.
+            kernels: keeps what a library that builds ahead compiles here; the engine's from now on.
             cuda_graph: record the work of one run and replay it from then on.
             dla_core: index of the deep learning accelerator the plan was built for, -1 for the GPU.
             open_memory: makes this thread's CUDA context current.
@@ -98,7 +103,7 @@ class TensorrtEngine:
             PlanRefusedError: TensorRT cannot read the plan.
             EngineError: there is no GPU, not enough memory on it, or a shape is not static.
         """
-        self._name = name
+        self._name, self._library, self._kernels = name, library, kernels
         self._thread = threading.get_ident()
         self._graph = 0
         self._driver: CudaDriver | None = None
@@ -112,8 +117,8 @@ class TensorrtEngine:
         self.outputs: dict[str, TensorSpec] = {}
         self._results: dict[str, Tensor] = {}
         self._following: FollowingWork | None = None
-        trt = import_tensorrt()
-        self.backend = f"tensorrt-{trt.__version__}"
+        trt = library.load()
+        self.backend = f"{library.backend}-{trt.__version__}"
         self._log = tensorrt_log(trt)
         try:
             self._memory = open_memory()
@@ -134,15 +139,19 @@ class TensorrtEngine:
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise PlanRefusedError(
-                f"TensorRT {trt.__version__} refuses the plan of network '{self._name}' ({len(plan)} bytes): "
-                f"{self._log.errors_since(start)}; build it anew on this machine: hfnet-ros engine build --force"
+                f"{self._library.title} {trt.__version__} refuses the plan of network '{self._name}' "
+                f"({len(plan)} bytes): {self._log.errors_since(start)}; build it anew on this machine: "
+                "hfnet-ros engine build --force"
             )
         for index in range(self._engine.num_io_tensors):
             key = self._engine.get_tensor_name(index)
             is_input = self._engine.get_tensor_mode(key) == trt.TensorIOMode.INPUT
             spec = _spec(trt, self._engine, key, self._name)
             (self.inputs if is_input else self.outputs)[key] = spec
-        self._context = self._engine.create_execution_context()
+        if self._kernels is None:
+            self._context = self._engine.create_execution_context()
+        else:
+            self._context = self._kernels.context(self._engine)
         if self._context is None:
             raise EngineError(
                 f"network '{self._name}': no execution context: {self._log.errors_since(start)}; "
@@ -202,6 +211,8 @@ class TensorrtEngine:
                 memory.synchronize()  # TensorRT wants a complete run before one is recorded
                 self._record(memory)
         memory.synchronize()
+        if self._kernels is not None:
+            self._kernels.keep()
         return self._results
 
     def describe(self) -> str:
@@ -211,7 +222,7 @@ class TensorrtEngine:
             EngineError: the engine was closed.
         """
         self._owned_memory()
-        trt = import_tensorrt()
+        trt = self._library.load()
         inspector = self._engine.create_engine_inspector()
         return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
@@ -278,6 +289,8 @@ class TensorrtEngine:
         finally:
             self._graph, self._driver, self._following = 0, None, None
             self._context = None
+            if self._kernels is not None:
+                self._kernels.close()
             self._engine = None
             self._runtime = None
             self._results, self._buffers = {}, {}

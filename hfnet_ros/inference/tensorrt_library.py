@@ -1,16 +1,21 @@
-"""The TensorRT library of this machine: found, old enough or new enough, and its log.
+"""The TensorRT libraries of this machine: found, old enough or new enough, and their logs.
 
-Checked against the Python bindings of TensorRT 10.3, 10.13, 10.16, 11.0 and 11.4.
+There are two behind the same calls: TensorRT, and TensorRT for RTX, which compiles in the builder for one compute
+capability, with or without a GPU, and in the runtime for the very GPU. Checked against the Python bindings of
+TensorRT 10.3, 10.13, 10.16, 11.0 and 11.4, and of TensorRT for RTX 1.7.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.metadata
 import importlib.util
 import logging
 import threading
 from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hfnet_ros.errors import EngineError
@@ -18,51 +23,160 @@ from hfnet_ros.inference.driver import DriverReport, probe_driver
 
 _logger = logging.getLogger(__name__)
 
-OLDEST = (10, 3)
-INSTALL = (
-    "on a Jetson: apt install python3-libnvinfer (JetPack) and a virtual environment with "
-    "--system-site-packages; elsewhere: pip install tensorrt-cu12 (or -cu13)"
-)
 _MAX_LINES = 5000
+_RTX_LIBRARIES = (
+    "onnxruntime_ep_nv_tensorrt_rtx"  # its wheel holds the libraries that the bindings' wheel lacks
+)
 
 
-def is_installed() -> bool:
-    """Tell whether there is a module `tensorrt`; nothing is imported."""
+@dataclass(frozen=True)
+class TensorrtLibrary:
+    """One library with TensorRT's interface: what differs from the others, and how it is found.
+
+    Attributes:
+        backend: value of `inference.backend`.
+        title: name for people.
+        modules: names of the Python module, the first that is there counts.
+        distributions: names under which the package index of Python may know it.
+        oldest: version that this program was checked against first.
+        install: how to get it.
+        suffix: of its plans' files.
+        capabilities: compute capabilities that it builds for without their GPU; empty: it builds for the GPU that is
+            there, whichever.
+        caution: what nobody has tried; empty where there is nothing to say beyond the documentation.
+    """
+
+    backend: str
+    title: str
+    modules: tuple[str, ...]
+    distributions: tuple[str, ...]
+    oldest: tuple[int, int]
+    install: str
+    suffix: str
+    capabilities: tuple[tuple[int, int], ...] = ()
+    caution: str = ""
+
+    @property
+    def builds_ahead(self) -> bool:
+        """Tell whether it builds for named compute capabilities, and compiles the rest where the plan runs."""
+        return bool(self.capabilities)
+
+    @property
+    def module(self) -> str:
+        """Name of the module that is there; nothing is imported. Empty if there is none."""
+        return next((name for name in self.modules if _exists(name)), "")
+
+    def installed_version(self) -> str:
+        """Return the version that the package index of Python knows, empty if unknown; nothing is imported."""
+        found = {
+            name: dist.version
+            for dist in importlib.metadata.distributions()
+            if (name := str(dist.name).replace("_", "-")) in self.distributions
+        }
+        return next((found[name] for name in self.distributions if name in found), "")
+
+    def load(self, driver: DriverReport | None = None) -> Any:
+        """Return the module, once it is certain that there is a GPU that it can use.
+
+        Args:
+            driver: what `probe_driver` said; asked here if None.
+
+        Raises:
+            EngineError: there is no such GPU, no library, or one of a version that this program does not know.
+        """
+        driver = driver or probe_driver()
+        if driver.reason:
+            ahead = f"; for another machine: {self.build_ahead_hint}" if self.builds_ahead else ""
+            raise EngineError(f"{self.title} needs a GPU: {driver.reason}; {driver.remedy}{ahead}")
+        self.check_capability(driver.gpus[0].capability, driver.gpus[0].name)
+        return self.load_builder()
+
+    def load_builder(self) -> Any:
+        """Return the module for building alone, for which TensorRT for RTX needs neither GPU nor driver.
+
+        Raises:
+            EngineError: there is no library, or one of a version that this program does not know.
+        """
+        try:
+            if self.builds_ahead:
+                _load_rtx_libraries()
+            module = importlib.import_module(self.module or self.modules[0])
+        except Exception as error:  # a library it was linked with may be missing or another one
+            raise EngineError(f"{self.title} cannot be imported: {error}; {self.install}") from error
+        if version_numbers(module) < self.oldest:
+            hint = " (JetPack 6.1 or newer)" if self is TENSORRT else f"; {self.install}"
+            raise EngineError(
+                f"{self.title} is {module.__version__}, expected {self.oldest[0]}.{self.oldest[1]} or newer{hint}"
+            )
+        return module
+
+    def check_capability(self, capability: tuple[int, int], whose: str = "") -> None:
+        """Refuse a compute capability that plans cannot be built for.
+
+        Raises:
+            EngineError: names those that are possible.
+        """
+        if not self.capabilities or capability in self.capabilities:
+            return
+        found = f"compute capability {capability[0]}.{capability[1]}{f' ({whose})' if whose else ''}"
+        raise EngineError(
+            f"{self.title} does not build for {found}, expected one of {self.capability_names}; Orin (8.7), Hopper "
+            "(9.0) and Thor (11.0) need inference.backend 'tensorrt', which builds on the machine itself"
+        )
+
+    @property
+    def capability_names(self) -> str:
+        """Compute capabilities that it builds for, as people write them."""
+        return ", ".join(f"{major}.{minor}" for major, minor in self.capabilities)
+
+    @property
+    def build_ahead_hint(self) -> str:
+        """How to build for a GPU that is not there."""
+        return "hfnet-ros engine build --compute-capability 8.6 (or another)"
+
+
+TENSORRT = TensorrtLibrary(
+    backend="tensorrt",
+    title="TensorRT",
+    modules=("tensorrt",),
+    distributions=("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+    oldest=(10, 3),
+    install="on a Jetson: apt install python3-libnvinfer (JetPack) and a virtual environment with "
+    "--system-site-packages; elsewhere: pip install tensorrt-cu12 (or -cu13)",
+    suffix=".plan",
+)
+TENSORRT_RTX = TensorrtLibrary(
+    backend="tensorrt-rtx",
+    title="TensorRT for RTX",
+    modules=("tensorrt_rtx", "tensorrt_rtx_bindings"),
+    distributions=("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings"),
+    oldest=(1, 7),
+    install="on x86_64 Linux: pip install 'hfnet_ros[rtx]' (a driver for CUDA 13 runs it); on a Jetson: 'tensorrt'",
+    suffix=".rtxplan",
+    capabilities=((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1)),
+    caution="engines were built with it, none has run yet (docs/gpu.md)",
+)
+LIBRARIES = {library.backend: library for library in (TENSORRT, TENSORRT_RTX)}
+
+
+def _exists(module: str) -> bool:
     try:
-        return importlib.util.find_spec("tensorrt") is not None
+        return importlib.util.find_spec(module) is not None
     except ValueError:  # half imported
         return False
 
 
-def installed_version() -> str:
-    """Return the version that the package index of Python knows, empty if unknown; nothing is imported."""
-    names = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13")
-    found = {dist.name: dist.version for dist in importlib.metadata.distributions() if dist.name in names}
-    return next((found[name] for name in names if name in found), "")
+def _load_rtx_libraries() -> None:
+    """Load what the bindings are linked with from where pip put it; the loader of the system does not look there.
 
-
-def import_tensorrt(driver: DriverReport | None = None) -> Any:
-    """Return the module `tensorrt`, once it is certain that there is a GPU.
-
-    Args:
-        driver: what `probe_driver` said; asked here if None.
-
-    Raises:
-        EngineError: there is no GPU, no TensorRT, or one of a version that this program does not know.
+    Nothing of that package is imported: importing it writes links into its folder and loads ONNX Runtime. Where
+    it is not installed the system's loader finds the libraries, or the import says which one is missing.
     """
-    driver = driver or probe_driver()
-    if driver.reason:
-        raise EngineError(f"TensorRT needs a GPU: {driver.reason}; {driver.remedy}")
-    try:
-        module = importlib.import_module("tensorrt")
-    except Exception as error:  # a library it was linked with may be missing or another one
-        raise EngineError(f"TensorRT cannot be imported: {error}; {INSTALL}") from error
-    version = version_numbers(module)
-    if version < OLDEST:
-        raise EngineError(
-            f"TensorRT is {module.__version__}, expected {OLDEST[0]}.{OLDEST[1]} or newer (JetPack 6.1 or newer)"
-        )
-    return module
+    spec = importlib.util.find_spec(_RTX_LIBRARIES)
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for name in ("libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so"):
+            for path in sorted(Path(folder).glob(f"{name}.*"), reverse=True)[:1]:
+                ctypes.CDLL(str(path))
 
 
 def version_numbers(module: Any) -> tuple[int, int]:

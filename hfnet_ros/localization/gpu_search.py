@@ -14,7 +14,7 @@ from hfnet_ros.retrieval.gpu_index import GpuIndex
 
 _logger = logging.getLogger(__name__)
 
-_GPU_BACKENDS = ("tensorrt", "onnxruntime-cuda")
+_GPU_BACKENDS = ("tensorrt", "onnxruntime-cuda")  # beginnings of names: also `tensorrt-rtx`
 
 
 class GpuSearch:

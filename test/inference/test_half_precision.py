@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hfnet_ros.config import InferenceConfig
-from hfnet_ros.inference.half_precision import with_half_convolutions
+from hfnet_ros.inference.half_precision import with_half_products
 from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
 
 FLOAT = TensorProto.FLOAT
@@ -50,7 +50,7 @@ def run(model, image):
 
 def test_results_are_nearly_the_same(small_network):
     image = np.random.default_rng(1).normal(size=IMAGE).astype(np.float32)
-    full, half = run(small_network, image), run(with_half_convolutions(small_network), image)
+    full, half = run(small_network, image), run(with_half_products(small_network), image)
     assert list(full) == list(half)
     assert half["y"].dtype == half["middle"].dtype == np.float32
     for name in full:
@@ -59,7 +59,7 @@ def test_results_are_nearly_the_same(small_network):
 
 
 def test_only_what_follows_a_convolution_is_halved(small_network):
-    model = onnx.load_model_from_string(with_half_convolutions(small_network).onnx)
+    model = onnx.load_model_from_string(with_half_products(small_network).onnx)
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True)
     types = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
     assert {name for name, kind in types.items() if kind == TensorProto.FLOAT16} == {
@@ -71,14 +71,14 @@ def test_only_what_follows_a_convolution_is_halved(small_network):
 
 
 def test_the_name_tells_and_the_opset_stays(small_network):
-    halved = with_half_convolutions(small_network)
+    halved = with_half_products(small_network)
     assert halved.name == "tiny-fp16"
     assert halved.digest != small_network.digest
     assert onnx.load_model_from_string(halved.onnx).opset_import[0].version == 17
 
 
 def test_a_network_without_convolutions_stays_as_it_is(add_and_scale):
-    assert with_half_convolutions(add_and_scale) is add_and_scale
+    assert with_half_products(add_and_scale) is add_and_scale
 
 
 def test_weights_too_large_for_float16_are_clipped_not_infinite(network):
@@ -88,4 +88,4 @@ def test_weights_too_large_for_float16_are_clipped_not_infinite(network):
         {"y": (FLOAT, [1, 1, 1, 1])},
         [constant("w", np.full((1, 1, 1, 1), 1e6, np.float32))],
     )
-    assert run(with_half_convolutions(model), np.full((1, 1, 1, 1), 0.5, np.float32))["y"].item() == 32752.0
+    assert run(with_half_products(model), np.full((1, 1, 1, 1), 0.5, np.float32))["y"].item() == 32752.0
