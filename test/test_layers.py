@@ -41,6 +41,9 @@ GENERATED = ("msg", "srv")
 RESERVED = {
     "onnxruntime": ("inference.onnxruntime_library",),
     "tensorrt": ("inference",),
+    "tensorrt_rtx": ("inference",),
+    "tensorrt_rtx_bindings": ("inference",),
+    "onnxruntime_ep_nv_tensorrt_rtx": ("inference",),
     "pycuda": ("inference", "gpu.compiler"),
     "cuda": ("inference", "gpu.compiler"),
     "torch": ("training",),
@@ -232,6 +235,8 @@ HEAVY = (
     "rclpy",
     "scipy",
     "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
     "torch",
 )
 

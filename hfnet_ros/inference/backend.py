@@ -58,7 +58,7 @@ def create_engine(
 
 def _fastest(model: NetworkModel, config: InferenceConfig, progress: ReportProgress | None) -> Engine:
     driver = probe_driver()
-    reasons: list[str] = []
+    reasons: dict[str, list[str]] = {}  # why, and which do not run therefore
     for name in BACKENDS:
         reason = probe_backend(name, driver).reason
         is_last = name == BACKENDS[-1]
@@ -72,12 +72,12 @@ def _fastest(model: NetworkModel, config: InferenceConfig, progress: ReportProgr
                 # Here something is installed that should have worked.
                 _logger.warning("network %s does not run on %s: %s", model.name, name, reason)
             else:
-                because = f"; {'; '.join(reasons)}" if reasons else ""
+                because = "".join(f"; not on {', '.join(names)}: {why}" for why, names in reasons.items())
                 told = "" if because in _told else because
                 _told.add(because)
                 _logger.info("network %s runs on %s%s", model.name, _described(engine, model, config), told)
                 return engine
-        reasons.append(f"not on {name}: {reason}")
+        reasons.setdefault(reason, []).append(name)
     raise AssertionError("the last backend returns or raises")
 
 

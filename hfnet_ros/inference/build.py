@@ -168,12 +168,19 @@ def _parse(
     if config.dla_core >= 0 and hasattr(trt.OnnxParserFlag, "ADJUST_FOR_DLA"):
         parser.set_builder_config(options)
         parser.set_flag(trt.OnnxParserFlag.ADJUST_FOR_DLA)
-    if not parser.parse(model.onnx):
-        errors = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
+    # Bytes that are no ONNX are read without complaint, as a network of nothing.
+    if not parser.parse(model.onnx) or not network.num_outputs:
         raise EngineError(
-            f"TensorRT cannot read the ONNX of network '{model.name}': {'; '.join(errors) or 'no reason given'}"
+            f"TensorRT cannot read the ONNX of network '{model.name}': {_parser_errors(parser) or 'it has no outputs'}"
         )
     return network
+
+
+def _parser_errors(parser: Any) -> str:
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
+    return "; ".join(
+        f"{error.node_operator()} '{error.node_name()}': {str(error.desc()).strip()}" for error in errors
+    )
 
 
 def _configure(trt: Any, builder: Any, options: Any, model: NetworkModel, config: InferenceConfig) -> None:

@@ -41,25 +41,25 @@ class KeptKernels:
         cuda = ".".join(map(str, driver.cuda_version or ()))
         self._gpu = f"{gpu_name(driver)}, driver for CUDA {cuda}"
         self._settings: Any = None
-        self._kernels: Any = None
+        self._runtime_cache: Any = None
         self._known = b""
         self._is_kept = False
 
     def context(self, engine: Any) -> Any:
         """Return an execution context that starts from what was kept, None where TensorRT makes none."""
         self._settings = engine.create_runtime_config()
-        self._kernels = self._settings.create_runtime_cache()
-        if self._kernels is not None:
+        self._runtime_cache = self._settings.create_runtime_cache()
+        if self._runtime_cache is not None:
             self._read()
-            self._settings.set_runtime_cache(self._kernels)
+            self._settings.set_runtime_cache(self._runtime_cache)
         return engine.create_execution_context(runtime_config=self._settings)
 
     def keep(self) -> None:
         """Write what was compiled, after the first run and if there is anything new."""
-        if self._is_kept or self._kernels is None:
+        if self._is_kept or self._runtime_cache is None:
             return
         self._is_kept = True
-        content = self._kernels.serialize()
+        content = self._runtime_cache.serialize()
         if content is None or not (compiled := bytes(content)) or compiled == self._known:
             return
         try:
@@ -69,7 +69,7 @@ class KeptKernels:
 
     def close(self) -> None:
         """Let go of TensorRT's objects, before the engine goes."""
-        self._settings = self._kernels = None
+        self._settings = self._runtime_cache = None
 
     def _read(self) -> None:
         try:
@@ -78,5 +78,5 @@ class KeptKernels:
             _logger.warning("kernels of network %s are compiled anew: %s", self._key.network, error)
             return
         # Those of another driver or version are refused.
-        if self._known and not self._kernels.deserialize(self._known):
+        if self._known and not self._runtime_cache.deserialize(self._known):
             self._known = b""

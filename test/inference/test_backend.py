@@ -37,8 +37,8 @@ def test_without_a_driver_it_is_the_cpu_and_it_says_why(machine, add_and_scale, 
     backend, line = auto(machine, add_and_scale, caplog)
     assert backend == "onnxruntime-cpu"
     assert line == (
-        "network tiny runs on onnxruntime-cpu, 2 threads; not on tensorrt: no NVIDIA driver (libcuda.so.1 not "
-        "found); not on onnxruntime-cuda: no NVIDIA driver (libcuda.so.1 not found)"
+        "network tiny runs on onnxruntime-cpu, 2 threads; not on tensorrt, tensorrt-rtx, onnxruntime-cuda: "
+        "no NVIDIA driver (libcuda.so.1 not found)"
     )
 
 
@@ -58,7 +58,7 @@ def test_why_is_said_once_and_not_at_every_activation(machine, add_and_scale, ca
     [
         (
             "tensorrt",
-            "not on tensorrt: no module 'tensorrt' in this Python; not on onnxruntime-cuda: this ONNX",
+            "not on tensorrt: no module 'tensorrt' in this Python; not on tensorrt-rtx: no module 'tensorrt_rtx'",
         ),
         ("pycuda.driver", "not on tensorrt: neither pycuda nor cuda-bindings in this Python"),
     ],
@@ -175,7 +175,7 @@ def test_progress_ends_with_nothing_to_tell(jetson, add_and_scale):
     told = []
     create_engine(add_and_scale, jetson.config(), told.append).close()
     assert told[0] == "building tiny for Simulated GPU 8.7"
-    assert told[-2:] == ["building tiny: Building Engine, 100 %", ""]
+    assert told[-2:] == ["building tiny: Building engine, 83 %", ""]
     told.clear()
     jetson.trt._faults.add("build")
     with pytest.raises(EngineError):

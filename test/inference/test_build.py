@@ -55,7 +55,7 @@ def built(machine, model, **options):
 def test_precision_in_the_file_is_strongly_typed_and_without_flags(machine, convolution, version, precision):
     trt = machine.install_tensorrt(version)
     _, network, config = built(machine, convolution, precision=precision, workspace_mib=64)
-    assert network._flags == 1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    assert network._flags == 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     assert config._flags == []
     assert config._pools == {"WORKSPACE": 64 << 20}
     types = {tensor.data_type for tensor in onnx.load_model_from_string(network._onnx).graph.initializer}
@@ -120,7 +120,9 @@ def test_what_was_measured_is_used_again(jetson, convolution):
 
 
 def test_the_log_is_kept(jetson, convolution):
-    assert build_plan(convolution, jetson.config()).log == ("Local timing cache in use",)
+    assert build_plan(convolution, jetson.config()).log == (
+        "Global timing cache in use. Profiling results in this builder pass will be stored.",
+    )
 
 
 def test_none_from_the_builder_is_an_error_with_its_reason(jetson, convolution):
@@ -143,7 +145,9 @@ def test_onnx_that_cannot_be_read_is_an_error_with_its_reason(jetson, convolutio
         {"x": (TensorProto.FLOAT, [4])},
         {"y": (TensorProto.FLOAT, [4])},
     )
-    with pytest.raises(EngineError, match=r"cannot read the ONNX of network 'tiny': .*NoSuchOperator"):
+    with pytest.raises(
+        EngineError, match=r"cannot read the ONNX of network 'tiny': NoSuchOperator '': creator &&"
+    ):
         build_plan(model, jetson.config())
 
 
@@ -170,7 +174,7 @@ def test_progress_is_told(machine, convolution, version):
     machine.install_tensorrt(version)
     told = []
     build_plan(convolution, machine.config(), progress=told.append)
-    assert told == [f"building tiny: Building Engine, {percent} %" for percent in (0, 25, 50, 75, 100)]
+    assert told == [f"building tiny: Building engine, {percent} %" for percent in (0, 16, 33, 50, 66, 83)]
 
 
 def test_an_exception_in_progress_stops_the_build_and_comes_out(jetson, convolution):

@@ -46,12 +46,13 @@ def test_nothing_is_written_by_looking(cache):
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(PlanKey)])
 def test_another_key_is_another_plan(cache, stored, name):
-    other = dataclasses.replace(KEY, **{name: "other"})
+    value = {"library": "tensorrt-rtx"}.get(name, "other")
+    other = dataclasses.replace(KEY, **{name: value})
     assert other.file_stem != KEY.file_stem
     plan, reason = cache.load(other)
     assert plan is None
     if name != "onnx_sha256":
-        assert reason == f"built otherwise before: {name} is {getattr(KEY, name)!r}, expected 'other'"
+        assert reason == f"built otherwise before: {name} is {getattr(KEY, name)!r}, expected {value!r}"
 
 
 @pytest.mark.parametrize(
@@ -177,3 +178,38 @@ def test_the_default_is_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_folder() == tmp_path / "hfnet_ros" / "engines"
     assert PlanCache().folder == default_cache_folder()
+
+
+# Kernels that a library compiles where a plan runs
+
+RTX_KEY = dataclasses.replace(KEY, gpu="compute capability 8.6", library="tensorrt-rtx")
+
+
+def test_plans_of_the_two_libraries_have_names_of_their_own(cache):
+    assert cache.store(KEY, b"plan").suffix == ".plan"
+    assert cache.store(RTX_KEY, b"plan").suffix == ".rtxplan"
+    assert {plan.key.library: plan.path.suffix for plan in cache.plans()} == {
+        "tensorrt": ".plan",
+        "tensorrt-rtx": ".rtxplan",
+    }
+
+
+def test_kernels_are_found_for_the_same_gpu_only(cache):
+    cache.store(RTX_KEY, b"plan")
+    cache.store_kernels(RTX_KEY, "RTX 3060, driver 13.0", b"code")
+    assert cache.load_kernels(RTX_KEY, "RTX 3060, driver 13.0") == b"code"
+    assert cache.load_kernels(RTX_KEY, "RTX 3060, driver 13.1") == b""
+    assert cache.load_kernels(dataclasses.replace(RTX_KEY, options="x"), "RTX 3060, driver 13.0") == b""
+    assert [plan.key for plan in cache.plans()] == [RTX_KEY]
+    (kernels,) = cache.folder.glob("*.kernels")
+    assert kernels.stat().st_mode & 0o777 == 0o600
+
+
+def test_changed_kernels_are_not_used_and_those_of_others_refused(cache):
+    cache.store_kernels(RTX_KEY, "gpu", b"code")
+    (path,) = cache.folder.glob("*.kernels")
+    path.write_bytes(b"other")
+    assert cache.load_kernels(RTX_KEY, "gpu") == b""
+    path.chmod(0o666)
+    with pytest.raises(EngineError, match="others may write it"):
+        cache.load_kernels(RTX_KEY, "gpu")

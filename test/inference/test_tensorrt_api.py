@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fake_cuda import SimulatedGpu
-from fake_tensorrt import VERSIONS, listing, make_tensorrt
+from fake_tensorrt import RTX, VERSIONS, listing, make_tensorrt
 
 import hfnet_ros.inference
 
@@ -29,10 +29,21 @@ HOLDERS = {
     "self._runtime": "Runtime",
     "self._engine": "ICudaEngine",
     "self._context": "IExecutionContext",
+    "self._settings": "IRuntimeConfig",
+    "self._runtime_cache": "IRuntimeCache",
 }
-FILES = ("build.py", "tensorrt_engine.py", "tensorrt_library.py")
-# Asked for only where it exists: hasattr in build.py.
+FILES = ("build.py", "kept_kernels.py", "tensorrt_engine.py", "tensorrt_library.py")
+ALL = (*VERSIONS, RTX)
+# Asked for only where it exists: hasattr in build.py, or of a library that builds ahead.
 GUARDED = {
+    "ComputeCapability",
+    "IBuilderConfig.num_compute_capabilities",
+    "IBuilderConfig.set_compute_capability",
+    "ICudaEngine.create_runtime_config",
+    "IRuntimeConfig.create_runtime_cache",
+    "IRuntimeConfig.set_runtime_cache",
+    "IRuntimeCache.deserialize",
+    "IRuntimeCache.serialize",
     "OnnxParserFlag.ADJUST_FOR_DLA",
     "OnnxParser.set_builder_config",
     "BuilderFlag.FP16",
@@ -70,9 +81,9 @@ def exists(api, name):
 
 def test_the_listings_are_those_of_the_versions_that_matter():
     assert VERSIONS == ("10.3", "10.13", "10.16", "11.0", "11.4")
-    for version in VERSIONS:
+    for version in ALL:
         api = listing(version)
-        assert api["version"].startswith(f"{version}.")
+        assert api["version"].startswith(f"{version.removeprefix('rtx/')}.")
         assert api["version"] in api["wheel"]
         assert len(api["classes"]) > 150
 
@@ -86,23 +97,34 @@ def test_the_search_for_names_finds_them():
     assert len(names) > 40
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", ALL)
 def test_every_name_exists_in_the_real_bindings_or_is_guarded(version):
     api = listing(version)
     missing = {name for name in used_names() if not exists(api, name)}
     assert missing <= GUARDED
 
 
+def test_the_library_for_rtx_lacks_nothing():
+    assert {name for name in used_names() if not exists(listing(RTX), name)} == set()
+
+
 def test_what_is_guarded_is_missing_somewhere():
     for name in GUARDED:
-        present = [exists(listing(version), name) for version in VERSIONS]
+        present = [exists(listing(version), name) for version in ALL]
         assert any(present), name
         assert not all(present), name
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", ALL)
 @pytest.mark.parametrize(
-    "name", ["ParserError.desc", "ITimingCache.serialize", "IProgressMonitor.step_complete"]
+    "name",
+    [
+        "ParserError.desc",
+        "ParserError.node_name",
+        "ParserError.node_operator",
+        "ITimingCache.serialize",
+        "IProgressMonitor.step_complete",
+    ],
 )
 def test_names_that_the_search_cannot_see(version, name):
     assert exists(listing(version), name)
@@ -125,7 +147,7 @@ def fake_classes(version):
     return {name: kind for name, kind in vars(module).items() if isinstance(kind, type)}
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", ALL)
 def test_the_fake_has_only_what_the_real_module_has(version):
     api = listing(version)["classes"]
     for name, kind in fake_classes(version).items():
@@ -139,7 +161,7 @@ def test_the_fake_has_only_what_the_real_module_has(version):
         assert public <= {*api[name].get("methods", ()), *api[name].get("properties", ())}, name
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", ALL)
 def test_methods_of_the_fake_take_the_parameters_of_the_real_ones(version):
     api = listing(version)["classes"]
     checked = 0

@@ -37,7 +37,7 @@ class SimulatedGpu:
         self.events, self.retained = [], 0
         self.copied = []  # (bytes, direction) of each copy
         self.device_buffers, self.pinned_buffers, self.streams, self.graphs = {}, {}, {}, {}
-        self.capture_works = True
+        self.capture_works, self.capability = True, (8, 7)
         self._stacks = threading.local()
         self._capturing = {}
         self._handles = 0x1000
@@ -188,7 +188,7 @@ def _init(gpu, flags):
 
 
 def _attribute(gpu, out, which, device):
-    out.value = {75: 8, 76: 7, 18: 1}[which]
+    out.value = {75: gpu.capability[0], 76: gpu.capability[1], 18: 1}[which]
 
 
 def _pop(gpu, out):

@@ -7,6 +7,7 @@ from fake_tensorrt import make_tensorrt
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.inference import driver
+from hfnet_ros.inference.tensorrt_library import TENSORRT_RTX
 
 CUDA_MODULES = {"pycuda": "pycuda.driver", "cuda-bindings": "cuda.bindings.driver"}
 
@@ -18,7 +19,7 @@ class Machine:
         self._patch, self._cache = monkeypatch, cache
         self.gpu = SimulatedGpu()
         self.install_driver()
-        for name in ("tensorrt", *CUDA_MODULES.values()):
+        for name in ("tensorrt", *TENSORRT_RTX.modules, *CUDA_MODULES.values()):
             self.remove(name)
 
     def install_driver(self):
@@ -39,7 +40,7 @@ class Machine:
 
     def install_tensorrt(self, version="10.3"):
         self.trt = make_tensorrt(version, self.gpu)
-        self._patch.setitem(sys.modules, "tensorrt", self.trt)
+        self._patch.setitem(sys.modules, self.trt.__name__, self.trt)
         return self.trt
 
     def config(self, **options):
