@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hfnet_ros.cli.options import INSTALL_DDS
+from hfnet_ros.inference.tensorrt_library import TENSORRT_RTX
 
 ROOT = Path(__file__).parents[1]
 PROJECT = (ROOT / "pyproject.toml").read_text()
@@ -58,10 +59,19 @@ def test_an_index_would_know_licence_page_and_extras(wheel):
     about = email.message_from_bytes(wheel.read(name))
     assert about["License-Expression"] == "Apache-2.0"
     assert about["Description-Content-Type"] == "text/markdown"
-    assert {"dds", "rerun", "training", "xfeat"} <= set(about.get_all("Provides-Extra"))
+    assert {"dds", "rerun", "rtx", "training", "xfeat"} <= set(about.get_all("Provides-Extra"))
 
 
 def test_what_messages_say_to_install_is_what_the_extra_installs():
     assert re.search(r'^dds = \["([^;" ]+)', PROJECT, re.MULTILINE)[1] == INSTALL_DDS.removeprefix(
         "pip install "
     )
+
+
+def test_the_extra_of_tensorrt_for_rtx_is_the_one_that_messages_name():
+    assert "hfnet_ros[rtx]" in TENSORRT_RTX.install
+    (listed,) = re.findall(r"^rtx = \[\n(.*?)^\]", PROJECT, re.MULTILINE | re.DOTALL)
+    requirements = [line.strip().strip('",') for line in listed.splitlines()]
+    assert all("platform_machine == 'x86_64'" in line for line in requirements)  # no wheels for others
+    names = {line.partition("=")[0].partition(">")[0] for line in requirements}
+    assert names & set(TENSORRT_RTX.distributions)

@@ -1,4 +1,4 @@
-"""Convolutions in float16, written in the file."""
+"""Convolutions and products in float16, written in the file."""
 
 import numpy as np
 import onnx
@@ -89,3 +89,82 @@ def test_weights_too_large_for_float16_are_clipped_not_infinite(network):
         [constant("w", np.full((1, 1, 1, 1), 1e6, np.float32))],
     )
     assert run(with_half_products(model), np.full((1, 1, 1, 1), 0.5, np.float32))["y"].item() == 32752.0
+
+
+def test_products_of_matrices_are_halved_with_their_weights(network):
+    rng = np.random.default_rng(2)
+    model = network(
+        [
+            helper.make_node("Gemm", ["x", "w", "b"], ["g"], transB=1),
+            helper.make_node("MatMul", ["g", "v"], ["y"]),
+        ],
+        {"x": (FLOAT, [1, 64])},
+        {"y": (FLOAT, [1, 8])},
+        [
+            constant("w", rng.normal(size=(16, 64)).astype(np.float32)),
+            constant("b", rng.normal(size=16).astype(np.float32)),
+            constant("v", rng.normal(size=(16, 8)).astype(np.float32)),
+        ],
+    )
+    halved = with_half_products(model)
+    initializers = onnx.load_model_from_string(halved.onnx).graph.initializer
+    assert {tensor.data_type for tensor in initializers} == {TensorProto.FLOAT16}
+    x = rng.normal(size=(1, 64)).astype(np.float32)
+    full, half = run(model, x)["y"], run(halved, x)["y"]
+    assert 0 < np.abs(full - half).max() < 0.005 * np.abs(full).max()
+
+
+def test_weights_that_the_file_holds_in_float16_are_not_stored_twice(network):
+    model = network(
+        [
+            helper.make_node("Cast", ["stored"], ["w"], to=FLOAT),
+            helper.make_node("Conv", ["x", "w"], ["y"]),
+        ],
+        {"x": (FLOAT, [1, 1, 4, 4])},
+        {"y": (FLOAT, [1, 1, 4, 4])},
+        [constant("stored", np.full((1, 1, 1, 1), 0.1, np.float16))],
+    )
+    graph = onnx.load_model_from_string(with_half_products(model).onnx).graph
+    assert [(tensor.data_type, list(tensor.dims)) for tensor in graph.initializer] == [
+        (TensorProto.FLOAT16, [1, 1, 1, 1])
+    ]
+    assert [node.op_type for node in graph.node] == ["Cast", "Conv", "Cast"]
+
+
+@pytest.mark.parametrize(("scale", "kind"), [(0.01, TensorProto.FLOAT16), (1e-6, FLOAT)])
+def test_scales_are_float16_where_that_has_all_their_digits(network, scale, kind):
+    model = network(
+        [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+            helper.make_node("Conv", ["d", "w"], ["y"]),
+        ],
+        {"x": (FLOAT, [1, 1, 4, 4])},
+        {"y": (FLOAT, [1, 1, 4, 4])},
+        [
+            constant("s", np.float32(scale)),
+            constant("z", np.int8(0)),
+            constant("w", np.ones((1, 1, 1, 1), np.float32)),
+        ],
+    )
+    halved = onnx.load_model_from_string(with_half_products(model).onnx)
+    assert halved.opset_import[0].version == 19
+    (pair,) = (node for node in halved.graph.node if node.op_type == "DequantizeLinear")
+    kinds = {tensor.name: tensor.data_type for tensor in halved.graph.initializer}
+    assert kinds[pair.input[1]] == kind
+    onnx.shape_inference.infer_shapes(halved, strict_mode=True)
+
+
+def test_an_output_that_is_constant_stays_one(network):
+    model = network(
+        [
+            helper.make_node("Constant", [], ["k"], value=constant("", np.float32([1, 2]))),
+            helper.make_node("Identity", ["k"], ["fixed"]),
+            helper.make_node("Conv", ["x", "w"], ["y"]),
+        ],
+        {"x": (FLOAT, [1, 1, 1, 1])},
+        {"y": (FLOAT, [1, 1, 1, 1]), "fixed": (FLOAT, [2])},
+        [constant("w", np.ones((1, 1, 1, 1), np.float32))],
+    )
+    found = run(with_half_products(model), np.ones((1, 1, 1, 1), np.float32))
+    np.testing.assert_array_equal(found["fixed"], [1, 2])

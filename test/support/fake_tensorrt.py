@@ -80,6 +80,7 @@ def make_tensorrt(version, gpu):
     module = new_module("tensorrt_rtx" if version == RTX else "tensorrt")
     module.__version__ = api["version"]
     module._builds, module._faults, module._built_with, module._compiled = 0, set(), [], 0
+    module._logger = None
     for name in _ENUMS:
         if name in api["classes"]:
             setattr(module, name, PybindEnum(name, api["classes"][name]["enum"]))
@@ -109,6 +110,13 @@ def _logging(api):
             raise NotImplementedError
 
     return (ILogger,)
+
+
+def _registered(trt, logger):
+    """Return the logger that builders and runtimes use: the first one that the library was given."""
+    if trt._logger is None:
+        trt._logger = logger
+    return trt._logger
 
 
 def _say(logger, severity, text):
@@ -149,8 +157,8 @@ def _runtime(trt, gpu, api):
 
     class Runtime(_Lives):
         def __init__(self, logger):
-            _need(trt, logger, "runtime")
-            self._logger, self.DLA_core = logger, 0
+            self._logger, self.DLA_core = _registered(trt, logger), 0
+            _need(trt, self._logger, "runtime")
             self._born(gpu, "runtime")
 
         def deserialize_cuda_engine(self, serialized_engine):
@@ -327,8 +335,8 @@ def _builder(trt, gpu):
 
     class Builder:
         def __init__(self, logger):
-            _need(trt, logger, "builder")
-            self._logger, self.num_DLA_cores = logger, 0 if is_rtx else 2
+            self._logger, self.num_DLA_cores = _registered(trt, logger), 0 if is_rtx else 2
+            _need(trt, self._logger, "builder")
 
         def create_network(self, flags=0):
             assert isinstance(flags, int)
@@ -457,14 +465,12 @@ def _builder(trt, gpu):
             return True
 
         def create_timing_cache(self, serialized_timing_cache):
-            if is_rtx:
-                warnings.warn(
-                    "Timing cache operations are no-ops in TensorRT-RTX.", DeprecationWarning, stacklevel=2
-                )
             return ITimingCache(bytes(serialized_timing_cache))
 
         def set_timing_cache(self, cache, ignore_mismatch):
             assert ignore_mismatch is False
+            if is_rtx:
+                warnings.warn("Timing cache operations are no-ops in TensorRT-RTX.", DeprecationWarning, 2)
             self._cache = cache
             return True
 
