@@ -182,7 +182,8 @@ def _of_backends(config: Config, driver: DriverReport) -> Iterator[Finding]:
             mark = _BROKEN if needed else _OPTIONAL
             # What the driver lacks has been told once.
             remedy = "" if report.reason == driver.reason and mark == _OPTIONAL else report.remedy
-            remedy = _ahead(report) or remedy
+            if report.reason == driver.reason:
+                remedy = "; ".join(filter(None, (remedy, _ahead(report))))
             yield Finding(mark, report.name, f"{report.version} {report.reason}".strip(), remedy)
         else:
             yield Finding(_OK, report.name, f"{report.version}{_caution(report.name)}")

@@ -2,6 +2,7 @@
 
 import pytest
 from fake_machine import Machine
+from fake_tensorrt import RTX
 
 from hfnet_ros.cli.doctor import examine
 from hfnet_ros.cli.main import main
@@ -120,3 +121,37 @@ def test_int8_is_told_of(machine, precision, mark, words):
     }
     assert found["int8"].mark == mark
     assert words in found["int8"].text
+
+
+# TensorRT for RTX
+
+
+def test_what_has_never_run_is_said(machine):
+    machine.gpu.capability = (8, 9)
+    machine.install_cuda("cuda-bindings")
+    machine.install_tensorrt(RTX)
+    found = findings()
+    assert found["tensorrt-rtx"].mark == "ok"
+    assert (
+        found["tensorrt-rtx"].text == "1.7.1.116; engines were built with it, none has run yet (docs/gpu.md)"
+    )
+    assert found["inference.backend"].text == "auto: takes tensorrt-rtx"
+
+
+def test_without_a_gpu_it_still_builds_for_others(machine):
+    machine.remove_driver()
+    assert findings()["tensorrt-rtx"].remedy == ""
+    machine.install_tensorrt(RTX)
+    found = findings()["tensorrt-rtx"]
+    assert found.mark == "--"
+    assert "no NVIDIA driver" in found.text
+    assert found.remedy.startswith("builds engines for other machines here: hfnet-ros engine build --compute")
+
+
+def test_a_gpu_that_is_no_target_is_named(machine):
+    machine.install_cuda("pycuda")
+    machine.install_tensorrt(RTX)
+    found = findings()["tensorrt-rtx"]
+    assert "does not build for compute capability 8.7 (Simulated GPU)" in found.text
+    found = findings(backend="tensorrt-rtx")["tensorrt-rtx"]
+    assert (found.mark, found.remedy) == ("!!", "set inference.backend to 'tensorrt'")

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from fake_machine import Machine
+from fake_tensorrt import RTX
 from onnx import TensorProto, helper, numpy_helper
 
 from hfnet_ros.cli.main import main
@@ -139,3 +140,47 @@ def test_an_extractor_without_a_network_has_no_engine(jetson, capsys):
     status, _, err = run(capsys, "bench", "--size", "128x96", "--extractor", "sift")
     assert status == 1
     assert "extractor sift has no network" in err
+
+
+# TensorRT for RTX
+
+
+@pytest.fixture
+def bare(jetson):
+    """A machine without GPU and driver, with TensorRT for RTX."""
+    jetson.remove_driver()
+    jetson.remove("tensorrt")
+    jetson.install_tensorrt(RTX)
+    return jetson
+
+
+def test_build_for_a_gpu_that_is_not_there(bare, onnx_file, capsys):
+    arguments = ("build", "--onnx", onnx_file, "--size", "32x16", "--compute-capability", "8.6")
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0
+    assert re.match(r"net-1x1x16x32: \d+ bytes in .*engines, ready after", out)
+    assert [path.suffix for path in bare.cache.glob("*.*plan")] == [".rtxplan"]
+    _, out, _ = run(capsys, "inspect")
+    assert "TensorRT for RTX 1.7.1.116, compute capability 8.6, " in out
+    status, out, _ = run(capsys, "inspect", "--log", "--onnx", onnx_file, "--size", "32x16")
+    assert "timing cache in use" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ("--compute-capability", "8.7"),
+            "does not build for compute capability 8.7, expected one of 7.5, 8.0, ",
+        ),
+        (("--compute-capability", "ampere"), "--compute-capability is 'ampere', expected two numbers"),
+        (("--compute-capability", "8.6", "--backend", "tensorrt"), "builds for the GPU of this machine only"),
+        (("--backend", "tensorrt-rtx"), "for another machine: hfnet-ros engine build --compute-capability"),
+        (("--compute-capability", "8.6", "--precision", "int8"), "has no int8 form beside its file"),
+    ],
+)
+def test_what_cannot_be_built_is_explained(bare, onnx_file, capsys, arguments, words):
+    status, _, err = run(capsys, "build", "--onnx", onnx_file, "--size", "32x16", *arguments)
+    assert status == 1
+    assert words in err
+    assert bare.trt._builds == 0

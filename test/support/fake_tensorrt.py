@@ -80,7 +80,6 @@ def make_tensorrt(version, gpu):
     module = new_module("tensorrt_rtx" if version == RTX else "tensorrt")
     module.__version__ = api["version"]
     module._builds, module._faults, module._built_with, module._compiled = 0, set(), [], 0
-    module._logger = None
     for name in _ENUMS:
         if name in api["classes"]:
             setattr(module, name, PybindEnum(name, api["classes"][name]["enum"]))
@@ -110,13 +109,6 @@ def _logging(api):
             raise NotImplementedError
 
     return (ILogger,)
-
-
-def _registered(trt, logger):
-    """Return the logger that builders and runtimes use: the first one that the library was given."""
-    if trt._logger is None:
-        trt._logger = logger
-    return trt._logger
 
 
 def _say(logger, severity, text):
@@ -157,7 +149,7 @@ def _runtime(trt, gpu, api):
 
     class Runtime(_Lives):
         def __init__(self, logger):
-            self._logger, self.DLA_core = _registered(trt, logger), 0
+            self._logger, self.DLA_core = logger, 0
             _need(trt, self._logger, "runtime")
             self._born(gpu, "runtime")
 
@@ -335,7 +327,7 @@ def _builder(trt, gpu):
 
     class Builder:
         def __init__(self, logger):
-            self._logger, self.num_DLA_cores = _registered(trt, logger), 0 if is_rtx else 2
+            self._logger, self.num_DLA_cores = logger, 0 if is_rtx else 2
             _need(trt, self._logger, "builder")
 
         def create_network(self, flags=0):
