@@ -39,7 +39,9 @@ def add_verbs(verbs: Any) -> None:
         engine, "export", "write the extractor's network as ONNX for one image size", _EXPORT, _export
     )
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="ONNX file to write")
-    export.add_argument("--half", action="store_true", help="write convolutions in float16")
+    export.add_argument(
+        "--half", action="store_true", help="write convolutions and matrix products in float16"
+    )
     build = new_verb(engine, "build", "build a TensorRT engine, for this machine or by name", _BUILD, _build)
     build.add_argument(
         "--compute-capability",

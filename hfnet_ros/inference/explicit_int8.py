@@ -102,7 +102,8 @@ class _Symmetric:
         names = self._symmetric_names(node.output[0], widest)
         self._nodes.append(helper.make_node("QuantizeLinear", [source, *names], node.output, node.name))
         for taker in self._takers[node.output[0]]:
-            taker.input[1], taker.input[2] = names
+            del taker.input[1:]
+            taker.input.extend(names)
 
     def _dequantize(self, node: Any) -> None:
         from onnx import helper, numpy_helper

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hfnet_ros.errors import EngineError
 from hfnet_ros.inference.engine import NetworkModel
 from hfnet_ros.inference.onnx_graph import fold_constants
 
@@ -30,6 +31,9 @@ def with_half_products(model: NetworkModel) -> NetworkModel:
 
     Returns:
         Network of the same inputs and outputs, its name ending in `-fp16`.
+
+    Raises:
+        EngineError: it is quantized, and ONNX cannot write it in that opset.
     """
     import onnx
     from onnx import version_converter
@@ -38,7 +42,13 @@ def with_half_products(model: NetworkModel) -> NetworkModel:
     opset = next(entry.version for entry in proto.opset_import if not entry.domain)
     is_quantized = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
     if is_quantized and opset < _HALF_SCALES_OPSET:
-        proto = version_converter.convert_version(proto, _HALF_SCALES_OPSET)
+        try:
+            proto = version_converter.convert_version(proto, _HALF_SCALES_OPSET)
+        except Exception as error:  # ONNX exports no class for it
+            raise EngineError(
+                f"network '{model.name}' of opset {opset} cannot be written in opset {_HALF_SCALES_OPSET}, which "
+                f"bytes with scales in float16 need: {error}; quantize one of that opset, or use another precision"
+            ) from error
     graph = proto.graph
     fold_constants(graph)
     rewriter = _Rewriter(graph)

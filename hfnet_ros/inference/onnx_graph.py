@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import numpy as np
+
+_FLOATS = {1: np.float32, 10: np.float16}  # TensorProto.DataType
+
 
 def remove_unused(graph: Any) -> None:
     """Remove nodes and constants that no output needs: runtimes would compute them all the same.
@@ -27,18 +31,20 @@ def remove_unused(graph: Any) -> None:
 
 
 def fold_constants(graph: Any) -> None:
-    """Make constants of what Constant, Identity and Cast compute from constants, as weights stored in float16."""
+    """Make constants of what Constant and Identity give, and Cast between floats, as of weights stored in float16."""
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in list(graph.node):
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             tensor = node.attribute[0].t
-        elif node.op_type in ("Identity", "Cast") and node.input[0] in constants:
+        elif node.op_type == "Identity" and node.input[0] in constants:
             tensor = constants[node.input[0]]
-            if node.op_type == "Cast":
-                kind = helper.tensor_dtype_to_np_dtype(_attribute(node, "to"))
-                tensor = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(kind))
+        elif node.op_type == "Cast" and node.input[0] in constants:
+            tensor, kind = constants[node.input[0]], _attribute(node, "to")
+            if not {tensor.data_type, kind} <= _FLOATS.keys():
+                continue
+            tensor = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(_FLOATS[kind]))
         else:
             continue
         found = graph.initializer.add()
@@ -109,7 +115,6 @@ def spread_softmax(graph: Any, opset: int) -> None:
         graph: changed in place.
         opset: of the graph; below 13 softmax is another operator and stays.
     """
-    import numpy as np
     from onnx import helper, numpy_helper
 
     nodes = []

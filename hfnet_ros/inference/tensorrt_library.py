@@ -151,7 +151,8 @@ TENSORRT_RTX = TensorrtLibrary(
     modules=("tensorrt_rtx", "tensorrt_rtx_bindings"),
     distributions=("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings"),
     oldest=(1, 7),
-    install="on x86_64 Linux: pip install 'hfnet_ros[rtx]' (a driver for CUDA 13 runs it); on a Jetson: 'tensorrt'",
+    install="on x86_64 Linux: pip install tensorrt-rtx-cu13-bindings==1.7.1.116 "
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13==0.5.0 'cuda-bindings>=13,<14' (the extra rtx); it needs a driver for CUDA 13",
     suffix=".rtxplan",
     capabilities=((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1)),
     caution="engines were built with it, none has run yet (docs/gpu.md)",

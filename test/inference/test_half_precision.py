@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hfnet_ros.config import InferenceConfig
+from hfnet_ros.errors import EngineError
 from hfnet_ros.inference.half_precision import with_half_products
 from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
 
@@ -153,6 +154,23 @@ def test_scales_are_float16_where_that_has_all_their_digits(network, scale, kind
     kinds = {tensor.name: tensor.data_type for tensor in halved.graph.initializer}
     assert kinds[pair.input[1]] == kind
     onnx.shape_inference.infer_shapes(halved, strict_mode=True)
+
+
+def test_a_quantized_network_that_has_no_newer_opset_is_an_error(network):
+    model = network(
+        [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+            helper.make_node("NoSuchOperator", ["d"], ["y"]),
+        ],
+        {"x": (FLOAT, [4])},
+        {"y": (FLOAT, [4])},
+        [constant("s", np.float32(1)), constant("z", np.int8(0))],
+    )
+    with pytest.raises(
+        EngineError, match=r"'tiny' of opset 17 cannot be written in opset 19.*NoSuchOperator"
+    ):
+        with_half_products(model)
 
 
 def test_an_output_that_is_constant_stays_one(network):

@@ -173,7 +173,10 @@ def test_without_a_gpu_the_error_says_what_is_possible(desktop, add_and_scale):
 
 def test_without_the_library_the_error_says_how_to_get_it(machine, add_and_scale):
     machine.gpu.capability = (8, 6)
-    with pytest.raises(EngineError, match=r"TensorRT for RTX cannot be imported.*hfnet_ros\[rtx\]"):
+    with pytest.raises(
+        EngineError,
+        match=r"TensorRT for RTX cannot be imported.*pip install tensorrt-rtx-cu13-bindings==.*extra rtx",
+    ):
         opened(machine, add_and_scale)
 
 
