@@ -7,6 +7,10 @@ product takes them, become symmetric, and are left out elsewhere, which rounds l
 float. A byte that begins at zero cuts off negative values, and stands for the Relu that ONNX Runtime left out: it is
 put back.
 
+Such a byte has 255 steps without sign and 127 with. Where the image has come through few layers a few values are
+large and most are small, and that costs: the first products stay float. HF-Net's mean cosine of local descriptors
+with float32 is 0.993 with all that ONNX Runtime quantizes, and 0.999 without the first three (docs/gpu.md).
+
 Reference: NVIDIA TensorRT documentation, "Working with Quantized Types", explicit quantization.
 """
 
@@ -22,13 +26,15 @@ from hfnet_ros.inference.onnx_graph import fold_constants, remove_unused
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LARGEST = 127  # of a byte with sign, on both sides
+_FIRST_IN_FLOAT = 4  # with the one that takes the image, which ONNX Runtime's form leaves in float, too
 
 
-def with_symmetric_bytes(model: NetworkModel) -> NetworkModel:
+def with_symmetric_bytes(model: NetworkModel, first_in_float: int = _FIRST_IN_FLOAT) -> NetworkModel:
     """Return an int8 network with bytes of sign and zero point 0, around convolutions and products only.
 
     Args:
         model: with QuantizeLinear and DequantizeLinear of any zero point, one scale per activation tensor.
+        first_in_float: products that have fewer than this many before them, on the longest way, become float.
 
     Returns:
         Network of the same inputs, outputs and opset; values beyond a range are cut off later than they were.
@@ -37,7 +43,7 @@ def with_symmetric_bytes(model: NetworkModel) -> NetworkModel:
 
     proto = onnx.load_model_from_string(model.onnx)
     fold_constants(proto.graph)
-    _Symmetric(proto.graph).rewrite()
+    _Symmetric(proto.graph, first_in_float).rewrite()
     remove_unused(proto.graph)
     # Types of what lies between have changed.
     del proto.graph.value_info[:]
@@ -56,7 +62,7 @@ def is_quantized(model: NetworkModel) -> bool:
 class _Symmetric:
     """Copies nodes in order, and those of quantization as TensorRT takes them."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, first_in_float: int) -> None:
         self._graph = graph
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._makers = {name: node for node in graph.node for name in node.output}
@@ -64,6 +70,15 @@ class _Symmetric:
         for node in graph.node:
             for name in node.input:
                 self._takers[name].append(node)
+        depths: dict[str, int] = {}  # tensor -> products before it, on the longest way
+        self._in_bytes: set[str] = set()  # outputs of products that stay quantized
+        for node in graph.node:
+            depth = max((depths.get(name, 0) for name in node.input), default=0)
+            is_product = node.op_type in _PRODUCTS
+            for name in node.output:
+                depths[name] = depth + is_product
+            if is_product and depth >= first_in_float and self._takes_bytes(node):
+                self._in_bytes.add(node.output[0])
         self._nodes: list[Any] = []
         self._left_out: dict[
             str, tuple[str, bool]
@@ -125,16 +140,13 @@ class _Symmetric:
             self._nodes.append(node)
 
     def _goes_into_product(self, quantized: str) -> bool:
-        """Tell whether what is quantized multiplies weights that are quantized, too."""
+        """Tell whether what is quantized goes into a product that stays so."""
         takers = [user for pair in self._takers[quantized] for user in self._takers[pair.output[0]]]
-        return any(
-            taker.op_type in _PRODUCTS
-            and all(
-                name in self._makers and self._makers[name].op_type == "DequantizeLinear"
-                for name in taker.input[:2]
-            )
-            for taker in takers
-        )
+        return any(taker.output[0] in self._in_bytes for taker in takers)
+
+    def _takes_bytes(self, product: Any) -> bool:
+        makers = [self._makers.get(name) for name in product.input[:2]]
+        return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
 
     def _is_weight(self, node: Any) -> bool:
         """Tell whether a constant is the second factor of products, in bytes as TensorRT takes them."""
@@ -142,7 +154,9 @@ class _Symmetric:
         return (
             self._constants[node.input[0]].data_type == 3  # TensorProto.INT8
             and not self._zero(node).any()
-            and all(taker.op_type in _PRODUCTS and taker.input[1] == node.output[0] for taker in takers)
+            and all(
+                taker.output[0] in self._in_bytes and taker.input[1] == node.output[0] for taker in takers
+            )
         )
 
     def _symmetric_names(self, quantized: str, widest: Any) -> tuple[str, str]:
