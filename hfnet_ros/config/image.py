@@ -12,7 +12,7 @@ EXTRACTOR_NAMES = [
     "xfeat+hfnet",
     "sift",
 ]  # features.extractor adds those that others register
-POSE_METHOD_NAMES = ["lo-ransac"]  # pose.absolute_pose adds those that others register
+POSE_METHOD_NAMES = ["auto", "lo-ransac", "usac"]  # pose.absolute_pose adds those that others register
 MATCHER_NAMES = ["nearest"]  # matching.registry adds those that others register
 
 
@@ -174,8 +174,9 @@ class PoseConfig:
     """How a pose is estimated from matches. Pixels are meant at a focal length of 525 px."""
 
     method: str = parameter(
-        "lo-ransac",
-        "What samples first poses: lo-ransac is PoseLib's RANSAC with local optimisation.",
+        "auto",
+        "What samples first poses: lo-ransac is PoseLib's RANSAC with local optimisation, usac OpenCV's; auto takes "
+        "lo-ransac where PoseLib is installed, else usac.",
         choices=POSE_METHOD_NAMES,
     )
     answer_frame: str = parameter(

@@ -1,7 +1,9 @@
 """First poses for a set of matches, by sampling; `pose.method` names how.
 
+PoseLib samples where it can be imported, OpenCV elsewhere; what comes after is the same.
+
 Reference: Persson and Nordberg, "Lambda Twist: an accurate fast robust P3P solver", ECCV 2018; Chum et al., "Locally
-optimized RANSAC", DAGM 2003; both through PoseLib.
+optimized RANSAC", DAGM 2003; both through PoseLib. `usac` and `rig_sampling` name their own.
 """
 
 from __future__ import annotations
@@ -13,11 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import POSE_METHOD_NAMES, PoseConfig
+from hfnet_ros.errors import ConfigError
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.poselib_library import INSTALL_POSELIB, why_no_poselib
 from hfnet_ros.pose.problem import PoseProblem
+from hfnet_ros.pose.rig_sampling import sample_rig_pose
 from hfnet_ros.pose.sampled_poses import sampling_options
+from hfnet_ros.pose.usac import usac_absolute_pose
 
+# The most similar matches hold most of the right ones; the answer is refined on all of them.
 _MAX_SAMPLED_MATCHES = 300
+_MIN_INLIERS = 4
 
 # Takes a problem, which of its matches [M] to explain, the inlier threshold (px of the problem), the number of
 # samples and a seed; returns map_from_rig of what it found, mostly one or none. Refined and ranked by others.
@@ -32,8 +40,25 @@ def register_pose_method(name: str, method: AbsolutePoseMethod) -> None:
 
 
 def absolute_pose_method(config: PoseConfig) -> AbsolutePoseMethod:
-    """Return the method that `pose.method` names."""
-    return _methods[config.method]
+    """Return the method that `pose.method` names.
+
+    Raises:
+        ConfigError: it needs PoseLib, which cannot be imported.
+    """
+    method = _methods[pose_method_name(config)]
+    if method is lo_ransac and why_no_poselib():
+        raise ConfigError(
+            f"pose.method is '{config.method}', which needs PoseLib: {why_no_poselib()}; {INSTALL_POSELIB}, or set it "
+            "to auto or usac"
+        )
+    return method
+
+
+def pose_method_name(config: PoseConfig) -> str:
+    """Return the name of the method that samples: what `auto` stands for here."""
+    if config.method != "auto":
+        return config.method
+    return "usac" if why_no_poselib() else "lo-ransac"
 
 
 def lo_ransac(
@@ -44,7 +69,6 @@ def lo_ransac(
 
     options = {"max_reproj_error": threshold_px, **sampling_options(max_iterations, seed)}
     pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
-    # The most similar matches hold most of the right ones; the answer is refined on all of them.
     rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
     if problem.is_one_camera:
         pose, info = poselib.estimate_absolute_pose(
@@ -60,9 +84,27 @@ def lo_ransac(
             options,
             {},
         )
-    if info["num_inliers"] < 4 or not np.isfinite(pose.R).all():
+    if info["num_inliers"] < _MIN_INLIERS or not np.isfinite(pose.R).all():
         return []
     return [Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()]
+
+
+def usac(
+    problem: PoseProblem, subset: NDArray[np.bool_], threshold_px: float, max_iterations: int, seed: int
+) -> list[Rigid3]:
+    """Sample minimal poses with local optimisation, by OpenCV; of several views each from one of them."""
+    rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
+    views = np.unique(problem.view_idxs[rows])
+    if len(views) > 1:
+        pose = sample_rig_pose(problem, rows, threshold_px, max_iterations, seed)
+        return [] if pose is None else [pose]
+    found = usac_absolute_pose(
+        problem.pinhole[rows], problem.points3d[rows], problem.focal, threshold_px, max_iterations, seed
+    )
+    if found is None or np.count_nonzero(found[1]) < _MIN_INLIERS:
+        return []
+    camera_from_rig = problem.cameras[views[0]].rig_from_camera.inverse()
+    return [found[0] if problem.is_one_camera else found[0] @ camera_from_rig]
 
 
 def _poselib_pose(camera_from_rig: Rigid3) -> Any:
@@ -73,4 +115,4 @@ def _poselib_pose(camera_from_rig: Rigid3) -> Any:
     return pose
 
 
-_methods: dict[str, AbsolutePoseMethod] = {"lo-ransac": lo_ransac}
+_methods: dict[str, AbsolutePoseMethod] = {"lo-ransac": lo_ransac, "usac": usac}

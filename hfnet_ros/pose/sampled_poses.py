@@ -1,8 +1,10 @@
 """Poses from bare rays, by sampling: of a second camera beside a first, of a camera among points.
 
+PoseLib samples where it can be imported, OpenCV elsewhere.
+
 Reference: Nister, "An efficient solution to the five-point relative pose problem", PAMI 2004; Persson and Nordberg,
 "Lambda Twist: an accurate fast robust P3P solver", ECCV 2018; Chum et al., "Locally optimized RANSAC", DAGM 2003; all
-through PoseLib.
+through PoseLib. `usac` and `usac_relative` name their own.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.poselib_library import why_no_poselib
+from hfnet_ros.pose.usac import usac_absolute_pose
+from hfnet_ros.pose.usac_relative import usac_relative_pose
 
 FloatArray = NDArray[np.float64]
 
@@ -48,10 +53,13 @@ def sample_relative_pose(
         max_iterations: samples.
         seed: of the samples.
     """
-    import poselib
-
     if len(points_a) < _MIN_MATCHES:
         return None
+    if why_no_poselib():
+        threshold = threshold_px / REFERENCE_FOCAL_PX
+        return _sampled(usac_relative_pose(points_a, points_b, threshold, max_iterations, seed))
+    import poselib
+
     pixels_a, pixels_b = points_a * REFERENCE_FOCAL_PX, points_b * REFERENCE_FOCAL_PX
     options = {"max_epipolar_error": threshold_px, **sampling_options(max_iterations, seed)}
     pose, info = poselib.estimate_relative_pose(pixels_a, pixels_b, _PINHOLE, _PINHOLE, options, {})
@@ -74,16 +82,27 @@ def sample_absolute_pose(
         max_iterations: samples.
         seed: of the samples.
     """
-    import poselib
-
     if len(points) < _MIN_MATCHES:
         return None
+    if why_no_poselib():
+        pixels = points * REFERENCE_FOCAL_PX
+        return _sampled(
+            usac_absolute_pose(pixels, points3d, REFERENCE_FOCAL_PX, threshold_px, max_iterations, seed)
+        )
+    import poselib
+
     options = {"max_reproj_error": threshold_px, **sampling_options(max_iterations, seed)}
     pose, info = poselib.estimate_absolute_pose(points * REFERENCE_FOCAL_PX, points3d, _PINHOLE, options, {})
     if info["num_inliers"] < _MIN_MATCHES or not np.isfinite(pose.R).all():
         return None
     camera_from_map = Rigid3(np.asarray(pose.R), np.asarray(pose.t))
     return SampledPose(camera_from_map.inverse(), np.asarray(info["inliers"], np.bool_))
+
+
+def _sampled(found: tuple[Rigid3, NDArray[np.bool_]] | None) -> SampledPose | None:
+    if found is None or np.count_nonzero(found[1]) < _MIN_MATCHES:
+        return None
+    return SampledPose(*found)
 
 
 def sampling_options(max_iterations: int, seed: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.absolute_pose import absolute_pose_method
 from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, gather_hypotheses, quick_hypothesis
 from hfnet_ros.pose.problem import ErrorModel, ObserverCones, PoseProblem, make_problem, robust_score
 from hfnet_ros.pose.refinement import refine_on_inliers
@@ -25,7 +26,12 @@ class PoseSolver:
     """Estimates a pose from matches, by competing hypotheses, and verifies it."""
 
     def __init__(self, pose: PoseConfig, verification: VerificationConfig, errors: ErrorModel) -> None:
-        """Take the parameters, and what the points that will come are off by."""
+        """Take the parameters, and what the points that will come are off by.
+
+        Raises:
+            ConfigError: the method that they name cannot be used here.
+        """
+        absolute_pose_method(pose)
         self._pose = pose
         self._verification = verification
         self._errors = errors
