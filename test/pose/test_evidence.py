@@ -51,7 +51,7 @@ def test_random_matches_hardly_ever_carry_evidence(count):
     assert max(found) < np.log10(400) + 0.5
 
 
-def test_poses_fitted_to_random_matches_carry_no_evidence(make_matches):
+def test_poses_fitted_to_random_matches_carry_no_evidence(make_matches, solver_library):
     """What RANSAC and refinement make of pure outliers, the best of all they tried."""
     config = PoseConfig(max_iterations=1000)
     found = []

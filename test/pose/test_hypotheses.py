@@ -8,6 +8,8 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.hypotheses import gather_hypotheses
 from hfnet_ros.pose.refinement import refine_robustly
 
+pytestmark = pytest.mark.usefixtures("solver_library")
+
 THRESHOLD_PX, SCALE_PX = 3.0, 4.0
 
 

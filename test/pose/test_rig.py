@@ -11,6 +11,8 @@ from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, Outcome, RigCamera
 
+pytestmark = pytest.mark.usefixtures("solver_library")
+
 FRONT = Camera(DistortionModel.NONE, (640, 480), [525.0, 525.0], [319.5, 239.5], [])
 SIDE = Camera(
     DistortionModel.EQUIDISTANT, (800, 600), [310.0, 310.0], [402.0, 300.0], [0.02, -0.01, 0.0, 0.0]

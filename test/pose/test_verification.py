@@ -10,6 +10,8 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.types import Outcome
 
+pytestmark = pytest.mark.usefixtures("solver_library")
+
 TWIN_OFFSET_M = np.array([7.0, 0.0, 0.0])
 
 
