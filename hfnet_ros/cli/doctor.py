@@ -38,7 +38,7 @@ _EXAMPLE = """hfnet-ros doctor   # exit 0: images can be localized here; 1: they
   hfnet-ros doctor --map kitchen.map --bag robot.bag   # exit 0: that robot would be localized; 1: not, or wrongly"""
 _OK, _OPTIONAL, _BROKEN = "ok", "--", "!!"
 _USUAL_SIZE_WH = (640, 480)
-_LIBRARIES = ("numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime", "poselib")
+_LIBRARIES = ("numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime")
 _MODULES = {"opencv-python-headless": "cv2"}
 
 
@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
 def examine(config: Config) -> Iterator[Finding]:
     """Yield what there is to say of this machine, from the program outward."""
     driver = probe_driver()
-    yield from _of_program()
+    yield from _of_program(config)
     yield from _of_cpu(config)
     yield from _of_gpu(driver)
     yield from _of_backends(config, driver)
@@ -121,7 +121,7 @@ def examine_bag(options: argparse.Namespace, config: Config) -> Iterator[Finding
             yield Finding(mark, found.subject, found.text)
 
 
-def _of_program() -> Iterator[Finding]:
+def _of_program(config: Config) -> Iterator[Finding]:
     text = f"{hfnet_ros.__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding(_OK, "hfnet_ros", f"{text} ({sys.prefix})")
     for name in _LIBRARIES:
@@ -130,11 +130,35 @@ def _of_program() -> Iterator[Finding]:
             yield Finding(_BROKEN, name, "not installed", f"pip install {name}")
         else:
             yield Finding(_OK, name, _version(name) or "version unknown (not installed by pip)")
+    yield from _of_solver(config)
     if importlib.util.find_spec("pycolmap") is None:
-        remedy = "pip install pycolmap, or make maps on another machine: localizing does not need it"
+        remedy = (
+            "pip install pycolmap (no wheels for aarch64), or make maps on another machine and copy them: localizing "
+            "does not need it"
+        )
         yield Finding(_OPTIONAL, "pycolmap", "not installed: no maps can be made here", remedy)
     else:
         yield Finding(_OK, "pycolmap", _version("pycolmap"))
+
+
+def _of_solver(config: Config) -> Iterator[Finding]:
+    """Yield what samples poses: PoseLib, or where that is missing OpenCV."""
+    from hfnet_ros.pose.absolute_pose import pose_method_name
+    from hfnet_ros.pose.poselib_library import INSTALL_POSELIB, why_no_poselib
+
+    asked, missing = config.pose.method, why_no_poselib()
+    if missing:
+        is_asked_for = asked == "lo-ransac"
+        remedy = f"{INSTALL_POSELIB}, or pose.method {'auto or usac' if is_asked_for else 'as it is: OpenCV samples'}"
+        yield Finding(
+            _BROKEN if is_asked_for else _OPTIONAL, "poselib", f"cannot be imported ({missing})", remedy
+        )
+    else:
+        yield Finding(_OK, "poselib", _version("poselib") or "version unknown (not installed by pip)")
+    taken = {"lo-ransac": "lo-ransac (PoseLib)", "usac": "usac (OpenCV)"}
+    if asked == "auto":
+        asked = f"auto: takes {taken[pose_method_name(config.pose)]}"
+    yield Finding(_OK, "pose.method", asked)
 
 
 def _of_cpu(config: Config) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pycolmap
 
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.mapping.colmap_convention import (
@@ -20,6 +19,7 @@ from hfnet_ros.mapping.colmap_convention import (
     quiet_colmap,
 )
 from hfnet_ros.mapping.colmap_database import image_id_of, posed_reconstruction
+from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.views import Structure, View, focal_scale
 
 _MAX_STEPS = 50

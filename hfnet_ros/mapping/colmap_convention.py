@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import pycolmap
 
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.pixels import colmap_from_pixels, pixels_from_colmap
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.mapping.pycolmap_library import pycolmap
 
 # COLMAP drops every point of a camera whose coefficients it finds implausible (|k| > 1, as
 # k3 = 1.16 of TUM fr1) without a word; a given calibration is not its business.

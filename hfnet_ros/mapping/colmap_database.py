@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.pixels import colmap_from_pixels
 from hfnet_ros.mapping.colmap_convention import colmap_camera_from, colmap_pose_from, has_colmap_equal
+from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.views import PairMatches, View
 
 

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 
 from hfnet_ros.errors import CalibrationError, DatasetError
 from hfnet_ros.files.images import natural_order, read_image
 from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
+from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.matches import MIN_PAIR_MATCHES
+from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.views import PairMatches
 
 FloatArray = NDArray[np.float64]

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
@@ -35,6 +34,7 @@ from hfnet_ros.mapping.calibration_adjustment import (
 from hfnet_ros.mapping.colmap_convention import pose_from_colmap, quiet_colmap
 from hfnet_ros.mapping.colmap_database import colmap_cameras_from, image_id_of, posed_reconstruction
 from hfnet_ros.mapping.options import RefinementMode
+from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.triangulation import reprojection_errors
 from hfnet_ros.mapping.views import Structure, View, focal_scale
 

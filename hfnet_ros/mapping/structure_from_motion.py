@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pycolmap
-
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.camera import Camera
@@ -28,6 +26,7 @@ from hfnet_ros.mapping.matches import MIN_PAIR_MATCHES, filter_by_known_poses, m
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import create_pair_matcher
 from hfnet_ros.mapping.pair_verification import share_of_turning, verify_pairs
+from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.views import Keyframe, PairMatches, views_of
 
 _logger = logging.getLogger(__name__)

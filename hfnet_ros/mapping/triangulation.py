@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from hfnet_ros.config import MappingConfig
@@ -22,6 +21,7 @@ from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.colmap_convention import MAX_EXTRA_PARAM, quiet_colmap
 from hfnet_ros.mapping.colmap_database import image_id_of, write_posed_database
 from hfnet_ros.mapping.matches import MIN_PAIR_MATCHES
+from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.views import PairMatches, Structure, View, focal_scale
 
 FloatArray = NDArray[np.float64]

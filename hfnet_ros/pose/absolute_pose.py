@@ -27,13 +27,23 @@ from hfnet_ros.pose.usac import usac_absolute_pose
 _MAX_SAMPLED_MATCHES = 300
 _MIN_INLIERS = 4
 
+AUTO = "auto"  # PoseLib where it is installed, else OpenCV
+
 # Takes a problem, which of its matches [M] to explain, the inlier threshold (px of the problem), the number of
 # samples and a seed; returns map_from_rig of what it found, mostly one or none. Refined and ranked by others.
 AbsolutePoseMethod = Callable[[PoseProblem, NDArray[np.bool_], float, int, int], list[Rigid3]]
 
 
 def register_pose_method(name: str, method: AbsolutePoseMethod) -> None:
-    """Let `pose.method` name another method from now on; of the same name the last one counts."""
+    """Let `pose.method` name another method from now on; of the same name the last one counts.
+
+    Raises:
+        ConfigError: `auto` is no method, but the choice among those that come with the package.
+    """
+    if name == AUTO:
+        raise ConfigError(
+            f"a pose method cannot be named '{AUTO}', which stands for lo-ransac or usac; take another name"
+        )
     _methods[name] = method
     if name not in POSE_METHOD_NAMES:
         POSE_METHOD_NAMES.append(name)
@@ -56,7 +66,7 @@ def absolute_pose_method(config: PoseConfig) -> AbsolutePoseMethod:
 
 def pose_method_name(config: PoseConfig) -> str:
     """Return the name of the method that samples: what `auto` stands for here."""
-    if config.method != "auto":
+    if config.method != AUTO:
         return config.method
     return "usac" if why_no_poselib() else "lo-ransac"
 

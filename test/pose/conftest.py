@@ -1,6 +1,5 @@
 """Matches made from a known pose, a known camera and known errors."""
 
-import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +9,6 @@ from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.hypotheses import gather_hypotheses
-from hfnet_ros.pose.poselib_library import why_no_poselib
 from hfnet_ros.pose.problem import ObserverCones, make_problem
 from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
@@ -82,15 +80,13 @@ class MatchMaker:
 
 
 @pytest.fixture(params=["poselib", "opencv"])
-def solver_library(request, monkeypatch):
+def solver_library(request):
     """Let `auto` sample by PoseLib, then by OpenCV, as where PoseLib is not installed."""
     if request.param == "poselib":
         pytest.importorskip("poselib", reason="PoseLib is not installed")
     else:
-        monkeypatch.setitem(sys.modules, "poselib", None)
-    why_no_poselib.cache_clear()
-    yield request.param
-    why_no_poselib.cache_clear()
+        request.getfixturevalue("without_poselib")
+    return request.param
 
 
 @pytest.fixture
