@@ -10,21 +10,12 @@ from hfnet_ros.pose.poselib_library import why_no_poselib
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_WHEELS = ("poselib", "pycolmap", "cyclonedds")
-SITE = """
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition('.')[0] in {names}:
-            raise ModuleNotFoundError(f'No module named {{name!r}}', name=name)
-
-sys.meta_path.insert(0, Missing())
-"""
 
 
 def environment_without(folder, names=WITHOUT_WHEELS):
     """Environment of a process, and of all that it starts, in which no package of these names is found."""
-    (folder / "sitecustomize.py").write_text(SITE.format(names=tuple(names)))
+    lines = ["import sys", *(f"sys.modules[{name!r}] = None" for name in names)]
+    (folder / "sitecustomize.py").write_text("\n".join(lines))
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
 
