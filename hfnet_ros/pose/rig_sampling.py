@@ -30,6 +30,7 @@ _BATCH = 100  # samples between two looks at whether there were enough, PoseLib'
 _CONFIDENCE = 0.9999  # PoseLib's
 _MAX_IMPROVED, _IMPROVING_STEPS = 3, 6
 _MIN_DEPTH = 1e-6
+_LENS = np.eye(3)
 
 
 def sample_rig_pose(
@@ -76,7 +77,11 @@ def _draw_poses(
     """Return rotations [S, 3, 3] and translations [S, 3] of map_from_rig, of some samples of each view."""
     rotations, translations = [np.zeros((0, 3, 3))], [np.zeros((0, 3))]
     for view, of_view, count in zip(part.cameras, views, counts, strict=True):
-        samples = [rng.choice(of_view, _SAMPLE, replace=False) for _ in range(count)]
+        if not count:
+            continue
+        # The first of a random order of each row: three different matches.
+        order = np.argpartition(rng.random((count, len(of_view))), _SAMPLE - 1, axis=1)
+        samples = [of_view[row[:_SAMPLE]] for row in order]
         turns, shifts = _three_point_poses(part, samples)
         # map_from_rig = map_from_camera @ camera_from_rig
         map_from_camera = turns.transpose(0, 2, 1)
@@ -95,7 +100,7 @@ def _three_point_poses(part: PoseProblem, samples: list[NDArray[np.int64]]) -> t
     for sample in samples:
         try:
             count, turns, offsets = cv2.solveP3P(
-                points[sample], rays[sample], np.eye(3), None, flags=cv2.SOLVEPNP_AP3P
+                points[sample], rays[sample], _LENS, None, flags=cv2.SOLVEPNP_AP3P
             )
         except cv2.error:  # three points on a line, or twice the same
             continue
@@ -126,13 +131,21 @@ def _scores(
     part: PoseProblem, rotations: FloatArray, translations: FloatArray, threshold_px: float
 ) -> FloatArray:
     """Return sum(max(0, 1 - e^2 / t^2)) over the matches of all cameras for each pose [S] (MSAC)."""
-    mount_turns, mount_offsets = part.mountings()
-    points = (part.points3d - translations[:, None]) @ rotations - mount_offsets
-    points = np.einsum("smi,mij->smj", points, mount_turns)
-    depth = points[..., 2]
-    errors = part.focal * points[..., :2] / np.maximum(depth, _MIN_DEPTH)[..., None] - part.pinhole
-    agreement = 1.0 - np.einsum("smi,smi->sm", errors, errors) / threshold_px**2
-    return np.sum(np.where(depth > _MIN_DEPTH, np.maximum(agreement, 0.0), 0.0), axis=1)
+    total = np.zeros(len(rotations))
+    for view_idx, view in enumerate(part.cameras):
+        of_view = part.view_idxs == view_idx
+        mounting = view.rig_from_camera
+        # camera_from_map of all poses, so that one product of matrices takes the points to all of them
+        turns = rotations @ mounting.rotation
+        centers = np.einsum("si,sij->sj", translations, rotations) + mounting.translation
+        offsets = centers @ mounting.rotation
+        points = (part.points3d[of_view] @ turns.transpose(1, 0, 2).reshape(3, -1)).reshape(-1, len(turns), 3)
+        x, y, depth = np.moveaxis(points - offsets, 2, 0)
+        scale = part.focal / np.maximum(depth, _MIN_DEPTH)
+        column, row = part.pinhole[of_view].T[:, :, None]
+        agreement = 1.0 - ((x * scale - column) ** 2 + (y * scale - row) ** 2) / threshold_px**2
+        total += np.sum(np.where(depth > _MIN_DEPTH, np.maximum(agreement, 0.0), 0.0), axis=0)
+    return total
 
 
 def _is_enough(
