@@ -7,6 +7,7 @@ TensorRT 10.3, 10.13, 10.16, 11.0 and 11.4, and of TensorRT for RTX 1.7.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import importlib.metadata
@@ -68,12 +69,10 @@ class TensorrtLibrary:
 
     def installed_version(self) -> str:
         """Return the version that the package index of Python knows, empty if unknown; nothing is imported."""
-        found = {
-            name: dist.version
-            for dist in importlib.metadata.distributions()
-            if (name := str(dist.name).replace("_", "-")) in self.distributions
-        }
-        return next((found[name] for name in self.distributions if name in found), "")
+        for name in self.distributions:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                return importlib.metadata.version(name)
+        return ""
 
     def load(self, driver: DriverReport | None = None) -> Any:
         """Return the module, once it is certain that there is a GPU that it can use.
