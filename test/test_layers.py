@@ -254,3 +254,10 @@ def test_importing_the_package_is_cheap():
 def test_importing_the_inner_layers_loads_no_runtime():
     statement = "import hfnet_ros.types, hfnet_ros.config, hfnet_ros.map.map_io, hfnet_ros.inference.backend"
     assert loaded_by(statement) & (set(HEAVY) - {"scipy"}) <= {"cv2"}
+
+
+def test_localizing_waits_for_no_library_that_it_does_not_need():
+    """Scipy alone is a quarter of a second of the first answer."""
+    loaded = loaded_by("import hfnet_ros.localization.landmark_model, hfnet_ros.cli.localize")
+    assert "numpy" in loaded
+    assert loaded & {"scipy", "pycolmap", "poselib", "torch", "matplotlib"} == set()

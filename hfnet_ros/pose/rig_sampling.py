@@ -16,9 +16,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rotations import rotations_from_rotvecs
 from hfnet_ros.pose.problem import PoseProblem
 from hfnet_ros.pose.refinement import refine_robustly
 
@@ -109,7 +109,7 @@ def _three_point_poses(part: PoseProblem, samples: list[NDArray[np.int64]]) -> t
             shifts.append(np.reshape(offsets, (-1, 3)))
     rotvec, shift = np.concatenate(rotvecs), np.concatenate(shifts)
     finite = np.isfinite(rotvec).all(axis=1) & np.isfinite(shift).all(axis=1)
-    rotations = Rotation.from_rotvec(rotvec[finite]).as_matrix()
+    rotations = rotations_from_rotvecs(rotvec[finite])
     return rotations, shift[finite] - rotations @ center
 
 

@@ -12,7 +12,6 @@ import logging
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.pose.usac import usac_params
@@ -97,6 +96,7 @@ def _refined(b_from_a: Rigid3, points_a: FloatArray, points_b: FloatArray, thres
 
     OpenCV's own last step fits the essential matrix linearly, which a plane leaves undetermined.
     """
+    from scipy.optimize import least_squares  # slow to import, and asked for when maps are made only
 
     def moved(step: FloatArray) -> Rigid3:
         turn = Rigid3.from_rotvec(step[:3], np.zeros(3))
