@@ -1,7 +1,4 @@
-"""Matches between keyframes, and what the known poses say about them.
-
-Reference: Hartley and Zisserman, Multiple View Geometry, section 11.4.3 (Sampson error).
-"""
+"""Matches between keyframes, and what the known poses say about them."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
-from hfnet_ros.geometry.rigid3 import Rigid3, skew
+from hfnet_ros.geometry.epipolar import epipolar_distances
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.views import PairMatches, View
 from hfnet_ros.types import ImageFeatures, Progress, ignore_progress
@@ -87,25 +85,11 @@ def sampson_errors(points_a: FloatArray, points_b: FloatArray, b_from_a: Rigid3)
     Two cameras at one place have no epipolar lines: then the distance is to the point where a
     pure rotation moves it.
     """
-    homogeneous_a = np.concatenate([points_a, np.ones((len(points_a), 1))], axis=1)
-    if np.linalg.norm(b_from_a.translation) < 1e-9:
+    length = np.linalg.norm(b_from_a.translation)
+    if length < 1e-9:
+        homogeneous_a = np.concatenate([points_a, np.ones((len(points_a), 1))], axis=1)
         rotated = homogeneous_a @ b_from_a.rotation.T
         distances: FloatArray = np.linalg.norm(rotated[:, :2] / rotated[:, 2:] - points_b, axis=1)
         return distances
-    homogeneous_b = np.concatenate([points_b, np.ones((len(points_b), 1))], axis=1)
-    essential = skew(b_from_a.translation / np.linalg.norm(b_from_a.translation)) @ b_from_a.rotation
-    return np.abs(sampson_distances(homogeneous_b, homogeneous_b @ essential, homogeneous_a @ essential.T))
-
-
-def sampson_distances(rays_b: FloatArray, lines_a: FloatArray, lines_b: FloatArray) -> FloatArray:
-    """Return signed first-order distances [M] to the epipolar constraint, in normalised image units.
-
-    Args:
-        rays_b: [M, 3] (x, y, 1) in the second camera.
-        lines_a: [M, 3] their epipolar lines in the first one.
-        lines_b: [M, 3] epipolar lines in the second one of what the first one sees.
-    """
-    algebraic = np.sum(rays_b * lines_b, axis=1)
-    gradient = np.sqrt(np.sum(lines_b[:, :2] ** 2, axis=1) + np.sum(lines_a[:, :2] ** 2, axis=1))
-    distances: FloatArray = algebraic / np.maximum(gradient, 1e-12)
-    return distances
+    direction = Rigid3(b_from_a.rotation, b_from_a.translation / length)
+    return np.abs(epipolar_distances(direction, points_a, points_b))

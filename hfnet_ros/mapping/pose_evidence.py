@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
+from hfnet_ros.geometry.epipolar import sampson_distances
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
-from hfnet_ros.mapping.matches import match_pairs, sampson_distances
+from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.pairs import nearest_pairs
 from hfnet_ros.mapping.views import PairMatches, View

@@ -2,7 +2,6 @@
 
 Reference: Nister, "An efficient solution to the five-point relative pose problem", PAMI 2004; Malis and Vargas,
     "Deeper understanding of the homography decomposition for vision-based control", INRIA 2007; both through OpenCV.
-    Hartley and Zisserman, "Multiple View Geometry", 2nd ed., equation 11.9 (Sampson distance).
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.geometry.rigid3 import Rigid3, skew
+from hfnet_ros.geometry.epipolar import epipolar_distances
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.usac import usac_params
 
 FloatArray = NDArray[np.float64]
 
 _MIN_MATCHES = 6  # of five OpenCV returns one of up to ten poses, whichever
-_MIN_SLOPE = 1e-30
 _MIN_LENGTH = 1e-9  # of a baseline, where the distance of the plane is one
 _MAX_REFINED, _CONTENDER_RATIO = 3, 0.8
 _REFINEMENTS = 3
@@ -54,7 +53,7 @@ def usac_relative_pose(
     order = [row for row in np.argsort(counts)[::-1] if counts[row] >= _CONTENDER_RATIO * max(counts)]
     likely = [starts[row] for row in order[:_MAX_REFINED]]
     found = [_refined(start, points_a, points_b, threshold) for start in likely]
-    distances = [np.abs(sampson_distances(pose, points_a, points_b)) for pose in found]
+    distances = [np.abs(epipolar_distances(pose, points_a, points_b)) for pose in found]
     best = found[int(np.argmin([np.sum(np.minimum(some, threshold) ** 2) for some in distances]))]
     return best, agreeing_matches(best, points_a, points_b, threshold)
 
@@ -104,11 +103,11 @@ def _refined(b_from_a: Rigid3, points_a: FloatArray, points_b: FloatArray, thres
         return Rigid3(turn.rotation @ b_from_a.rotation, direction / np.linalg.norm(direction))
 
     def distances(step: FloatArray) -> FloatArray:
-        return sampson_distances(moved(step), points_a[near], points_b[near])
+        return epipolar_distances(moved(step), points_a[near], points_b[near])
 
     for _ in range(_REFINEMENTS):
         tangent = np.linalg.svd(b_from_a.translation[None])[2][1:]
-        near = np.abs(sampson_distances(b_from_a, points_a, points_b)) < threshold
+        near = np.abs(epipolar_distances(b_from_a, points_a, points_b)) < threshold
         if np.count_nonzero(near) < _MIN_MATCHES:
             break
         b_from_a = moved(least_squares(distances, np.zeros(5), method="lm", max_nfev=60).x)
@@ -126,20 +125,10 @@ def agreeing_matches(
         points_b: [M, 2] in the second.
         threshold: in the same unit.
     """
-    distances = np.abs(sampson_distances(b_from_a, points_a, points_b))
+    distances = np.abs(epipolar_distances(b_from_a, points_a, points_b))
     ones = np.ones((len(points_a), 1))
     rays_a, rays_b = np.hstack([points_a, ones]) @ b_from_a.rotation.T, np.hstack([points_b, ones])
     return (distances < threshold) & _meet_in_front(rays_a, rays_b, b_from_a.translation)
-
-
-def sampson_distances(b_from_a: Rigid3, points_a: FloatArray, points_b: FloatArray) -> FloatArray:
-    """Return by how far matches [M] miss each other's epipolar lines, to first order; signed."""
-    ones = np.ones((len(points_a), 1))
-    rays_a, rays_b = np.hstack([points_a, ones]), np.hstack([points_b, ones])
-    essential = skew(b_from_a.translation) @ b_from_a.rotation
-    lines_b, lines_a = rays_a @ essential.T, rays_b @ essential
-    slope = np.sum(lines_a[:, :2] ** 2, axis=1) + np.sum(lines_b[:, :2] ** 2, axis=1)
-    return np.sum(rays_b * lines_b, axis=1) / np.sqrt(np.maximum(slope, _MIN_SLOPE))
 
 
 def _meet_in_front(rays_a: FloatArray, rays_b: FloatArray, baseline: FloatArray) -> NDArray[np.bool_]:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX
+from hfnet_ros.geometry.epipolar import epipolar_distances
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.sampled_poses import sample_absolute_pose, sample_relative_pose
-from hfnet_ros.pose.usac_relative import agreeing_matches, sampson_distances
+from hfnet_ros.pose.usac_relative import agreeing_matches
 
 pytestmark = pytest.mark.usefixtures("solver_library")
 B_FROM_A = Rigid3.from_rotvec(
@@ -62,7 +63,7 @@ def test_equal_seeds_give_equal_relative_poses():
 def test_inliers_are_near_their_epipolar_lines():
     points = two_views(np.random.default_rng(2), 80, 60)
     found = sample_relative_pose(*points, THRESHOLD_PX, 1000, 0)
-    distances_px = REFERENCE_FOCAL_PX * np.abs(sampson_distances(found.motion, *points))
+    distances_px = REFERENCE_FOCAL_PX * np.abs(epipolar_distances(found.motion, *points))
     assert distances_px[found.inliers].max() < THRESHOLD_PX + 1e-6
     expected = agreeing_matches(found.motion, *points, THRESHOLD_PX / REFERENCE_FOCAL_PX)
     assert np.count_nonzero(expected != found.inliers) <= 2  # meeting far away, or hardly behind
@@ -90,7 +91,7 @@ def test_a_sampson_distance_by_hand():
     """Both cameras look ahead, one metre apart along x: lines are rows, and both ends share an error."""
     beside = Rigid3.from_rotvec([0.0, 0.0, 0.0], [1.0, 0.0, 0.0])
     points_a, points_b = np.array([[0.1, 0.2]]), np.array([[0.3, 0.24]])
-    assert abs(sampson_distances(beside, points_a, points_b)[0]) == pytest.approx(0.04 / np.sqrt(2.0))
+    assert abs(epipolar_distances(beside, points_a, points_b)[0]) == pytest.approx(0.04 / np.sqrt(2.0))
     # b sees the point to the right of where a does, so it lies ahead; the other way round it would lie behind.
     assert agreeing_matches(beside, points_a, points_b, 0.03).tolist() == [True]
     assert agreeing_matches(beside, points_b, points_a, 0.03).tolist() == [False]
