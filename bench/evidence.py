@@ -15,14 +15,13 @@ import contextlib
 import dataclasses
 from pathlib import Path
 
-import cv2
 import numpy as np
+from asked_images import add_image_options, image_of_size, photo_paths, query_images
 
 from hfnet_ros.cli.localize import open_for_images
 from hfnet_ros.config import Config, VerificationConfig
 from hfnet_ros.files.camera_yaml import read_camera_yaml
-from hfnet_ros.files.images import list_images, read_image
-from hfnet_ros.files.posed_images import pair_images_with_poses
+from hfnet_ros.files.images import read_image
 from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.types import Frame, Localization
 
@@ -33,10 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--map", type=Path, required=True)
-    parser.add_argument("--camera", type=Path, required=True)
-    parser.add_argument("--queries", nargs=3, action="append", default=[], metavar=("DIR", "TUM", "EVERY"))
-    parser.add_argument("--photos", nargs=2, action="append", default=[], metavar=("DIR", "COUNT"))
+    add_image_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     camera = read_camera_yaml(options.camera)
@@ -58,19 +54,17 @@ def main() -> None:
     found: dict[str, list[Localization]] = {name: [] for name, _ in KINDS}
     with contextlib.closing(open_for_images(model, config, camera, extractor_given=False)) as opened:
         localizer = opened.localizer
-        for folder, poses, every in options.queries:
-            for image in pair_images_with_poses(Path(folder), Path(poses))[:: int(every)]:
-                answer = localizer.localize(Frame(0, read_image(image.path), camera))
+        for asked in options.queries:
+            for path, truth in query_images(*asked):
+                answer = localizer.localize(Frame(0, read_image(path), camera))
                 if answer.estimate is not None:
                     pose = answer.estimate.map_from_camera
-                    distance = pose.translation_to(image.map_from_camera)
-                    angle_deg = np.rad2deg(pose.rotation_to(image.map_from_camera))
+                    distance = pose.translation_to(truth)
+                    angle_deg = np.rad2deg(pose.rotation_to(truth))
                     found[_kind(distance, angle_deg)].append(answer)
-        for folder, count in options.photos:
-            paths = list_images(Path(folder))
-            chosen = np.random.default_rng(0).choice(len(paths), min(int(count), len(paths)), replace=False)
-            for index in sorted(chosen):
-                image = cv2.resize(read_image(paths[index]), camera.size_wh)
+        for asked in options.photos:
+            for path in photo_paths(*asked):
+                image = image_of_size(path, camera.size_wh)
                 found["off-map"].append(localizer.localize(Frame(0, image, camera)))
     _print(found, VerificationConfig())
     _draw(found, VerificationConfig().min_evidence, options.out)

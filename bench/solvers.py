@@ -16,14 +16,12 @@ import dataclasses
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
+from asked_images import add_image_options, image_of_size, photo_paths, query_images
 
 from hfnet_ros.cli.localize import open_for_images
 from hfnet_ros.config import Config
 from hfnet_ros.files.camera_yaml import read_camera_yaml
-from hfnet_ros.files.images import list_images, read_image
-from hfnet_ros.files.posed_images import pair_images_with_poses
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.pose.absolute_pose import lo_ransac, register_pose_method, usac
@@ -38,15 +36,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--map", type=Path, required=True)
-    parser.add_argument("--camera", type=Path, required=True)
-    parser.add_argument("--queries", nargs=3, action="append", default=[], metavar=("DIR", "TUM", "EVERY"))
-    parser.add_argument("--photos", nargs=2, action="append", default=[], metavar=("DIR", "COUNT"))
+    add_image_options(parser)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    sets = [(Path(folder).name, _queries(folder, poses, every)) for folder, poses, every in options.queries]
-    sets += [(Path(folder).name, _photos(folder, count)) for folder, count in options.photos]
+    sets: list[tuple[str, list[tuple[Path, Rigid3 | None]]]] = [
+        (Path(folder).name, [*query_images(folder, poses, every)]) for folder, poses, every in options.queries
+    ]
+    sets += [
+        (Path(folder).name, [(path, None) for path in photo_paths(folder, count)])
+        for folder, count in options.photos
+    ]
     print(
         f"{'images':12s} {'solver':10s} {'number':>6s} {'localized':>9s} {'false':>5s} {'median m':>9s} {'deg':>6s} "
         f"{'largest evidence':>16s}   apart from lo-ransac, median / largest"
@@ -60,17 +60,6 @@ def main() -> None:
     _print_times(options.repeat)
 
 
-def _queries(folder: str, poses: str, every: str) -> list[tuple[Path, Rigid3 | None]]:
-    paired = pair_images_with_poses(Path(folder), Path(poses))[:: int(every)]
-    return [(image.path, image.map_from_camera) for image in paired]
-
-
-def _photos(folder: str, count: str) -> list[tuple[Path, Rigid3 | None]]:
-    paths = list_images(Path(folder))
-    chosen = np.random.default_rng(0).choice(len(paths), min(int(count), len(paths)), replace=False)
-    return [(paths[index], None) for index in sorted(chosen)]
-
-
 def _localize(
     options: argparse.Namespace, images: list[tuple[Path, Rigid3 | None]], solver: str
 ) -> list[Localization]:
@@ -80,9 +69,7 @@ def _localize(
     model = load_scene_model(options.map)
     with contextlib.closing(open_for_images(model, config, camera, extractor_given=False)) as opened:
         for path, _ in images:
-            image = read_image(path)
-            if image.shape[1::-1] != camera.size_wh:
-                image = cv2.resize(image, camera.size_wh)
+            image = image_of_size(path, camera.size_wh)
             answers.append(opened.localizer.localize(Frame(0, image, camera)))
     return answers
 
