@@ -94,15 +94,13 @@ def _sample_separable(
     weights = np.where(inside, weights, 0.0)
     taps = np.where(inside, taps, 0)
     columns = (taps[:, 1, :, None] * width + taps[:, 0, None, :]).reshape(count, size * size)
-    values = (
-        (weights[:, 1, :, None] * weights[:, 0, None, :]).reshape(count, size * size, 1).astype(np.float32)
-    )
+    products = weights[:, 1, :, None] * weights[:, 0, None, :]
+    values = products.reshape(count, size * size, 1).astype(np.float32)
     cells = np.ascontiguousarray(dense.reshape(channels, -1).T)
     sampled, tapped = np.zeros((count, channels), np.float32), np.empty((count, channels), np.float32)
     for tap in range(size * size):
-        np.take(
-            cells, columns[:, tap], axis=0, out=tapped, mode="clip"
-        )  # all are inside; it is the fast mode
+        # All are inside the map; to clip is the mode that writes without a copy.
+        np.take(cells, columns[:, tap], axis=0, out=tapped, mode="clip")
         tapped *= values[:, tap]
         sampled += tapped
     return sampled

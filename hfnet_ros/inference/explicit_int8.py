@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from hfnet_ros.inference.engine import NetworkModel
-from hfnet_ros.inference.onnx_graph import fold_constants, remove_unused
+from hfnet_ros.inference.onnx_graph import fold_constants, has_quantizers, remove_unused
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LARGEST = 127  # of a byte with sign, on both sides
@@ -55,8 +55,7 @@ def is_quantized(model: NetworkModel) -> bool:
     """Tell whether a network holds QuantizeLinear."""
     import onnx
 
-    graph = onnx.load_model_from_string(model.onnx).graph
-    return any(node.op_type == "QuantizeLinear" for node in graph.node)
+    return has_quantizers(onnx.load_model_from_string(model.onnx).graph)
 
 
 class _Symmetric:
@@ -80,9 +79,8 @@ class _Symmetric:
             if is_product and depth >= first_in_float and self._takes_bytes(node):
                 self._in_bytes.add(node.output[0])
         self._nodes: list[Any] = []
-        self._left_out: dict[
-            str, tuple[str, bool]
-        ] = {}  # quantized tensor -> its float source, and whether >= 0
+        # Quantized tensor -> its float source, and whether that is cut off below zero.
+        self._left_out: dict[str, tuple[str, bool]] = {}
 
     def rewrite(self) -> None:
         """Replace the nodes of the graph."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from hfnet_ros.errors import EngineError
 from hfnet_ros.inference.engine import NetworkModel
-from hfnet_ros.inference.onnx_graph import fold_constants
+from hfnet_ros.inference.onnx_graph import fold_constants, has_quantizers
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # What may run in float16 once its data come from a product.
@@ -40,8 +40,7 @@ def with_half_products(model: NetworkModel) -> NetworkModel:
 
     proto = onnx.load_model_from_string(model.onnx)
     opset = next(entry.version for entry in proto.opset_import if not entry.domain)
-    is_quantized = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
-    if is_quantized and opset < _HALF_SCALES_OPSET:
+    if has_quantizers(proto.graph) and opset < _HALF_SCALES_OPSET:
         try:
             proto = version_converter.convert_version(proto, _HALF_SCALES_OPSET)
         except Exception as error:  # ONNX exports no class for it

@@ -10,6 +10,11 @@ import numpy as np
 _FLOATS = {1: np.float32, 10: np.float16}  # TensorProto.DataType
 
 
+def has_quantizers(graph: Any) -> bool:
+    """Tell whether a graph holds QuantizeLinear."""
+    return any(node.op_type == "QuantizeLinear" for node in graph.node)
+
+
 def remove_unused(graph: Any) -> None:
     """Remove nodes and constants that no output needs: runtimes would compute them all the same.
 

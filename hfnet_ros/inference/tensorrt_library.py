@@ -25,9 +25,8 @@ from hfnet_ros.inference.driver import DriverReport, probe_driver
 _logger = logging.getLogger(__name__)
 
 _MAX_LINES = 5000
-_RTX_LIBRARIES = (
-    "onnxruntime_ep_nv_tensorrt_rtx"  # its wheel holds the libraries that the bindings' wheel lacks
-)
+# Its wheel holds the libraries that the bindings' wheel lacks.
+_RTX_LIBRARIES = "onnxruntime_ep_nv_tensorrt_rtx"
 
 
 @dataclass(frozen=True)

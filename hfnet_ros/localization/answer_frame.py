@@ -43,7 +43,9 @@ def in_given_frame(
     refined = estimate.map_from_camera
     mounted = refined @ Rigid3(np.eye(3), _lever_arm(visual_map, cameras))
     said = [
-        visual_map.given_from_refined(int(frame)) @ mounted for frame in np.array(place.keyframe_idxs)[seeing]
+        visual_map.given_from_refined(frame) @ mounted
+        for frame, sees in zip(place.keyframe_idxs, seeing, strict=True)
+        if sees
     ]
     answered, scatter = mean_pose(said, num_seen[seeing].astype(np.float64) ** 2)
     moved = answered @ refined.inverse()

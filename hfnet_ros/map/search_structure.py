@@ -115,9 +115,8 @@ def visibility_of(offsets: NDArray[np.int64], landmark_idx: NDArray[np.int32], n
         landmark_idx: [O] landmarks they are of.
         num_landmarks: L.
     """
-    from scipy.sparse import (
-        csr_matrix,  # a tenth of a second, which maps that are only searched do not wait for
-    )
+    # Imported here: a tenth of a second, which maps that are only searched do not wait for.
+    from scipy.sparse import csr_matrix
 
     seen = np.ones(len(landmark_idx), np.int32)
     return csr_matrix((seen, landmark_idx, offsets), shape=(len(offsets) - 1, num_landmarks))

@@ -65,9 +65,8 @@ class NearbyKeyframes:
         strange = np.flatnonzero(~(np.abs(positions) < _FARTHEST_M).all(axis=1))
         if len(strange):
             raise self._damaged(f"has positions that are not finite or in no map, first row {strange[0]}")
-        from scipy.spatial import (
-            cKDTree,  # a tenth of a second, which an image without a prediction does not wait for
-        )
+        # Imported here: a tenth of a second, which an image without a prediction does not wait for.
+        from scipy.spatial import cKDTree
 
         return cKDTree(positions)
 
