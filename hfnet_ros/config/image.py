@@ -33,7 +33,13 @@ class ExtractorConfig:
         "Weights of the extractor (of xfeat+hfnet: XFeat's); empty searches the usual places.",
         level="basic",
     )
-    max_keypoints: int = parameter(2048, "Keypoints kept per image, best first.", low=64, high=8192)
+    max_keypoints: int = parameter(
+        2048,
+        "Keypoints kept per image, best first; of one that is localized, no more than matching.max_query_keypoints, "
+        "unless they describe it as a whole.",
+        low=64,
+        high=8192,
+    )
 
 
 @dataclass(frozen=True)
