@@ -162,7 +162,8 @@ def library_to_build(config: InferenceConfig, capability: tuple[int, int] | None
     if config.backend in LIBRARIES:
         return LIBRARIES[config.backend]
     usable = [library for library in LIBRARIES.values() if not probe_backend(library.backend).reason]
-    return usable[0] if usable else TENSORRT
+    there = [library for library in LIBRARIES.values() if library.module]
+    return next(iter(usable or there), TENSORRT)  # one that is there says best what it lacks
 
 
 def plan_key(
