@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 
 _MAX_NEWTON_ITERATIONS = 50
 _NEWTON_TOLERANCE = 1e-11
+_UNREACHED = 1e-8
 _FOLD_MARGIN = 1.02
 _DIFFERENCE_STEP = 1e-5
 _BENDS_NOTHING = 1e-12  # a coefficient
@@ -56,57 +57,88 @@ class Lens:
 
 
 def _distort_brown(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
-    k1, k2, p1, p2, k3, k4, k5, k6 = np.concatenate([coefficients, np.zeros(8 - len(coefficients))])
-    x, y = normalized[:, 0], normalized[:, 1]
-    r2 = x * x + y * y
-    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    if k4 or k5 or k6:
-        radial = radial / (1.0 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    distorted = np.empty_like(normalized)
-    distorted[:, 0] = x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x)
-    distorted[:, 1] = y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y
-    return distorted
+    return np.stack(_bent_by_brown(normalized[:, 0], normalized[:, 1], coefficients), axis=1)
 
 
 def _brown_jacobian(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
-    k1, k2, p1, p2, k3, k4, k5, k6 = np.concatenate([coefficients, np.zeros(8 - len(coefficients))])
-    x, y = normalized[:, 0], normalized[:, 1]
+    along_x, across, along_y = _slopes_of_brown(normalized[:, 0], normalized[:, 1], coefficients)
+    return np.stack([along_x, across, across, along_y], axis=1).reshape(-1, 2, 2)
+
+
+def _bent_by_brown(x: FloatArray, y: FloatArray, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
+    k1, k2, p1, p2, k3, k4, k5, k6 = _eight(coefficients)
+    xx, yy, xy = x * x, y * y, x * y
+    r2 = xx + yy
+    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    if k4 or k5 or k6:
+        radial = radial / (1.0 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    bent_x = x * radial + (2.0 * p1) * xy + p2 * (r2 + 2.0 * xx)
+    bent_y = y * radial + p1 * (r2 + 2.0 * yy) + (2.0 * p2) * xy
+    return bent_x, bent_y
+
+
+def _slopes_of_brown(
+    x: FloatArray, y: FloatArray, coefficients: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the derivatives of `_bent_by_brown`: x by x, x by y (and y by x), y by y."""
+    k1, k2, p1, p2, k3, k4, k5, k6 = _eight(coefficients)
     r2 = x * x + y * y
     radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    slope = k1 + r2 * (2.0 * k2 + 3.0 * r2 * k3)  # d radial / d r2
+    slope = k1 + r2 * (2.0 * k2 + (3.0 * k3) * r2)  # d radial / d r2
     if k4 or k5 or k6:
         below = 1.0 + r2 * (k4 + r2 * (k5 + r2 * k6))
         radial = radial / below
-        slope = (slope - radial * (k4 + r2 * (2.0 * k5 + 3.0 * r2 * k6))) / below
-    across = 2.0 * (x * y * slope + p1 * x + p2 * y)
-    jacobian = np.empty((len(normalized), 2, 2))
-    jacobian[:, 0, 0] = radial + 2.0 * x * x * slope + 2.0 * p1 * y + 6.0 * p2 * x
-    jacobian[:, 1, 1] = radial + 2.0 * y * y * slope + 6.0 * p1 * y + 2.0 * p2 * x
-    jacobian[:, 0, 1] = jacobian[:, 1, 0] = across
-    return jacobian
+        slope = (slope - radial * (k4 + r2 * (2.0 * k5 + (3.0 * k6) * r2))) / below
+    outward_x, outward_y = (2.0 * slope) * x, (2.0 * slope) * y
+    along_x = radial + x * outward_x + (2.0 * p1) * y + (6.0 * p2) * x
+    across = x * outward_y + (2.0 * p1) * x + (2.0 * p2) * y
+    along_y = radial + y * outward_y + (6.0 * p1) * y + (2.0 * p2) * x
+    return along_x, across, along_y
+
+
+def _eight(coefficients: FloatArray) -> tuple[float, ...]:
+    """Return k1 k2 p1 p2 k3 k4 k5 k6, those that are not given zero."""
+    return (*coefficients.tolist(), 0.0, 0.0, 0.0)[:8]
 
 
 def _undistort_brown(target: FloatArray, coefficients: FloatArray) -> FloatArray:
     fold = _brown_fold_radius(tuple(coefficients.tolist()))
-    estimate = target * _radial_start(target, coefficients, fold)
+    target_x, target_y = np.ascontiguousarray(target.T)
+    x, y = np.ascontiguousarray((target * _radial_start(target, coefficients, fold)).T)
+    off = np.zeros(len(x))
     for _ in range(_MAX_NEWTON_ITERATIONS):
-        residual = _distort_brown(estimate, coefficients) - target
-        if np.nanmax(np.abs(residual), initial=0.0) < _NEWTON_TOLERANCE:
+        bent_x, bent_y = _bent_by_brown(x, y, coefficients)
+        off_x, off_y = bent_x - target_x, bent_y - target_y
+        off = np.maximum(np.abs(off_x), np.abs(off_y))
+        if np.fmax.reduce(off, initial=0.0) < _NEWTON_TOLERANCE:
             break
-        step = _solve_2x2(_brown_jacobian(estimate, coefficients), residual)
+        step_x, step_y = _solve_symmetric(*_slopes_of_brown(x, y, coefficients), off_x, off_y)
         # A step longer than the point's own radius leaves the branch around the axis.
-        length = np.linalg.norm(step, axis=1, keepdims=True)
-        limit = 0.5 * (1.0 + np.linalg.norm(estimate, axis=1, keepdims=True))
-        estimate -= step * np.minimum(1.0, limit / np.maximum(length, 1e-300))
-    unreached = np.abs(_distort_brown(estimate, coefficients) - target).max(axis=1, initial=0.0) > 1e-8
+        length = np.hypot(step_x, step_y)
+        shortened = np.minimum(1.0, 0.5 * (1.0 + np.hypot(x, y)) / np.maximum(length, 1e-300))
+        x, y = x - step_x * shortened, y - step_y * shortened
+    unreached = off > _UNREACHED
     # Past the fold of the polynomial two points share a pixel; only the inner one is seen.
-    folded = _determinant_2x2(_brown_jacobian(estimate, coefficients)) <= 0.0
+    along_x, across, along_y = _slopes_of_brown(x, y, coefficients)
+    folded = along_x * along_y - across * across <= 0.0
     # Further out the determinant may turn positive again (mirrored through the axis, or
     # behind a pole); tangential terms bend the fold a little, hence the margin.
-    radius = np.linalg.norm(estimate, axis=1)
+    radius = np.hypot(x, y)
     folded |= radius > _FOLD_MARGIN * fold
-    estimate[unreached | folded | ~np.isfinite(radius)] = np.nan
-    return estimate
+    lost = unreached | folded | ~np.isfinite(radius)
+    return np.where(lost[:, None], np.nan, np.stack([x, y], axis=1))
+
+
+def _solve_symmetric(
+    along_x: FloatArray, across: FloatArray, along_y: FloatArray, right_x: FloatArray, right_y: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Solve N systems of symmetric matrices by Cramer's rule; a singular one gives back its right side."""
+    determinant = along_x * along_y - across * across
+    solvable = np.abs(determinant) > 1e-6
+    inverse = 1.0 / np.where(solvable, determinant, 1.0)
+    x = (along_y * right_x - across * right_y) * inverse
+    y = (along_x * right_y - across * right_x) * inverse
+    return np.where(solvable, x, right_x), np.where(solvable, y, right_y)
 
 
 def _distort_equidistant(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
@@ -130,27 +162,12 @@ def _undistort_equidistant(target: FloatArray, coefficients: FloatArray) -> Floa
             break
         slope = _polynomial_angle_slope(angle, coefficients)
         angle -= residual / np.where(np.abs(slope) > 1e-6, slope, 1.0)
-    unreached = np.abs(_polynomial_angle(angle, coefficients) - distorted) > 1e-8
+    unreached = np.abs(_polynomial_angle(angle, coefficients) - distorted) > _UNREACHED
     beyond = (angle < 0.0) | (angle >= np.pi / 2) | (angle > fold)
     angle = np.where(unreached | beyond, np.nan, angle)
     on_axis = distorted <= 1e-12
     scale = np.divide(np.tan(angle), distorted, out=np.ones_like(angle), where=~on_axis)
     return np.where(np.isfinite(scale), target * scale, np.nan)
-
-
-def _determinant_2x2(matrices: FloatArray) -> FloatArray:
-    return matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
-
-
-def _solve_2x2(matrices: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve N systems [N, 2, 2] for [N, 2] by Cramer's rule; a singular one gives back its right side."""
-    determinant = _determinant_2x2(matrices)
-    solvable = np.abs(determinant) > 1e-6
-    inverse = 1.0 / np.where(solvable, determinant, 1.0)
-    solution = np.empty_like(right)
-    solution[:, 0] = (matrices[:, 1, 1] * right[:, 0] - matrices[:, 0, 1] * right[:, 1]) * inverse
-    solution[:, 1] = (matrices[:, 0, 0] * right[:, 1] - matrices[:, 1, 0] * right[:, 0]) * inverse
-    return np.where(solvable[:, None], solution, right)
 
 
 def _radial_start(target: FloatArray, coefficients: FloatArray, fold: float) -> FloatArray:

@@ -17,6 +17,8 @@ from hfnet_ros.geometry.rotations import (
 
 FloatArray = NDArray[np.float64]
 
+MIN_QUAT_LENGTH = 1e-6  # of a quaternion that is one
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rigid3:
@@ -53,7 +55,7 @@ class Rigid3:
         offset = np.asarray(translation, dtype=np.float64)
         if not (np.isfinite(quat).all() and np.isfinite(offset).all()):
             raise ValueError(f"not finite: quaternion {quat.tolist()}, translation {offset.tolist()}")
-        if np.linalg.norm(quat) < 1e-6:
+        if np.linalg.norm(quat) <= MIN_QUAT_LENGTH:
             raise ValueError(f"quaternion {quat.tolist()} has no length")
         return cls(rotations_from_quats(quat), offset.copy())
 

@@ -42,12 +42,14 @@ def in_given_frame(
     seeing = num_seen > 0
     refined = estimate.map_from_camera
     mounted = refined @ Rigid3(np.eye(3), _lever_arm(visual_map, cameras))
-    said = [
-        visual_map.given_from_refined(frame) @ mounted
-        for frame, sees in zip(place.keyframe_idxs, seeing, strict=True)
-        if sees
-    ]
-    answered, scatter = mean_pose(said, num_seen[seeing].astype(np.float64) ** 2)
+    turns, shifts = visual_map.motions_to_given(
+        [frame for frame, sees in zip(place.keyframe_idxs, seeing, strict=True) if sees]
+    )
+    answered, scatter = mean_pose(
+        turns @ mounted.rotation,
+        turns @ mounted.translation + shifts,
+        num_seen[seeing].astype(np.float64) ** 2,
+    )
     moved = answered @ refined.inverse()
     covariance = rotate_covariance(estimate.covariance, Rigid3(moved.rotation, np.zeros(3))) + scatter
     matches = answer.correspondences

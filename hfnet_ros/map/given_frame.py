@@ -7,6 +7,7 @@ given frame.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.geometry.rotations import mean_rotation, rotvecs_from_rotations
-from hfnet_ros.map.stored_poses import stored_pose
+from hfnet_ros.map.stored_poses import stored_pose, stored_poses
 
 FloatArray = NDArray[np.float64]
 
@@ -41,34 +42,48 @@ class GivenFrame:
         """
         return stored_pose(self.keyframe_poses, keyframe_idx, "given_keyframe_poses")
 
-    def given_from_refined(self, keyframe_idx: int, refined: Rigid3, camera_idx: int) -> Rigid3:
-        """Return the motion from the refined to the given frame that a keyframe says.
+    def given_from_refined(
+        self,
+        keyframe_idxs: Sequence[int],
+        refined: tuple[FloatArray, FloatArray],
+        camera_idxs: Sequence[int],
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the motions from the refined to the given frame that keyframes say.
 
         Args:
-            keyframe_idx: its row.
-            refined: its refined map_from_camera.
-            camera_idx: its camera.
+            keyframe_idxs: their rows, K.
+            refined: rotations [K, 3, 3] and translations [K, 3] of their refined map_from_camera.
+            camera_idxs: their cameras.
+
+        Returns:
+            Rotations [K, 3, 3] and translations [K, 3].
+
+        Raises:
+            MapFormatError: the map is damaged there.
         """
-        lever_arm = Rigid3(np.eye(3), self.lever_arms_m[camera_idx])
-        return self.map_from_camera(keyframe_idx) @ lever_arm.inverse() @ refined.inverse()
+        rotations, translations = stored_poses(self.keyframe_poses, keyframe_idxs, "given_keyframe_poses")
+        turns = rotations @ refined[0].transpose(0, 2, 1)
+        # A point of the refined frame goes into the camera, by the lever arm to where that was said to be, and out.
+        arms = self.lever_arms_m[np.asarray(camera_idxs, np.intp)]
+        carried = np.einsum("kij,kj->ki", turns, refined[1]) + np.einsum("kij,kj->ki", rotations, arms)
+        return turns, translations - carried
 
 
-def mean_pose(poses: list[Rigid3], weights: FloatArray) -> tuple[Rigid3, FloatArray]:
+def mean_pose(rotations: FloatArray, positions: FloatArray, weights: FloatArray) -> tuple[Rigid3, FloatArray]:
     """Return the weighted mean of poses, and their scatter about it.
 
     Args:
-        poses: K of about the same pose, a_from_b.
+        rotations: [K, 3, 3] of about the same pose, a_from_b.
+        positions: [K, 3], its translations, m.
         weights: [K] positive.
 
     Returns:
         Mean, and [6, 6] weighted second moment of (translation, rotation) in the axes of a, grown for the mean having
         been fitted to few; zero where K is 1, which has no scatter.
     """
-    positions = np.array([pose.translation for pose in poses])
-    rotations = np.array([pose.rotation for pose in poses])
-    mean = Rigid3(mean_rotation(rotations, weights), np.average(positions, axis=0, weights=weights))
+    mean = Rigid3(mean_rotation(rotations, weights), weights @ positions / weights.sum())
     turned = rotvecs_from_rotations(rotations @ mean.rotation.T)
     away = np.concatenate([positions - mean.translation, turned], axis=1)
-    count = len(poses)
+    count = len(positions)
     scatter = np.einsum("k,ki,kj->ij", weights / weights.sum(), away, away)
     return mean, scatter * (count / (count - 1) if count > 1 else 0.0)

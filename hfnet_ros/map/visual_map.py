@@ -18,7 +18,7 @@ from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure, visibility_of
-from hfnet_ros.map.stored_poses import stored_pose
+from hfnet_ros.map.stored_poses import stored_pose, stored_poses
 from hfnet_ros.map.unit_vectors import UnitVectors
 
 _COMPACT: dict[str, type[UnitVectors] | type[PixelPositions]] = {
@@ -291,8 +291,21 @@ class VisualMap:
         """Return the motion to the frame of the given poses that a keyframe says; identity where both are one."""
         if self.given is None:
             return Rigid3.identity()
-        refined = self.map_from_camera(keyframe_idx)
-        return self.given.given_from_refined(keyframe_idx, refined, self.camera_idx_of(keyframe_idx))
+        rotations, translations = self.motions_to_given((keyframe_idx,))
+        return Rigid3(rotations[0], translations[0])
+
+    def motions_to_given(
+        self, keyframe_idxs: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `given_from_refined` of keyframes of a map with given poses: rotations [K, 3, 3], translations [K, 3].
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
+        assert self.given is not None
+        refined = stored_poses(self.keyframe_poses, keyframe_idxs, "keyframe_poses")
+        cameras = [self.camera_idx_of(keyframe_idx) for keyframe_idx in keyframe_idxs]
+        return self.given.given_from_refined(keyframe_idxs, refined, cameras)
 
     def moved_by_refinement(self) -> NDArray[np.float64]:
         """Return how far each keyframe was moved and turned, [F, 2] m and rad, without what all have in common."""

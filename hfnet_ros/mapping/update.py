@@ -161,8 +161,10 @@ def _among_refined(visual_map: VisualMap, given: Sequence[Rigid3], cameras: Sequ
         row = visual_map.known_camera_idx(camera)
         arm = np.zeros(3) if row is None else visual_map.given.lever_arms_m[row]
         optical = pose @ Rigid3(np.eye(3), -arm)
-        said = [visual_map.given_from_refined(int(keyframe)).inverse() @ optical for keyframe in nearest]
-        moved.append(mean_pose(said, np.ones(len(said)))[0])
+        turns, shifts = visual_map.motions_to_given(nearest.tolist())
+        back = turns.transpose(0, 2, 1)
+        positions = np.einsum("kij,kj->ki", back, optical.translation - shifts)
+        moved.append(mean_pose(back @ optical.rotation, positions, np.ones(len(positions)))[0])
     return moved
 
 

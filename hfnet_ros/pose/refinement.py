@@ -16,6 +16,7 @@ from hfnet_ros.types import PoseEstimate
 FloatArray = NDArray[np.float64]
 
 _STEP_TOLERANCE = 1e-5  # m and rad: a hundredth of a pixel
+_ROBUST_STEP_TOLERANCE = 2e-4  # scores of poses so close are the same; who needs the pose itself refines on
 _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
 _MIN_SIGMA_PX = 0.1
@@ -50,18 +51,18 @@ def refine_robustly(
     active = np.flatnonzero(np.any(near, axis=0))
     if max_matches is not None:
         active = active[:: -(-max(len(active), 1) // max_matches)]
-    points3d, observed = problem.points3d[active], problem.pinhole[active]
+    points3d, observed = np.ascontiguousarray(problem.points3d[active].T), problem.pinhole[active].T
     mountings = None if problem.is_one_camera else problem.mountings(active)
     rotations = np.stack([start.rotation for start in starts])
     translations = np.stack([start.translation for start in starts])
     for _ in range(iterations):
-        points = (points3d - translations[:, None]) @ rotations
+        points = rotations.transpose(0, 2, 1) @ (points3d - translations[:, :, None])
         residual, jacobian, valid = _pinhole_jacobian(points, observed, problem.focal, mountings)
-        squared = np.einsum("smi,smi->sm", residual, residual)
-        weight = np.where(valid, 1.0 / (1.0 + squared / scale_px**2) ** 2, 0.0)
-        step = _solve_steps(jacobian, residual, weight)
+        flattened = 1.0 + (residual[:, 0] ** 2 + residual[:, 1] ** 2) / scale_px**2
+        weight = np.where(valid, 1.0 / (flattened * flattened), 0.0)
+        step = _solve_steps(jacobian, jacobian * weight[:, None, None], residual)
         rotations, translations = _apply_steps(rotations, translations, step)
-        if np.abs(step).max() < _STEP_TOLERANCE:
+        if np.abs(step).max() < _ROBUST_STEP_TOLERANCE:
             break
     return [
         Rigid3(rotation, translation) for rotation, translation in zip(rotations, translations, strict=True)
@@ -94,21 +95,21 @@ def refine_on_inliers(
     estimate = start
     for _ in range(iterations):
         residual, jacobian, inlier = _distorted_jacobian(problem, estimate, usable, radius_px)
-        if np.count_nonzero(inlier) < 4:
+        if residual.shape[1] < 4:
             return None
-        step = _solve_steps(jacobian[None], residual[None], inlier[None].astype(np.float64))
+        step = _solve_steps(jacobian[None], jacobian[None], residual[None])
         rotations, translations = _apply_steps(estimate.rotation[None], estimate.translation[None], step)
         estimate = Rigid3(rotations[0], translations[0])
         if np.abs(step).max() < _STEP_TOLERANCE:
             break
     residual, jacobian, inlier = _distorted_jacobian(problem, estimate, usable, radius_px)
-    count = int(np.count_nonzero(inlier))
+    count = residual.shape[1]
     if count < 4:
         return None
-    squared = float(np.einsum("ij,ij->", residual[inlier], residual[inlier]))
-    rows = jacobian[inlier].reshape(-1, 6)
+    squared = float(np.sum(residual**2))
+    rows = jacobian.reshape(6, -1)
     try:
-        unit_covariance = np.linalg.inv(rows.T @ rows)
+        unit_covariance = np.linalg.inv(rows @ rows.T)
     except np.linalg.LinAlgError:
         return None
     # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
@@ -127,36 +128,50 @@ def _pinhole_jacobian(
     focal: float,
     mountings: tuple[FloatArray, FloatArray] | None,
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Residual [S, M, 2] and its derivative [S, M, 2, 6] for x' = x + delta + omega x x in the rig's frame.
+    """Residual [S, 2, M] and its derivative [S, 6, 2, M] for x' = x + delta + omega x x in the rig's frame.
+
+    Matches come last, so that every step is one pass over memory.
 
     Args:
-        points: [S, M, 3] in the rig's frame.
-        observed: [M, 2] px.
+        points: [S, 3, M] in the rig's frame.
+        observed: [2, M] px.
         focal: px.
         mountings: rotation [M, 3, 3] and translation [M, 3] of rig_from_camera; None where they are identity.
     """
-    seen = points if mountings is None else np.einsum("smi,mij->smj", points - mountings[1], mountings[0])
-    valid = seen[..., 2] > _MIN_DEPTH
-    inverse = 1.0 / np.where(valid, seen[..., 2], 1.0)
-    x, y = seen[..., 0] * inverse, seen[..., 1] * inverse
-    residual = focal * np.stack([x, y], axis=-1) - observed
-    jacobian = np.zeros((*points.shape[:2], 2, 6))
-    jacobian[..., 0, 0] = jacobian[..., 1, 1] = inverse
-    jacobian[..., 0, 2], jacobian[..., 1, 2] = -x * inverse, -y * inverse
+    seen = points
+    if mountings is not None:
+        seen = np.einsum("sim,mij->sjm", points - mountings[1].T, mountings[0])
+    valid = seen[:, 2] > _MIN_DEPTH
+    inverse = 1.0 / np.where(valid, seen[:, 2], 1.0)
+    slopes = seen[:, :2] * inverse[:, None]
+    residual = focal * slopes - observed
+    x, y, near = slopes[:, 0], slopes[:, 1], focal * inverse
+    jacobian = np.zeros((len(points), 6, 2, points.shape[2]))
+    jacobian[:, 0, 0] = jacobian[:, 1, 1] = near
+    np.multiply(slopes, -near[:, None], out=jacobian[:, 2])
     if mountings is None:
-        jacobian[..., 0, 3], jacobian[..., 0, 4], jacobian[..., 0, 5] = -x * y, 1.0 + x * x, -y
-        jacobian[..., 1, 3], jacobian[..., 1, 4], jacobian[..., 1, 5] = -1.0 - y * y, x * y, x
+        outward = focal * slopes
+        across = outward[:, 0] * y
+        jacobian[:, 3, 0], jacobian[:, 4, 1] = -across, across
+        jacobian[:, 4, 0], jacobian[:, 3, 1] = focal + outward[:, 0] * x, -focal - outward[:, 1] * y
+        jacobian[:, 5, 0], jacobian[:, 5, 1] = -outward[:, 1], outward[:, 0]
     else:
-        moved = np.einsum("smpj,mij->smpi", jacobian[..., :3], mountings[0])
-        jacobian[..., :3] = moved
-        jacobian[..., 3:] = np.cross(points[:, :, None, :], moved, axis=3)
-    jacobian *= focal
+        jacobian[:, :3] = np.einsum("sjpm,mij->sipm", jacobian[:, :3], mountings[0])
+        jacobian[:, 3:] = _turning(points[:, :, None], jacobian[:, :3])
     return residual, jacobian, valid
+
+
+def _turning(points: FloatArray, moving: FloatArray) -> FloatArray:
+    """Return the derivative [S, 3, 2, M] by a turn of the points [S, 3, 1, M], of that by their motion."""
+    x, y, z = np.moveaxis(points, 1, 0)
+    by_x, by_y, by_z = np.moveaxis(moving, 1, 0)
+    return np.stack([y * by_z - z * by_y, z * by_x - x * by_z, x * by_y - y * by_x], axis=1)
 
 
 def _distorted_jacobian(
     problem: PoseProblem, estimate: Rigid3, usable: NDArray[np.bool_], radius_px: float
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Return errors [2, K] of the K inliers, their derivative [6, 2, K], and which matches [M] these are."""
     points = (problem.points3d - estimate.translation) @ estimate.rotation
     residual, by_point = _project_in_views(problem, points)
     with np.errstate(invalid="ignore"):
@@ -164,12 +179,9 @@ def _distorted_jacobian(
     # The radius in the undistorted image too: outside the lens's valid range a polynomial may
     # fold a point that is far away back into the picture.
     inlier = usable & near & (problem.residuals(estimate) < 4.0 * radius_px)
-    jacobian = np.zeros((len(points), 2, 6))
-    moved = by_point[inlier]
-    jacobian[inlier, :, :3] = moved
-    jacobian[inlier, :, 3:] = np.cross(points[inlier, None, :], moved, axis=2)
-    residual = np.where(inlier[:, None], residual, 0.0)
-    return residual, jacobian, inlier
+    moved = by_point[inlier].transpose(2, 1, 0)[None]
+    turned = _turning(points[inlier].T[None, :, None], moved)
+    return residual[inlier].T, np.concatenate([moved, turned], axis=1)[0], inlier
 
 
 def _project_in_views(problem: PoseProblem, points_rig: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -189,13 +201,18 @@ def _project_in_views(problem: PoseProblem, points_rig: FloatArray) -> tuple[Flo
     return residual, by_rig
 
 
-def _solve_steps(jacobian: FloatArray, residual: FloatArray, weight: FloatArray) -> FloatArray:
-    """Return the Gauss-Newton steps [S, 6] of S problems; zero where a problem determines none."""
-    starts, count = weight.shape
-    rows = jacobian.reshape(starts, 2 * count, 6)
-    weighted = (jacobian * weight[:, :, None, None]).reshape(starts, 2 * count, 6).transpose(0, 2, 1)
-    hessian = weighted @ rows
-    gradient = weighted @ residual.reshape(starts, 2 * count, 1)
+def _solve_steps(jacobian: FloatArray, weighted: FloatArray, residual: FloatArray) -> FloatArray:
+    """Return the Gauss-Newton steps [S, 6] of S problems; zero where a problem determines none.
+
+    Args:
+        jacobian: [S, 6, 2, M].
+        weighted: the same, times the weight of each match.
+        residual: [S, 2, M].
+    """
+    starts = len(jacobian)
+    weighted = weighted.reshape(starts, 6, -1)
+    hessian = weighted @ jacobian.reshape(starts, 6, -1).transpose(0, 2, 1)
+    gradient = weighted @ residual.reshape(starts, -1, 1)
     hessian += np.eye(6) * (1e-6 * hessian + 1e-9)
     try:
         step: FloatArray = -np.linalg.solve(hessian, gradient)[:, :, 0]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rotations import rotations_from_rotvecs
 from hfnet_ros.map.given_frame import GivenFrame, mean_pose
 
 
@@ -17,28 +18,27 @@ def test_a_keyframe_leads_back_to_its_own_given_pose():
     refined = Rigid3.from_rotvec(np.array([0.11, -0.2, 0.28]), np.array([1.02, 1.97, 3.01]))
     arm = np.array([0.0, 0.0, 0.04])
     frame = GivenFrame(rows(given), arm[None])
-    motion = frame.given_from_refined(0, refined, 0)
-    back = motion @ refined @ Rigid3(np.eye(3), arm)
+    turns, shifts = frame.given_from_refined([0], (refined.rotation[None], refined.translation[None]), [0])
+    back = Rigid3(turns[0], shifts[0]) @ refined @ Rigid3(np.eye(3), arm)
     np.testing.assert_allclose(back.matrix, given.matrix, atol=1e-12)
 
 
 def test_the_mean_of_two_poses_and_their_scatter():
     """Two keyframes 2 cm apart in x, of weights 3 and 1: mean at a quarter, moment w1 w2 d^2, doubled for two."""
-    near, far = Rigid3(np.eye(3), np.zeros(3)), Rigid3(np.eye(3), np.array([0.02, 0.0, 0.0]))
-    mean, scatter = mean_pose([near, far], np.array([3.0, 1.0]))
+    positions = np.array([[0.0, 0.0, 0.0], [0.02, 0.0, 0.0]])
+    mean, scatter = mean_pose(np.stack([np.eye(3)] * 2), positions, np.array([3.0, 1.0]))
     np.testing.assert_allclose(mean.translation, [0.005, 0.0, 0.0], atol=1e-15)
     assert scatter[0, 0] == pytest.approx(2.0 * 0.75 * 0.25 * 0.02**2)
     assert np.count_nonzero(scatter) == 1
 
 
 def test_turns_are_averaged_about_the_axes_of_the_map():
-    left = Rigid3.from_rotvec(np.array([0.0, 0.0, 0.02]), np.zeros(3))
-    right = Rigid3.from_rotvec(np.array([0.0, 0.0, -0.02]), np.zeros(3))
-    mean, scatter = mean_pose([left, right], np.ones(2))
+    turns = rotations_from_rotvecs(np.array([[0.0, 0.0, 0.02], [0.0, 0.0, -0.02]]))
+    mean, scatter = mean_pose(turns, np.zeros((2, 3)), np.ones(2))
     np.testing.assert_allclose(mean.rotation, np.eye(3), atol=1e-12)
     assert scatter[5, 5] == pytest.approx(2.0 * 0.02**2, rel=1e-3)
 
 
 def test_one_keyframe_has_no_scatter():
-    _, scatter = mean_pose([Rigid3.identity()], np.ones(1))
+    _, scatter = mean_pose(np.eye(3)[None], np.zeros((1, 3)), np.ones(1))
     np.testing.assert_array_equal(scatter, np.zeros((6, 6)))
