@@ -6,6 +6,7 @@
 Runs `hfnet-ros run` in a process of its own and plays a walk to it over loopback DDS, camera and
 odometry, back and forth. Nothing is asserted.
 
+* start: from the start of the process until the map is loaded, and from there until images are localized.
 * latency: images seldom enough for the engine. Added is the time from just before a serialized image
   is written, as a bag's is, to when its pose is back in this process, minus the stages extract, retrieve,
   match and pose. Most of it is transport, both ways, and the gate: comparison with odometry, filter.
@@ -49,7 +50,7 @@ from hfnet_ros.messages.poses import pose_to_message
 
 STAGES = ("extract", "retrieve", "match", "pose")
 FRAME, TICK_S = "camera_optical", 1.0 / os.sysconf("SC_CLK_TCK")
-PARTS = ("latency", "overload", "end", "idle", "memory")
+PARTS = ("start", "latency", "overload", "end", "idle", "memory")
 
 
 class Robot:
@@ -110,8 +111,8 @@ class Robot:
         time.sleep(1.0)
 
     @contextlib.contextmanager
-    def node(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Run the node until the end of the block; it listens from the start of it."""
+    def launched(self, log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the node until the end of the block."""
         parameters = log.with_suffix(".yaml")
         parameters.write_text(
             yaml.safe_dump(
@@ -124,16 +125,48 @@ class Robot:
             )
         )
         network = ["--domain", str(self.options.domain), "--loopback"]
-        command = [sys.executable, "-m", "hfnet_ros", "run", "--params", str(parameters), *network]
+        command = [
+            sys.executable,
+            "-m",
+            "hfnet_ros",
+            "run",
+            "--params",
+            str(parameters),
+            *network,
+            *arguments,
+        ]
         with log.open("w") as stream, subprocess.Popen(command, stderr=stream) as process:
             try:
-                while not all(publisher.num_subscribers for publisher in self.publishers.values()):
-                    if process.poll() is not None:
-                        sys.exit(log.read_text())
-                    time.sleep(0.05)
                 yield process
             finally:
                 process.terminate()
+
+    @contextlib.contextmanager
+    def node(self, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Run the node until the end of the block; it listens from the start of it."""
+        with self.launched(log) as process:
+            while not all(publisher.num_subscribers for publisher in self.publishers.values()):
+                if process.poll() is not None:
+                    sys.exit(log.read_text())
+                time.sleep(0.05)
+            yield process
+
+
+def start(robot: Robot, folder: Path) -> None:
+    print("start: the process until configured, from there until active; s")
+    for _ in range(robot.options.repeat):
+        log, started_s = folder / "start.log", time.monotonic()
+        with robot.launched(log, "--verbose"):
+            said = [when_said(log, state) - started_s for state in ("inactive", "active")]
+        print(f"  {said[0]:.2f} s, {said[1] - said[0]:.2f} s", flush=True)
+    print()
+
+
+def when_said(log: Path, state: str) -> float:
+    """Return when a node's log first tells of a state, s of the monotonic clock."""
+    while f"lifecycle: {state}\n" not in log.read_text():
+        time.sleep(0.01)
+    return time.monotonic()
 
 
 def latency(robot: Robot, folder: Path) -> None:

@@ -68,12 +68,15 @@ def tiled(base: VisualMap, count: int) -> VisualMap:
     turned = np.empty((count, *codes.shape), np.int8)
     moved = np.empty((count, num_landmarks, 3))
     poses = np.empty((count, num_keyframes, 7))
+    given = np.empty((count, num_keyframes, 7))
     for tile in range(count):
         order, signs = rotation_of(tile, codes.shape[1])
         turned[tile] = codes[:, order] * signs
         moved[tile] = base.landmark_xyz + offset_of(tile)
         poses[tile] = base.keyframe_poses
         poses[tile, :, :3] += offset_of(tile)
+        given[tile] = base.given_poses
+        given[tile, :, :3] += offset_of(tile)
     described = UnitVectors(turned.reshape(-1, codes.shape[1]))
     centers, cell_offsets, members = make_cells(described, 0)
     structure = SearchStructure(
@@ -103,6 +106,7 @@ def tiled(base: VisualMap, count: int) -> VisualMap:
         landmark_colors=repeated(base.landmark_colors),
         global_descriptors=described,
         observation_descriptors=None,
+        given=base.given and dataclasses.replace(base.given, keyframe_poses=given.reshape(-1, 7)),
         search=structure,
     )
 
