@@ -333,7 +333,10 @@ def _retrieval_text(visual_map: VisualMap) -> str:
     if not visual_map.aggregation:
         return f"global descriptor of the network, {size} dimensions"
     words = len(visual_map.aggregation["vocabulary"])
-    return f"VLAD over the keypoints, {words} words learned from this map, {size} dimensions"
+    vlad = f"VLAD over the keypoints, {words} words learned from this map, {size - visual_map.head_size} dimensions"
+    if visual_map.has_head:
+        return f"global descriptor of the network, {visual_map.head_size} dimensions, and {vlad}"
+    return vlad
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -112,6 +112,11 @@ class RetrievalConfig:
         low=0,
         high=8,
     )
+    second_list: bool = parameter(
+        True,
+        "Describe a map's keyframes by their keypoints (VLAD), too, where the network has a global head; every other "
+        "prior frame is then one that both call similar. At night that finds more; some 1 KB more a keyframe.",
+    )
     vocabulary_size: int = parameter(
         64,
         "Visual words learned from the map: landmarks are matched within them, and extractors without a global "

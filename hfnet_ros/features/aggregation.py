@@ -1,4 +1,4 @@
-"""A global descriptor from local ones, for extractors without a global head.
+"""A global descriptor from local ones: the only one of extractors without a global head, a second one of the others.
 
 VLAD with a vocabulary learned from the map's own keyframes, over the local descriptors of the
 keypoints. Measured on RedKitchen against the dense descriptors of XFeat: equal on ordinary
@@ -24,6 +24,9 @@ from hfnet_ros.types import ImageFeatures
 Float32Array = NDArray[np.float32]
 
 _MAX_TRAINING_DESCRIPTORS = 50000
+MAX_BESIDE_HEAD = (
+    1024  # keypoints that are aggregated beside a head's descriptor: as many as of an image to localize
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +46,30 @@ class VladAggregation:
         projected = self.projection @ aggregate_vlad(features.local.descriptors, self.vocabulary)
         return unit_rows(projected[None])[0]
 
+    @property
+    def size(self) -> int:
+        """Return the number of dimensions of what `describe` returns."""
+        return len(self.projection)
+
     def arrays(self) -> dict[str, Float32Array]:
         """Return what a map has to keep."""
         return {"vocabulary": self.vocabulary, "projection": self.projection}
+
+
+def describe_beside_head(aggregation: VladAggregation, features: ImageFeatures) -> Float32Array:
+    """Return the descriptor of a network's head and that of its keypoints, one after the other, unit norm.
+
+    The cosine of two of them is the mean of both cosines.
+    """
+    assert features.global_descriptor is not None
+    return beside_head(
+        features.global_descriptor[None], aggregation.describe(features.strongest(MAX_BESIDE_HEAD))[None]
+    )[0]
+
+
+def beside_head(heads: Float32Array, vlads: Float32Array) -> Float32Array:
+    """Return unit descriptors [F, G] whose cosine is the mean of those of heads [F, H] and VLADs [F, V]."""
+    return unit_rows(np.concatenate([unit_rows(heads), unit_rows(vlads)], axis=1))
 
 
 def aggregate_vlad(descriptors: Float32Array, vocabulary: Float32Array) -> Float32Array:

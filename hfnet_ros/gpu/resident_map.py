@@ -49,7 +49,7 @@ class ResidentMap:
             self.keyframes = GpuKeyframes(
                 memory,
                 visual_map.global_descriptors.decoded(),
-                max_found=config.retrieval.count(by_vlad=bool(visual_map.aggregation)),
+                max_found=config.retrieval.count(by_vlad=not visual_map.has_head),
                 open_kernels=open_kernels,
             )
             undo.callback(self.keyframes.close)

@@ -135,7 +135,7 @@ def create_query_extractor(
     Of a network without global head all keypoints describe the image.
     """
     described = config.extractor.max_keypoints
-    if not visual_map.aggregation:
+    if visual_map.has_head:
         described = min(described, config.matching.max_query_keypoints)
     of_query = dataclasses.replace(config.extractor, max_keypoints=described)
     return create_extractor(dataclasses.replace(config, extractor=of_query), report)

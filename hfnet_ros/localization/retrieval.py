@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.features.aggregation import VladAggregation
+from hfnet_ros.features.aggregation import VladAggregation, describe_beside_head
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.retrieval.index import DescriptorIndex, create_index
+from hfnet_ros.retrieval.index import DescriptorIndex, SearchDescriptor, create_index, search_in_turn
 from hfnet_ros.retrieval.nearby import NearbyKeyframes, Region
 from hfnet_ros.retrieval.places import group_into_places
 from hfnet_ros.types import (
@@ -76,7 +76,9 @@ class PlaceRetrieval:
             "given_keyframe_poses" if is_given else "keyframe_poses",
         )
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
-        self._num_prior_frames = config.retrieval.count(by_vlad=bool(visual_map.aggregation))
+        self._descriptors = visual_map.global_descriptors
+        self._head_size = visual_map.head_size
+        self._num_prior_frames = config.retrieval.count(by_vlad=not visual_map.has_head)
 
     def describe(self, features: Sequence[ImageFeatures]) -> Descriptors:
         """Return the global descriptor [G] of each view; None for a view in which nothing was found.
@@ -88,9 +90,7 @@ class PlaceRetrieval:
 
     def everywhere(self, descriptors: Descriptors) -> Retrieved:
         """Return the places of the whole map that look most like the views."""
-        hits = self._vote(
-            descriptors, lambda descriptor, _: self._index.search(descriptor, self._num_prior_frames)
-        )
+        hits = self._vote(descriptors, lambda descriptor, _: self._search(descriptor, self._index.search))
         return Retrieved(Search.GLOBAL, self._group(hits), self._config.retrieval.max_places)
 
     def near(
@@ -118,7 +118,7 @@ class PlaceRetrieval:
             region = regions[view_idx]
             if region is None:
                 return []
-            return self._nearby.search(descriptor, region, self._num_prior_frames)
+            return self._search(descriptor, lambda wanted, count: self._nearby.search(wanted, region, count))
 
         return Retrieved(Search.PRIOR, self._group(self._vote(descriptors, search)), 1, known)
 
@@ -126,13 +126,20 @@ class PlaceRetrieval:
         if len(features.local) == 0:
             return None
         if features.global_descriptor is not None:
-            return features.global_descriptor
+            if self._aggregation is None:
+                return features.global_descriptor
+            return describe_beside_head(self._aggregation, features)
         if self._aggregation is None:
             raise MapFormatError(
                 f"the map holds no vocabulary, which extractor '{features.extractor_id}' needs to find "
                 "prior frames; build the map anew"
             )
         return self._aggregation.describe(features)
+
+    def _search(self, descriptor: NDArray[np.float32], search: SearchDescriptor) -> list[RetrievalHit]:
+        if self._aggregation is None or not self._head_size:
+            return search(descriptor, self._num_prior_frames)
+        return search_in_turn(search, descriptor, self._head_size, self._descriptors, self._num_prior_frames)
 
     def _vote(
         self,

@@ -113,13 +113,14 @@ def _aggregation_problems(arrays: Mapping[str, Array], lengths: Mapping[str, int
     if set(shapes) != {"projection", "vocabulary"}:
         yield f"aggregation consists of {', '.join(sorted(shapes))}, expected projection, vocabulary"
         return
-    num_words = shapes["vocabulary"][0]
+    num_words, size = shapes["vocabulary"][0], shapes["projection"][0]
+    # What a network's global head gave comes first, if there is one.
     expected = {
         "vocabulary": (num_words, lengths["D"]),
-        "projection": (lengths["G"], num_words * lengths["D"]),
+        "projection": (min(size, lengths["G"]), num_words * lengths["D"]),
     }
     for name, shape in expected.items():
-        if shapes[name] != shape or not num_words:
+        if shapes[name] != shape or not num_words or not size:
             yield f"array '{AGGREGATION_PREFIX}{name}' has shape {list(shapes[name])}, expected {list(shape)}"
 
 

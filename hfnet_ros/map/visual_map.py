@@ -239,6 +239,17 @@ class VisualMap:
         return self.aggregation.get("vocabulary")
 
     @property
+    def head_size(self) -> int:
+        """Leading numbers of a global descriptor that a network's global head gave; the rest is aggregated."""
+        projection = self.aggregation.get("projection")
+        return self.global_descriptors.shape[1] - (0 if projection is None else len(projection))
+
+    @property
+    def has_head(self) -> bool:
+        """Tell whether the extractor has a global head."""
+        return self.head_size > 0
+
+    @property
     def has_arbitrary_scale(self) -> bool:
         """Tell whether lengths have no unit: a map made of images alone."""
         return self.build_info.get("scale") == "arbitrary"

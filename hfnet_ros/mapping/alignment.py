@@ -22,6 +22,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from hfnet_ros.errors import MappingError
+from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.given_frame import GivenFrame
@@ -140,7 +141,9 @@ def features_of(visual_map: VisualMap, keyframe_idx: int) -> ImageFeatures:
         (lengths[order] / max(int(lengths.max(initial=1)), 1)).astype(np.float32),
         visual_map.landmark_descriptors[rows[order]],
     )
-    described = None if visual_map.aggregation else visual_map.global_descriptors[keyframe_idx]
+    described = None
+    if visual_map.has_head:
+        described = unit_rows(visual_map.global_descriptors[keyframe_idx][None, : visual_map.head_size])[0]
     return ImageFeatures(local, described, visual_map.extractor_id)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.config import RetrievalConfig
+from hfnet_ros.config import Config, RetrievalConfig
 from hfnet_ros.errors import ImageError, MappingError
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.turning import extract_turned
@@ -82,25 +83,36 @@ def describe_globally(
 ) -> tuple[Float32Array, dict[str, Float32Array]]:
     """Return the global descriptors [F, G] and the arrays of their aggregation.
 
-    Features of a network with a global head carry their descriptor; the aggregation is then empty.
-    Otherwise it is learned from these keyframes.
+    Features of a network with a global head carry their descriptor; what is learned from these keyframes' keypoints
+    then stands beside it, unless `second_list` is off and there is no aggregation.
 
     Raises:
         MappingError: no keyframe has a keypoint.
     """
     features = [keyframe.features for keyframe in keyframes]
     ready = [entry.global_descriptor for entry in features if entry.global_descriptor is not None]
-    if len(ready) == len(features):
+    has_head = len(ready) == len(features)
+    has_keypoints = any(len(entry.local) for entry in features)
+    if has_head and not (config.second_list and has_keypoints):
         return np.stack(ready).astype(np.float32), {}
-    if not any(len(entry.local) for entry in features):
+    if not has_keypoints:
         raise MappingError(
             f"no keypoint in any of {len(features)} images; check exposure, or lower the threshold in "
             "the extractor's section of the parameters"
         )
-    from hfnet_ros.features.aggregation import fit_aggregation
+    from hfnet_ros.features.aggregation import describe_beside_head, fit_aggregation
 
     aggregation = fit_aggregation(features, config, seed)
+    if has_head:
+        described = np.stack([describe_beside_head(aggregation, entry) for entry in features])
+        return described, aggregation.arrays()
     return np.stack([aggregation.describe(entry) for entry in features]), aggregation.arrays()
+
+
+def describe_for_pairs(keyframes: Sequence[Keyframe], config: Config) -> Float32Array:
+    """Return descriptors [F, G] by which keyframes are paired; raises as `describe_globally`."""
+    by_one = dataclasses.replace(config.retrieval, second_list=False)
+    return describe_globally(keyframes, by_one, config.pose.seed)[0]
 
 
 def _read(image: MappingImage) -> ImageArray:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MappingError
-from hfnet_ros.features.aggregation import aggregate_vlad
+from hfnet_ros.features.aggregation import aggregate_vlad, beside_head
+from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.map.visual_map import VisualMap
 
 Float32Array = NDArray[np.float32]
@@ -27,14 +28,17 @@ def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[Float32Array,
     Raises:
         MappingError: one map has a vocabulary and the other has none.
     """
-    if bool(first.aggregation) != bool(second.aggregation):
+    if first.has_head != second.has_head:
         raise MappingError("one map has a vocabulary and the other has none; build one of them anew")
-    if not first.aggregation:
-        return np.concatenate([first.global_descriptors, second.global_descriptors]), {}
+    heads = np.concatenate([_part(first, of_head=True), _part(second, of_head=True)])
+    if not (
+        first.aggregation and second.aggregation
+    ):  # beside a head only one of them has one: it cannot be kept
+        return unit_rows(heads), {}
     vocabulary, projection = first.aggregation["vocabulary"], first.aggregation["projection"]
-    known = first.global_descriptors.decoded() @ projection
+    known = _part(first, of_head=False) @ projection
     if np.array_equal(vocabulary, second.aggregation["vocabulary"]):
-        added = second.global_descriptors.decoded() @ second.aggregation["projection"]
+        added = _part(second, of_head=False) @ second.aggregation["projection"]
     else:
         added = np.stack(
             [
@@ -42,7 +46,15 @@ def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[Float32Array,
                 for row in range(second.num_keyframes)
             ]
         )
-    return project_vlads(np.concatenate([known, added]), vocabulary, projection)
+    vlads, aggregation = project_vlads(np.concatenate([known, added]), vocabulary, projection)
+    return (beside_head(heads, vlads) if first.has_head else vlads), aggregation
+
+
+def _part(visual_map: VisualMap, *, of_head: bool) -> Float32Array:
+    """Return the part of the keyframes' descriptors that the network's head gave, or the rest, of unit length."""
+    described = visual_map.global_descriptors.decoded()
+    size = visual_map.head_size
+    return unit_rows(described[:, :size] if of_head else described[:, size:])
 
 
 def project_vlads(

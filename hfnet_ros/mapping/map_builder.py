@@ -22,7 +22,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.assembly import assemble_map
-from hfnet_ros.mapping.describe import describe_globally
+from hfnet_ros.mapping.describe import describe_for_pairs
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher, create_pair_matcher
@@ -67,7 +67,7 @@ def build_untested_map(
         matches = _match_by_pose(views, cameras, matcher, config, options, {})
         info: dict[str, Any] = {}
         if config.mapping.check_poses:
-            descriptors, _ = describe_globally(keyframes, config.retrieval, config.pose.seed)
+            descriptors = describe_for_pairs(keyframes, config)
             checked = check_poses(keyframes, views, cameras, matches, descriptors, matcher, config, options)
             info["pose_faults"] = checked.report
             if checked.has_faults:
@@ -146,7 +146,7 @@ def build_untested_map_without_poses(
     """
     num_images = len(keyframes)
     with limited_threads(config):
-        descriptors, _ = describe_globally(keyframes, config.retrieval, config.pose.seed)
+        descriptors = describe_for_pairs(keyframes, config)
         pairs = choose_pairs_by_similarity(descriptors, config.mapping.num_neighbors)
         motion = recover_motion(keyframes, sizes_wh, cameras, pairs, config, options)
         keyframes = [keyframes[idx] for idx in motion.image_idxs]

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ExtractorMismatchError
-from hfnet_ros.features.aggregation import aggregate_vlad
+from hfnet_ros.features.aggregation import MAX_BESIDE_HEAD, aggregate_vlad, beside_head
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -187,10 +187,14 @@ def _described_like(visual_map: VisualMap, session: VisualMap, keyframes: Sequen
     if not visual_map.aggregation:
         return session
     vocabulary = visual_map.aggregation["vocabulary"]
-    vlads = np.stack(
-        [aggregate_vlad(keyframe.features.local.descriptors, vocabulary) for keyframe in keyframes]
-    )
+    features = [keyframe.features for keyframe in keyframes]
+    if session.has_head:
+        features = [entry.strongest(MAX_BESIDE_HEAD) for entry in features]
+    vlads = np.stack([aggregate_vlad(entry.local.descriptors, vocabulary) for entry in features])
     descriptors, aggregation = project_vlads(vlads, vocabulary, visual_map.aggregation["projection"])
+    if session.has_head:
+        heads = session.global_descriptors.decoded()[:, : session.head_size]
+        descriptors = beside_head(heads, descriptors)
     return dataclasses.replace(
         session,
         global_descriptors=UnitVectors.encode(descriptors),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import zip_longest
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,9 @@ from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.types import RetrievalHit
+
+# Takes a unit descriptor [G] and how many keyframes; returns these, most similar first.
+SearchDescriptor = Callable[[NDArray[np.float32], int], list[RetrievalHit]]
 
 
 class DescriptorIndex(Protocol):
@@ -84,6 +88,37 @@ def create_index(
     if len(descriptors) > config.exact_limit:
         return CellIndex(structure, config.num_cells)
     return ExactIndex(descriptors)
+
+
+def search_in_turn(
+    search: SearchDescriptor,
+    descriptor: NDArray[np.float32],
+    head_size: int,
+    database: UnitVectors | NDArray[np.float32],
+    count: int,
+) -> list[RetrievalHit]:
+    """Return prior frames of two lists in turn: by the whole descriptor, and by what the network's head gave of it.
+
+    Where light has changed the keypoints' part finds more, elsewhere further down the list the head does; in turn
+    neither loses what the other one has (docs/notes/night.md).
+
+    Args:
+        search: for the most similar keyframes.
+        descriptor: [G] unit norm, the head's numbers first.
+        head_size: how many these are.
+        database: descriptors [F, G] of the keyframes.
+        count: of prior frames.
+
+    Returns:
+        Hits with the similarity of whole descriptors, but in the order in which they were taken.
+    """
+    by_both = search(descriptor, count)
+    of_head = np.zeros_like(descriptor)
+    of_head[:head_size] = descriptor[:head_size]
+    by_head = search(of_head, count)
+    in_turn = [hit.keyframe_idx for pair in zip_longest(by_both, by_head) for hit in pair if hit is not None]
+    frames = list(dict.fromkeys(in_turn))[:count]
+    return [RetrievalHit(frame, float(database[frame] @ descriptor)) for frame in frames]
 
 
 def best_hits(

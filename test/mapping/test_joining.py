@@ -7,6 +7,7 @@ import pytest
 
 from hfnet_ros.errors import ExtractorMismatchError, MappingError
 from hfnet_ros.map.map_io import load_map, save_map, verify_map
+from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapConsistency, with_search
 from hfnet_ros.mapping.joining import Reobservations, find_same_landmarks, join_maps
 
@@ -128,6 +129,28 @@ def test_descriptors_of_another_vocabulary_are_made_anew(kit, world):
     # Views 5 and 6 are in both maps: their like is each other.
     assert similarity[5, 7:].argmax() in (0, 1)
     assert similarity[7 + 1, :7].argmax() in (5, 6)
+
+
+def test_descriptors_of_a_head_stay_and_those_beside_it_are_made_anew(first, second):
+    assert first.head_size == 2
+    joint = join_maps(first, second, find_same_landmarks(first, second))
+    assert joint.head_size == 2
+    heads = np.concatenate([first.global_descriptors[:][:, :2], second.global_descriptors[:][:, :2]])
+    np.testing.assert_allclose(joint.global_descriptors[:][:, :2], heads, atol=0.02)
+    vlads = joint.global_descriptors[:][:, 2:]
+    assert (vlads @ vlads.T)[5, 7:].argmax() in (0, 1)
+
+
+def test_maps_of_which_one_has_no_second_descriptor_keep_the_heads(first, second):
+    plain = dataclasses.replace(
+        second,
+        global_descriptors=UnitVectors.encode(second.global_descriptors[:][:, :2]),
+        aggregation={},
+        search=None,
+    )
+    joint = join_maps(first, plain, find_same_landmarks(first, plain))
+    assert joint.aggregation == {}
+    assert joint.global_descriptors.shape == (14, 2)
 
 
 def test_a_joint_map_can_be_written_and_read(first, second, tmp_path):

@@ -81,9 +81,18 @@ def test_landmarks_are_summarised_over_their_observers(kit, world, config):
 
 
 def test_global_descriptors_come_from_the_network_or_are_learned(kit, world, config):
-    given = _build(kit, world, config)
+    alone = replace(config, retrieval=replace(config.retrieval, second_list=False))
+    given = _build(kit, world, alone)
     assert given.aggregation == {}
     assert given.global_descriptors.shape == (8, 2)
+    assert given.head_size == 2
+    both = _build(kit, world, config)
+    assert both.global_descriptors.shape == (8, 2 + len(both.aggregation["projection"]))
+    assert both.head_size == 2
+    # The head's part is what the network said, and half of the whole.
+    np.testing.assert_allclose(
+        both.global_descriptors[:][:, :2] * np.sqrt(2.0), given.global_descriptors[:], atol=0.02
+    )
     learned = _build(kit, world, config, with_global=False)
     assert set(learned.aggregation) == {"vocabulary", "projection"}
     np.testing.assert_allclose(np.linalg.norm(learned.global_descriptors, axis=1), 1.0, atol=1e-5)

@@ -10,7 +10,7 @@ from hfnet_ros.config import RetrievalConfig
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map.search_structure import make_search_structure
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.retrieval.index import CellIndex, ExactIndex, best_hits, create_index
+from hfnet_ros.retrieval.index import CellIndex, ExactIndex, best_hits, create_index, search_in_turn
 
 
 def unit(rows):
@@ -144,3 +144,21 @@ def test_a_keyframe_that_is_none_is_named(walk, keyframe_idx):
     broken = CellIndex(dataclasses.replace(structure, cell_keyframe_idx=damaged), 4)
     with pytest.raises(MapFormatError, match="cell_keyframe_idx"):
         broken.search(queries[0], 10)
+
+
+def test_two_lists_are_taken_in_turn():
+    """By both: 0, 1, 2; by the head's two numbers alone: 3, 1, 0. In turn, each once: 0, 3, 1, 2."""
+    database = unit([[0.6, 0.0, 0.8], [0.8, 0.0, 0.6], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]])
+    query = unit([[0.6, 0.1, 0.8]])[0]
+    hits = search_in_turn(ExactIndex(database).search, query, 2, database, 3)
+    assert [hit.keyframe_idx for hit in hits] == [0, 3, 1]
+    np.testing.assert_allclose([hit.similarity for hit in hits], database[[0, 3, 1]] @ query, atol=1e-6)
+
+
+def test_a_list_that_ends_leaves_the_rest_to_the_other():
+    """A large map's cells may hold fewer keyframes than are asked for."""
+    database = random_unit(4, 6, 8)
+    all_hits = exact(database).search(database[0], 6)
+    lists = iter([all_hits, all_hits[:1]])
+    hits = search_in_turn(lambda *_: next(lists), database[0], 4, database, 6)
+    assert [hit.keyframe_idx for hit in hits] == [hit.keyframe_idx for hit in all_hits]
