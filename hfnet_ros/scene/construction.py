@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,7 @@ _RIGHT_DOWN: dict[Looking, tuple[Looking, Looking]] = {
     "-z": ("+x", "-y"),
 }
 _PICTURES: tuple[Painter, ...] = (poster, poster, poster, painting, painting, window)
+_CLUTTER: tuple[Painter, ...] = (wood, drawers, book_shelf, carpet, poster)
 _AMBIENT, _DIFFUSE, _LAMP_RANGE_SQ = 0.55, 0.8, 7.0
 _LAMP_BELOW_CEILING_M = 0.3
 _MIN_TEXTURE_PX = 32
@@ -85,16 +86,24 @@ FURNITURE: tuple[Furniture, ...] = (
 )
 
 
+# Given a source of chance and what would be painted, chooses what is.
+Repaint = Callable[[np.random.Generator, Painter], Painter]
+
+
 class SceneBuilder:
     """Collect rectangles, painting each as it is put up.
 
     Args:
         rng: source of every random choice.
         texels_per_m: texture resolution.
+        repaint: may put another painter in the place of one; None paints as planned.
     """
 
-    def __init__(self, rng: np.random.Generator, texels_per_m: float = 190.0) -> None:
+    def __init__(
+        self, rng: np.random.Generator, texels_per_m: float = 190.0, repaint: Repaint | None = None
+    ) -> None:
         self.rng = rng
+        self._repaint = repaint
         self.rectangles: list[Rectangle] = []
         self.obstacles: list[Box] = []
         self._texels_per_m = texels_per_m
@@ -113,6 +122,8 @@ class SceneBuilder:
         origin, edge_u, edge_v = panel(box, looking, inside)
         metres = np.array([np.linalg.norm(edge_u), np.linalg.norm(edge_v)])
         width, height = np.maximum(np.rint(metres * self._texels_per_m * detail), _MIN_TEXTURE_PX).astype(int)
+        if self._repaint is not None:
+            painter = self._repaint(self.rng, painter)
         painted = Rectangle(origin, edge_u, edge_v, painter(self.rng, (int(width), int(height))))
         lit = Rectangle(origin, edge_u, edge_v, _lit_texture(painted, lamp))
         self.rectangles += [lit] if opening is None else _pierce(lit, opening)
@@ -173,6 +184,18 @@ class SceneBuilder:
             frame = against_wall(room, looking, position, (width, depth, height), bottom)
             self.add_panel(frame, looking, painter, lamp_of(room), detail=1.8)
             position += width + float(self.rng.uniform(0.06, 0.3))
+
+    def scatter_boxes(self, room: Box, count: int) -> None:
+        """Put boxes of any size on the floor, wherever chance has it: what stands about in a room that is used."""
+        for _ in range(count):
+            width, depth = self.rng.uniform(0.2, 0.9, 2)
+            height = float(self.rng.uniform(0.2, 1.6))
+            corner = self.rng.uniform(room.lower[:2] + 0.1, room.upper[:2] - 0.1 - np.array([width, depth]))
+            lower = np.array([*corner, room.lower[2]])
+            front, sides = (_CLUTTER[int(self.rng.integers(len(_CLUTTER)))] for _ in range(2))
+            looking = WALLS[int(self.rng.integers(len(WALLS)))]
+            box = Box(lower, lower + np.array([width, depth, height]))
+            self.add_box(box, lamp_of(room), front, sides, looking)
 
     def _place_furniture(
         self, room: Box, looking: Looking, piece: Furniture, position: float, width: float

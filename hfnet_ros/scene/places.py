@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from hfnet_ros.scene.construction import WALLS, Looking, Opening, SceneBuilder, against_wall, lamp_of
+from hfnet_ros.scene.construction import (
+    WALLS,
+    Looking,
+    Opening,
+    Repaint,
+    SceneBuilder,
+    against_wall,
+    lamp_of,
+)
 from hfnet_ros.scene.model import Box, FloatArray, Scene, look_at
 from hfnet_ros.scene.pictures import book_shelf, desk_top, door, drawers
 from hfnet_ros.scene.textures import (
@@ -32,12 +40,16 @@ _FLOOR_MATERIALS: tuple[Painter, ...] = (planks, carpet, tiles, stone)
 _NICHE_PITCH_M, _NICHE_WIDTH_M, _NICHE_DEPTH_M = 7.0, 2.8, 2.4
 
 
-def build_apartment(seed: int, num_rooms: int = 3) -> Scene:
+def build_apartment(
+    seed: int, num_rooms: int = 3, *, boxes_per_room: int = 0, repaint: Repaint | None = None
+) -> Scene:
     """Build rooms in a row along +x, joined by doorways, furnished along their walls.
 
     Args:
         seed: the same seed gives the same apartment.
         num_rooms: at least 1.
+        boxes_per_room: that stand about, besides the furniture.
+        repaint: see `SceneBuilder`.
 
     Raises:
         ValueError: there is no room.
@@ -45,7 +57,7 @@ def build_apartment(seed: int, num_rooms: int = 3) -> Scene:
     if num_rooms < 1:
         raise ValueError(f"num_rooms is {num_rooms}, expected at least 1")
     rng = np.random.default_rng(seed)
-    builder = SceneBuilder(rng)
+    builder = SceneBuilder(rng, repaint=repaint)
     rooms: list[Box] = []
     left = 0.0
     for _ in range(num_rooms):
@@ -63,6 +75,7 @@ def build_apartment(seed: int, num_rooms: int = 3) -> Scene:
         walls = [_WALL_MATERIALS[materials[(3 * index + side) % len(materials)]] for side in range(4)]
         builder.add_room(room, [*walls, ceiling_panels, _FLOOR_MATERIALS[index % 4]], holes)
         _furnish_room(builder, room, holes)
+        builder.scatter_boxes(room, boxes_per_room)
     doorways = [
         _add_doorway(builder, before, opening) for before, opening in zip(rooms[:-1], openings, strict=True)
     ]

@@ -61,6 +61,17 @@ def draw_homography(
     return np.asarray(homography / homography[2, 2])
 
 
+def draw_turn(size_wh: tuple[int, int], rng: np.random.Generator) -> Float64Array:
+    """Draw a turn about the middle of a picture by any angle, [3, 3], pixels to pixels."""
+    angle = float(rng.uniform(-np.pi, np.pi))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    middle = (np.array(size_wh, np.float64) - 1.0) / 2.0
+    rotation = np.array([[cosine, -sine], [sine, cosine]])
+    turn = np.eye(3)
+    turn[:2, :2], turn[:2, 2] = rotation, middle - rotation @ middle
+    return turn
+
+
 def transfer(points: NDArray[np.floating], homography: Float64Array) -> Float64Array:
     """Move pixels [N, 2] by a homography; those at or behind infinity become NaN."""
     moved = np.column_stack([points, np.ones(len(points))]) @ homography.T

@@ -67,6 +67,9 @@ class DataOptions:
         max_photos: at the most, evenly chosen; 0 is all that are not held out.
         scenes: generated apartments.
         views_per_scene: in groups of three that look at the same things.
+        aside_m: how far from the first view of a group the others are at the most, along each horizontal axis.
+        boxes_per_room: that stand about in generated apartments, besides their furniture.
+        photo_share: share of the surfaces of generated apartments on which there is a part of a photo.
         view_wh: size of every view, px, multiples of 32.
         max_keypoints: teacher keypoints kept per view.
     """
@@ -76,6 +79,9 @@ class DataOptions:
     max_photos: int = 0
     scenes: int = 12
     views_per_scene: int = 72
+    aside_m: float = 0.9
+    boxes_per_room: int = 0
+    photo_share: float = 0.0
     view_wh: tuple[int, int] = (320, 256)
     max_keypoints: int = 400
 
@@ -112,6 +118,7 @@ class ScheduleOptions:
         steps: of the optimizer.
         pairs: pairs of views per step.
         scene_share: share of the pairs taken from generated scenes.
+        turned_share: share of the pairs whose second view is turned about its middle, by any angle.
         learning_rate: highest; warm-up, then a cosine down to a hundredth.
         warmup_steps: with a linearly rising rate.
         weight_decay: of AdamW, on weights of convolutions and products.
@@ -135,6 +142,7 @@ class ScheduleOptions:
     steps: int = 6000
     pairs: int = 16
     scene_share: float = 0.25
+    turned_share: float = 0.0
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 1e-4
@@ -172,8 +180,24 @@ class TrainingOptions:
 
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # An hour on two CPU cores.
-    "small": {"schedule": {"steps": 3200, "pairs": 10, "warmup_steps": 100, "head_start": 1200}},
+    # An hour and a half on two CPU cores.
+    "small": {
+        "data": {
+            "scenes": 30,
+            "views_per_scene": 72,
+            "aside_m": 1.8,
+            "boxes_per_room": 7,
+            "photo_share": 0.5,
+        },
+        "schedule": {
+            "steps": 4500,
+            "pairs": 10,
+            "scene_share": 0.45,
+            "turned_share": 0.15,
+            "warmup_steps": 100,
+            "head_start": 1500,
+        },
+    },
     # Half an hour on one large GPU with 16 cores beside it.
     "full": {
         "data": {"views_per_photo": 3, "scenes": 32, "views_per_scene": 72, "view_wh": [448, 352]},

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.training.augmentation import draw_homography, spoil, transfer
+from hfnet_ros.training.augmentation import draw_homography, draw_turn, spoil, transfer
 from hfnet_ros.training.cache import TeacherCache, label_cells
 from hfnet_ros.training.options import CELL, UNKNOWN_CELL, ScheduleOptions
 from hfnet_ros.training.views import GROUP_SIZE, view_camera
@@ -110,15 +110,12 @@ class PairSource:
     def _photo_pair(self, row: int, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
         image = np.asarray(self._cache.images[row])
         homography = draw_homography(self._size_wh, rng)
-        warped = np.asarray(
-            cv2.warpPerspective(image, homography, self._size_wh, flags=cv2.INTER_LINEAR), np.uint8
-        )
+        if rng.random() < self._options.turned_share:
+            homography = draw_turn(self._size_wh, rng) @ homography
         found = np.asarray(self._cache.points[row, : self._cache.counts[row]])
+        warped, labels = self._warp(image, found, homography)
         moved = transfer(found, homography)
-        visible = self._is_inside(moved)
-        labels = label_cells(moved[visible].astype(np.float32), self._cache.cells.shape[1:])
-        labels = np.where(self._seen_cells(homography), labels, UNKNOWN_CELL)
-        return self._pair(row, warped, labels, moved, visible, rng)
+        return self._pair(row, warped, labels, moved, self._is_inside(moved), rng)
 
     def _scene_pair(self, row: int, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
         start = row - (row - self._cache.num_photo_views) % GROUP_SIZE
@@ -126,7 +123,21 @@ class PairSource:
         found = np.asarray(self._cache.points[row, : self._cache.counts[row]])
         moved, visible = self._project(row, other, found)
         image, labels = np.asarray(self._cache.images[other]), np.asarray(self._cache.cells[other])
+        if rng.random() < self._options.turned_share:
+            turn = draw_turn(self._size_wh, rng)
+            image, labels = self._warp(image, self._cache.points[other, : self._cache.counts[other]], turn)
+            moved = transfer(moved, turn)
+            visible &= self._is_inside(moved)
         return self._pair(row, image, labels, moved, visible, rng)
+
+    def _warp(
+        self, image: NDArray[np.uint8], points: NDArray[np.float32], homography: NDArray[np.float64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
+        """Return a picture and the classes of its cells under a change of view; cells that show nothing are unknown."""
+        warped = cv2.warpPerspective(image, homography, self._size_wh, flags=cv2.INTER_LINEAR)
+        moved = transfer(points, homography)
+        labels = label_cells(moved[self._is_inside(moved)].astype(np.float32), self._cache.cells.shape[1:])
+        return np.asarray(warped, np.uint8), np.where(self._seen_cells(homography), labels, UNKNOWN_CELL)
 
     def _pair(
         self,

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from hfnet_ros.files.images import list_images, read_image
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.scene import Scene, build_apartment, look_at, render, render_depth
+from hfnet_ros.scene.construction import Repaint
+from hfnet_ros.scene.textures import Painter
 from hfnet_ros.training.options import DataOptions
 from hfnet_ros.types import ImageArray
 
@@ -101,11 +103,16 @@ def _photo_views(group: int, options: DataOptions, seed: int) -> Iterator[View]:
 def _scene_views(number: int, options: DataOptions, seed: int) -> Iterator[View]:
     """Yield groups of views of a generated apartment, with depth and pose."""
     camera = view_camera(options.view_wh)
-    scene = build_apartment(_FIRST_SCENE_SEED + seed + number, 2 + number % 2)
+    scene = build_apartment(
+        _FIRST_SCENE_SEED + seed + number,
+        2 + number % 2,
+        boxes_per_room=options.boxes_per_room,
+        repaint=_hang_photos(options) if options.photo_share > 0.0 else None,
+    )
     rng = np.random.default_rng([seed, 1, number])
     groups = options.views_per_scene // GROUP_SIZE
     for index in range(groups):
-        for pose in _draw_group(scene, rng):
+        for pose in _draw_group(scene, rng, options.aside_m):
             image, depth = render(scene, camera, pose, 2), render_depth(scene, camera, pose)
             yield View(image, number * groups + index, number, depth, pose)
 
@@ -123,22 +130,37 @@ def _cut_out(
     return np.asarray(cv2.resize(part, view_wh, interpolation=interpolation), np.uint8)
 
 
-def _draw_group(scene: Scene, rng: np.random.Generator) -> list[Rigid3]:
-    """Draw a view and its neighbours: up to 0.9 m aside, looking at about the same point."""
-    eye = _draw_eye(scene, rng, None)
+def _hang_photos(options: DataOptions) -> Repaint:
+    """Return what paints parts of the photos that may be learned from on some surfaces."""
+    photos = training_photos(options)
+
+    def paint(rng: np.random.Generator, size_wh: tuple[int, int]) -> ImageArray:
+        image = read_image(photos[int(rng.integers(len(photos)))])
+        color = image if image.ndim == 3 else np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+        return _cut_out(color, size_wh, float(rng.uniform(0.6, 1.0)), rng)
+
+    def repaint(rng: np.random.Generator, painter: Painter) -> Painter:
+        return paint if photos and rng.random() < options.photo_share else painter
+
+    return repaint
+
+
+def _draw_group(scene: Scene, rng: np.random.Generator, aside_m: float) -> list[Rigid3]:
+    """Draw a view and its neighbours, looking at about the same point."""
+    eye = _draw_eye(scene, rng, None, aside_m)
     yaw, pitch = float(rng.uniform(0.0, 2.0 * np.pi)), float(rng.normal(-0.08, 0.15))
     ahead = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
     target = eye + float(rng.uniform(1.5, 3.5)) * ahead
     poses = [look_at(eye, target, float(rng.normal(0.0, 0.05)))]
     for _ in range(GROUP_SIZE - 1):
-        beside = _draw_eye(scene, rng, eye)
+        beside = _draw_eye(scene, rng, eye, aside_m)
         aim = target + rng.normal(0.0, 0.35, 3)
         poses.append(look_at(beside, aim, float(rng.normal(0.0, 0.12))))
     return poses
 
 
 def _draw_eye(
-    scene: Scene, rng: np.random.Generator, near: NDArray[np.float64] | None
+    scene: Scene, rng: np.random.Generator, near: NDArray[np.float64] | None, aside_m: float
 ) -> NDArray[np.float64]:
     while True:
         if near is None:
@@ -146,6 +168,6 @@ def _draw_eye(
             eye = rng.uniform(room.lower, room.upper)
             eye[2] = rng.uniform(0.7, 1.7)
         else:
-            eye = near + rng.uniform([-0.9, -0.9, -0.3], [0.9, 0.9, 0.3])
+            eye = near + rng.uniform([-aside_m, -aside_m, -0.3], [aside_m, aside_m, 0.3])
         if scene.is_free(eye[None], _CLEARANCE_M)[0]:
             return np.asarray(eye)
