@@ -1,7 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from hfnet_ros.training.augmentation import draw_homography, spoil, transfer
+from hfnet_ros.training.augmentation import draw_homography, draw_turn, spoil, transfer
 from hfnet_ros.training.cache import label_cells, open_cache
 from hfnet_ros.training.options import NO_KEYPOINT
 from hfnet_ros.training.pairs import PairSource
@@ -55,6 +57,41 @@ def test_points_follow_the_warped_picture():
         rows, columns = np.mgrid[:128, :160]
         center = np.array([(warped * columns).sum(), (warped * rows).sum()]) / warped.sum()
         np.testing.assert_allclose(moved, center, atol=0.5)
+
+
+def test_a_turn_is_about_the_middle_and_keeps_distances():
+    rng = np.random.default_rng(0)
+    middle, aside = np.array([[79.5, 63.5]]), np.array([[99.5, 63.5]])
+    for _ in range(10):
+        turn = draw_turn((160, 128), rng)
+        np.testing.assert_allclose(transfer(middle, turn), middle, atol=1e-9)
+        assert np.linalg.norm(transfer(aside, turn) - middle) == pytest.approx(20.0)
+
+
+def test_turned_pairs_still_show_the_same(tiny_cache, tiny_options):
+    """With every second view turned, patches around matching points look alike once they are turned back."""
+    schedule = dataclasses.replace(tiny_options.schedule, turned_share=1.0, scene_share=1.0)
+    source = PairSource(open_cache(tiny_cache), schedule)
+    right, wrong = [], []
+    for step in range(4):
+        batch = source.draw(step)
+        count = len(batch.rows)
+        for a, b, points_a, points_b, is_match in zip(
+            batch.images[:count, 0],
+            batch.images[count:, 0],
+            batch.points_a,
+            batch.points_b,
+            batch.is_match,
+            strict=True,
+        ):
+            if np.count_nonzero(is_match) < 8:
+                continue
+            values_a = a[tuple(np.rint(points_a[is_match]).astype(int).T[::-1])]
+            values_b = b[tuple(np.rint(points_b[is_match]).astype(int).T[::-1])]
+            right.append(np.corrcoef(values_a, values_b)[0, 1])
+            wrong.append(np.corrcoef(values_a, np.roll(values_b, 1))[0, 1])
+    assert len(right) >= 4
+    assert np.median(right) > np.median(wrong) + 0.2
 
 
 def test_light_changes_the_picture_but_not_its_kind():
