@@ -9,7 +9,9 @@ Photos kept out of training are warped (easy, medium, hard) under a change of li
 matching accuracy and homography accuracy. Generated rooms are seen from aside, and with the camera turned: how many
 matches are right (within 5 px, by depth), and which share of all that is. Then retrieval on posed images, plain, under
 strong light changes and at night: recall@1/5/10 over the queries that have a positive among the map's images. What
-has no global descriptor gets VLAD with a vocabulary learned from the map. ORB is binary: no VLAD.
+has no global descriptor gets VLAD with a vocabulary learned from the map. ORB is binary: no VLAD. Where there is a
+head, the list of a map built by default (`retrieval.second_list`) is asked beside the head's alone. --walk takes walks
+along one path whose images pair by their order, as by day and at night.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import cv2
 import numpy as np
 
 from hfnet_ros.config import Config, ExtractorConfig, InferenceConfig, RetrievalConfig
-from hfnet_ros.features.aggregation import fit_aggregation
+from hfnet_ros.features.aggregation import describe_beside_head, fit_aggregation
 from hfnet_ros.features.hfnet import HFNetExtractor
 from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.features.sift import SiftExtractor
@@ -37,6 +39,7 @@ from hfnet_ros.files.images import list_images, read_image
 from hfnet_ros.files.posed_images import pair_images_with_poses
 from hfnet_ros.geometry import Camera, Rigid3
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
+from hfnet_ros.retrieval.index import ExactIndex, search_in_turn
 from hfnet_ros.scene import (
     QUERY_GAIT,
     Gait,
@@ -82,6 +85,7 @@ WIDE_VIEWS = {
     "30 deg": (0.3, 30.0),
     "90 deg": (0.3, 90.0),
 }
+SAME_PLACE = 2  # images
 WIDE_PAIRS, WIDE_SEED, WIDE_PX = 24, 951, 5.0
 # What shows the same: more than half of either view is in the other, at the set's typical depth. Nearness alone
 # is a worse measure: 0.7 m aside and turned by 13 degrees shows more of the same than 0.3 m and 28 degrees.
@@ -114,6 +118,7 @@ def main() -> None:
         "--posed", nargs=5, action="append", default=[], metavar=("NAME", "MAP", "TUM", "Q", "TUM")
     )
     parser.add_argument("--split", nargs=3, action="append", default=[], metavar=("NAME", "IMAGES", "TUM"))
+    parser.add_argument("--walk", nargs=3, action="append", default=[], metavar=("NAME", "MAP", "QUERY"))
     parser.add_argument("--scenes", type=int, default=2, help="generated apartments")
     parser.add_argument("--every", type=int, default=3, help="take every so many posed images")
     parser.add_argument("--threads", type=int, default=2)
@@ -124,8 +129,10 @@ def main() -> None:
     results: dict[str, object] = {"photos": options.num_photos, "keypoints": KEYPOINTS}
     if options.photos:
         results["warped"] = _warped(extractors, options.photos, options.num_photos)
-    results["wide"] = _wide(extractors, options.scenes)
+    if options.scenes:
+        results["wide"] = _wide(extractors, options.scenes)
     results["retrieval"] = _retrieval(extractors, options)
+    results["walks"] = _walks(extractors, options)
     results["milliseconds_640x480"] = _times(extractors)
     if options.out:
         options.out.write_text(json.dumps(results, indent=1), encoding="utf-8")
@@ -379,6 +386,48 @@ def _retrieval(extractors: dict[str, Describe], options: argparse.Namespace) -> 
             )
             print(f"  {name:16s} {cells}", flush=True)
     return found
+
+
+def _walks(extractors: dict[str, Describe], options: argparse.Namespace) -> dict[str, object]:
+    """Return recall@1/5/10/20 within `SAME_PLACE` images of the same number along two walks."""
+    if not options.walk:
+        return {}
+    print(f"\nwalks: recall@1/5/10/20, {SAME_PLACE} images to either side are right")
+    found: dict[str, object] = {}
+    for name, map_dir, query_dir in options.walk:
+        images = [[read_image(path) for path in list_images(Path(folder))] for folder in (map_dir, query_dir)]
+        numbers = [np.arange(len(walk)) for walk in images]
+        positive = np.abs(numbers[1][:, None] - numbers[0]) <= SAME_PLACE
+        for extractor, describe in extractors.items():
+            if extractor == "orb" or (options.retrieve and extractor not in options.retrieve.split(",")):
+                continue
+            mapped, asked = [[describe(image) for image in walk] for walk in images]
+            for kind, ranked in _ranked(mapped, asked).items():
+                row = [_recall(positive, ranked[:, :top]) for top in (1, 5, 10, 20)]
+                found[f"{name}/{extractor}{kind}"] = row
+                print(
+                    f"  {name:16s} {extractor + kind:16s} " + " ".join(f"{value:.2f}" for value in row),
+                    flush=True,
+                )
+    return found
+
+
+def _ranked(mapped: Sequence[ImageFeatures], asked: Sequence[ImageFeatures]) -> dict[str, np.ndarray]:
+    """Return the 20 map images [Q, 20] that are most like each query, by the descriptors that a map would have."""
+    aggregate = _aggregation(mapped)
+    database = np.stack([aggregate(features) for features in mapped])
+    queries = [aggregate(features) for features in asked]
+    ranked = {"": np.argsort(-(np.stack(queries) @ database.T), axis=1, kind="stable")[:, :20]}
+    if mapped[0].global_descriptor is not None:
+        aggregation, size = fit_aggregation(mapped, RetrievalConfig(), 0), database.shape[1]
+        both = np.stack([describe_beside_head(aggregation, features) for features in mapped])
+        index = ExactIndex(both)
+        hits = [
+            search_in_turn(index.search, describe_beside_head(aggregation, features), size, both, 20)
+            for features in asked
+        ]
+        ranked["+keypoints"] = np.array([[hit.keyframe_idx for hit in row] for row in hits])
+    return ranked
 
 
 def _recall(positive: np.ndarray, chosen: np.ndarray) -> float:
