@@ -29,7 +29,7 @@ def add_verbs(verbs: Any) -> None:
         "--preset",
         choices=("small", "full", "published"),
         default="small",
-        help="an hour on two CPU cores, half an hour on a large GPU, or as published (default: small)",
+        help="an hour and a half on two CPU cores, half an hour on a large GPU, or as published (default: small)",
     )
     hfnet.add_argument("--config", type=Path, metavar="FILE", help="YAML with what differs from the preset")
     hfnet.add_argument(
@@ -42,6 +42,13 @@ def add_verbs(verbs: Any) -> None:
     )
     hfnet.add_argument("--stop-after", type=int, metavar="STEP", help="stop there; the same command goes on")
     hfnet.add_argument("--photos", metavar="DIR", help="photos to learn from, instead of the configured ones")
+    hfnet.add_argument(
+        "--teacher-global",
+        type=Path,
+        metavar="FILE",
+        help="ONNX network whose descriptor the global head imitates, instead of VLADs of the local teachers; takes an "
+        "image [1, 3, H, W] in RGB, 0 to 1",
+    )
     hfnet.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads (default: 2)")
 
 
@@ -54,9 +61,12 @@ def _hfnet(options: argparse.Namespace) -> int:
     from hfnet_ros.training.teaching import build_cache
     from hfnet_ros.training.trainer import describe_run, set_threads, train
 
-    run = read_options(
-        options.preset, options.config, {"data": {"photos": options.photos}} if options.photos else {}
-    )
+    said: dict[str, dict[str, str]] = {}
+    if options.photos:
+        said["data"] = {"photos": options.photos}
+    if options.teacher_global:
+        said["teachers"] = {"global_weights": str(options.teacher_global)}
+    run = read_options(options.preset, options.config, said)
     check_folder_target(options.out)
     options.out.mkdir(parents=True, exist_ok=True)  # the export may go into it
     if options.export:

@@ -95,6 +95,8 @@ class TeacherOptions:
         local_weights: its file; empty searches the usual places.
         global_parts: descriptors that are concatenated and projected: `vlad` of the local teacher,
             `vlad-xfeat`.
+        global_weights: ONNX file of another teacher of the global descriptor, in the place of `global_parts`; see
+            `GlobalNetwork`.
         xfeat_weights: file of XFeat, where it is used; empty searches the usual places.
         detection_threshold: score above which the local teacher's peaks are keypoints.
         nms_radius_px: half size of the square in which a peak is the highest.
@@ -104,6 +106,7 @@ class TeacherOptions:
     local: str = "alike"
     local_weights: str = ""
     global_parts: tuple[str, ...] = ("vlad", "vlad-xfeat")
+    global_weights: str = ""
     xfeat_weights: str = ""
     detection_threshold: float = 0.1
     nms_radius_px: int = 2

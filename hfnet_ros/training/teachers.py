@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import Config, InferenceConfig, RetrievalConfig
+from hfnet_ros.errors import WeightsError
 from hfnet_ros.features.aggregation import aggregate_vlad, fit_aggregation
 from hfnet_ros.features.keypoints import detect_peaks, select_top, unit_rows
 from hfnet_ros.features.onnx_network import OnnxNetwork
@@ -153,6 +154,41 @@ class GlobalTeacher:
             for descriptors, vocabulary in zip(parts, self._vocabularies, strict=True)
         ]
         return unit_rows(np.concatenate(vlads)[None])[0]
+
+
+class GlobalNetwork:
+    """Another teacher of the global descriptor: one ONNX file.
+
+    Contract: one input, the image [1, 3, H, W] float32, RGB, 0 to 1, sides that are multiples of 32 and may be of any
+        length (or [1, 1, H, W], gray); the first output holds G numbers, of any length as a vector.
+    """
+
+    def __init__(self, path: Path, inference: InferenceConfig) -> None:
+        """Load the network.
+
+        Raises:
+            WeightsError: it is missing, no ONNX, or takes something else.
+        """
+        self._network = OnnxNetwork(path, inference)
+        shape = self._network.input_shape
+        if len(shape) != 4 or shape[1] not in (1, 3):
+            raise WeightsError(
+                f"{path}: the input has shape {list(shape)}, expected an image [1, 3, H, W] or [1, 1, H, W]"
+            )
+        self._is_gray = shape[1] == 1
+
+    @property
+    def name(self) -> str:
+        """Digest of the file."""
+        return f"onnx-{self._network.digest[:12]}"
+
+    def describe(self, image: ImageArray) -> Float32Array:
+        """Return the descriptor [G], unit norm, of a BGR image."""
+        values = image.astype(np.float32) / 255.0
+        planes = values.mean(axis=2)[None] if self._is_gray else values[:, :, ::-1].transpose(2, 0, 1)
+        tensor = np.ascontiguousarray(planes[None])
+        outputs = self._network.engine(tensor.shape).run({self._network.input_name: tensor})
+        return unit_rows(np.array(outputs[self._network.output_names[0]], np.float32).reshape(1, -1))[0]
 
 
 def fit_vocabulary(views: Sequence[NDArray[np.floating]], vocabulary_size: int, seed: int) -> Float32Array:

@@ -22,6 +22,7 @@ from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.training.cache import label_cells
 from hfnet_ros.training.options import CELL, TrainingOptions
 from hfnet_ros.training.teachers import (
+    GlobalNetwork,
     GlobalTeacher,
     LocalTeacher,
     XFeatTeacher,
@@ -39,7 +40,7 @@ _PROJECTION_DESCRIPTORS = 40000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _TaughtView:
-    """A view, its keypoints (best first, of the local teacher) and every teacher's descriptors as float16."""
+    """A view, its keypoints (best first, of the local teacher) and what the global target is made of, as float16."""
 
     view: View
     best: LocalFeatures
@@ -67,7 +68,7 @@ def build_cache(
         DatasetError: there is nothing to look at.
         WeightsError: a teacher's weights are missing.
     """
-    teachers = _load_teachers(options, inference)
+    teachers = _Teachers.load(options, inference)
     num_views = _count_views(options)
     if num_views == (0, 0):
         raise DatasetError("nothing to learn from: give data.photos or data.scenes")
@@ -84,7 +85,7 @@ def build_cache(
             "options": options.to_dict(),
             "views": {"photos": num_views[0], "scenes": num_views[1]},
             "photos": len(training_photos(options.data)),
-            "teachers": [teacher.name for teacher in teachers],
+            "teachers": teachers.names,
             "global_energy_kept": round(kept, 4),
             "keypoints_per_view": round(float(arrays["counts"].mean()), 1),
         }
@@ -93,12 +94,33 @@ def build_cache(
         (temporary / "about.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
-def _load_teachers(options: TrainingOptions, inference: InferenceConfig) -> list[LocalTeacher]:
-    """Return the local teacher, then the others whose VLADs make the global target."""
-    teachers = [create_local_teacher(options.teachers, inference)]
-    if "vlad-xfeat" in options.teachers.global_parts and not isinstance(teachers[0], XFeatTeacher):
-        teachers.append(XFeatTeacher(find_weights("xfeat.pt", options.teachers.xfeat_weights), inference))
-    return teachers
+@dataclass(frozen=True, slots=True)
+class _Teachers:
+    """The local teacher, and what the global target is made of.
+
+    Attributes:
+        local: those whose VLADs make it; keypoints and descriptors are of the first one.
+        whole: a network that gives it, in the place of VLADs.
+    """
+
+    local: tuple[LocalTeacher, ...]
+    whole: GlobalNetwork | None
+
+    @classmethod
+    def load(cls, options: TrainingOptions, inference: InferenceConfig) -> _Teachers:
+        """Load what the options name."""
+        asked, first = options.teachers, create_local_teacher(options.teachers, inference)
+        if asked.global_weights:
+            return cls((first,), GlobalNetwork(Path(asked.global_weights), inference))
+        if "vlad-xfeat" in asked.global_parts and not isinstance(first, XFeatTeacher):
+            return cls((first, XFeatTeacher(find_weights("xfeat.pt", asked.xfeat_weights), inference)), None)
+        return cls((first,), None)
+
+    @property
+    def names(self) -> list[str]:
+        """Methods and digests of their weights."""
+        names = [teacher.name for teacher in self.local]
+        return names if self.whole is None else [*names, self.whole.name]
 
 
 def _count_views(options: TrainingOptions) -> tuple[int, int]:
@@ -107,7 +129,7 @@ def _count_views(options: TrainingOptions) -> tuple[int, int]:
 
 
 def _teach(
-    options: TrainingOptions, inference: InferenceConfig, teachers: Sequence[LocalTeacher], workers: int
+    options: TrainingOptions, inference: InferenceConfig, teachers: _Teachers, workers: int
 ) -> Iterator[_TaughtView]:
     """Yield all views in their order, each as its teachers see it."""
     jobs = view_jobs(options.data)
@@ -127,22 +149,25 @@ _worker: dict[str, Any] = {}  # of a worker process: its options and teachers
 
 
 def _start_worker(options: TrainingOptions, inference: InferenceConfig) -> None:
-    _worker["options"], _worker["teachers"] = options, _load_teachers(options, inference)
+    _worker["options"], _worker["teachers"] = options, _Teachers.load(options, inference)
 
 
 def _work(job: ViewJob) -> list[_TaughtView]:
     return _teach_job(job, _worker["options"], _worker["teachers"])
 
 
-def _teach_job(job: ViewJob, options: TrainingOptions, teachers: Sequence[LocalTeacher]) -> list[_TaughtView]:
+def _teach_job(job: ViewJob, options: TrainingOptions, teachers: _Teachers) -> list[_TaughtView]:
     taught = []
     for view in draw_views(job, options.data, options.schedule.seed):
-        parts = [teacher.teach(view.image, _TEACHER_KEYPOINTS) for teacher in teachers]
+        found = [teacher.teach(view.image, _TEACHER_KEYPOINTS) for teacher in teachers.local]
+        parts = [part.descriptors for part in found]
+        if teachers.whole is not None:
+            parts = [teachers.whole.describe(view.image)[None]]
         count = options.data.max_keypoints
         best = LocalFeatures(
-            parts[0].keypoints[:count], parts[0].scores[:count], parts[0].descriptors[:count]
+            found[0].keypoints[:count], found[0].scores[:count], found[0].descriptors[:count]
         )
-        taught.append(_TaughtView(view, best, [part.descriptors.astype(np.float16) for part in parts]))
+        taught.append(_TaughtView(view, best, [part.astype(np.float16) for part in parts]))
     return taught
 
 
@@ -204,12 +229,15 @@ def _write_targets(
     workers: int,
 ) -> float:
     """Learn vocabularies and projection, write the global targets; return the share of energy kept."""
-    sample = raw[:: max(1, len(raw) // _VOCABULARY_VIEWS)]
-    teacher = GlobalTeacher.fit(
-        list(zip(*sample, strict=True)), options.teachers.vocabulary_size, options.schedule.seed
-    )
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        vectors = np.stack(list(pool.map(teacher.describe, raw)))
+    if options.teachers.global_weights:
+        vectors = unit_rows(np.concatenate([parts[0] for parts in raw]).astype(np.float32))
+    else:
+        sample = raw[:: max(1, len(raw) // _VOCABULARY_VIEWS)]
+        teacher = GlobalTeacher.fit(
+            list(zip(*sample, strict=True)), options.teachers.vocabulary_size, options.schedule.seed
+        )
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            vectors = np.stack(list(pool.map(teacher.describe, raw)))
     projection = fit_projection(
         vectors[:: -(-len(vectors) // _PROJECTION_VIEWS)], options.network.global_size
     )

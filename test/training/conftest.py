@@ -24,10 +24,11 @@ def tiny_options():
             "network": {"width": 0.5, "global_size": 16, "clusters": 4, "local_clusters": 4, "cluster_channels": 16,
                         "head_channels": 16,
                         "descriptor_size": 16},
-            "data": {"scenes": 1, "views_per_scene": 12, "view_wh": [128, 96], "max_keypoints": 64},
+            "data": {"scenes": 1, "views_per_scene": 12, "view_wh": [128, 96], "max_keypoints": 64, "aside_m": 0.9,
+                     "boxes_per_room": 0, "photo_share": 0.0},
             "teachers": {"local": "sift", "global_parts": ["vlad"], "vocabulary_size": 8},
             "schedule": {"steps": 32, "pairs": 4, "warmup_steps": 4, "learning_rate": 3e-3, "points_per_pair": 32,
-                         "save_every": 8, "log_every": 4, "average_decay": 0.9,
+                         "save_every": 8, "log_every": 4, "average_decay": 0.9, "turned_share": 0.0,
                          "head_start": 8},
         },
     )  # fmt: skip
