@@ -154,6 +154,7 @@ def _answer(result: QueryResult) -> dict[str, Any]:
         "keypoints": evidence.num_keypoints,
         "matches": evidence.num_matches,
         "inliers": evidence.num_inliers,
+        "matched_by": answer.matched_by,
         "turn_deg": round(float(np.rad2deg(answer.turn_rad)), 3),
         "false_probability": evidence.false_probability,
         "scores": {name: value if np.isfinite(value) else None for name, value in evidence.scores.items()},

@@ -29,7 +29,7 @@ from hfnet_ros.cli.options import (
     print_doubts,
     read_config,
 )
-from hfnet_ros.config import Config
+from hfnet_ros.config import PAIR_MATCHER_NAMES, Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.localization.doubts import ARBITRARY_SCALE
 from hfnet_ros.localization.scene_model import SceneModel
@@ -108,6 +108,17 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     build.add_argument(
         "--frame-id", default="map", metavar="NAME", help="name of the map's frame (default: map)"
+    )
+    build.add_argument(
+        "--matcher",
+        choices=PAIR_MATCHER_NAMES,
+        help=f"what matches keyframes with each other (default: {Config().mapping.matcher}; docs/notes/matching.md)",
+    )
+    build.add_argument(
+        "--keep-observations",
+        action="store_true",
+        help="store what each keyframe saw, some 90 KB each: images can then be matched with keyframes "
+        "(matching.method learned or auto)",
     )
     add_config_options(build, extractor=True)
     add_bag_options(build, "(or --poses)")

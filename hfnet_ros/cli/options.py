@@ -69,6 +69,10 @@ def read_config(options: argparse.Namespace, node_name: str = "relocalizer") -> 
         values["extractor"]["weights"] = options.weights
     if getattr(options, "answer_frame", None):
         values["pose"]["answer_frame"] = options.answer_frame
+    if getattr(options, "matcher", None):
+        values["mapping"]["matcher"] = options.matcher
+    if getattr(options, "keep_observations", False):
+        values["mapping"]["keep_observations"] = True
     if options.threads is not None:
         values["inference"]["num_threads"] = options.threads
     return Config.from_dict(values)

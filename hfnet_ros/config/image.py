@@ -13,7 +13,7 @@ EXTRACTOR_NAMES = [
     "sift",
 ]  # features.extractor adds those that others register
 POSE_METHOD_NAMES = ["auto", "lo-ransac", "usac"]  # pose.absolute_pose adds those that others register
-MATCHER_NAMES = ["nearest"]  # matching.registry adds those that others register
+MATCHER_NAMES = ["nearest", "learned", "auto"]  # matching.registry adds those that others register
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,19 @@ class MatchingConfig:
 
     method: str = parameter(
         "nearest",
-        "What finds matches: nearest compares descriptors, each other's most similar ones match.",
+        "What finds matches: nearest compares descriptors, each other's most similar ones match; learned asks "
+        "LighterGlue about the best prior frames (maps of XFeat with `mapping.keep_observations`); auto asks it where "
+        "nearest finds no pose.",
         choices=MATCHER_NAMES,
+    )
+    learned_keyframes: int = parameter(
+        3, "Prior frames that the learned matcher compares an image with; each costs as much.", low=1, high=50
+    )
+    learned_keypoints: int = parameter(
+        512,
+        "Keypoints of either image that it takes: the best of the image's, of a keyframe's evenly chosen ones.",
+        low=32,
+        high=2048,
     )
     max_query_keypoints: int = parameter(1024, "Best query keypoints that are matched.", low=64, high=8192)
     max_landmarks: int = parameter(

@@ -7,6 +7,7 @@ of four times the resolution shows another texture to them, and costs sixteen ti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -72,6 +73,4 @@ def extract_reduced(
     features = extract_turned(extractor, reduced, turn_rad)
     scale = np.array([width, height]) / np.array(size_wh)
     keypoints = rescale_pixels(features.local.keypoints, scale).astype(np.float32)
-    return ImageFeatures(
-        features.local.moved_to(keypoints), features.global_descriptor, features.extractor_id
-    )
+    return replace(features, local=features.local.moved_to(keypoints), size_wh=(width, height))

@@ -10,6 +10,7 @@ about z of the optical frame: turned_from_camera = Rz(angle).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -41,10 +42,10 @@ def extract_turned(extractor: FeatureExtractor, image: ImageArray, turn_rad: flo
         ImageError: the image has another type or shape, or is too small.
         EngineError: the network failed.
     """
-    if turn_rad == 0.0:
-        return extractor.extract(image)
-    check_image(image)
     size_wh = (image.shape[1], image.shape[0])
+    if turn_rad == 0.0:
+        return replace(extractor.extract(image), size_wh=size_wh)
+    check_image(image)
     turned_from_image = turning_matrix(size_wh, turn_rad)
     # Of the mean colour, so that the contrast by which some networks normalise stays what it is.
     padding = cv2.mean(image)
@@ -61,7 +62,7 @@ def extract_turned(extractor: FeatureExtractor, image: ImageArray, turn_rad: flo
     limit = np.array(size_wh, np.float32) - 1.0 - _MARGIN_PX
     is_inside = ((keypoints >= _MARGIN_PX) & (keypoints <= limit)).all(axis=1)
     local = features.local.moved_to(keypoints).chosen(np.flatnonzero(is_inside))
-    return ImageFeatures(local, features.global_descriptor, features.extractor_id)
+    return replace(features, local=local, size_wh=size_wh)
 
 
 def turning_matrix(size_wh: tuple[int, int], turn_rad: float) -> NDArray[np.float64]:

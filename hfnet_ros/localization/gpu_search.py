@@ -56,7 +56,7 @@ def open_gpu_search(
     """
     if config.inference.gpu_matching == "off" or not backend.startswith(_GPU_BACKENDS):
         return None
-    if config.matching.method != "nearest":
+    if config.matching.method not in ("nearest", "learned", "auto"):
         _logger.warning(
             "the map is searched on the CPU, not on the GPU: matching.method is '%s', the GPU knows 'nearest'",
             config.matching.method,

@@ -157,11 +157,10 @@ def searching(
     # It is a black one here, so that no robot waits for it.
     extractor.extract(np.zeros((height, width), np.uint8))
     search = open_gpu_search(visual_map, config, extractor.backend)
-    if search is None:
-        yield Localizer(visual_map, extractor, config)
-        return
-    with contextlib.closing(search):
-        yield Localizer(visual_map, extractor, config, search)
+    with contextlib.ExitStack() as opened:
+        if search is not None:
+            opened.callback(search.close)
+        yield opened.enter_context(contextlib.closing(Localizer(visual_map, extractor, config, search)))
 
 
 register_scene_model(LANDMARKS, LandmarkModel.load)

@@ -7,8 +7,9 @@ Scale", CVPR 2019, section 3.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -31,6 +32,7 @@ from hfnet_ros.localization.answers import (
 )
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
+from hfnet_ros.localization.learned_matching import AUTO, LEARNED, create_learned_matcher
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.second_look import SecondLook
 from hfnet_ros.localization.timing import StageClock
@@ -48,6 +50,7 @@ from hfnet_ros.types import (
     ImageFeatures,
     Localization,
     Outcome,
+    Place,
     PosePrior,
     Query,
     RigCamera,
@@ -59,6 +62,21 @@ _NUM_LIKENESS_MATCHES = 50
 # Of a large map, what a query read is given back after some: 15 MB each were seen in one of 25 million landmarks.
 _MANY_LANDMARKS = 500_000
 _QUERIES_BETWEEN_RELEASES = 8
+
+
+@dataclass(frozen=True)
+class _Matcher:
+    """What finds matches.
+
+    Attributes:
+        name: as `matching.method` has it.
+        match: does it, for the views of a query and a place.
+        num_tried: matchers tried with it; the poses of all are charged to the evidence against chance.
+    """
+
+    name: str
+    match: Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
+    num_tried: int
 
 
 class MapSearch(Protocol):
@@ -107,6 +125,10 @@ class Localizer:
         # Nothing that a localizer holds knows it: maps and engines are freed when they are let go of.
         matcher = search.matcher if search is not None else create_matcher(visual_map, config)
         self._match = partial(_match_views, matcher)
+        self._learned = create_learned_matcher(visual_map, config)
+        self._match_learned = None if self._learned is None else partial(_match_views, self._learned)
+        self._asks_learned_first = config.matching.method == LEARNED
+        self._method = "nearest" if config.matching.method == AUTO else config.matching.method
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
         self._second_look = SecondLook(self._landmarks, self._match, self._solver)
@@ -167,23 +189,56 @@ class Localizer:
             for place in retrieved.places[: retrieved.max_places]:
                 with clock.stage("match"):
                     landmarks = self._landmarks.of(place)
-                    matches = self._match(features, landmarks)
-                with clock.stage("pose"):
-                    cones = self._landmarks.cones(matches)
-                    answer = self._solver.solve(matches, cameras, cones, version.num_tried)
-                    if answer.is_valid:
-                        seen_again = self._second_look.at(
-                            answer, features, cameras, landmarks, retrieved.places
-                        )
-                        answer = with_second_look(answer, seen_again, self._config.verification)
-                    if answer.is_valid and self._answers_as_given:
-                        answer = in_given_frame(answer, self._map, place, query.cameras)
-                best = better(best, answer, place, retrieved.search)
-                if best.is_valid:
+                for matcher in self._matchers(is_first=best is None):
+                    with clock.stage("match"):
+                        matches = matcher.match(features, landmarks)
+                    with clock.stage("pose"):
+                        answer = self._judge(matches, version, cameras, landmarks, retrieved.places, matcher)
+                        if answer.is_valid and self._answers_as_given:
+                            answer = in_given_frame(answer, self._map, place, query.cameras)
+                    best = better(best, answer, place, retrieved.search)
+                    if best.is_valid:
+                        break
+                if best is not None and best.is_valid:
                     break
             if best is not None and best.is_valid and retrieved.reaches(best):
                 break
         return conclude(best, query.stamp_ns, features, clock.seconds())
+
+    def _matchers(self, *, is_first: bool) -> list[_Matcher]:
+        """Return what matches a place, one after the other as long as there is no pose.
+
+        A network that compares images takes as long as everything else together: only the best place is worth it.
+        """
+        nearest = _Matcher(self._method, self._match, 1)
+        if self._match_learned is None:
+            return [nearest]
+        if self._asks_learned_first:
+            return [_Matcher(LEARNED, self._match_learned, 1)]
+        return [nearest, _Matcher(LEARNED, self._match_learned, 2)] if is_first else [nearest]
+
+    def _judge(
+        self,
+        matches: Correspondences,
+        version: Version,
+        cameras: Sequence[RigCamera],
+        landmarks: PlaceView,
+        places: Sequence[Place],
+        matcher: _Matcher,
+    ) -> Localization:
+        """Find the pose that matches agree with, and look at the map again with it."""
+        cones = self._landmarks.cones(matches)
+        answer = self._solver.solve(matches, cameras, cones, matcher.num_tried * version.num_tried)
+        answer = dataclasses.replace(answer, matched_by=matcher.name)
+        if not answer.is_valid:
+            return answer
+        seen_again = self._second_look.at(answer, version.features, cameras, landmarks, places)
+        return with_second_look(answer, seen_again, self._config.verification)
+
+    def close(self) -> None:
+        """Free the networks that are its own; calling it again does nothing."""
+        if self._learned is not None:
+            self._learned.close()
 
     def localize_features(
         self, features: ImageFeatures, camera: Camera, stamp_ns: int, prior: PosePrior | None = None

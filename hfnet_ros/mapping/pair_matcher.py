@@ -67,5 +67,13 @@ def register_pair_matcher(name: str, factory: PairMatcherFactory) -> None:
 
 
 def create_pair_matcher(config: Config) -> PairMatcher:
-    """Make the matcher that `mapping.matcher` names."""
+    """Make the matcher that `mapping.matcher` names.
+
+    Raises:
+        WeightsError: its network is nowhere.
+    """
+    if config.mapping.matcher == "learned":
+        from hfnet_ros.mapping.learned_pairs import LearnedPairMatcher
+
+        return LearnedPairMatcher(config)
     return _factories[config.mapping.matcher](config)

@@ -11,7 +11,10 @@ from hfnet_ros.matching.landmark_matcher import LandmarkMatcher, MutualNearestMa
 # Makes a matcher for one map; called by the thread that will use it.
 MatcherFactory = Callable[[VisualMap, Config], LandmarkMatcher]
 
-_factories: dict[str, MatcherFactory] = {"nearest": lambda _, config: MutualNearestMatcher(config.matching)}
+# The learned matcher is asked by the localizer, which has its network; here it stands for what is compared beside it.
+_factories: dict[str, MatcherFactory] = dict.fromkeys(
+    ("nearest", "learned", "auto"), lambda _, config: MutualNearestMatcher(config.matching)
+)
 
 
 def register_matcher(name: str, factory: MatcherFactory) -> None:

@@ -7,7 +7,7 @@ within one record (N keypoints, D descriptor size, M matches, L landmarks, F key
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,15 +93,25 @@ class ImageFeatures:
         global_descriptor: [G] float32 unit norm; None from an extractor without a global head,
             whose local descriptors are then aggregated (see `features.aggregation`).
         extractor_id: network and digest of its weights.
+        size_wh: of the image, px; None where that is not known any more.
     """
 
     local: LocalFeatures
     global_descriptor: NDArray[np.float32] | None
     extractor_id: str
+    size_wh: tuple[int, int] | None = None
 
     def chosen(self, rows: NDArray[np.int64]) -> ImageFeatures:
         """Return the same image with some of its local features [M], in the order of `rows`."""
-        return ImageFeatures(self.local.chosen(rows), self.global_descriptor, self.extractor_id)
+        return replace(self, local=self.local.chosen(rows))
+
+    @property
+    def extent_wh(self) -> tuple[int, int]:
+        """Return the size of the image, px; where that is not known, of what its keypoints reach."""
+        if self.size_wh is not None:
+            return self.size_wh
+        width, height = np.ceil(self.local.keypoints.max(axis=0, initial=0.0)).astype(int) + 1
+        return int(width), int(height)
 
     def strongest(self, count: int) -> ImageFeatures:
         """Return the same image with at most `count` of its local features, the best ones."""

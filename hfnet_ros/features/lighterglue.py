@@ -1,0 +1,193 @@
+"""LighterGlue: which keypoints of two images show the same thing, by a network that looks at both at once.
+
+Reference: Lindenberger et al., "LightGlue: Local Feature Matching at Light Speed", ICCV 2023; made smaller for XFeat's
+    descriptors (64 numbers in, 96 inside, 6 layers of one head, or 3 as exported) beside Potje et al., CVPR 2024.
+
+Contract of the file: inputs `kpts0` [1, N, 2], `desc0` [1, N, 64], `kpts1` [1, M, 2], `desc1` [1, M, 64], float32,
+points normalised as (k - centre) / (half of the longer side). What the published file makes of the log assignment
+[1, N, M] at its end, two TopK of one and a list of unknown length, is cut off: engines need shapes that are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import InferenceConfig
+from hfnet_ros.errors import WeightsError
+from hfnet_ros.features.engines import EnginesBySize
+from hfnet_ros.features.weights import LIGHTERGLUE, find_weights
+from hfnet_ros.inference.backend import create_engine
+from hfnet_ros.inference.engine import Engine, NetworkModel
+from hfnet_ros.inference.onnx_graph import remove_unused
+
+DESCRIPTOR_SIZE = 64
+# Beginnings of the identities of extractors whose local descriptors it was trained on.
+KNOWN_EXTRACTORS = ("xfeat-", "xfeat+hfnet-")
+# Engines are made for these numbers of keypoints; the rest of an image's is left out.
+_COUNTS = (32, 64, 128, 256, 512, 1024, 2048)
+_INPUTS = ("kpts0", "kpts1", "desc0", "desc1")
+_MIN_SCORE = 0.1  # as published
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeypointSet:
+    """Keypoints of one image.
+
+    Attributes:
+        points: [N, 2] px of the image.
+        descriptors: [N, 64] float32 unit norm.
+        size_wh: of the image, px.
+    """
+
+    points: NDArray[np.floating]
+    descriptors: NDArray[np.float32]
+    size_wh: tuple[int, int]
+
+    def __len__(self) -> int:
+        """Return the number of keypoints."""
+        return len(self.points)
+
+    def spread(self, count: int) -> tuple[KeypointSet, NDArray[np.int64]]:
+        """Return `count` of the keypoints, evenly chosen, and their rows."""
+        rows = (np.arange(count) * len(self) // count).astype(np.int64)
+        return KeypointSet(self.points[rows], self.descriptors[rows], self.size_wh), rows
+
+
+class LighterGlue:
+    """The network; belongs to the thread that uses it first, as engines do."""
+
+    def __init__(self, path: Path, inference: InferenceConfig) -> None:
+        """Read the file.
+
+        Raises:
+            WeightsError: it is missing, no ONNX, or not of this kind.
+        """
+        import onnx
+
+        try:
+            model = onnx.load_model_from_string(path.read_bytes())
+        except OSError as error:
+            raise WeightsError(f"{path}: cannot be read: {error.strerror}; expected an ONNX file") from error
+        except Exception as error:  # protobuf's exception classes differ between its versions
+            raise WeightsError(f"{path}: no ONNX network: {error}; expected LighterGlue") from error
+        names = {tensor.name for tensor in model.graph.input}
+        if names != set(_INPUTS):
+            raise WeightsError(
+                f"{path}: network has inputs {', '.join(sorted(names))}, expected {', '.join(_INPUTS)} (LighterGlue)"
+            )
+        self._outputs = _cut_behind_assignment(model.graph, path)
+        self._model, self._path, self._inference = model, path, inference
+        self._engines = EnginesBySize()
+
+    @property
+    def backend(self) -> str:
+        """What runs the network; before the first pair, what is asked for."""
+        return self._engines.backend(unless=self._inference.backend)
+
+    def match(self, first: KeypointSet, second: KeypointSet) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return rows [M, 2] of keypoints that match, each at most once, and how sure that is [M], 0 to 1.
+
+        Raises:
+            EngineError: the network failed.
+        """
+        counts = _known_count(len(first)), _known_count(len(second))
+        if 0 in counts:
+            return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+        (first, rows_a), (second, rows_b) = first.spread(counts[0]), second.spread(counts[1])
+        outputs = self._engines.get(counts, self._load).run(
+            {
+                "kpts0": _normalised(first),
+                "kpts1": _normalised(second),
+                "desc0": np.asarray(first.descriptors, np.float32)[None],
+                "desc1": np.asarray(second.descriptors, np.float32)[None],
+            }
+        )
+        best, nearest, back = (outputs[name].ravel() for name in self._outputs)
+        scores = np.exp(best.astype(np.float32))
+        mutual = (back[nearest] == np.arange(len(nearest))) & (scores > _MIN_SCORE)
+        rows = np.column_stack([rows_a[mutual], rows_b[nearest[mutual]]])
+        return rows.astype(np.int64), scores[mutual]
+
+    def model(self, counts: tuple[int, ...]) -> NetworkModel:
+        """Return the network for two numbers of keypoints."""
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        for tensor in model.graph.input:
+            count = counts[0] if tensor.name.endswith("0") else counts[1]
+            _set_shape(tensor, (1, count, 2 if tensor.name.startswith("kpts") else DESCRIPTOR_SIZE))
+        shapes = ((1, counts[0], 1), (1, counts[0], 1), (1, 1, counts[1]))
+        for tensor, shape in zip(model.graph.output, shapes, strict=True):
+            _set_shape(tensor, shape)
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        return NetworkModel(f"{self._path.stem}-{counts[0]}x{counts[1]}", model.SerializeToString())
+
+    def _load(self, counts: tuple[int, ...]) -> Engine:
+        return create_engine(self.model(counts), self._inference)
+
+    def close(self) -> None:
+        """Free the engines; calling it again does nothing."""
+        self._engines.close()
+
+
+def load_lighterglue(inference: InferenceConfig) -> LighterGlue:
+    """Return the published network, from where weights are searched.
+
+    Raises:
+        WeightsError: it is nowhere; the message says where was looked and what to do.
+    """
+    return LighterGlue(find_weights(LIGHTERGLUE.file_name), inference)
+
+
+def _cut_behind_assignment(graph: Any, path: Path) -> tuple[str, str, str]:
+    """End a graph with the best of each row of the log assignment, where that is, and where that of each column is.
+
+    Returns:
+        Names of these outputs: [1, N, 1] float32, [1, N, 1] int64, [1, 1, M] int64.
+    """
+    from onnx import TensorProto, helper
+
+    found = {
+        int(attribute.i): node
+        for node in graph.node
+        if node.op_type == "TopK"
+        for attribute in node.attribute
+        if attribute.name == "axis"
+    }
+    if set(found) != {1, 2} or found[1].input[0] != found[2].input[0]:
+        raise WeightsError(
+            f"{path}: the network does not end with the best of rows and of columns of one assignment, as LighterGlue "
+            "does; take the published file"
+        )
+    names = (found[2].output[0], found[2].output[1], found[1].output[1])
+    kinds = (TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT64)
+    del graph.output[:]
+    graph.output.extend(
+        helper.make_tensor_value_info(name, kind, None) for name, kind in zip(names, kinds, strict=True)
+    )
+    del graph.value_info[:]
+    remove_unused(graph)
+    return names
+
+
+def _known_count(count: int) -> int:
+    """Return the largest number of keypoints, at most `count`, that there is an engine for; 0 if there is none."""
+    return max((known for known in _COUNTS if known <= count), default=0)
+
+
+def _normalised(keypoints: KeypointSet) -> NDArray[np.float32]:
+    size = np.array(keypoints.size_wh, np.float64)
+    return ((keypoints.points - size / 2.0) / (size.max() / 2.0))[None].astype(np.float32)
+
+
+def _set_shape(tensor: Any, shape: tuple[int, ...]) -> None:
+    dimensions = tensor.type.tensor_type.shape.dim
+    del dimensions[:]
+    for length in shape:
+        dimensions.add().dim_value = length
