@@ -23,8 +23,8 @@ from hfnet_ros.features.extractor import NetworkExtractor, create_mapping_extrac
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.localization.landmark_model import create_query_extractor, searching
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.scene import (
     Gait,
