@@ -11,6 +11,9 @@ from hfnet_ros.mapping.pair_matcher import PairMatch
 from hfnet_ros.types import ImageFeatures
 
 
+_MAX_KEYPOINTS = 1024  # twice as many take four times as long
+
+
 class LearnedPairMatcher:
     """LighterGlue between two keyframes, in one thread of its own, to which its engines belong."""
 
@@ -37,7 +40,7 @@ class LearnedPairMatcher:
                 )
         sets = [
             KeypointSet(entry.local.keypoints, entry.local.descriptors, entry.extent_wh)
-            for entry in (first, second)
+            for entry in (first.strongest(_MAX_KEYPOINTS), second.strongest(_MAX_KEYPOINTS))
         ]
         rows, _ = self._thread.submit(self._network.match, *sets).result()
         return PairMatch(rows)
