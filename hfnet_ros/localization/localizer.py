@@ -187,23 +187,43 @@ class Localizer:
         for retrieved in self._retrieve(features, cameras, prior, clock):
             best = None
             for place in retrieved.places[: retrieved.max_places]:
-                with clock.stage("match"):
-                    landmarks = self._landmarks.of(place)
-                for matcher in self._matchers(is_first=best is None):
-                    with clock.stage("match"):
-                        matches = matcher.match(features, landmarks)
-                    with clock.stage("pose"):
-                        answer = self._judge(matches, version, cameras, landmarks, retrieved.places, matcher)
-                        if answer.is_valid and self._answers_as_given:
-                            answer = in_given_frame(answer, self._map, place, query.cameras)
-                    best = better(best, answer, place, retrieved.search)
-                    if best.is_valid:
-                        break
-                if best is not None and best.is_valid:
+                answer = self._in_place(
+                    place, retrieved, version, query, cameras, clock, is_first=best is None
+                )
+                best = better(best, answer, place, retrieved.search)
+                if best.is_valid:
                     break
             if best is not None and best.is_valid and retrieved.reaches(best):
                 break
         return conclude(best, query.stamp_ns, features, clock.seconds())
+
+    def _in_place(
+        self,
+        place: Place,
+        retrieved: Retrieved,
+        version: Version,
+        query: Query,
+        cameras: Sequence[RigCamera],
+        clock: StageClock,
+        *,
+        is_first: bool,
+    ) -> Localization:
+        """Find the pose of one version of the views in one place."""
+        with clock.stage("match"):
+            landmarks = self._landmarks.of(place)
+        answers: list[Localization] = []
+        for matcher in self._matchers(is_first=is_first):
+            with clock.stage("match"):
+                matches = matcher.match(version.features, landmarks)
+            with clock.stage("pose"):
+                answer = self._judge(matches, version, cameras, landmarks, retrieved.places, matcher)
+                if answer.is_valid and self._answers_as_given:
+                    answer = in_given_frame(answer, self._map, place, query.cameras)
+            answers.append(answer)
+            # What is doubtful with all the evidence there need be is not asked until it is not.
+            if answer.outcome in (Outcome.LOCALIZED, Outcome.ILL_CONDITIONED):
+                break
+        return max(answers, key=lambda answer: answer.rank)
 
     def _matchers(self, *, is_first: bool) -> list[_Matcher]:
         """Return what matches a place, one after the other as long as there is no pose.
