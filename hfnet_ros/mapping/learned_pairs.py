@@ -10,7 +10,6 @@ from hfnet_ros.features.lighterglue import KNOWN_EXTRACTORS, KeypointSet, load_l
 from hfnet_ros.mapping.pair_matcher import PairMatch
 from hfnet_ros.types import ImageFeatures
 
-
 _MAX_KEYPOINTS = 1024  # twice as many take four times as long
 
 
