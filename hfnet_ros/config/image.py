@@ -10,6 +10,7 @@ EXTRACTOR_NAMES = [
     "hfnet",
     "xfeat",
     "xfeat+hfnet",
+    "xfeat-star",
     "sift",
 ]  # features.extractor adds those that others register
 POSE_METHOD_NAMES = ["auto", "lo-ransac", "usac"]  # pose.absolute_pose adds those that others register
@@ -24,7 +25,7 @@ class ExtractorConfig:
         "hfnet",
         "Feature extractor: hfnet, whose weights come with the package and whose one pass gives local and global "
         "descriptors; xfeat, with its published weights; xfeat+hfnet, XFeat's keypoints and HF-Net's global "
-        "descriptor; sift, without a network.",
+        "descriptor; xfeat-star, the most reliable cells of XFeat's map; sift, without a network.",
         choices=EXTRACTOR_NAMES,
         level="basic",
     )

@@ -6,7 +6,7 @@ import dataclasses
 
 from hfnet_ros.config import EXTRACTOR_NAMES, Config
 from hfnet_ros.errors import ConfigError, ExtractorMismatchError
-from hfnet_ros.features import hfnet, sift, xfeat, xfeat_hfnet
+from hfnet_ros.features import hfnet, sift, xfeat, xfeat_hfnet, xfeat_star
 from hfnet_ros.features.protocol import ExtractorKind, FeatureExtractor, NetworkExtractor
 from hfnet_ros.types import ReportProgress
 
@@ -23,7 +23,7 @@ __all__ = [
     "with_extractor_of",
 ]
 
-_KINDS = {kind.name: kind for kind in (hfnet.KIND, xfeat.KIND, xfeat_hfnet.KIND, sift.KIND)}
+_KINDS = {kind.name: kind for kind in (hfnet.KIND, xfeat.KIND, xfeat_hfnet.KIND, xfeat_star.KIND, sift.KIND)}
 
 
 def register_extractor(kind: ExtractorKind) -> None:

@@ -57,7 +57,7 @@ class XFeatExtractor:
         self._inference = config.inference
         self._progress = progress
         self._engines = EnginesBySize()
-        self._id = f"{KIND.id_prefix}{_weights_digest(weights)}"
+        self._id = f"{KIND.id_prefix}{weights_digest(weights)}"
 
     @property
     def extractor_id(self) -> str:
@@ -136,7 +136,7 @@ def select_keypoints(outputs: Mapping[str, Tensor], rule: SelectionRule) -> Loca
     return LocalFeatures(points[best], scores[best], descriptors)
 
 
-def _weights_digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
+def weights_digest(weights: Mapping[str, NDArray[np.float32]]) -> str:
     """Digest the tensors rather than the file: the same weights in another container are the same."""
     digest = hashlib.sha256()
     for name in sorted(expected_shapes()):

@@ -25,7 +25,7 @@ OPSET = 17  # TensorRT parses bilinear resampling of opset >= 20 wrongly
 DESCRIPTOR_SIZE = 64
 CELL = 8  # px of the input per descriptor cell
 SIZE_MULTIPLE = 32
-_BATCH_NORM_EPS = 1e-5
+BATCH_NORM_EPS = 1e-5
 _INSTANCE_NORM_EPS = 1e-5
 
 Weights = Mapping[str, NDArray[Any]]
@@ -84,7 +84,7 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
 def load_xfeat_weights(path: Path) -> dict[str, NDArray[np.float32]]:
     """Read the published `xfeat.pt`, checking every name and shape.
 
-    The semi-dense refinement head of the file (`fine_matcher`) is not used.
+    The semi-dense refinement head of the file is read by `fine_matcher.load_fine_matcher`.
 
     Raises:
         WeightsError: the file is unreadable, or a tensor is missing, misshapen or unknown.
@@ -126,11 +126,52 @@ def build_xfeat(weights: Weights, size_wh: tuple[int, int]) -> NetworkModel:
         outputs `heatmap` [1, 1, H, W] keypoint probability, `reliability` [1, 1, H/8, W/8],
         `descriptors` [1, 64, H/8, W/8] unit norm.
     """
+    width, height = _checked(size_wh)
+    graph = _GraphBuilder(weights)
+    image = graph.instance_norm("image", "normalized")
+    cells_hw = (height // CELL, width // CELL)
+    features = _add_backbone(graph, image, cells_hw)
+    graph.node("LpNormalization", [features], output="descriptors", axis=1, p=2)
+    blocks = graph.unshuffle(image, cells_hw)
+    logits = graph.convolution(graph.layers(blocks, KEYPOINT), "keypoint_head.3")
+    graph.heatmap(logits, "heatmap")
+    outputs = {
+        "heatmap": [1, 1, height, width],
+        "reliability": [1, 1, *cells_hw],
+        "descriptors": [1, DESCRIPTOR_SIZE, *cells_hw],
+    }
+    return NetworkModel(f"xfeat-{width}x{height}", graph.serialize("xfeat", size_wh, outputs))
+
+
+def build_dense_xfeat(weights: Weights, size_wh: tuple[int, int]) -> NetworkModel:
+    """Build the part of the network that semi-dense matching reads, without the keypoint branch.
+
+    Args:
+        weights: as `load_xfeat_weights` returns them.
+        size_wh: input width and height, multiples of 32.
+
+    Returns:
+        Network with input `image` [1, 1, H, W] float32 and outputs `reliability` [1, 1, H/8, W/8] and
+        `features` [1, 64, H/8, W/8], of the length they come with: the fine matcher was trained with it.
+    """
+    width, height = _checked(size_wh)
+    graph = _GraphBuilder(weights)
+    cells_hw = (height // CELL, width // CELL)
+    features = _add_backbone(graph, graph.instance_norm("image", "normalized"), cells_hw)
+    graph.node("Identity", [features], output="features")
+    outputs = {"reliability": [1, 1, *cells_hw], "features": [1, DESCRIPTOR_SIZE, *cells_hw]}
+    return NetworkModel(f"xfeat-dense-{width}x{height}", graph.serialize("xfeat-dense", size_wh, outputs))
+
+
+def _checked(size_wh: tuple[int, int]) -> tuple[int, int]:
     width, height = size_wh
     if width % SIZE_MULTIPLE or height % SIZE_MULTIPLE:
         raise ValueError(f"input size {width}x{height} is not a multiple of {SIZE_MULTIPLE}")
-    graph = _GraphBuilder(weights)
-    image = graph.instance_norm("image", "normalized")
+    return size_wh
+
+
+def _add_backbone(graph: _GraphBuilder, image: str, cells_hw: tuple[int, int]) -> str:
+    """Add what leads from the normalised image to the output `reliability`; returns the features' name."""
     skip = graph.convolution(
         graph.node("AveragePool", [image], kernel_shape=[4, 4], strides=[4, 4]), "skip1.1"
     )
@@ -139,18 +180,13 @@ def build_xfeat(weights: Weights, size_wh: tuple[int, int]) -> NetworkModel:
     x3 = graph.layers(x2, BLOCK3)
     x4 = graph.layers(x3, BLOCK4)
     x5 = graph.layers(x4, BLOCK5)
-    cells_hw = (height // CELL, width // CELL)
     summed = graph.node(
         "Add", [x3, graph.node("Add", [graph.resize(x4, cells_hw, 64), graph.resize(x5, cells_hw, 64)])]
     )
     features = graph.convolution(graph.layers(summed, FUSION), "block_fusion.2")
     reliability = graph.convolution(graph.layers(features, RELIABILITY), "heatmap_head.2")
     graph.node("Sigmoid", [reliability], output="reliability")
-    graph.node("LpNormalization", [features], output="descriptors", axis=1, p=2)
-    blocks = graph.unshuffle(image, cells_hw)
-    logits = graph.convolution(graph.layers(blocks, KEYPOINT), "keypoint_head.3")
-    graph.heatmap(logits, "heatmap")
-    return NetworkModel(f"xfeat-{width}x{height}", graph.serialize(size_wh))
+    return features
 
 
 class _GraphBuilder:
@@ -196,7 +232,7 @@ class _GraphBuilder:
         weight = self._weights[f"{layer.name}.0.weight"].astype(np.float64)
         mean = self._weights[f"{layer.name}.1.running_mean"].astype(np.float64)
         variance = self._weights[f"{layer.name}.1.running_var"].astype(np.float64)
-        gain = 1.0 / np.sqrt(variance + _BATCH_NORM_EPS)
+        gain = 1.0 / np.sqrt(variance + BATCH_NORM_EPS)
         return (weight * gain[:, None, None, None]).astype(np.float32), (-mean * gain).astype(np.float32)
 
     def instance_norm(self, tensor: str, output: str) -> str:
@@ -227,24 +263,17 @@ class _GraphBuilder:
         pixels = self.node("Slice", [probability, *bounds])
         return self.node("DepthToSpace", [pixels], output, blocksize=CELL, mode="DCR")
 
-    def serialize(self, size_wh: tuple[int, int]) -> bytes:
+    def serialize(self, name: str, size_wh: tuple[int, int], outputs: Mapping[str, list[int]]) -> bytes:
         from onnx import TensorProto, checker
-
-        width, height = size_wh
-        cells = [height // CELL, width // CELL]
 
         def tensor(name: str, shape: list[int]) -> Any:
             return self._helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
         graph = self._helper.make_graph(
             self._nodes,
-            "xfeat",
-            [tensor("image", [1, 1, height, width])],
-            [
-                tensor("heatmap", [1, 1, height, width]),
-                tensor("reliability", [1, 1, *cells]),
-                tensor("descriptors", [1, DESCRIPTOR_SIZE, *cells]),
-            ],
+            name,
+            [tensor("image", [1, 1, size_wh[1], size_wh[0]])],
+            [tensor(output, shape) for output, shape in outputs.items()],
             self._constants,
         )
         model = self._helper.make_model(

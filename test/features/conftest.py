@@ -27,6 +27,14 @@ def weights(request, random_weights):
     return load_xfeat_weights(SHARED_WEIGHTS)
 
 
+@pytest.fixture
+def shared_weights():
+    """Return the path of the published file, where it is."""
+    if not SHARED_WEIGHTS.is_file():
+        pytest.skip(f"needs {SHARED_WEIGHTS}")
+    return SHARED_WEIGHTS
+
+
 @pytest.fixture(scope="session")
 def make_image():
     """Return a function that paints corners: [H, W, 3] uint8 of random boxes, slightly blurred."""

@@ -7,11 +7,11 @@ import pytest
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import EngineError, ExtractorMismatchError, WeightsError
-from hfnet_ros.features import onnx_network, xfeat, xfeat_hfnet
+from hfnet_ros.features import onnx_network, xfeat, xfeat_hfnet, xfeat_star
 from hfnet_ros.features import weights as weights_module
 from hfnet_ros.features.extractor import create_extractor, with_extractor_of
 
-NAMES = ("hfnet", "xfeat", "xfeat+hfnet", "sift")
+NAMES = ("hfnet", "xfeat", "xfeat+hfnet", "xfeat-star", "sift")
 
 
 def config_of(name, **extractor):
@@ -25,7 +25,8 @@ def make(random_weights, monkeypatch, tmp_path):
     monkeypatch.setattr(
         weights_module, "weights_folders", lambda: [tmp_path, weights_module.shipped_folder()]
     )
-    monkeypatch.setattr(xfeat, "load_xfeat_weights", lambda path: random_weights)
+    for module in (xfeat, xfeat_star):
+        monkeypatch.setattr(module, "load_xfeat_weights", lambda path: random_weights)
     return lambda name, progress=None: create_extractor(config_of(name), progress)
 
 
@@ -77,6 +78,7 @@ def test_an_identity_of_nobody_is_refused():
         ("hfnet", ["hfnet-1x1x96x128"]),
         ("xfeat", ["xfeat-128x96"]),
         ("xfeat+hfnet", ["xfeat-128x96", "hfnet-global-1x1x96x128"]),
+        ("xfeat-star", ["xfeat-dense-64x32", "xfeat-dense-160x128"]),
         ("sift", []),
     ],
 )
@@ -89,7 +91,8 @@ def test_networks_are_those_that_run(make, monkeypatch, make_image, name, expect
 
     real = onnx_network.create_engine
     monkeypatch.setattr(onnx_network, "create_engine", note)
-    monkeypatch.setattr(xfeat, "create_engine", note)
+    for module in (xfeat, xfeat_star):
+        monkeypatch.setattr(module, "create_engine", note)
     extractor = make(name)
     # 130x100 is cut to multiples of 32.
     networks = extractor.networks((130, 100))
@@ -99,7 +102,9 @@ def test_networks_are_those_that_run(make, monkeypatch, make_image, name, expect
     assert [network.digest for network in networks] == [model.digest for model in made]
 
 
-@pytest.mark.parametrize(("name", "engines"), [("hfnet", 1), ("xfeat", 1), ("xfeat+hfnet", 2)])
+@pytest.mark.parametrize(
+    ("name", "engines"), [("hfnet", 1), ("xfeat", 1), ("xfeat+hfnet", 2), ("xfeat-star", 2)]
+)
 def test_whoever_waits_for_an_engine_is_told(make, make_image, name, engines):
     told = []
     extractor = make(name, told.append)

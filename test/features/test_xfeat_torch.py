@@ -8,6 +8,7 @@ import pytest
 from hfnet_ros.config import Config, ExtractorConfig
 from hfnet_ros.features.xfeat import XFeatExtractor
 from hfnet_ros.features.xfeat_network import load_xfeat_weights
+from hfnet_ros.features.xfeat_star import SemiDenseExtractor
 
 if importlib.util.find_spec("torch") is None:
     pytest.skip("needs PyTorch (install it beside this package to run)", allow_module_level=True)
@@ -144,3 +145,38 @@ def test_state_dicts_that_pytorch_writes_are_read(random_weights, tmp_path):
     assert loaded.keys() == random_weights.keys()
     for name, tensor in loaded.items():
         np.testing.assert_array_equal(tensor, random_weights[name])
+
+
+@torch.no_grad()
+def reference_cells(network, image, scale, count):
+    """Return the published cells of one scale: corners in px of the image, features, reliability."""
+    gray = torch.from_numpy(image.astype(np.float32).mean(axis=2))[None, None]
+    scaled = functional.interpolate(gray, scale_factor=scale, mode="bilinear", align_corners=False)
+    height, width = scaled.shape[-2:]
+    size = height // 32 * 32, width // 32 * 32
+    _, reliability, features = network(
+        functional.interpolate(scaled, size, mode="bilinear", align_corners=False)
+    )
+    features = features[0].reshape(64, -1).T
+    highest, best = torch.topk(reliability.flatten(), min(count, len(features)))
+    corners = torch.stack([best % (size[1] // 8), best // (size[1] // 8)], dim=1) * 8.0
+    ratio = torch.tensor([width / size[1], height / size[0]])
+    return (corners * ratio / scale).numpy(), features[best].numpy(), highest.numpy()
+
+
+def test_semi_dense_cells_equal_the_published_inference(weights, make_image):
+    image = make_image((330, 250), seed=6)
+    extractor = SemiDenseExtractor(weights, Config())
+    cells = extractor.cells(image, 500)
+    extractor.close()
+    network = load_network(weights)
+    parts = [reference_cells(network, image, *chosen) for chosen in ((0.6, 100), (1.3, 400))]
+    corners, features, reliability = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    assert len(cells.points) == len(corners) == 500
+    np.testing.assert_allclose(cells.reliability, reliability, atol=1e-4)
+    of_middles = cells.points + 0.5 - 4.0 * cells.pixel_sizes
+    # Cells as reliable as each other may have changed places.
+    same = np.linalg.norm(of_middles - corners, axis=1) < 1e-3
+    assert same.mean() > 0.98
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose((cells.features / length)[same], (features / length)[same], atol=1e-4)

@@ -1,7 +1,8 @@
-"""Weights of XFeat's network that were drawn, not trained."""
+"""Weights of XFeat's networks that were drawn, not trained."""
 
 import numpy as np
 
+from hfnet_ros.features.fine_matcher import expected_fine_shapes
 from hfnet_ros.features.xfeat_network import expected_shapes
 
 
@@ -19,4 +20,19 @@ def make_random_weights(seed=0):
         weights[name] = values.astype(np.float32)
     # Logits a little apart, so that some pixels pass the threshold of 0.05 and most do not.
     weights["keypoint_head.3.weight"] *= np.float32(1.5)
+    return weights
+
+
+def make_random_fine_weights(seed=0):
+    """Return tensors of the fine matcher's shapes, which is unsure of some pairs and sure of others."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in expected_fine_shapes().items():
+        if name.endswith("running_var"):
+            values = rng.uniform(0.5, 2.0, shape)
+        elif name.endswith("weight"):
+            values = rng.normal(scale=np.sqrt(2.0 / shape[1]), size=shape)
+        else:
+            values = rng.normal(scale=0.3, size=shape)
+        weights[name] = values.astype(np.float32)
     return weights
