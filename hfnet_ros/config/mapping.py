@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hfnet_ros.config.schema import parameter
 
-PAIR_MATCHER_NAMES = ["nearest", "learned"]  # mapping.pair_matcher adds those that others register
+PAIR_MATCHER_NAMES = ["nearest", "learned", "semidense"]  # mapping.pair_matcher adds those that others register
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class MappingConfig:
     matcher: str = parameter(
         "nearest",
         "What matches keyframes: nearest compares descriptors, each other's most similar ones match; learned asks "
-        "LighterGlue (XFeat only).",
+        "LighterGlue (XFeat only); semidense keeps those of them, with extractor xfeat-star, of which XFeat's fine "
+        "matcher is sure.",
         choices=PAIR_MATCHER_NAMES,
     )
     keep_observations: bool = parameter(

@@ -35,7 +35,7 @@ class PairMatcher(Protocol):
         """Return the matches of two images; called by several threads at once.
 
         Tracks join the keypoints of many pairs by their rows. A matcher that moves points, as
-        XFeat* does with those of the second image, returns the rows of the keypoints it started
+        XFeat* does with those of the first image, returns the rows of the keypoints it started
         from; landmarks are triangulated from these keypoints, not from where it moved them.
 
         Raises:
@@ -56,7 +56,24 @@ class NearestPairMatcher:
 # Makes a matcher for one build.
 PairMatcherFactory = Callable[[Config], PairMatcher]
 
-_factories: dict[str, PairMatcherFactory] = {"nearest": lambda _: NearestPairMatcher()}
+
+def _learned(config: Config) -> PairMatcher:
+    from hfnet_ros.mapping.learned_pairs import LearnedPairMatcher
+
+    return LearnedPairMatcher(config)
+
+
+def _semidense(config: Config) -> PairMatcher:
+    from hfnet_ros.mapping.semidense import create_semidense
+
+    return create_semidense(config)
+
+
+_factories: dict[str, PairMatcherFactory] = {
+    "nearest": lambda _: NearestPairMatcher(),
+    "learned": _learned,
+    "semidense": _semidense,
+}
 
 
 def register_pair_matcher(name: str, factory: PairMatcherFactory) -> None:
@@ -72,8 +89,4 @@ def create_pair_matcher(config: Config) -> PairMatcher:
     Raises:
         WeightsError: its network is nowhere.
     """
-    if config.mapping.matcher == "learned":
-        from hfnet_ros.mapping.learned_pairs import LearnedPairMatcher
-
-        return LearnedPairMatcher(config)
     return _factories[config.mapping.matcher](config)

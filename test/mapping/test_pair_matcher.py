@@ -80,5 +80,7 @@ def test_parameters_may_name_what_is_registered(registered, tmp_path):
     file.write_text("mapping: {matcher: even}\n")
     assert isinstance(create_pair_matcher(load_config(file)), EvenMatcher)
     file.write_text("mapping: {matcher: unheard-of}\n")
-    with pytest.raises(ConfigError, match=r"mapping\.matcher is 'unheard-of', expected one of nearest, even"):
+    with pytest.raises(
+        ConfigError, match=r"mapping\.matcher is 'unheard-of', expected one of nearest, .*even"
+    ):
         load_config(file)
