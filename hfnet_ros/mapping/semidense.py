@@ -66,7 +66,7 @@ class SemiDensePairMatcher:
         """Return the matches of two images in the order of the first one's keypoints."""
         a, b = first.local.descriptors, second.local.descriptors
         rows_a, rows_b, similarity = mutual_nearest(a, b)
-        # Features have lost their length; it varies by a few percent, to which the fine matcher is indifferent.
+        # Descriptors have lost their length, which varies by a few percent (docs/notes/semidense.md).
         _, confidence = self._fine.refine(FEATURE_LENGTH * a[rows_a], FEATURE_LENGTH * b[rows_b])
         sure = confidence > MIN_CONFIDENCE
         return PairMatch(np.stack([rows_a, rows_b], axis=1)[sure], similarity[sure])
