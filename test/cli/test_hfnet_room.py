@@ -26,14 +26,15 @@ def hfnet_map(alone, mapping, tmp_path_factory):
     return path
 
 
-def test_the_map_is_described_by_the_networks_own_global_descriptor(run, hfnet_map):
+def test_the_map_is_described_by_the_networks_own_global_descriptor_and_by_keypoints(run, hfnet_map):
     visual_map = load_map(hfnet_map)
     assert visual_map.extractor_id.startswith("hfnet-")
-    assert dict(visual_map.aggregation) == {}
+    assert visual_map.head_size == 1024
     assert verify_map(hfnet_map) == []
     facts = json.loads(run("map", "info", hfnet_map, "--json").out)
-    size = visual_map.global_descriptors.shape[1]
-    assert facts["retrieval"] == f"global descriptor of the network, {size} dimensions"
+    assert facts["retrieval"].startswith(
+        "global descriptor of the network, 1024 dimensions, and VLAD over the keypoints"
+    )
 
 
 def test_a_map_of_sift_tells_of_its_words(run, built):
