@@ -42,10 +42,10 @@ def extract_turned(extractor: FeatureExtractor, image: ImageArray, turn_rad: flo
         ImageError: the image has another type or shape, or is too small.
         EngineError: the network failed.
     """
+    check_image(image)
     size_wh = (image.shape[1], image.shape[0])
     if turn_rad == 0.0:
         return replace(extractor.extract(image), size_wh=size_wh)
-    check_image(image)
     turned_from_image = turning_matrix(size_wh, turn_rad)
     # Of the mean colour, so that the contrast by which some networks normalise stays what it is.
     padding = cv2.mean(image)

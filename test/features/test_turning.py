@@ -100,3 +100,14 @@ def test_what_is_no_image_is_refused_before_it_is_turned():
 def test_sift_alone_knows_turned_images():
     assert knows_turned("rootsift-1")
     assert not any(map(knows_turned, ("hfnet-1", "xfeat-1", "xfeat+hfnet-1-2", "anothers-1")))
+
+
+@pytest.mark.parametrize("turn_rad", [0.0, 0.5])
+def test_what_is_no_image_is_refused_before_its_size_is_read(turn_rad):
+    with pytest.raises(ImageError):
+        extract_turned(Finding(brightest), np.zeros(5, np.uint8), turn_rad)
+
+
+@pytest.mark.parametrize("turn_rad", [0.0, 0.5])
+def test_features_know_the_size_of_their_image(turn_rad):
+    assert extract_turned(Finding(brightest), spot(40, 30), turn_rad).size_wh == SIZE_WH
