@@ -110,11 +110,10 @@ class PairSource:
     def _photo_pair(self, row: int, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
         image = np.asarray(self._cache.images[row])
         homography = draw_homography(self._size_wh, rng)
-        if rng.random() < self._options.turned_share:
+        if self._is_turned(rng):
             homography = draw_turn(self._size_wh, rng) @ homography
         found = np.asarray(self._cache.points[row, : self._cache.counts[row]])
-        warped, labels = self._warp(image, found, homography)
-        moved = transfer(found, homography)
+        warped, labels, moved = self._warp(image, found, homography)
         return self._pair(row, warped, labels, moved, self._is_inside(moved), rng)
 
     def _scene_pair(self, row: int, rng: np.random.Generator) -> tuple[NDArray[np.generic], ...]:
@@ -123,21 +122,33 @@ class PairSource:
         found = np.asarray(self._cache.points[row, : self._cache.counts[row]])
         moved, visible = self._project(row, other, found)
         image, labels = np.asarray(self._cache.images[other]), np.asarray(self._cache.cells[other])
-        if rng.random() < self._options.turned_share:
+        if self._is_turned(rng):
             turn = draw_turn(self._size_wh, rng)
-            image, labels = self._warp(image, self._cache.points[other, : self._cache.counts[other]], turn)
+            image, labels, _ = self._warp(image, self._cache.points[other, : self._cache.counts[other]], turn)
             moved = transfer(moved, turn)
             visible &= self._is_inside(moved)
         return self._pair(row, image, labels, moved, visible, rng)
 
+    def _is_turned(self, rng: np.random.Generator) -> bool:
+        """Draw whether a second view is turned; without any, no number is drawn, as in runs before there were some."""
+        share = self._options.turned_share
+        return share > 0.0 and bool(rng.random() < share)
+
     def _warp(
         self, image: NDArray[np.uint8], points: NDArray[np.float32], homography: NDArray[np.float64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.generic]]:
-        """Return a picture and the classes of its cells under a change of view; cells that show nothing are unknown."""
+    ) -> tuple[NDArray[np.uint8], NDArray[np.generic], NDArray[np.float64]]:
+        """Return a picture, the classes of its cells and its keypoints [N, 2] under a change of view.
+
+        Cells that show nothing are unknown.
+        """
         warped = cv2.warpPerspective(image, homography, self._size_wh, flags=cv2.INTER_LINEAR)
         moved = transfer(points, homography)
         labels = label_cells(moved[self._is_inside(moved)].astype(np.float32), self._cache.cells.shape[1:])
-        return np.asarray(warped, np.uint8), np.where(self._seen_cells(homography), labels, UNKNOWN_CELL)
+        return (
+            np.asarray(warped, np.uint8),
+            np.where(self._seen_cells(homography), labels, UNKNOWN_CELL),
+            moved,
+        )
 
     def _pair(
         self,

@@ -68,6 +68,14 @@ def test_a_turn_is_about_the_middle_and_keeps_distances():
         assert np.linalg.norm(transfer(aside, turn) - middle) == pytest.approx(20.0)
 
 
+def test_without_turned_views_no_number_is_drawn(tiny_cache, tiny_options):
+    """A run of options from before there were turned views sees the pairs that it saw then."""
+    schedule = dataclasses.replace(tiny_options.schedule, turned_share=0.0)
+    rng, untouched = np.random.default_rng(3), np.random.default_rng(3)
+    assert not PairSource(open_cache(tiny_cache), schedule)._is_turned(rng)
+    assert rng.bit_generator.state == untouched.bit_generator.state
+
+
 def test_turned_pairs_still_show_the_same(tiny_cache, tiny_options):
     """With every second view turned, patches around matching points look alike once they are turned back."""
     schedule = dataclasses.replace(tiny_options.schedule, turned_share=1.0, scene_share=1.0)
