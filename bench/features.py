@@ -223,27 +223,7 @@ def _score_pair(
     error = np.linalg.norm(moved[rows] - second.keypoints[columns], axis=1)
     error = np.nan_to_num(error, nan=np.inf)
     accuracy = [float(np.mean(error <= limit)) if len(error) else 0.0 for limit in range(1, 11)]
-    found = None
-    if len(rows) >= 4:
-        cv2.setRNGSeed(0)
-        found, _ = cv2.findHomography(
-            first.keypoints[rows],
-            second.keypoints[columns],
-            cv2.USAC_MAGSAC,
-            3.0,
-            maxIters=5000,
-            confidence=0.9999,
-        )
-    width, height = size_wh
-    corners = np.array([[0.0, 0.0], [width - 1.0, 0.0], [width - 1.0, height - 1.0], [0.0, height - 1.0]])
-    off = np.inf
-    if found is not None:
-        off = float(
-            np.nan_to_num(
-                np.linalg.norm(transfer(corners, found) - transfer(corners, homography), axis=1).mean(),
-                nan=np.inf,
-            )
-        )
+    off = corner_error(first.keypoints[rows], second.keypoints[columns], homography, size_wh)
     return [
         _repeatability(moved, second.keypoints, homography, size_wh),
         accuracy[2],
@@ -251,6 +231,22 @@ def _score_pair(
         float(len(rows)),
         off,
     ]
+
+
+def corner_error(
+    first: np.ndarray, second: np.ndarray, homography: np.ndarray, size_wh: tuple[int, int]
+) -> float:
+    """Return by how many px the corners are off, in the mean, under a homography found of matching points [M, 2]."""
+    if len(first) < 4:
+        return np.inf
+    cv2.setRNGSeed(0)
+    found, _ = cv2.findHomography(first, second, cv2.USAC_MAGSAC, 3.0, maxIters=5000, confidence=0.9999)
+    if found is None:
+        return np.inf
+    right, bottom = np.array(size_wh) - 1.0
+    corners = np.array([[0.0, 0.0], [right, 0.0], [right, bottom], [0.0, bottom]])
+    off = np.linalg.norm(transfer(corners, found) - transfer(corners, homography), axis=1).mean()
+    return float(np.nan_to_num(off, nan=np.inf))
 
 
 def _repeatability(
@@ -271,7 +267,7 @@ def _repeatability(
 
 def _print_row(name: str, level: str, values: list[list[float]]) -> dict[str, float]:
     table = np.array(values)
-    auc = [_area_under_curve(table[:, 4], limit) for limit in (3.0, 5.0, 10.0)]
+    auc = [area_under_curve(table[:, 4], limit) for limit in (3.0, 5.0, 10.0)]
     names = ("repeatability", "mma3", "mma", "matches", "auc3", "auc5", "auc10")
     row = dict(zip(names, [*table[:, :4].mean(axis=0).tolist(), *auc], strict=True))
     cells = " ".join(f"{value:6.3f}" if value < 10 else f"{value:6.0f}" for value in row.values())
@@ -279,7 +275,7 @@ def _print_row(name: str, level: str, values: list[list[float]]) -> dict[str, fl
     return row
 
 
-def _area_under_curve(errors: np.ndarray, limit: float) -> float:
+def area_under_curve(errors: np.ndarray, limit: float) -> float:
     """Return the area under recall over error up to a limit, 0 to 1."""
     return float(np.mean(np.clip(1.0 - errors / limit, 0.0, 1.0)))
 
@@ -364,9 +360,7 @@ def _retrieval(extractors: dict[str, Describe], options: argparse.Namespace) -> 
         print(
             f" {posed.name}: {len(posed.mapped)} map images, {len(posed.queries)} queries, count: {counted}"
         )
-        for name, describe in extractors.items():
-            if name == "orb" or (options.retrieve and name.split(":")[0] not in options.retrieve.split(",")):
-                continue
+        for name, describe in _retrieving(extractors, options).items():
             mapped = [describe(image) for image in posed.mapped]
             aggregate = _aggregation(mapped)
             database = np.stack([aggregate(features) for features in mapped])
@@ -388,6 +382,16 @@ def _retrieval(extractors: dict[str, Describe], options: argparse.Namespace) -> 
     return found
 
 
+def _retrieving(extractors: dict[str, Describe], options: argparse.Namespace) -> dict[str, Describe]:
+    """Return the extractors that are asked to retrieve; ORB has no VLAD."""
+    wanted = options.retrieve.split(",") if options.retrieve else None
+    return {
+        name: describe
+        for name, describe in extractors.items()
+        if name != "orb" and (wanted is None or name.split(":")[0] in wanted)
+    }
+
+
 def _walks(extractors: dict[str, Describe], options: argparse.Namespace) -> dict[str, object]:
     """Return recall@1/5/10/20 within `SAME_PLACE` images of the same number along two walks."""
     if not options.walk:
@@ -398,9 +402,7 @@ def _walks(extractors: dict[str, Describe], options: argparse.Namespace) -> dict
         images = [[read_image(path) for path in list_images(Path(folder))] for folder in (map_dir, query_dir)]
         numbers = [np.arange(len(walk)) for walk in images]
         positive = np.abs(numbers[1][:, None] - numbers[0]) <= SAME_PLACE
-        for extractor, describe in extractors.items():
-            if extractor == "orb" or (options.retrieve and extractor not in options.retrieve.split(",")):
-                continue
+        for extractor, describe in _retrieving(extractors, options).items():
             mapped, asked = [[describe(image) for image in walk] for walk in images]
             for kind, ranked in _ranked(mapped, asked).items():
                 row = [_recall(positive, ranked[:, :top]) for top in (1, 5, 10, 20)]

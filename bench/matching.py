@@ -65,10 +65,11 @@ def main() -> None:
         )
         scene, rng = build_apartment(seed, 2, boxes_per_room=2), np.random.default_rng(seed)
         extractor = create_mapping_extractor(config)
-        visual_map = mapped(scene, extractor, config, rng)
+        walk = [pose for _, pose in mapping_walk(scene, Gait(rate_hz=1.0))]
+        visual_map = mapped(scene, walk, extractor, config, rng)
         queries = [
             (Frame(0, SensorModel().expose(render(scene, CAMERA, pose), rng), CAMERA), pose)
-            for pose in aside(scene, rng, options.queries)
+            for pose in aside(scene, walk, rng, options.queries)
         ]
         for method in options.methods:
             rows[method] += asked(visual_map, queries, method, options)
@@ -82,8 +83,9 @@ def main() -> None:
         )
 
 
-def mapped(scene: Scene, extractor: NetworkExtractor, config: Config, rng: np.random.Generator) -> VisualMap:
-    walk = [pose for _, pose in mapping_walk(scene, Gait(rate_hz=1.0))]
+def mapped(
+    scene: Scene, walk: list[Rigid3], extractor: NetworkExtractor, config: Config, rng: np.random.Generator
+) -> VisualMap:
     pictures = [SensorModel().expose(render(scene, CAMERA, pose), rng) for pose in walk]
     images = [
         MappingImage(f"{number}.png", number, 0, lambda number=number: pictures[number])
@@ -92,9 +94,8 @@ def mapped(scene: Scene, extractor: NetworkExtractor, config: Config, rng: np.ra
     return build_map(PosedImages(images, walk, [CAMERA]), extractor, config, BuildOptions(intrinsics="off"))
 
 
-def aside(scene: Scene, rng: np.random.Generator, count: int) -> Iterator[Rigid3]:
-    """Yield views from aside of the mapping walk that look at what it looked at."""
-    walk = [pose for _, pose in mapping_walk(scene, Gait(rate_hz=1.0))]
+def aside(scene: Scene, walk: list[Rigid3], rng: np.random.Generator, count: int) -> Iterator[Rigid3]:
+    """Yield views from aside of a walk that look at what it looked at."""
     while count:
         pose = walk[int(rng.integers(len(walk)))]
         target = pose.translation + AHEAD_M * pose.rotation[:, 2]

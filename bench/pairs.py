@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import poselib
-from features import LEVELS, MILD_LIGHT, STRONG_LIGHT
+from features import LEVELS, MILD_LIGHT, STRONG_LIGHT, area_under_curve, corner_error
 from threadpoolctl import threadpool_limits
 
 from hfnet_ros.config import Config, ExtractorConfig, InferenceConfig
@@ -43,7 +43,7 @@ from hfnet_ros.scene import (
     render,
     render_depth,
 )
-from hfnet_ros.training.augmentation import draw_homography, transfer
+from hfnet_ros.training.augmentation import draw_homography
 
 MIN_SIDE = 240  # smaller photographs have next to no cells
 MIN_BASELINE_M, OVERLAP = 0.5, (0.2, 0.5)
@@ -123,23 +123,8 @@ def _warped(
         sensor = STRONG_LIGHT if level == "hard" else MILD_LIGHT
         warped = sensor.expose(cv2.warpPerspective(color, homography, size_wh), rng)
         for name, points in match(color, warped).items():
-            errors.setdefault(name, []).append((_corner_error(*points, homography, size_wh), len(points[0])))
+            errors.setdefault(name, []).append((corner_error(*points, homography, size_wh), len(points[0])))
     return errors
-
-
-def _corner_error(
-    first: np.ndarray, second: np.ndarray, homography: np.ndarray, size_wh: tuple[int, int]
-) -> float:
-    if len(first) < 4:
-        return np.inf
-    cv2.setRNGSeed(0)
-    found, _ = cv2.findHomography(first, second, cv2.USAC_MAGSAC, 3.0, maxIters=5000, confidence=0.9999)
-    if found is None:
-        return np.inf
-    right, bottom = np.array(size_wh) - 1.0
-    corners = np.array([[0.0, 0.0], [right, 0.0], [right, bottom], [0.0, bottom]])
-    off = np.linalg.norm(transfer(corners, found) - transfer(corners, homography), axis=1).mean()
-    return float(np.nan_to_num(off, nan=np.inf))
 
 
 def _rendered(
@@ -217,7 +202,7 @@ def _pose_error(first: np.ndarray, second: np.ndarray, second_from_first: Rigid3
 def _print(kind: str, errors: dict[str, list[tuple[float, int]]], limits: tuple[int, ...]) -> None:
     for name, values in errors.items():
         off, matches = np.array(values).T
-        areas = " ".join(f"{100.0 * np.mean(np.clip(1.0 - off / limit, 0.0, 1.0)):5.1f}" for limit in limits)
+        areas = " ".join(f"{100.0 * area_under_curve(off, limit):5.1f}" for limit in limits)
         print(
             f"{kind:16s} {len(off):3d} pairs  {name:26s} AUC@{limits} {areas}   {matches.mean():5.0f} matches",
             flush=True,

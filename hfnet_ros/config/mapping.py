@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from hfnet_ros.config.schema import parameter
 
-PAIR_MATCHER_NAMES = [
-    "nearest",
-    "learned",
-    "semidense",
-]  # mapping.pair_matcher adds those that others register
+# mapping.pair_matcher adds those that others register.
+PAIR_MATCHER_NAMES = ["nearest", "learned", "semidense"]
 
 
 @dataclass(frozen=True)

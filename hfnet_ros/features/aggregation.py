@@ -24,9 +24,8 @@ from hfnet_ros.types import ImageFeatures
 Float32Array = NDArray[np.float32]
 
 _MAX_TRAINING_DESCRIPTORS = 50000
-MAX_BESIDE_HEAD = (
-    1024  # keypoints that are aggregated beside a head's descriptor: as many as of an image to localize
-)
+# Keypoints that are aggregated beside a head's descriptor: as many as of an image to localize.
+MAX_BESIDE_HEAD = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +44,6 @@ class VladAggregation:
         """Return the global descriptor [G] float32, unit norm (zero for an image without keypoints)."""
         projected = self.projection @ aggregate_vlad(features.local.descriptors, self.vocabulary)
         return unit_rows(projected[None])[0]
-
-    @property
-    def size(self) -> int:
-        """Return the number of dimensions of what `describe` returns."""
-        return len(self.projection)
 
     def arrays(self) -> dict[str, Float32Array]:
         """Return what a map has to keep."""

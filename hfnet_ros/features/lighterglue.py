@@ -18,16 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import InferenceConfig
-from hfnet_ros.errors import WeightsError
+from hfnet_ros.errors import ConfigError, WeightsError
 from hfnet_ros.features.engines import EnginesBySize
+from hfnet_ros.features.onnx_network import read_onnx, set_shape
 from hfnet_ros.features.weights import LIGHTERGLUE, find_weights
+from hfnet_ros.features.xfeat_network import DESCRIPTOR_SIZE
 from hfnet_ros.inference.backend import create_engine
 from hfnet_ros.inference.engine import Engine, NetworkModel
 from hfnet_ros.inference.onnx_graph import remove_unused
+from hfnet_ros.types import ImageFeatures
 
-DESCRIPTOR_SIZE = 64
 # Beginnings of the identities of extractors whose local descriptors it was trained on.
-KNOWN_EXTRACTORS = ("xfeat-", "xfeat+hfnet-")
+_KNOWN_EXTRACTORS = ("xfeat-", "xfeat+hfnet-")
 # Engines are made for these numbers of keypoints; the rest of an image's is left out.
 _COUNTS = (32, 64, 128, 256, 512, 1024, 2048)
 _INPUTS = ("kpts0", "kpts1", "desc0", "desc1")
@@ -48,6 +50,11 @@ class KeypointSet:
     descriptors: NDArray[np.float32]
     size_wh: tuple[int, int]
 
+    @classmethod
+    def of(cls, features: ImageFeatures) -> KeypointSet:
+        """Return the local features of an image."""
+        return cls(features.local.keypoints, features.local.descriptors, features.extent_wh)
+
     def __len__(self) -> int:
         """Return the number of keypoints."""
         return len(self.points)
@@ -67,14 +74,7 @@ class LighterGlue:
         Raises:
             WeightsError: it is missing, no ONNX, or not of this kind.
         """
-        import onnx
-
-        try:
-            model = onnx.load_model_from_string(path.read_bytes())
-        except OSError as error:
-            raise WeightsError(f"{path}: cannot be read: {error.strerror}; expected an ONNX file") from error
-        except Exception as error:  # protobuf's exception classes differ between its versions
-            raise WeightsError(f"{path}: no ONNX network: {error}; expected LighterGlue") from error
+        _, model = read_onnx(path, "LighterGlue")
         names = {tensor.name for tensor in model.graph.input}
         if names != set(_INPUTS):
             raise WeightsError(
@@ -83,11 +83,6 @@ class LighterGlue:
         self._outputs = _cut_behind_assignment(model.graph, path)
         self._model, self._path, self._inference = model, path, inference
         self._engines = EnginesBySize()
-
-    @property
-    def backend(self) -> str:
-        """What runs the network; before the first pair, what is asked for."""
-        return self._engines.backend(unless=self._inference.backend)
 
     def match(self, first: KeypointSet, second: KeypointSet) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return rows [M, 2] of keypoints that match, each at most once, and how sure that is [M], 0 to 1.
@@ -121,10 +116,10 @@ class LighterGlue:
         model.CopyFrom(self._model)
         for tensor in model.graph.input:
             count = counts[0] if tensor.name.endswith("0") else counts[1]
-            _set_shape(tensor, (1, count, 2 if tensor.name.startswith("kpts") else DESCRIPTOR_SIZE))
+            set_shape(tensor, (1, count, 2 if tensor.name.startswith("kpts") else DESCRIPTOR_SIZE))
         shapes = ((1, counts[0], 1), (1, counts[0], 1), (1, 1, counts[1]))
         for tensor, shape in zip(model.graph.output, shapes, strict=True):
-            _set_shape(tensor, shape)
+            set_shape(tensor, shape)
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
         return NetworkModel(f"{self._path.stem}-{counts[0]}x{counts[1]}", model.SerializeToString())
 
@@ -134,6 +129,24 @@ class LighterGlue:
     def close(self) -> None:
         """Free the engines; calling it again does nothing."""
         self._engines.close()
+
+
+def check_known(extractor_id: str, parameter: str, whose: str = "") -> None:
+    """Refuse descriptors that the network was not trained on.
+
+    Args:
+        extractor_id: of what they are.
+        parameter: which asks for the network, and its value.
+        whose: said before the identity, such as "a map of ".
+
+    Raises:
+        ConfigError: they are of another extractor than XFeat.
+    """
+    if not extractor_id.startswith(_KNOWN_EXTRACTORS):
+        raise ConfigError(
+            f"{parameter} knows descriptors of XFeat, found {whose}'{extractor_id}'; build the map with --extractor "
+            "xfeat or xfeat+hfnet, or set it to nearest"
+        )
 
 
 def load_lighterglue(inference: InferenceConfig) -> LighterGlue:
@@ -184,10 +197,3 @@ def _known_count(count: int) -> int:
 def _normalised(keypoints: KeypointSet) -> NDArray[np.float32]:
     size = np.array(keypoints.size_wh, np.float64)
     return ((keypoints.points - size / 2.0) / (size.max() / 2.0))[None].astype(np.float32)
-
-
-def _set_shape(tensor: Any, shape: tuple[int, ...]) -> None:
-    dimensions = tensor.type.tensor_type.shape.dim
-    del dimensions[:]
-    for length in shape:
-        dimensions.add().dim_value = length

@@ -44,19 +44,9 @@ class OnnxNetwork:
         Raises:
             WeightsError: it is missing or no ONNX.
         """
-        import onnx
-
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise WeightsError(f"{path}: cannot be read: {error.strerror}; expected an ONNX file") from error
-        try:
-            self._model = onnx.load_model_from_string(content)
-        except Exception as error:  # protobuf's exception classes differ between its versions
-            raise WeightsError(
-                f"{path}: no ONNX network: {error}; expected HF-Net's or another .onnx file (weights of XFeat need "
-                "'--extractor xfeat')"
-            ) from error
+        content, self._model = read_onnx(
+            path, "HF-Net's or another .onnx file (weights of XFeat need '--extractor xfeat')"
+        )
         if len(self._model.graph.input) != 1:
             names = [tensor.name for tensor in self._model.graph.input]
             raise WeightsError(f"{path}: network has inputs {names}, expected one, the image")
@@ -140,14 +130,14 @@ class OnnxNetwork:
             )
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
-        _set_shape(model.graph.input[0], input_shape)
+        set_shape(model.graph.input[0], input_shape)
         for output in model.graph.output:
             output.type.tensor_type.ClearField("shape")
         model = onnx.shape_inference.infer_shapes(model, data_prop=True)
         for output in model.graph.output:
             inferred = _shape(output)
             # A batch that shape inference lost is the input's.
-            _set_shape(output, (input_shape[0] if inferred[0] is None else inferred[0], *inferred[1:]))
+            set_shape(output, (input_shape[0] if inferred[0] is None else inferred[0], *inferred[1:]))
         size = "x".join(str(length) for length in input_shape)
         return NetworkModel(
             f"{self._path.stem}{self._part}-{size}",
@@ -178,6 +168,24 @@ class OnnxNetwork:
         self._engines.close()
 
 
+def read_onnx(path: Path, expected: str) -> tuple[bytes, Any]:
+    """Return an ONNX file as bytes and as a model.
+
+    Raises:
+        WeightsError: it is missing or no ONNX; the message says what is expected.
+    """
+    import onnx
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}; expected an ONNX file") from error
+    try:
+        return content, onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's exception classes differ between its versions
+        raise WeightsError(f"{path}: no ONNX network: {error}; expected {expected}") from error
+
+
 def _shape(tensor: Any) -> tuple[int | None, ...]:
     return tuple(
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
@@ -185,7 +193,8 @@ def _shape(tensor: Any) -> tuple[int | None, ...]:
     )
 
 
-def _set_shape(tensor: Any, shape: tuple[int | None, ...]) -> None:
+def set_shape(tensor: Any, shape: tuple[int | None, ...]) -> None:
+    """Fix the shape of a graph's input or output; what is None keeps its name."""
     dims = tensor.type.tensor_type.shape.dim
     names = [dim.dim_param for dim in dims]
     del dims[:]

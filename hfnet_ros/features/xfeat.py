@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.config import Config
+from hfnet_ros.config import Config, InferenceConfig
 from hfnet_ros.features.engines import EnginesBySize
 from hfnet_ros.features.keypoints import (
     detect_peaks,
@@ -41,23 +41,29 @@ from hfnet_ros.inference.engine import Engine, NetworkModel, Tensor
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures, ReportProgress
 
 
-class XFeatExtractor:
-    """Sparse XFeat with one engine per image size."""
+class XFeatEngines:
+    """What extractors on XFeat's weights share: an engine for each size of the input, and their identity."""
 
-    def __init__(self, weights: Weights, config: Config, progress: ReportProgress | None = None) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        id_prefix: str,
+        inference: InferenceConfig,
+        progress: ReportProgress | None = None,
+    ) -> None:
         """Keep the weights; the network of an image size is loaded when its first image comes.
 
         Args:
             weights: of the network.
-            config: section xfeat says how keypoints are chosen, extractor how many, inference how the network runs.
+            id_prefix: of the extractor's kind.
+            inference: how the network runs.
             progress: told what goes on while an engine is built, which may take minutes.
         """
         self._weights = weights
-        self._rule = selection_rule(config)
-        self._inference = config.inference
+        self._inference = inference
         self._progress = progress
         self._engines = EnginesBySize()
-        self._id = f"{KIND.id_prefix}{weights_digest(weights)}"
+        self._id = f"{id_prefix}{weights_digest(weights)}"
 
     @property
     def extractor_id(self) -> str:
@@ -68,6 +74,25 @@ class XFeatExtractor:
     def backend(self) -> str:
         """What runs the network; before the first image, what is asked for."""
         return self._engines.backend(unless=self._inference.backend)
+
+    def close(self) -> None:
+        """Free the engines; calling it again does nothing."""
+        self._engines.close()
+
+
+class XFeatExtractor(XFeatEngines):
+    """Sparse XFeat with one engine per image size."""
+
+    def __init__(self, weights: Weights, config: Config, progress: ReportProgress | None = None) -> None:
+        """Keep the weights; see `XFeatEngines`.
+
+        Args:
+            weights: of the network.
+            config: section xfeat says how keypoints are chosen, extractor how many, inference how the network runs.
+            progress: told what goes on while an engine is built.
+        """
+        super().__init__(weights, KIND.id_prefix, config.inference, progress)
+        self._rule = selection_rule(config)
 
     def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
         """Return the network that runs on images of this size."""
@@ -86,10 +111,6 @@ class XFeatExtractor:
         scale = np.array(image_wh) / np.array(input_wh)
         keypoints = rescale_pixels(local.keypoints, scale).astype(np.float32)
         return ImageFeatures(local.moved_to(keypoints), None, self._id)
-
-    def close(self) -> None:
-        """Free the engines; calling it again does nothing."""
-        self._engines.close()
 
     def _load(self, input_wh: tuple[int, ...]) -> Engine:
         network = build_xfeat(self._weights, (input_wh[0], input_wh[1]))

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
-from hfnet_ros.features.engines import EnginesBySize
 from hfnet_ros.features.keypoints import select_top, unit_rows
 from hfnet_ros.features.preprocess import check_image, mean_gray, network_size, resize_to
 from hfnet_ros.features.protocol import ExtractorKind
 from hfnet_ros.features.weights import XFEAT, find_weights
-from hfnet_ros.features.xfeat import weights_digest
+from hfnet_ros.features.xfeat import XFeatEngines
 from hfnet_ros.features.xfeat_network import (
     CELL,
     DESCRIPTOR_SIZE,
@@ -54,33 +53,19 @@ class SemiDenseCells:
     features: NDArray[np.float32]
 
 
-class SemiDenseExtractor:
+class SemiDenseExtractor(XFeatEngines):
     """XFeat's network at two scales, with one engine per size of its input."""
 
     def __init__(self, weights: Weights, config: Config, progress: ReportProgress | None = None) -> None:
-        """Keep the weights; the networks of an image size are loaded when its first image comes.
+        """Keep the weights; see `XFeatEngines`.
 
         Args:
             weights: of the network.
             config: section extractor says how many keypoints, inference how the network runs.
-            progress: told what goes on while an engine is built, which may take minutes.
+            progress: told what goes on while an engine is built.
         """
-        self._weights = weights
+        super().__init__(weights, KIND.id_prefix, config.inference, progress)
         self._max_keypoints = config.extractor.max_keypoints
-        self._inference = config.inference
-        self._progress = progress
-        self._engines = EnginesBySize()
-        self._id = f"{KIND.id_prefix}{weights_digest(weights)}"
-
-    @property
-    def extractor_id(self) -> str:
-        """Name of the method and digest of its weights."""
-        return self._id
-
-    @property
-    def backend(self) -> str:
-        """What runs the network; before the first image, what is asked for."""
-        return self._engines.backend(unless=self._inference.backend)
 
     def networks(self, image_wh: tuple[int, int]) -> tuple[NetworkModel, ...]:
         """Return the networks that run on images of this size, one for each scale."""
@@ -129,10 +114,6 @@ class SemiDenseExtractor:
             reliability[best],
             np.ascontiguousarray(features),
         )
-
-    def close(self) -> None:
-        """Free the engines; calling it again does nothing."""
-        self._engines.close()
 
     def _load(self, input_wh: tuple[int, ...]) -> Engine:
         network = build_dense_xfeat(self._weights, (input_wh[0], input_wh[1]))

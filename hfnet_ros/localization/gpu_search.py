@@ -10,6 +10,7 @@ from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.resident_map import ResidentMap
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.gpu_matcher import GpuMatcher
+from hfnet_ros.matching.registry import COMPARING_METHODS
 from hfnet_ros.retrieval.gpu_index import GpuIndex
 
 _logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def open_gpu_search(
     """
     if config.inference.gpu_matching == "off" or not backend.startswith(_GPU_BACKENDS):
         return None
-    if config.matching.method not in ("nearest", "learned", "auto"):
+    if config.matching.method not in COMPARING_METHODS:
         _logger.warning(
             "the map is searched on the CPU, not on the GPU: matching.method is '%s', the GPU knows 'nearest'",
             config.matching.method,

@@ -159,7 +159,7 @@ def searching(
     search = open_gpu_search(visual_map, config, extractor.backend)
     with contextlib.ExitStack() as opened:
         if search is not None:
-            opened.callback(search.close)
+            opened.enter_context(contextlib.closing(search))
         yield opened.enter_context(contextlib.closing(Localizer(visual_map, extractor, config, search)))
 
 

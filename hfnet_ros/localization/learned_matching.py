@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, HfnetRosError
-from hfnet_ros.features.lighterglue import (
-    KNOWN_EXTRACTORS,
-    KeypointSet,
-    LighterGlue,
-    load_lighterglue,
-)
+from hfnet_ros.features.lighterglue import KeypointSet, LighterGlue, check_known, load_lighterglue
 from hfnet_ros.map.place_view import KeyframeObservations, PlaceView
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.by_keyframe import KeyframeMatcher
@@ -36,15 +31,11 @@ class LearnedMatcher:
                 keyframes saw.
             WeightsError: the network is nowhere.
         """
-        if not visual_map.extractor_id.startswith(KNOWN_EXTRACTORS):
-            raise ConfigError(
-                f"matching.method '{config.matching.method}' knows descriptors of XFeat, found a map of "
-                f"'{visual_map.extractor_id}'; build the map with --extractor xfeat or "
-                "xfeat+hfnet, or set it to nearest"
-            )
+        asked = f"matching.method '{config.matching.method}'"
+        check_known(visual_map.extractor_id, asked, "a map of ")
         if visual_map.observation_descriptors is None:
             raise ConfigError(
-                f"matching.method '{config.matching.method}' compares images with what keyframes saw, which the map "
+                f"{asked} compares images with what keyframes saw, which the map "
                 "does not hold; build it anew with `mapping.keep_observations` on, or set it to nearest"
             )
         self._network: LighterGlue = load_lighterglue(config.inference)
@@ -59,20 +50,15 @@ class LearnedMatcher:
         self, features: ImageFeatures, seen: KeyframeObservations
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         assert seen.descriptors is not None
-        keypoints = features.strongest(self._num_keypoints)
+        asked = KeypointSet.of(features.strongest(self._num_keypoints))
         observed = KeypointSet(seen.points2d, seen.descriptors, seen.size_wh)
         observed, rows_b = observed.spread(min(len(observed), self._num_keypoints))
-        rows, scores = self._network.match(keypoint_set(keypoints), observed)
+        rows, scores = self._network.match(asked, observed)
         return np.column_stack([rows[:, 0], rows_b[rows[:, 1]]]), scores
 
     def close(self) -> None:
         """Free the network; calling it again does nothing."""
         self._network.close()
-
-
-def keypoint_set(features: ImageFeatures) -> KeypointSet:
-    """Return the local features of an image as the network takes them."""
-    return KeypointSet(features.local.keypoints, features.local.descriptors, features.extent_wh)
 
 
 def create_learned_matcher(visual_map: VisualMap, config: Config) -> LearnedMatcher | None:
@@ -89,5 +75,5 @@ def create_learned_matcher(visual_map: VisualMap, config: Config) -> LearnedMatc
     try:
         return LearnedMatcher(visual_map, config)
     except HfnetRosError as error:
-        _logger.info("matching.method auto compares descriptors only: %s", error)
+        _logger.warning("matching.method auto compares descriptors only: %s", error)
         return None

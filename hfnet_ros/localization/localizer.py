@@ -126,9 +126,7 @@ class Localizer:
         matcher = search.matcher if search is not None else create_matcher(visual_map, config)
         self._match = partial(_match_views, matcher)
         self._learned = create_learned_matcher(visual_map, config)
-        self._match_learned = None if self._learned is None else partial(_match_views, self._learned)
-        self._asks_learned_first = config.matching.method == LEARNED
-        self._method = "nearest" if config.matching.method == AUTO else config.matching.method
+        self._matchers = self._matchers_in_turn(config.matching.method)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
         self._second_look = SecondLook(self._landmarks, self._match, self._solver)
@@ -187,9 +185,9 @@ class Localizer:
         for retrieved in self._retrieve(features, cameras, prior, clock):
             best = None
             for place in retrieved.places[: retrieved.max_places]:
-                answer = self._in_place(
-                    place, retrieved, version, query, cameras, clock, is_first=best is None
-                )
+                # A network that compares images takes as long as all else together: the best place is worth it.
+                matchers = self._matchers if best is None else self._matchers[:1]
+                answer = self._in_place(place, matchers, retrieved, version, query, cameras, clock)
                 best = better(best, answer, place, retrieved.search)
                 if best.is_valid:
                     break
@@ -200,19 +198,18 @@ class Localizer:
     def _in_place(
         self,
         place: Place,
+        matchers: Sequence[_Matcher],
         retrieved: Retrieved,
         version: Version,
         query: Query,
         cameras: Sequence[RigCamera],
         clock: StageClock,
-        *,
-        is_first: bool,
     ) -> Localization:
-        """Find the pose of one version of the views in one place."""
+        """Find the pose of one version of the views in one place, by one matcher after the other."""
         with clock.stage("match"):
             landmarks = self._landmarks.of(place)
         answers: list[Localization] = []
-        for matcher in self._matchers(is_first=is_first):
+        for matcher in matchers:
             with clock.stage("match"):
                 matches = matcher.match(version.features, landmarks)
             with clock.stage("pose"):
@@ -225,17 +222,15 @@ class Localizer:
                 break
         return max(answers, key=lambda answer: answer.rank)
 
-    def _matchers(self, *, is_first: bool) -> list[_Matcher]:
-        """Return what matches a place, one after the other as long as there is no pose.
-
-        A network that compares images takes as long as everything else together: only the best place is worth it.
-        """
-        nearest = _Matcher(self._method, self._match, 1)
-        if self._match_learned is None:
-            return [nearest]
-        if self._asks_learned_first:
-            return [_Matcher(LEARNED, self._match_learned, 1)]
-        return [nearest, _Matcher(LEARNED, self._match_learned, 2)] if is_first else [nearest]
+    def _matchers_in_turn(self, method: str) -> list[_Matcher]:
+        """Return what matches a place, one after the other as long as there is too little evidence."""
+        comparing = _Matcher("nearest" if method == AUTO else method, self._match, 1)
+        if self._learned is None:
+            return [comparing]
+        match_learned = partial(_match_views, self._learned)
+        if method == LEARNED:
+            return [_Matcher(LEARNED, match_learned, 1)]
+        return [comparing, _Matcher(LEARNED, match_learned, 2)]
 
     def _judge(
         self,

@@ -30,15 +30,14 @@ def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[Float32Array,
     """
     if first.has_head != second.has_head:
         raise MappingError("one map has a vocabulary and the other has none; build one of them anew")
-    heads = np.concatenate([_part(first, of_head=True), _part(second, of_head=True)])
-    if not (
-        first.aggregation and second.aggregation
-    ):  # beside a head only one of them has one: it cannot be kept
-        return unit_rows(heads), {}
+    (first_heads, first_vlads), (second_heads, second_vlads) = _parts(first), _parts(second)
+    heads = np.concatenate([first_heads, second_heads])
+    if not (first.aggregation and second.aggregation):
+        return heads, {}  # where one of them has VLADs beside the head, these cannot be kept
     vocabulary, projection = first.aggregation["vocabulary"], first.aggregation["projection"]
-    known = _part(first, of_head=False) @ projection
+    known = first_vlads @ projection
     if np.array_equal(vocabulary, second.aggregation["vocabulary"]):
-        added = _part(second, of_head=False) @ second.aggregation["projection"]
+        added = second_vlads @ second.aggregation["projection"]
     else:
         added = np.stack(
             [
@@ -50,11 +49,10 @@ def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[Float32Array,
     return (beside_head(heads, vlads) if first.has_head else vlads), aggregation
 
 
-def _part(visual_map: VisualMap, *, of_head: bool) -> Float32Array:
-    """Return the part of the keyframes' descriptors that the network's head gave, or the rest, of unit length."""
-    described = visual_map.global_descriptors.decoded()
-    size = visual_map.head_size
-    return unit_rows(described[:, :size] if of_head else described[:, size:])
+def _parts(visual_map: VisualMap) -> tuple[Float32Array, Float32Array]:
+    """Return of the keyframes' descriptors what the network's head gave, and the rest, each of unit length."""
+    described, size = visual_map.global_descriptors.decoded(), visual_map.head_size
+    return unit_rows(described[:, :size]), unit_rows(described[:, size:])
 
 
 def project_vlads(

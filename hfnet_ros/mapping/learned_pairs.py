@@ -5,8 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from hfnet_ros.config import Config
-from hfnet_ros.errors import ConfigError
-from hfnet_ros.features.lighterglue import KNOWN_EXTRACTORS, KeypointSet, load_lighterglue
+from hfnet_ros.features.lighterglue import KeypointSet, check_known, load_lighterglue
 from hfnet_ros.mapping.pair_matcher import PairMatch
 from hfnet_ros.types import ImageFeatures
 
@@ -32,14 +31,7 @@ class LearnedPairMatcher:
             ConfigError: the descriptors are not those that the network knows.
         """
         for features in (first, second):
-            if not features.extractor_id.startswith(KNOWN_EXTRACTORS):
-                raise ConfigError(
-                    f"mapping.matcher 'learned' knows descriptors of XFeat, found '{features.extractor_id}'; take "
-                    "--extractor xfeat or xfeat+hfnet, or mapping.matcher nearest"
-                )
-        sets = [
-            KeypointSet(entry.local.keypoints, entry.local.descriptors, entry.extent_wh)
-            for entry in (first.strongest(_MAX_KEYPOINTS), second.strongest(_MAX_KEYPOINTS))
-        ]
+            check_known(features.extractor_id, "mapping.matcher 'learned'")
+        sets = [KeypointSet.of(features.strongest(_MAX_KEYPOINTS)) for features in (first, second)]
         rows, _ = self._thread.submit(self._network.match, *sets).result()
         return PairMatch(rows)

@@ -11,9 +11,11 @@ from hfnet_ros.matching.landmark_matcher import LandmarkMatcher, MutualNearestMa
 # Makes a matcher for one map; called by the thread that will use it.
 MatcherFactory = Callable[[VisualMap, Config], LandmarkMatcher]
 
-# The learned matcher is asked by the localizer, which has its network; here it stands for what is compared beside it.
+# Methods that compare descriptors. `learned` and `auto` do so beside the network that the localizer asks.
+COMPARING_METHODS = ("nearest", "learned", "auto")
+
 _factories: dict[str, MatcherFactory] = dict.fromkeys(
-    ("nearest", "learned", "auto"), lambda _, config: MutualNearestMatcher(config.matching)
+    COMPARING_METHODS, lambda _, config: MutualNearestMatcher(config.matching)
 )
 
 

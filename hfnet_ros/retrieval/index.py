@@ -118,7 +118,8 @@ def search_in_turn(
     by_head = search(of_head, count)
     in_turn = [hit.keyframe_idx for pair in zip_longest(by_both, by_head) for hit in pair if hit is not None]
     frames = list(dict.fromkeys(in_turn))[:count]
-    return [RetrievalHit(frame, float(database[frame] @ descriptor)) for frame in frames]
+    similarity = database[np.array(frames, np.intp)] @ descriptor
+    return [RetrievalHit(*hit) for hit in zip(frames, similarity.tolist(), strict=True)]
 
 
 def best_hits(

@@ -22,6 +22,7 @@ from hfnet_ros.map.manifest import MANIFEST_NAME, sealed_manifest
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.matching import registry
+from hfnet_ros.matching.by_keyframe import KeyframeMatcher
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
 from hfnet_ros.matching.registry import register_matcher
 from hfnet_ros.pose.problem import ErrorModel
@@ -29,31 +30,15 @@ from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, Query
 
 
-class KeyframeMatcher:
-    """Compares the image with what each prior frame itself saw, as a learned matcher would, and merges by landmark."""
-
-    def match(self, features, place):
-        order = np.argsort(place.idxs)
-        found = []
-        for keyframe_idx in place.keyframe_idxs[:6]:
-            seen = place.observations(keyframe_idx)
-            rows, others, similarity = mutual_nearest(features.local.descriptors, seen.descriptors, 0.8)
-            landmarks = seen.landmark_idxs[others]
-            at = np.minimum(np.searchsorted(place.idxs, landmarks, sorter=order), len(place) - 1)
-            there = place.idxs[order[at]] == landmarks if len(place) else np.zeros(len(rows), bool)
-            found.append(np.column_stack([similarity, rows, order[at]])[there])
-        best = np.concatenate(found) if found else np.empty((0, 3))
-        best = best[np.argsort(-best[:, 0], kind="stable")]
-        for column in (1, 2):  # each keypoint and each landmark once
-            best = best[np.sort(np.unique(best[:, column], return_index=True)[1])]
-        rows, at = best[:, 1].astype(np.int64), best[:, 2].astype(np.int64)
-        points2d = features.local.keypoints[rows].astype(np.float64)
-        return Correspondences(points2d, place.xyz[at], rows, place.idxs[at], best[:, 0].astype(np.float32))
+def compare(features, seen):
+    """Compare the image with what a prior frame itself saw, as a learned matcher would."""
+    rows, others, similarity = mutual_nearest(features.local.descriptors, seen.descriptors, 0.8)
+    return np.column_stack([rows, others]), similarity
 
 
 @pytest.fixture
 def keyframe_matcher():
-    register_matcher("keyframes", lambda visual_map, config: KeyframeMatcher())
+    register_matcher("keyframes", lambda visual_map, config: KeyframeMatcher(compare, 6))
     yield "keyframes"
     del registry._factories["keyframes"]
     registry.MATCHER_NAMES.remove("keyframes")
