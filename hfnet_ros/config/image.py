@@ -161,11 +161,15 @@ class MatchingConfig:
         choices=MATCHER_NAMES,
     )
     learned_keyframes: int = parameter(
-        3, "Prior frames that the learned matcher compares an image with; each costs as much.", low=1, high=50
+        4,
+        "Prior frames, those that saw most of what nearest matches, that the learned matcher compares an image with; "
+        "each costs as much.",
+        low=1,
+        high=50,
     )
     learned_keypoints: int = parameter(
         512,
-        "Keypoints of either image that it takes: the best of the image's, of a keyframe's evenly chosen ones.",
+        "Keypoints of either image that it takes: those most like any of the other image's.",
         low=32,
         high=2048,
     )

@@ -49,7 +49,7 @@ def extract_turned(extractor: FeatureExtractor, image: ImageArray, turn_rad: flo
     turned_from_image = turning_matrix(size_wh, turn_rad)
     # Of the mean colour, so that the contrast by which some networks normalise stays what it is.
     padding = cv2.mean(image)
-    turned = cv2.warpAffine(
+    turned_image = cv2.warpAffine(
         image,
         turned_from_image,
         size_wh,
@@ -57,12 +57,12 @@ def extract_turned(extractor: FeatureExtractor, image: ImageArray, turn_rad: flo
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=padding,
     )
-    features = extractor.extract(np.asarray(turned, np.uint8))
+    features = extractor.extract(np.asarray(turned_image, np.uint8))
     keypoints = turned_back(features.local.keypoints, size_wh, turn_rad)
     limit = np.array(size_wh, np.float32) - 1.0 - _MARGIN_PX
     is_inside = ((keypoints >= _MARGIN_PX) & (keypoints <= limit)).all(axis=1)
     local = features.local.moved_to(keypoints).chosen(np.flatnonzero(is_inside))
-    return replace(features, local=local, size_wh=size_wh)
+    return replace(features, local=local, size_wh=size_wh, turn_rad=turn_rad)
 
 
 def turning_matrix(size_wh: tuple[int, int], turn_rad: float) -> NDArray[np.float64]:
@@ -77,5 +77,10 @@ def turned_back(
     points_px: NDArray[np.float32], size_wh: tuple[int, int], turn_rad: float
 ) -> NDArray[np.float32]:
     """Return where points [N, 2] of a turned image are in the image as it is, px."""
-    matrix = turning_matrix(size_wh, -turn_rad)
+    return turned(points_px, size_wh, -turn_rad)
+
+
+def turned(points_px: NDArray[np.float32], size_wh: tuple[int, int], turn_rad: float) -> NDArray[np.float32]:
+    """Return where points [N, 2] of an image are when it is turned, px."""
+    matrix = turning_matrix(size_wh, turn_rad)
     return np.asarray(points_px.astype(np.float64) @ matrix[:, :2].T + matrix[:, 2], np.float32)

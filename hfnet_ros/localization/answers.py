@@ -46,7 +46,7 @@ def better(best: Localization | None, answer: Localization, place: Place, search
 
 
 def with_second_look(
-    answer: Localization, measured: Mapping[str, float], limits: VerificationConfig
+    answer: Localization, measured: Mapping[str, float], limits: VerificationConfig, num_tried: int = 1
 ) -> Localization:
     """Note what was measured with a pose in the map, and refuse it if that makes it too likely wrong.
 
@@ -54,7 +54,10 @@ def with_second_look(
         answer: a valid one.
         measured: `rematch_ratio`, the score of the inliers elsewhere over their own, and `seen_share`, see there.
         limits: of that ratio, and of the probability that the answer is wrong.
+        num_tried: ways in which an answer was sought; each may be wrong with its share of that probability, or a
+            query that is asked until there is no doubt would be wrong more often than `limits` says.
     """
+    limits = dataclasses.replace(limits, max_false_probability=limits.max_false_probability / num_tried)
     scores = with_false_probability({**answer.evidence.scores, **measured})
     ratio, most = scores["rematch_ratio"], limits.max_rematch_ratio
     if ratio > most:

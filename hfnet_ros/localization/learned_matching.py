@@ -13,6 +13,7 @@ from hfnet_ros.features.lighterglue import KeypointSet, LighterGlue, check_known
 from hfnet_ros.map.place_view import KeyframeObservations, PlaceView
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.by_keyframe import KeyframeMatcher
+from hfnet_ros.matching.landmark_matcher import MutualNearestMatcher
 from hfnet_ros.types import Correspondences, ImageFeatures
 
 _logger = logging.getLogger(__name__)
@@ -39,22 +40,20 @@ class LearnedMatcher:
                 "does not hold; build it anew with `mapping.keep_observations` on, or set it to nearest"
             )
         self._network: LighterGlue = load_lighterglue(config.inference)
-        self._num_keypoints = config.matching.learned_keypoints
-        self._by_keyframe = KeyframeMatcher(self._compare, config.matching.learned_keyframes)
+        self._config = config.matching
+        scout = MutualNearestMatcher(config.matching)
+        self._by_keyframe = KeyframeMatcher(self._compare, config.matching.learned_keyframes, scout)
 
     def match(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
         """Return matches, surest first; see `LandmarkMatcher.match`."""
-        return self._by_keyframe.match(features, place)
+        return self._by_keyframe.match(features.strongest(self._config.max_query_keypoints), place)
 
     def _compare(
         self, features: ImageFeatures, seen: KeyframeObservations
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         assert seen.descriptors is not None
-        asked = KeypointSet.of(features.strongest(self._num_keypoints))
         observed = KeypointSet(seen.points2d, seen.descriptors, seen.size_wh)
-        observed, rows_b = observed.spread(min(len(observed), self._num_keypoints))
-        rows, scores = self._network.match(asked, observed)
-        return np.column_stack([rows[:, 0], rows_b[rows[:, 1]]]), scores
+        return self._network.match(KeypointSet.of(features), observed, self._config.learned_keypoints)
 
     def close(self) -> None:
         """Free the network; calling it again does nothing."""

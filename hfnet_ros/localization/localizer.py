@@ -71,7 +71,8 @@ class _Matcher:
     Attributes:
         name: as `matching.method` has it.
         match: does it, for the views of a query and a place.
-        num_tried: matchers tried with it; the poses of all are charged to the evidence against chance.
+        num_tried: matchers tried with it; the poses of all are charged to the evidence against chance, and what may be
+            doubted of an answer is shared among them.
     """
 
     name: str
@@ -126,7 +127,7 @@ class Localizer:
         matcher = search.matcher if search is not None else create_matcher(visual_map, config)
         self._match = partial(_match_views, matcher)
         self._learned = create_learned_matcher(visual_map, config)
-        self._matchers = self._matchers_in_turn(config.matching.method)
+        self._first, self._second = self._matchers_in_turn(config.matching.method)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
         self._second_look = SecondLook(self._landmarks, self._match, self._solver)
@@ -185,12 +186,15 @@ class Localizer:
         for retrieved in self._retrieve(features, cameras, prior, clock):
             best = None
             for place in retrieved.places[: retrieved.max_places]:
-                # A network that compares images takes as long as all else together: the best place is worth it.
-                matchers = self._matchers if best is None else self._matchers[:1]
-                answer = self._in_place(place, matchers, retrieved, version, query, cameras, clock)
+                answer = self._in_place(place, self._first, retrieved, version, query, cameras, clock)
                 best = better(best, answer, place, retrieved.search)
                 if best.is_valid:
                     break
+            # A network that compares images takes as long as all else together: once, where most was seen.
+            furthest = best.place if best is not None and not best.is_valid else None
+            if self._second is not None and furthest is not None:
+                answer = self._in_place(furthest, self._second, retrieved, version, query, cameras, clock)
+                best = better(best, answer, furthest, retrieved.search)
             if best is not None and best.is_valid and retrieved.reaches(best):
                 break
         return conclude(best, query.stamp_ns, features, clock.seconds())
@@ -198,39 +202,32 @@ class Localizer:
     def _in_place(
         self,
         place: Place,
-        matchers: Sequence[_Matcher],
+        matcher: _Matcher,
         retrieved: Retrieved,
         version: Version,
         query: Query,
         cameras: Sequence[RigCamera],
         clock: StageClock,
     ) -> Localization:
-        """Find the pose of one version of the views in one place, by one matcher after the other."""
+        """Find the pose of one version of the views in one place, by one matcher."""
         with clock.stage("match"):
             landmarks = self._landmarks.of(place)
-        answers: list[Localization] = []
-        for matcher in matchers:
-            with clock.stage("match"):
-                matches = matcher.match(version.features, landmarks)
-            with clock.stage("pose"):
-                answer = self._judge(matches, version, cameras, landmarks, retrieved.places, matcher)
-                if answer.is_valid and self._answers_as_given:
-                    answer = in_given_frame(answer, self._map, place, query.cameras)
-            answers.append(answer)
-            # What is doubtful with all the evidence there need be is not asked until it is not.
-            if answer.outcome in (Outcome.LOCALIZED, Outcome.ILL_CONDITIONED):
-                break
-        return max(answers, key=lambda answer: answer.rank)
+            matches = matcher.match(version.features, landmarks)
+        with clock.stage("pose"):
+            answer = self._judge(matches, version, cameras, landmarks, retrieved.places, matcher)
+            if answer.is_valid and self._answers_as_given:
+                answer = in_given_frame(answer, self._map, place, query.cameras)
+        return answer
 
-    def _matchers_in_turn(self, method: str) -> list[_Matcher]:
-        """Return what matches a place, one after the other as long as there is too little evidence."""
+    def _matchers_in_turn(self, method: str) -> tuple[_Matcher, _Matcher | None]:
+        """Return what matches every place, and what is asked where that finds no pose."""
         comparing = _Matcher("nearest" if method == AUTO else method, self._match, 1)
         if self._learned is None:
-            return [comparing]
+            return comparing, None
         match_learned = partial(_match_views, self._learned)
         if method == LEARNED:
-            return [_Matcher(LEARNED, match_learned, 1)]
-        return [comparing, _Matcher(LEARNED, match_learned, 2)]
+            return _Matcher(LEARNED, match_learned, 1), None
+        return comparing, _Matcher(LEARNED, match_learned, 2)
 
     def _judge(
         self,
@@ -248,7 +245,7 @@ class Localizer:
         if not answer.is_valid:
             return answer
         seen_again = self._second_look.at(answer, version.features, cameras, landmarks, places)
-        return with_second_look(answer, seen_again, self._config.verification)
+        return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried)
 
     def close(self) -> None:
         """Free the networks that are its own; calling it again does nothing."""

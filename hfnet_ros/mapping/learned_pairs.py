@@ -32,6 +32,6 @@ class LearnedPairMatcher:
         """
         for features in (first, second):
             check_known(features.extractor_id, "mapping.matcher 'learned'")
-        sets = [KeypointSet.of(features.strongest(_MAX_KEYPOINTS)) for features in (first, second)]
-        rows, _ = self._thread.submit(self._network.match, *sets).result()
+        asked = KeypointSet.of(first), KeypointSet.of(second)
+        rows, _ = self._thread.submit(self._network.match, *asked, _MAX_KEYPOINTS).result()
         return PairMatch(rows)

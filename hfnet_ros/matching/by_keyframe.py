@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map.place_view import KeyframeObservations, PlaceView
-from hfnet_ros.matching.landmark_matcher import as_correspondences
+from hfnet_ros.matching.landmark_matcher import LandmarkMatcher, as_correspondences
 from hfnet_ros.types import Correspondences, ImageFeatures
 
 # Takes an image and what a keyframe saw; returns rows [M, 2] of both, and how sure each match is [M].
@@ -24,10 +24,19 @@ class KeyframeMatcher:
     A landmark that several of them match is matched with the keypoint that one is most sure of.
     """
 
-    def __init__(self, compare: CompareWithKeyframe, num_keyframes: int) -> None:
-        """Take what compares, and with how many prior frames, most similar ones first."""
+    def __init__(
+        self, compare: CompareWithKeyframe, num_keyframes: int, scout: LandmarkMatcher | None = None
+    ) -> None:
+        """Take what compares, and with how many prior frames.
+
+        Args:
+            compare: an image with what a keyframe saw.
+            num_keyframes: prior frames that it is asked about.
+            scout: a quick matcher: frames that saw most of what it finds come first; without one, those most similar.
+        """
         self._compare = compare
         self._num_keyframes = num_keyframes
+        self._scout = scout
 
     def match(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
         """Return matches, surest first; see `LandmarkMatcher.match`.
@@ -37,8 +46,7 @@ class KeyframeMatcher:
         """
         order = np.argsort(place.idxs, kind="stable")
         found = [np.empty((0, 3))]
-        for keyframe_idx in place.keyframe_idxs[: self._num_keyframes] if len(place) else ():
-            seen = place.observations(keyframe_idx)
+        for seen in self._observations(features, place) if len(place) else ():
             if seen.descriptors is None:
                 raise MapFormatError(
                     "the map does not hold what its keyframes saw, which this matcher compares images with; build it "
@@ -60,3 +68,13 @@ class KeyframeMatcher:
             best[:, 2].astype(np.int64),
             best[:, 0].astype(np.float32),
         )
+
+    def _observations(self, features: ImageFeatures, place: PlaceView) -> list[KeyframeObservations]:
+        """Return what the prior frames saw that are compared with."""
+        frames = place.keyframe_idxs
+        if self._scout is None or len(frames) <= self._num_keyframes:
+            return [place.observations(frame) for frame in frames[: self._num_keyframes]]
+        matched = self._scout.match(features, place).landmark_idxs
+        seen = [place.observations(frame) for frame in frames]
+        shared = [np.count_nonzero(np.isin(matched, one.landmark_idxs, kind="sort")) for one in seen]
+        return [seen[row] for row in np.argsort(-np.array(shared), kind="stable")[: self._num_keyframes]]

@@ -94,12 +94,14 @@ class ImageFeatures:
             whose local descriptors are then aggregated (see `features.aggregation`).
         extractor_id: network and digest of its weights.
         size_wh: of the image, px; None where that is not known any more.
+        turn_rad: by how much the image was turned clockwise to be described; keypoints are of the image as it is.
     """
 
     local: LocalFeatures
     global_descriptor: NDArray[np.float32] | None
     extractor_id: str
     size_wh: tuple[int, int] | None = None
+    turn_rad: float = 0.0
 
     def chosen(self, rows: NDArray[np.int64]) -> ImageFeatures:
         """Return the same image with some of its local features [M], in the order of `rows`."""
