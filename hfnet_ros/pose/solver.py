@@ -6,7 +6,8 @@ Reference: Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera
 
+_NO_SCORES: Mapping[str, float] = MappingProxyType({})
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
 
 
@@ -45,6 +47,7 @@ class PoseSolver:
         cameras: Sequence[RigCamera],
         cones: ObserverCones | None = None,
         num_versions: int = 1,
+        more_scores: Mapping[str, float] = _NO_SCORES,
     ) -> Localization:
         """Estimate, refine and verify the pose of a rig.
 
@@ -53,6 +56,7 @@ class PoseSolver:
             cameras: of the views.
             cones: from where the points were seen before, as far as that is known.
             num_versions: of the query that are tried; the poses of all are charged to the evidence against chance.
+            more_scores: what else is known of the matches, for the probability that the pose is wrong.
 
         Returns:
             An answer without stamp, place and timings. Its correspondences are the matches that a ray leads to.
@@ -80,6 +84,7 @@ class PoseSolver:
             num_trials,
             self._verification,
             map_scores={
+                **more_scores,
                 "self_tested": float(self._errors.is_self_tested),
                 "elsewhere_share": self._errors.elsewhere_share(estimate.map_from_camera.translation),
             },
