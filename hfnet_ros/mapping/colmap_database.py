@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.pixels import colmap_from_pixels
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.colmap_convention import colmap_camera_from, colmap_pose_from, has_colmap_equal
 from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.views import PairMatches, View
@@ -41,6 +42,51 @@ def posed_reconstruction(
     for view_idx, (view, points) in enumerate(zip(views, keypoints, strict=True)):
         image = _image(view_idx, points, view.camera_idx)
         reconstruction.add_image_with_trivial_frame(image, colmap_pose_from(view.map_from_camera))
+    return reconstruction
+
+
+def rig_reconstruction(
+    views: Sequence[View],
+    keypoints: Sequence[NDArray[np.floating]],
+    cameras: Sequence[pycolmap.Camera],
+    frame_idxs: Sequence[int],
+    first_from_camera: Sequence[Rigid3],
+) -> pycolmap.Reconstruction:
+    """Return the views as images of one rig, whose frame is its first camera's; no points yet.
+
+    Args:
+        views: with poses that obey the rig, of which a frame's is that of its first view.
+        keypoints: [N, 2] px of each.
+        cameras: COLMAP's, numbered by position.
+        frame_idxs: which views were taken at one time.
+        first_from_camera: of each camera its pose in the first one.
+    """
+    reconstruction = pycolmap.Reconstruction()
+    rig = pycolmap.Rig(rig_id=1)
+    for idx, (camera, mounting) in enumerate(zip(cameras, first_from_camera, strict=True)):
+        reconstruction.add_camera(camera)
+        if idx == 0:
+            rig.add_ref_sensor(camera.sensor_id)
+        else:
+            rig.add_sensor(camera.sensor_id, colmap_pose_from(mounting))
+    reconstruction.add_rig(rig)
+    frames: dict[int, pycolmap.Frame] = {}
+    for view_idx, (view, frame_idx) in enumerate(zip(views, frame_idxs, strict=True)):
+        if frame_idx not in frames:
+            map_from_first = view.map_from_camera @ first_from_camera[view.camera_idx].inverse()
+            frames[frame_idx] = pycolmap.Frame(
+                frame_id=image_id_of(frame_idx), rig_id=1, rig_from_world=colmap_pose_from(map_from_first)
+            )
+        image = _image(view_idx, keypoints[view_idx], view.camera_idx)
+        frames[frame_idx].add_data_id(image.data_id)
+    for frame in frames.values():
+        reconstruction.add_frame(frame)
+    for view_idx, (view, frame_idx) in enumerate(zip(views, frame_idxs, strict=True)):
+        image = _image(view_idx, keypoints[view_idx], view.camera_idx)
+        image.frame_id = image_id_of(frame_idx)
+        reconstruction.add_image(image)
+    for frame in frames.values():
+        reconstruction.register_frame(frame.frame_id)
     return reconstruction
 
 

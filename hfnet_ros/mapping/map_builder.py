@@ -26,9 +26,10 @@ from hfnet_ros.mapping.describe import describe_for_pairs
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher, create_pair_matcher
-from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity
+from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity, pairs_of_frames
 from hfnet_ros.mapping.pose_faults import check_poses
 from hfnet_ros.mapping.pruning import drop_moved
+from hfnet_ros.mapping.rig_motion import hold_rig
 from hfnet_ros.mapping.sources import check_counts
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.structure_from_motion import recover_motion
@@ -130,8 +131,9 @@ def build_untested_map_without_poses(
     cameras: Sequence[Camera] | None,
     config: Config,
     options: BuildOptions,
+    rig_from_camera: Sequence[Rigid3] | None = None,
 ) -> VisualMap:
-    """Build a map from described images alone, at an arbitrary scale.
+    """Build a map from described images alone, at an arbitrary scale, or in metres if they are of a rig.
 
     Args:
         keyframes: at least two.
@@ -140,15 +142,22 @@ def build_untested_map_without_poses(
             `options.intrinsics` is "on"; None to estimate them too.
         config: parameters.
         options: frame name, refinement of calibrations, progress.
+        rig_from_camera: where the cameras sit, by the images' `camera_idx`; images of one stamp are of one frame.
 
     Raises:
-        MappingError: the images do not hang together.
+        MappingError: the images do not hang together, or not as the rig says.
     """
     num_images = len(keyframes)
     with limited_threads(config):
         descriptors = describe_for_pairs(keyframes, config)
         pairs = choose_pairs_by_similarity(descriptors, config.mapping.num_neighbors)
+        if rig_from_camera is not None:
+            pairs = sorted({*pairs, *pairs_of_frames([keyframe.image.stamp_ns for keyframe in keyframes])})
         motion = recover_motion(keyframes, sizes_wh, cameras, pairs, config, options)
+        scale: dict[str, Any] = {"scale": "arbitrary"}
+        if rig_from_camera is not None:
+            held_to_rig = hold_rig(motion, keyframes, rig_from_camera, config)
+            motion, scale = held_to_rig.motion, held_to_rig.facts()
         keyframes = [keyframes[idx] for idx in motion.image_idxs]
         views = views_of(keyframes, motion.map_from_camera, motion.camera_idxs)
         held = replace(options, intrinsics="off", refine_poses="off")
@@ -156,10 +165,10 @@ def build_untested_map_without_poses(
         given = [MapCamera(before, after) for before, after in zip(motion.given, motion.cameras, strict=True)]
         info = {
             "method": "structure from motion",
-            "scale": "arbitrary",
             "num_pairs": len(pairs),
             "num_images": num_images,
             "num_registered": len(keyframes),
+            **scale,
         }
         return _finished(
             assemble_map(keyframes, views, solved, given, config, options, info), config, options

@@ -7,6 +7,7 @@ works at any scale; without poses, partners look alike.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,6 +69,14 @@ def choose_pairs_by_similarity(global_descriptors: NDArray[np.float32], num_neig
     dissimilarity = 1.0 - (global_descriptors @ global_descriptors.T).astype(np.float64)
     np.fill_diagonal(dissimilarity, np.inf)
     return nearest_pairs(dissimilarity, num_neighbors)
+
+
+def pairs_of_frames(stamps_ns: Sequence[int]) -> list[Pair]:
+    """Return the pairs of images that cameras of a rig took at one time, by stamp."""
+    by_stamp: dict[int, list[int]] = {}
+    for idx, stamp_ns in enumerate(stamps_ns):
+        by_stamp.setdefault(stamp_ns, []).append(idx)
+    return [pair for members in by_stamp.values() for pair in itertools.combinations(members, 2)]
 
 
 def estimate_scene_depth(

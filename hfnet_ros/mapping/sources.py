@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from hfnet_ros.errors import DatasetError, MappingError
-from hfnet_ros.files.images import read_image
+from hfnet_ros.files.images import list_images, read_image
 from hfnet_ros.files.posed_images import PosedImage
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.mapping.keyframe_selection import select_every
 from hfnet_ros.mapping.views import MappingImage
+from hfnet_ros.types import RigCamera
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +65,46 @@ class UnposedImages:
         cameras: calibrations by the images' `camera_idx`, held as they are unless refinement is
             "on"; None to estimate them too, one for all images if all have one size, otherwise
             one for each.
+        rig_from_camera: where each camera sits on the rig that carries all of them; images of one stamp were then
+            taken at one time, and lengths are metres.
     """
 
     images: Sequence[MappingImage]
     cameras: Sequence[Camera] | None = None
+    rig_from_camera: Sequence[Rigid3] | None = None
+
+    @classmethod
+    def of_rig(
+        cls, folders: Mapping[str, Path], rig: Mapping[str, RigCamera], every: int = 1
+    ) -> UnposedImages:
+        """Return the images of a rig's cameras, of which the n-th of each folder were taken at one time.
+
+        Args:
+            folders: images of each camera, by its name in the rig.
+            rig: calibrations and mountings by name.
+            every: take every N-th frame.
+
+        Raises:
+            DatasetError: a camera is not in the rig, or the folders hold different numbers of images.
+        """
+        unknown = [name for name in folders if name not in rig]
+        if unknown:
+            raise DatasetError(f"camera '{unknown[0]}' is not in the rig, which has {', '.join(rig)}")
+        files = {name: list_images(folder) for name, folder in folders.items()}
+        if len({len(paths) for paths in files.values()}) > 1:
+            counts = ", ".join(f"{len(paths)} of '{name}'" for name, paths in files.items())
+            raise DatasetError(f"found {counts}, expected as many images of each camera of the rig")
+        chosen = select_every(min(map(len, files.values())), every)
+        # Stamps say what was taken at one time, no more; frames count as one a second.
+        images = [
+            MappingImage(
+                f"{name}/{paths[row].name}", row * 1_000_000_000, idx, partial(read_image, paths[row])
+            )
+            for row in chosen
+            for idx, (name, paths) in enumerate(files.items())
+        ]
+        mounted = [rig[name] for name in folders]
+        return cls(images, [one.camera for one in mounted], [one.rig_from_camera for one in mounted])
 
 
 def check_counts(

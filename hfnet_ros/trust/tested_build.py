@@ -58,7 +58,9 @@ def build_map(
     if isinstance(source, PosedImages):
         built = build_untested_map(keyframes, source.map_from_camera, source.cameras, config, options)
     else:
-        built = build_untested_map_without_poses(keyframes, sizes_wh, cameras, config, options)
+        built = build_untested_map_without_poses(
+            keyframes, sizes_wh, cameras, config, options, source.rig_from_camera
+        )
     built = with_build_info(built, {"duration_s": round(time.perf_counter() - started, 1)})
     if isinstance(source, PosedImages) and not source.is_metric:
         built = with_build_info(built, {"scale": "arbitrary"})

@@ -56,17 +56,24 @@ def make_world(
     scale: float = 1.0,
     seed: int = 0,
     is_moved: bool = True,
+    mountings: list[Rigid3] | None = None,
 ) -> World:
-    """Views move sideways past a box of points, turning to keep it in sight, or turn only; cameras take turns."""
+    """Views move sideways past a box of points, turning to keep it in sight, or turn only; cameras take turns.
+
+    With mountings, all cameras of a rig look before it moves on.
+    """
     rng = np.random.default_rng(seed)
     cameras = cameras or [make_camera()]
     points = rng.uniform([-2.5, -1.5, 2.0], [2.5, 1.5, 5.0], (num_points, 3)) * scale
     looks = rng.normal(size=(num_points, 32))
     views, seen = [], []
-    for number, along in enumerate(np.linspace(-1.0, 1.0, num_views)):
+    steps = np.linspace(-1.0, 1.0, num_views // len(mountings or [0])).repeat(len(mountings or [0]))
+    for number, along in enumerate(steps):
         center = is_moved * scale * np.array([1.2 * along, 0.15 * np.sin(3 * along), 0.2 * np.cos(5 * along)])
         map_from_camera = Rigid3.from_rotvec([0.03 * np.sin(4 * along), -0.3 * along, 0.1 * along], center)
         camera = cameras[number % len(cameras)]
+        if mountings:
+            map_from_camera = map_from_camera @ mountings[number % len(cameras)]
         pixels = camera.project(map_from_camera.inverse() @ points)
         inside = ((pixels >= 0) & (pixels <= np.array(SIZE_WH) - 1)).all(axis=1)
         # Beyond the fold of a distortion polynomial points come back into the image.
