@@ -27,6 +27,7 @@ from hfnet_ros.localization.answers import (
     better_version,
     conclude,
     merge_views,
+    with_dark_views_named,
     with_flatness_named,
     with_second_look,
 )
@@ -166,6 +167,7 @@ class Localizer:
         assert best is not None  # there is always one version
         if not best.is_valid:
             best = with_flatness_named(best, query.views)
+        best = with_dark_views_named(best, query.views)
         return dataclasses.replace(
             best,
             timings_s=clock.seconds(),

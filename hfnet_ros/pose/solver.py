@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -17,7 +18,7 @@ from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, gather_hypotheses
 from hfnet_ros.pose.problem import ErrorModel, ObserverCones, PoseProblem, make_problem, robust_score
 from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
-from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera
+from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera, ViewShare
 
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
 
@@ -59,7 +60,8 @@ class PoseSolver:
         """
         needed = max(MIN_MATCHES, self._verification.min_inliers)
         if len(matches) < needed:
-            return _refused(Outcome.TOO_FEW_MATCHES, f"{len(matches)} matches, {needed} needed", matches)
+            reason = f"{len(matches)} matches, {needed} needed"
+            return _refused(Outcome.TOO_FEW_MATCHES, reason, matches, len(cameras))
         problem = self.problem(matches, cameras, cones)
         scale_px = self._scale(problem)
         hypotheses = gather_hypotheses(problem, self._pose, self._threshold(problem), scale_px)
@@ -70,7 +72,7 @@ class PoseSolver:
             estimate = refine_on_inliers(problem, best, usable, scale_px, self._errors)
         if estimate is None:
             reason = f"no pose explains four of {len(problem.correspondences)} matches"
-            return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences)
+            return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences, len(cameras))
         num_trials = num_versions * self._pose.num_hypotheses * self._pose.max_iterations
         verified = verify_pose(
             problem,
@@ -100,6 +102,7 @@ class PoseSolver:
             evidence,
             {},
             problem.correspondences,
+            views=_shares(problem.correspondences, len(cameras), estimate.inlier_mask),
         )
 
     def solve_quickly(self, problem: PoseProblem) -> Hypothesis | None:
@@ -131,6 +134,19 @@ class PoseSolver:
         return problem.pixels(self._scale_px)
 
 
-def _refused(outcome: Outcome, reason: str, matches: Correspondences) -> Localization:
+def _refused(outcome: Outcome, reason: str, matches: Correspondences, num_views: int) -> Localization:
     evidence = Evidence(num_matches=len(matches), reason=reason)
-    return Localization(0, outcome, None, None, evidence, {}, matches)
+    nothing = np.zeros(len(matches), np.bool_)
+    return Localization(
+        0, outcome, None, None, evidence, {}, matches, views=_shares(matches, num_views, nothing)
+    )
+
+
+def _shares(matches: Correspondences, num_views: int, inlier: NDArray[np.bool_]) -> tuple[ViewShare, ...]:
+    """Return how many of the matches, and of the inliers, each view has."""
+    num_matches = np.bincount(matches.views, minlength=num_views)
+    num_inliers = np.bincount(matches.views[inlier], minlength=num_views)
+    return tuple(
+        ViewShare(num_matches=matched, num_inliers=fitting)
+        for matched, fitting in zip(num_matches.tolist(), num_inliers.tolist(), strict=True)
+    )

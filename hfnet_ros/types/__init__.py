@@ -11,6 +11,7 @@ from hfnet_ros.types.localization import (
     PosePrior,
     RetrievalHit,
     Search,
+    ViewShare,
 )
 from hfnet_ros.types.query import (
     Frame,
@@ -63,5 +64,6 @@ __all__ = [
     "TrackingState",
     "Verdict",
     "View",
+    "ViewShare",
     "ignore_progress",
 ]
