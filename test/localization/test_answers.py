@@ -152,8 +152,12 @@ def test_of_several_versions_the_one_that_came_furthest_says_its_turn():
 
 
 def test_each_view_says_what_it_brought():
-    pair = dataclasses.replace(answer(), views=(ViewShare(num_matches=9, num_inliers=7), ViewShare(), ViewShare()))
-    concluded = conclude(dataclasses.replace(pair, place=PLACE), 5, [features(10), features(6), features(0)], {})
+    pair = dataclasses.replace(
+        answer(), views=(ViewShare(num_matches=9, num_inliers=7), ViewShare(), ViewShare())
+    )
+    concluded = conclude(
+        dataclasses.replace(pair, place=PLACE), 5, [features(10), features(6), features(0)], {}
+    )
     first, second, third = concluded.views
     assert first == ViewShare(10, 9, 7, "")
     assert second == ViewShare(6, 0, 0, "none of 6 keypoints was matched where the other views are")
