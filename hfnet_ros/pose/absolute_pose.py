@@ -74,13 +74,14 @@ def pose_method_name(config: PoseConfig) -> str:
 def lo_ransac(
     problem: PoseProblem, subset: NDArray[np.bool_], threshold_px: float, max_iterations: int, seed: int
 ) -> list[Rigid3]:
-    """Sample minimal poses with local optimisation, by PoseLib; of a rig generalized ones."""
+    """Sample minimal poses with local optimisation, by PoseLib; of several views generalized ones."""
     import poselib
 
     options = {"max_reproj_error": threshold_px, **sampling_options(max_iterations, seed)}
     pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
     rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
-    if problem.is_one_camera:
+    views = np.unique(problem.view_idxs[rows])
+    if len(views) <= 1:
         pose, info = poselib.estimate_absolute_pose(
             problem.pinhole[rows], problem.points3d[rows], pinhole, options, {}
         )
@@ -96,7 +97,8 @@ def lo_ransac(
         )
     if info["num_inliers"] < _MIN_INLIERS or not np.isfinite(pose.R).all():
         return []
-    return [Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()]
+    found = Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()
+    return [found if len(views) > 1 else _of_rig(problem, found, views)]
 
 
 def usac(
@@ -113,8 +115,14 @@ def usac(
     )
     if found is None or np.count_nonzero(found[1]) < _MIN_INLIERS:
         return []
-    camera_from_rig = problem.cameras[views[0]].rig_from_camera.inverse()
-    return [found[0] if problem.is_one_camera else found[0] @ camera_from_rig]
+    return [_of_rig(problem, found[0], views)]
+
+
+def _of_rig(problem: PoseProblem, map_from_camera: Rigid3, views: NDArray[np.int64]) -> Rigid3:
+    """Return the pose of the rig, of which one view was found."""
+    if problem.is_one_camera:
+        return map_from_camera
+    return map_from_camera @ problem.cameras[views[0]].rig_from_camera.inverse()
 
 
 def _poselib_pose(camera_from_rig: Rigid3) -> Any:

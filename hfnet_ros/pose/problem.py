@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -39,6 +39,10 @@ class ObserverCones:
 
     directions: FloatArray
     distance_ranges: FloatArray
+
+    def chosen(self, rows: NDArray[np.bool_]) -> ObserverCones:
+        """Return the cones of some of the points [M]."""
+        return ObserverCones(self.directions[rows], self.distance_ranges[rows])
 
     def admit(
         self, toward: FloatArray, max_view_change_rad: float, max_scale_change: float
@@ -133,6 +137,16 @@ class PoseProblem:
         """Return the factor from this problem's pixels to those of a view's image."""
         return float(self.cameras[view_idx].camera.focal.mean()) / self.focal
 
+    def chosen(self, rows: NDArray[np.bool_]) -> PoseProblem:
+        """Return some of the matches [M], of the same views."""
+        cones = self.cones
+        return replace(
+            self,
+            correspondences=self.correspondences.chosen(rows),
+            pinhole=self.pinhole[rows],
+            cones=None if cones is None else cones.chosen(rows),
+        )
+
     def mountings(self, rows: NDArray[np.int64] | slice = slice(None)) -> tuple[FloatArray, FloatArray]:
         """Return rotation [N, 3, 3] and translation [N, 3] of rig_from_camera for matches."""
         idxs = self.view_idxs[rows]
@@ -187,8 +201,7 @@ def make_problem(
     valid = np.asarray(np.isfinite(normalized).all(axis=1))
     if not valid.all():
         normalized, correspondences = normalized[valid], correspondences.chosen(valid)
-        if cones is not None:
-            cones = ObserverCones(cones.directions[valid], cones.distance_ranges[valid])
+        cones = None if cones is None else cones.chosen(valid)
     focal = float(np.mean([view.camera.focal.mean() for view in cameras]))
     return PoseProblem(
         correspondences,

@@ -6,7 +6,9 @@ Reference: Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,14 @@ from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, gather_hypotheses
 from hfnet_ros.pose.problem import ErrorModel, ObserverCones, PoseProblem, make_problem, robust_score
 from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
+from hfnet_ros.pose.view_agreement import (
+    CONTRADICTS,
+    UNDECIDED,
+    ViewVote,
+    Vote,
+    undecided_reason,
+    without,
+)
 from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera, ViewShare
 
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
@@ -63,16 +73,30 @@ class PoseSolver:
             reason = f"{len(matches)} matches, {needed} needed"
             return _refused(Outcome.TOO_FEW_MATCHES, reason, matches, len(cameras))
         problem = self.problem(matches, cameras, cones)
-        scale_px = self._scale(problem)
-        hypotheses = gather_hypotheses(problem, self._pose, self._threshold(problem), scale_px)
-        estimate = None
+        hypotheses, vote = self._hypotheses(problem), Vote()
+        if hypotheses and not problem.is_one_camera:
+            vote = self._ask_views(problem, hypotheses[0])
+        if vote.left_out:
+            num_versions *= math.comb(len(cameras), len(vote.left_out))
+            problem = without(problem, vote.left_out)
+            hypotheses = self._hypotheses(problem)
+        answer = self._judge(problem, hypotheses, num_versions)
+        if vote.undecided and answer.is_valid:
+            answer = _without_pose(answer, Outcome.ILL_CONDITIONED, undecided_reason(vote))
+        return replace(answer, views=_with_problems(answer.views, matches, vote))
+
+    def _judge(
+        self, problem: PoseProblem, hypotheses: Sequence[Hypothesis], num_versions: int
+    ) -> Localization:
+        """Refine and verify the best hypothesis."""
+        scale_px, estimate = self._scale(problem), None
         if hypotheses:
             best = hypotheses[0].map_from_camera
             usable = problem.recognizable(best)
             estimate = refine_on_inliers(problem, best, usable, scale_px, self._errors)
         if estimate is None:
             reason = f"no pose explains four of {len(problem.correspondences)} matches"
-            return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences, len(cameras))
+            return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences, len(problem.cameras))
         num_trials = num_versions * self._pose.num_hypotheses * self._pose.max_iterations
         verified = verify_pose(
             problem,
@@ -102,8 +126,16 @@ class PoseSolver:
             evidence,
             {},
             problem.correspondences,
-            views=_shares(problem.correspondences, len(cameras), estimate.inlier_mask),
+            views=_shares(problem.correspondences, len(problem.cameras), estimate.inlier_mask),
         )
+
+    def _ask_views(self, problem: PoseProblem, best: Hypothesis) -> Vote:
+        """Return which views contradict the others; see `view_agreement`."""
+        views = ViewVote(self._pose, self._verification, self._threshold(problem), self._scale(problem))
+        return views.of(problem, best)
+
+    def _hypotheses(self, problem: PoseProblem) -> list[Hypothesis]:
+        return gather_hypotheses(problem, self._pose, self._threshold(problem), self._scale(problem))
 
     def solve_quickly(self, problem: PoseProblem) -> Hypothesis | None:
         """Return a pose by a short search, unverified: how well could other points be the answer?"""
@@ -140,6 +172,27 @@ def _refused(outcome: Outcome, reason: str, matches: Correspondences, num_views:
     return Localization(
         0, outcome, None, None, evidence, {}, matches, views=_shares(matches, num_views, nothing)
     )
+
+
+def _without_pose(answer: Localization, outcome: Outcome, reason: str) -> Localization:
+    evidence = replace(answer.evidence, reason=reason)
+    return replace(answer, outcome=outcome, estimate=None, evidence=evidence)
+
+
+def _with_problems(
+    shares: Sequence[ViewShare], matches: Correspondences, vote: Vote
+) -> tuple[ViewShare, ...]:
+    """Return the shares with what the views contradict, and the matches of those that were left out."""
+    named = []
+    for view_idx, share in enumerate(shares):
+        problem = share.problem
+        if view_idx in vote.left_out:
+            num_matches = int(np.count_nonzero(matches.views == view_idx))
+            share, problem = replace(share, num_matches=num_matches), CONTRADICTS
+        elif view_idx in vote.undecided:
+            problem = UNDECIDED
+        named.append(replace(share, problem=problem))
+    return tuple(named)
 
 
 def _shares(matches: Correspondences, num_views: int, inlier: NDArray[np.bool_]) -> tuple[ViewShare, ...]:

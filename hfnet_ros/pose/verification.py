@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
 from hfnet_ros.pose import false_probability_model
-from hfnet_ros.pose.evidence import THRESHOLDS_PX, MatchedImage, chance_evidence
+from hfnet_ros.pose.evidence import cell_fraction, chance_evidence, matched_image, thresholds_px
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.picture_test import uncalibrated_ratio
 from hfnet_ros.pose.problem import PoseProblem, robust_score, robust_scores
@@ -21,7 +21,6 @@ from hfnet_ros.types import Outcome, PoseEstimate
 
 FloatArray = NDArray[np.float64]
 
-_REFERENCE_WIDTH_PX = 640.0
 # Two answers closer than this are one answer: a tenth of the scene's distance, five degrees.
 _SAME_POSE_DEPTH_FRACTION = 0.1
 _SAME_POSE_ANGLE_RAD = np.deg2rad(5.0)
@@ -196,21 +195,18 @@ def _measure(
 ) -> dict[str, float]:
     pose, inlier = estimate.map_from_camera, estimate.inlier_mask
     residuals = problem.recognized_residuals(pose)
-    thresholds = np.array([problem.pixels(threshold) for threshold in THRESHOLDS_PX])
     images, covered, area = [], 0.0, 0
     for view_idx, view in enumerate(problem.cameras):
         of_view = problem.view_idxs == view_idx
-        points, scale = problem.correspondences.points2d[of_view], problem.view_scale(view_idx)
-        images.append(MatchedImage(points, residuals[of_view] * scale, view.camera.size_wh, scale))
-        covered += _hull_area(points[inlier[of_view]])
+        images.append(matched_image(problem, residuals, view_idx))
+        covered += _hull_area(images[-1].points_px[inlier[of_view]])
         area += view.camera.size_wh[0] * view.camera.size_wh[1]
     sigma_translation, sigma_rotation = largest_sigmas(estimate.covariance)
     rival_ratio, twin_ratio, lead = _compare_rivals(problem, hypotheses, scale_px)
-    cell_fraction = config.cell_size_px / _REFERENCE_WIDTH_PX
     return {
         "inliers": float(estimate.num_inliers),
         "inlier_ratio": estimate.num_inliers / max(len(problem.correspondences), 1),
-        "evidence": chance_evidence(images, cell_fraction, thresholds, num_trials),
+        "evidence": chance_evidence(images, cell_fraction(config), thresholds_px(problem), num_trials),
         "coverage": covered / area,
         "rival_ratio": rival_ratio,
         "lead_over_rival": lead,
