@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hfnet_ros.config.cameras import CamerasConfig
 from hfnet_ros.config.image import (
     ExtractorConfig,
     HFNetConfig,
@@ -51,6 +52,7 @@ class Config:
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     mapping: MappingConfig = field(default_factory=MappingConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
+    cameras: CamerasConfig = field(default_factory=CamerasConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
     gate: GateConfig = field(default_factory=GateConfig)
