@@ -130,6 +130,7 @@ def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun
     from hfnet_ros.bags import BagReader
     from hfnet_ros.replay import open_camera, open_sources
     from hfnet_ros.replay.queries import run_context
+    from hfnet_ros.replay.sources import refuse_several
 
     if bool(options.ground_truth) == bool(options.poses):
         raise ConfigError(
@@ -139,6 +140,7 @@ def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun
     with BagReader(options.bag) as bag:
         opened = open_camera if independent else open_sources
         sources = opened(bag, choices, config)
+        refuse_several(sources)
         truth = read_bag_truth(options, bag, sources, options.ground_truth)
         model, camera = load_scene_model(options.map), sources.first.camera
         with closing(

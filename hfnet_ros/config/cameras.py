@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hfnet_ros.config.schema import parameter
 from hfnet_ros.errors import ConfigError
@@ -112,6 +113,31 @@ class CamerasConfig:
                 strict=True,
             )
         )  # fmt: skip
+
+    def chosen(self, words: Sequence[str]) -> CamerasConfig:
+        """Return some of these cameras, or others: each NAME, or NAME=TOPIC of its images.
+
+        Raises:
+            ConfigError: a name is none, or is there twice.
+        """
+        known, cameras = {camera.name: camera for camera in self.each}, list[CameraConfig]()
+        for word in words:
+            name, _, topic = word.partition("=")
+            camera = known.get(name) or CameraConfig(name, f"{name}/image")
+            cameras.append(replace(camera, image_topic=topic) if topic else camera)
+
+        def joined(field: str) -> str:
+            return " ".join(getattr(camera, field) or DEFAULT for camera in cameras)
+
+        return replace(
+            self,
+            names=" ".join(camera.name for camera in cameras),
+            image_topics=joined("image_topic"),
+            camera_info_topics=joined("camera_info_topic"),
+            transports=joined("transport"),
+            frames=joined("frame"),
+            base_from_camera=joined("base_from_camera"),
+        )
 
     def _words(self, field: str) -> list[str]:
         names, given = self.names.split(), str(getattr(self, field)).split()

@@ -59,6 +59,18 @@ class Config:
     staleness: StalenessConfig = field(default_factory=StalenessConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
 
+    def __post_init__(self) -> None:
+        """Refuse several cameras without a frame that their poses are in.
+
+        Raises:
+            ConfigError: says what to do.
+        """
+        if len(self.cameras.each) > 1 and not self.frames.base_frame:
+            raise ConfigError(
+                "frames.base_frame is empty, so that several cameras (cameras.names) have no frame in common; name "
+                "the robot's, or the optical frame of one of them"
+            )
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """Build from nested dictionaries; what is not named keeps its default.

@@ -28,6 +28,7 @@ from hfnet_ros.types.query import (
 from hfnet_ros.types.robot import (
     Answer,
     Belief,
+    CameraView,
     GateDecision,
     ImageCounters,
     Relocalization,
@@ -39,6 +40,7 @@ from hfnet_ros.types.robot import (
 __all__ = [
     "Answer",
     "Belief",
+    "CameraView",
     "Correspondences",
     "Evidence",
     "Frame",
