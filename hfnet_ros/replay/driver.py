@@ -43,15 +43,18 @@ class Replay:
         self._sources, self._localizer = sources, localizer
         self.clock = SimulatedClock(min(sources.first.stamp_ns, sources.first.receipt_ns))
 
-    def in_order(self, frames: Iterable[BagFrame] | None = None, *, timed: bool = False) -> Iterator[Answer]:
-        """Yield the answer to every image, with all odometry there up to its stamp and beyond.
+    def in_order(
+        self, frames: Iterable[BagFrame] | None = None, *, timed: bool = False, every: int = 1
+    ) -> Iterator[Answer]:
+        """Yield the answer to every image, or images of one time, with all odometry there up to its stamp and beyond.
 
         The clock stands at the stamp of the image. Nothing in the answers depends on the machine's
         speed or load, unless `timed` leaves the measured stages of localization in them.
 
         Args:
-            frames: some of the images in their order; all unless given.
+            frames: some of the images of the only camera in their order; all unless given.
             timed: keep those times.
+            every: take every so many-th image, or images of one time.
         """
         localizer = self._localizer if timed else _CostedLocalizer(self._localizer, self.clock, 0.0)
         config = self._sources.config
@@ -61,7 +64,7 @@ class Replay:
             odometry=dataclasses.replace(config.odometry, wait_s=0.0),  # what is not there never comes
         )
         relocalizer, mailbox = self._begin(localizer, known_ahead, config)
-        for group in self._in_order_of_stamps(frames):
+        for group in itertools.islice(self._in_order_of_stamps(frames), 0, None, every):
             self.clock.advance_to(max(frame.stamp_ns for frame in group.images if frame is not None))
             mailbox.offer(self._job(group, self.clock.now_s(), BagFrame.frame))
             yield self._answer(relocalizer, mailbox)

@@ -21,7 +21,6 @@ from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import plain_frame_id
-from hfnet_ros.messages.topics import camera_topics
 from hfnet_ros.replay.mounting import BagMounting, find_mounting
 
 
@@ -107,7 +106,7 @@ def open_camera(bag: BagReader, choices: BagChoices, config: Config) -> BagSourc
         cameras: tuple[BagCamera, ...] = (BagCamera("", frames),)
     else:
         _refuse_for_one(choices)
-        cameras = tuple(_open_one_of_several(bag, camera, config) for camera in config.cameras.each)
+        cameras = tuple(_open_one_of_several(bag, camera) for camera in config.cameras.each)
     first = first_frame(bag, cameras[0])
     return BagSources(cameras[0].frames, first, config, None, None, cameras)
 
@@ -151,10 +150,15 @@ def first_frame(bag: BagReader, camera: BagCamera) -> BagFrame:
     return first
 
 
-def _open_one_of_several(bag: BagReader, camera: CameraConfig, config: Config) -> BagCamera:
-    topic = "/" + camera_topics(camera, config).image.name.strip("/")
-    info = "/" + camera.camera_info_topic.strip("/") if camera.camera_info_topic else ""
-    return BagCamera(camera.name, CameraFrames(bag, topic, info), camera.frame)
+def topics_in_bag(camera: CameraConfig) -> tuple[str, str]:
+    """Return the topics of images and calibrations of one of several cameras; the latter empty for beside them."""
+    image, info = camera.image_topic.strip("/"), camera.camera_info_topic.strip("/")
+    image = f"{image}/compressed" if camera.transport == "compressed" else image
+    return f"/{image}", f"/{info}" if info else ""
+
+
+def _open_one_of_several(bag: BagReader, camera: CameraConfig) -> BagCamera:
+    return BagCamera(camera.name, CameraFrames(bag, *topics_in_bag(camera)), camera.frame)
 
 
 def _refuse_for_one(choices: BagChoices) -> None:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from relocalizer_rigs import BASE_FROM_CAMERA
 
+from hfnet_ros.bags import BagWriter
 from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.camera_info import camera_to_message
+from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.headers import header_to_message
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import transform_to_message
@@ -26,6 +28,7 @@ MOUNTINGS = {
     "front": BASE_FROM_CAMERA,
     "left": turned(80.0) @ BASE_FROM_CAMERA,
     "right": turned(-80.0) @ BASE_FROM_CAMERA,
+    "rear": turned(180.0) @ BASE_FROM_CAMERA,
 }
 
 
@@ -43,9 +46,44 @@ class RigWalk:
         mounting = base_from_camera or MOUNTINGS[name]
         key = index, name, tuple(np.round(mounting.quat_xyzw, 6))
         if key not in self.drawn:
-            seed = 100 * index + NAMES.index(name)
+            seed = 100 * index + list(MOUNTINGS).index(name)
             self.drawn[key] = self.render(self.map_from_base[index] @ mounting, seed)
         return self.drawn[key]
+
+
+def record(path, walk, names, *, mounted=None, calibrated=None, delay_ms=7):
+    """Write a bag of the walk, five images a second of each camera, each camera a little later than the one before."""
+    messages, entries = RosbagsMessages(), []
+    start_ns = 1_700_000_000_000_000_000
+
+    def add(topic, kind, stamp_ns, message):
+        entries.append((stamp_ns, topic, kind, message))
+
+    def add_transform(topic, pose, stamp_ns, parent, child):
+        transform = transform_to_message(messages, pose, stamp_ns, parent, child)
+        kind = "tf2_msgs/msg/TFMessage"
+        add(topic, kind, stamp_ns, messages.make(kind, transforms=[transform]))
+
+    for name in names:
+        if name in (names if mounted is None else mounted):
+            add_transform("/tf_static", MOUNTINGS[name], start_ns, "base_link", f"{name}_optical")
+        if name in (names if calibrated is None else calibrated):
+            header = header_to_message(messages, start_ns, f"{name}_optical")
+            info = camera_to_message(messages, walk.camera, header)
+            for step in range(2):
+                add(f"/{name}/camera_info", topics.CAMERA_INFO.type_name, start_ns + step, info)
+    for index, map_from_base in enumerate(walk.map_from_base):
+        stamp_ns = start_ns + index * 200_000_000
+        for offset_ms in (0, 100):  # the robot stands at each pose for a moment
+            add_transform("/tf", map_from_base, stamp_ns + offset_ms * 1_000_000, "odom", "base_link")
+        for number, name in enumerate(names):
+            at_ns = stamp_ns + number * delay_ms * 1_000_000 // 2
+            image = image_to_message(messages, walk.image(index, name), at_ns, f"{name}_optical")
+            add(f"/{name}/image", topics.IMAGE.type_name, at_ns + delay_ms * 1_000_000, image)
+    with BagWriter(path) as bag:
+        for stamp_ns, topic, kind, message in sorted(entries, key=lambda entry: entry[0]):
+            bag.write(topic, kind, stamp_ns, message)
+    return path
 
 
 @pytest.fixture(scope="session")
