@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.pose.absolute_pose import absolute_pose_method
-from hfnet_ros.pose.evidence import cell_fraction, chance_evidence, matched_image, thresholds_px
+from hfnet_ros.pose.evidence import backs, cell_fraction, chance_evidence, matched_image, thresholds_px
 from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, score_hypotheses
 from hfnet_ros.pose.problem import PoseProblem, robust_score
 
 FloatArray = NDArray[np.float64]
 
-# Decades against chance from which a view alone is taken at its word, and from which it backs the pose of others.
-WITNESS_EVIDENCE = 10.0
-BACKING_EVIDENCE = 3.0
+# Decades against chance from which a view alone is taken at its word.
+_WITNESS_EVIDENCE = 10.0
 CONTRADICTS = (
     "contradicts the other views: its image is not of their time, its mounting or calibration is not what it was, or "
     "it looks like another place"
@@ -78,7 +77,7 @@ class ViewVote:
     ) -> None:
         """Take how poses are found, the size of cells, RANSAC's inlier threshold and the scale of the robust cost."""
         self._pose = pose
-        self._cell_fraction = cell_fraction(limits)
+        self._limits = limits
         self._threshold_px, self._scale_px = threshold_px, scale_px
 
     def of(self, problem: PoseProblem, best: Hypothesis) -> Vote:
@@ -91,8 +90,9 @@ class ViewVote:
         found = [self._witness(problem, view_idx, best) for view_idx in range(len(problem.cameras))]
         witnesses = [witness for witness in found if witness is not None]
         known = frozenset(witness.view_idx for witness in witnesses)
-        asked = [best, *(witness.at for witness in witnesses)]
-        sides = [self._side(problem, at, witnesses) for at in asked]
+        # Refined on all matches the pose of a witness may have slid to another one.
+        own = [self._side(problem, each.at, witnesses) | {each.view_idx} for each in witnesses]
+        sides = [self._side(problem, best, witnesses), *own]
         # The first of the largest: of equal ones that of the best pose.
         first = max(sides, key=len)
         if known <= first:
@@ -112,7 +112,7 @@ class ViewVote:
         alone = max(score_hypotheses(own, starts, self._scale_px), key=lambda each: each.score)
         seen = [matched_image(own, alone.residuals, view_idx)]
         thresholds = thresholds_px(own)
-        if chance_evidence(seen, self._cell_fraction, thresholds, iterations) < WITNESS_EVIDENCE:
+        if chance_evidence(seen, cell_fraction(self._limits), thresholds, iterations) < _WITNESS_EVIDENCE:
             return None
         (at,) = score_hypotheses(problem, [alone.map_from_camera], self._scale_px)
         return _Witness(view_idx, alone.score, at)
@@ -127,24 +127,11 @@ class ViewVote:
                 explained = robust_score(at.residuals[of_view], self._scale_px)
                 agrees = explained >= _AGREEING_SHARE * own_scores[view_idx]
             else:
-                agrees = backs(problem, at.residuals, view_idx, self._cell_fraction)
+                seen = matched_image(problem, at.residuals, view_idx)
+                agrees = backs(seen, problem, self._limits)
             if agrees:
                 side.add(view_idx)
         return frozenset(side)
-
-
-def backs(problem: PoseProblem, residuals: FloatArray, view_idx: int, cell_fraction: float) -> bool:
-    """Tell whether chance is no explanation for what a view sees of a pose that others found.
-
-    Args:
-        problem: matches of all views.
-        residuals: [M] at that pose.
-        view_idx: the view.
-        cell_fraction: side of a cell as a part of the longer side of its image.
-    """
-    seen = [matched_image(problem, residuals, view_idx)]
-    found = chance_evidence(seen, cell_fraction, thresholds_px(problem), 1, minimal_sample=0)
-    return found >= BACKING_EVIDENCE
 
 
 def of_view(problem: PoseProblem, view_idx: int) -> PoseProblem:
