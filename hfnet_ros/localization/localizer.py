@@ -243,13 +243,12 @@ class Localizer:
         matcher: _Matcher,
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
-        cones = self._landmarks.cones(matches)
-        num_tried = matcher.num_tried * version.num_tried
-        answer = self._solver.solve(matches, cameras, cones, num_tried)
-        if answer.is_valid and len(cameras) > 1:
-            answer = self._looking_around.at(
-                answer, matches, matcher.match, version.features, retrieved.descriptors, cameras, num_tried
+        if len(cameras) > 1:
+            matches = self._looking_around.more(
+                matches, matcher.match, version.features, retrieved.descriptors, cameras
             )
+        cones = self._landmarks.cones(matches)
+        answer = self._solver.solve(matches, cameras, cones, matcher.num_tried * version.num_tried)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer

@@ -15,15 +15,17 @@ from hfnet_ros.localization.answers import join_matches
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import Descriptors, PlaceRetrieval
 from hfnet_ros.map.place_view import PlaceView
-from hfnet_ros.pose.hypotheses import MIN_MATCHES
 from hfnet_ros.pose.solver import PoseSolver
-from hfnet_ros.types import Correspondences, ImageFeatures, Localization, RigCamera
+from hfnet_ros.types import Correspondences, ImageFeatures, RigCamera
+
+# Of one view, to look around from its pose; of another one, to let it be.
+_MIN_INLIERS, _MIN_BACKING = 12, 6
 
 MatchLandmarks = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
 
 
 class LookingAround:
-    """Gives views that a pose explains nothing of what they should see there, and solves again."""
+    """Gives views of which a pose explains nothing what they should see there."""
 
     def __init__(self, retrieval: PlaceRetrieval, landmarks: Landmarks, solver: PoseSolver) -> None:
         """Take what finds keyframes near a pose, their landmarks, and what finds poses."""
@@ -31,43 +33,40 @@ class LookingAround:
         self._landmarks = landmarks
         self._solver = solver
 
-    def at(
+    def more(
         self,
-        answer: Localization,
         matches: Correspondences,
         match: MatchLandmarks,
         features: Sequence[ImageFeatures],
         descriptors: Descriptors,
         cameras: Sequence[RigCamera],
-        num_versions: int,
-    ) -> Localization:
-        """Return the answer of all views, or the same one where there is nothing more to see.
+    ) -> Correspondences:
+        """Return matches in which each view has what it should see at the pose that most of them agree with.
 
         Args:
-            answer: a valid one.
-            matches: that it was found with.
+            matches: of all views with one place.
             match: finds matches of all views with a place.
             features: of each view.
             descriptors: global ones, of each view.
             cameras: of the views.
-            num_versions: see `PoseSolver.solve`.
 
         Raises:
             MapFormatError: the map is damaged where it was read.
         """
-        assert answer.estimate is not None
-        blind = [
-            view_idx
-            for view_idx, share in enumerate(answer.views)
-            if share.num_inliers < MIN_MATCHES and not share.problem and len(features[view_idx].local) > 0
-        ]
-        place = self._retrieval.around(descriptors, cameras, answer.estimate.map_from_camera, blind)
+        problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
+        found = self._solver.solve_quickly(problem)
+        if found is None:
+            return matches
+        fitting = self._solver.fitting(problem, found.map_from_camera)
+        num_inliers = np.bincount(fitting.views, minlength=len(cameras))
+        if num_inliers.max() < _MIN_INLIERS:
+            return matches
+        blind = np.flatnonzero(num_inliers < _MIN_BACKING)
+        place = self._retrieval.around(descriptors, cameras, found.map_from_camera, blind.tolist())
         if place is None:
-            return answer
+            return matches
         asked = [
             view if view_idx in blind else view.chosen(np.arange(0)) for view_idx, view in enumerate(features)
         ]
-        found = match(asked, self._landmarks.of(place))
-        kept = matches.chosen(~np.isin(matches.views, blind))
-        both = join_matches(kept, found)
-        return self._solver.solve(both, cameras, self._landmarks.cones(both), num_versions)
+        seen = match(asked, self._landmarks.of(place))
+        return join_matches(matches.chosen(~np.isin(matches.views, blind)), seen)

@@ -74,7 +74,7 @@ class PoseSolver:
             return _refused(Outcome.TOO_FEW_MATCHES, reason, matches, len(cameras))
         problem = self.problem(matches, cameras, cones)
         hypotheses, vote = self._hypotheses(problem), Vote()
-        if hypotheses and not problem.is_one_camera:
+        if hypotheses and len(cameras) > 1:
             vote = self._ask_views(problem, hypotheses[0])
         if vote.left_out:
             num_versions *= math.comb(len(cameras), len(vote.left_out))
