@@ -218,7 +218,7 @@ class Localizer:
             landmarks = self._landmarks.of(place)
             matches = matcher.match(version.features, landmarks)
         with clock.stage("pose"):
-            answer = self._judge(matches, version, cameras, landmarks, retrieved, matcher)
+            answer = self._judge(matches, version, cameras, landmarks, retrieved, matcher, query.doubted)
             if answer.is_valid and self._answers_as_given:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
         return answer
@@ -241,14 +241,15 @@ class Localizer:
         landmarks: PlaceView,
         retrieved: Retrieved,
         matcher: _Matcher,
+        doubted: frozenset[int],
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
         if len(cameras) > 1:
             matches = self._looking_around.more(
-                matches, matcher.match, version.features, retrieved.descriptors, cameras
+                matches, matcher.match, version.features, retrieved.descriptors, cameras, doubted
             )
         cones = self._landmarks.cones(matches)
-        answer = self._solver.solve(matches, cameras, cones, matcher.num_tried * version.num_tried)
+        answer = self._solver.solve(matches, cameras, cones, matcher.num_tried * version.num_tried, doubted)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer

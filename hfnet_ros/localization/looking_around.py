@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.answers import join_matches
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import Descriptors, PlaceRetrieval
@@ -18,7 +19,7 @@ from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, ImageFeatures, RigCamera
 
-# Of one view, to look around from its pose; of another one, to let it be.
+# Of all views, to look around from its pose; of a view, to let it be.
 _MIN_INLIERS, _MIN_BACKING = 12, 6
 
 MatchLandmarks = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
@@ -40,6 +41,7 @@ class LookingAround:
         features: Sequence[ImageFeatures],
         descriptors: Descriptors,
         cameras: Sequence[RigCamera],
+        doubted: frozenset[int],
     ) -> Correspondences:
         """Return matches in which each view has what it should see at the pose that most of them agree with.
 
@@ -49,20 +51,21 @@ class LookingAround:
             features: of each view.
             descriptors: global ones, of each view.
             cameras: of the views.
+            doubted: views that say where to look only if no other one does.
 
         Raises:
             MapFormatError: the map is damaged where it was read.
         """
+        others = matches.chosen(~np.isin(matches.views, list(doubted))) if doubted else matches
+        pose = self._pose_of_most(others, cameras)
+        if pose is None and doubted:
+            pose = self._pose_of_most(matches, cameras)
+        if pose is None:
+            return matches
         problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
-        found = self._solver.solve_quickly(problem)
-        if found is None:
-            return matches
-        fitting = self._solver.fitting(problem, found.map_from_camera)
-        num_inliers = np.bincount(fitting.views, minlength=len(cameras))
-        if num_inliers.max() < _MIN_INLIERS:
-            return matches
+        num_inliers = np.bincount(self._solver.fitting(problem, pose).views, minlength=len(cameras))
         blind = np.flatnonzero(num_inliers < _MIN_BACKING)
-        place = self._retrieval.around(descriptors, cameras, found.map_from_camera, blind.tolist())
+        place = self._retrieval.around(descriptors, cameras, pose, blind.tolist())
         if place is None:
             return matches
         asked = [
@@ -70,3 +73,11 @@ class LookingAround:
         ]
         seen = match(asked, self._landmarks.of(place))
         return join_matches(matches.chosen(~np.isin(matches.views, blind)), seen)
+
+    def _pose_of_most(self, matches: Correspondences, cameras: Sequence[RigCamera]) -> Rigid3 | None:
+        """Return the pose that matches agree with; None where there are few that do."""
+        problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
+        found = self._solver.solve_quickly(problem)
+        if found is None or len(self._solver.fitting(problem, found.map_from_camera)) < _MIN_INLIERS:
+            return None
+        return found.map_from_camera

@@ -30,6 +30,7 @@ CONTRADICTS = (
     "it looks like another place"
 )
 UNDECIDED = "contradicts another view, and no third one says which of them is right"
+DOUBTED = "contradicted other views before, and none agrees with it now"
 # A view agrees with a pose that explains this share of what its own pose does.
 _AGREEING_SHARE = 0.5
 _FEWER_SAMPLES = 4
@@ -80,12 +81,13 @@ class ViewVote:
         self._limits = limits
         self._threshold_px, self._scale_px = threshold_px, scale_px
 
-    def of(self, problem: PoseProblem, best: Hypothesis) -> Vote:
+    def of(self, problem: PoseProblem, best: Hypothesis, doubted: frozenset[int] = frozenset()) -> Vote:
         """Return what the views say.
 
         Args:
             problem: matches of several views.
             best: the pose that explains most of them.
+            doubted: views whose word counts less than that of another.
         """
         found = [self._witness(problem, view_idx, best) for view_idx in range(len(problem.cameras))]
         witnesses = {each.view_idx: each for each in found if each is not None}
@@ -97,10 +99,13 @@ class ViewVote:
             for each in witnesses.values()
             if each.residuals is not None
         ]
+
+        def weight(side: frozenset[int]) -> tuple[int, int]:
+            return len(side), len(side - doubted)
+
         # Of equal ones that of the best pose.
-        first = max([at_best, *others], key=len)
-        most = max((len(side) for side in [at_best, *others] if not side <= first), default=0)
-        if len(first) > most:
+        first = max([at_best, *others], key=weight)
+        if all(weight(first) > weight(side) for side in [at_best, *others] if not side <= first):
             return Vote(left_out=tuple(sorted(witnesses.keys() - first)))
         return Vote(undecided=tuple(sorted(witnesses)))
 
