@@ -76,7 +76,7 @@ RIG = (
 )
 KNOCKED = Rigid3.from_rotvec([0.0, 10.0 * _DEG, 0.0], [0.0, 0.0, 0.0])
 # Images a second of the walk that is rendered; a query is every fifth, so that 0.3 s is three steps.
-RATE_HZ, STEP, LATE, FROZEN_FOR = 10.0, 5, 3, 40
+RATE_HZ, STEP, LATE, FIRST = 10.0, 5, 3, 40
 DARK = SensorModel(noise_sigma=3.0, exposure_gain_range=(0.07, 0.2), motion_blur_px=2.5)
 FALSE_M, FALSE_DEG = 0.5, 10.0
 FAULTS = ("none", "unplugged", "black", "late", "frozen", "turned")
@@ -170,7 +170,7 @@ def _map(workspace: Workspace, seed: int, extractor: RememberingExtractor) -> Vi
 
 
 def _asked_rows(workspace: Workspace, seed: int) -> list[int]:
-    return list(range(FROZEN_FOR, len(_query_poses(seed)), STEP * workspace.thin))
+    return list(range(FIRST, len(_query_poses(seed)), STEP * workspace.thin))
 
 
 # --- asking ---
@@ -253,8 +253,7 @@ def _faulty(workspace: Workspace, seed: int, row: int, faulty: int, fault: str) 
     elif fault == "late":
         views[faulty] = View(calibration, _picture(workspace, seed, faulty, row - LATE))
     elif fault == "frozen":
-        since = row - row % FROZEN_FOR
-        views[faulty] = View(calibration, _picture(workspace, seed, faulty, since))
+        views[faulty] = View(calibration, _picture(workspace, seed, faulty, FIRST))
     elif fault == "turned":
         mounted = calibration.rig_from_camera @ KNOCKED
         views[faulty] = View(calibration, _picture(workspace, seed, faulty, row, mounted))

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from hfnet_ros.types import Localization, Query
 
 _MIN_INLIERS = 6  # of each of two views that agree
+# Doubt that a contradiction adds and an agreement takes away. A late camera agrees while the robot stands, a frozen one
+# where it stood: what goes on contradicting is believed again only after it agreed many times.
+_CONTRADICTION, _AGREEMENT, _MOST = 2, 1, 10
 
 
 class CameraTrust:
@@ -19,12 +22,12 @@ class CameraTrust:
 
     def __init__(self) -> None:
         """Trust every camera."""
-        self._doubted: dict[str, str] = {}
+        self._doubts: dict[str, int] = {}
 
     @property
-    def doubted(self) -> dict[str, str]:
-        """Cameras that are not believed alone, by name, and what was said of each."""
-        return dict(self._doubted)
+    def doubted(self) -> frozenset[str]:
+        """Names of the cameras that are not believed alone."""
+        return frozenset(self._doubts)
 
     def marked(self, query: Query, names: Sequence[str]) -> Query:
         """Return a query whose views of doubted cameras say so.
@@ -34,7 +37,7 @@ class CameraTrust:
             names: of the cameras, in the order of its views.
         """
         views = tuple(
-            dataclasses.replace(view, is_doubted=True) if name in self._doubted else view
+            dataclasses.replace(view, is_doubted=True) if name in self._doubts else view
             for view, name in zip(query.views, names, strict=True)
         )
         return dataclasses.replace(query, views=views)
@@ -46,14 +49,12 @@ class CameraTrust:
             answer: to a query of some cameras of the rig.
             names: of these, in the order of its views.
         """
-        agreeing = [
-            name
-            for name, share in zip(names, answer.views, strict=True)
-            if share.num_inliers >= _MIN_INLIERS and not share.contradicts
-        ]
-        if answer.is_valid and len(agreeing) > 1:
-            for name in agreeing:
-                self._doubted.pop(name, None)
-        for name, share in zip(names, answer.views, strict=True):
+        shares = dict(zip(names, answer.views, strict=True))
+        agreeing = {name for name, share in shares.items() if share.num_inliers >= _MIN_INLIERS}
+        for name, share in shares.items():
             if share.contradicts:
-                self._doubted[name] = share.problem
+                self._doubts[name] = min(self._doubts.get(name, 0) + _CONTRADICTION, _MOST)
+            elif answer.is_valid and name in agreeing and len(agreeing) > 1 and name in self._doubts:
+                self._doubts[name] -= _AGREEMENT
+                if self._doubts[name] <= 0:
+                    del self._doubts[name]
