@@ -16,11 +16,13 @@ from hfnet_ros.localization.answers import join_matches
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.retrieval import Descriptors, PlaceRetrieval
 from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.pose.problem import PoseProblem
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, ImageFeatures, RigCamera
 
 # Of all views, to look around from its pose; of a view, to let it be.
 _MIN_INLIERS, _MIN_BACKING = 12, 6
+_MAX_MATCHES = 500  # the most similar ones; enough to see where to look
 
 MatchLandmarks = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
 
@@ -56,13 +58,14 @@ class LookingAround:
         Raises:
             MapFormatError: the map is damaged where it was read.
         """
-        others = matches.chosen(~np.isin(matches.views, list(doubted))) if doubted else matches
-        pose = self._pose_of_most(others, cameras)
+        best = matches.chosen(np.arange(min(len(matches), _MAX_MATCHES)))
+        problem = self._solver.problem(best, cameras, self._landmarks.cones(best))
+        others = ~np.isin(problem.view_idxs, list(doubted))
+        pose = self._pose_of_most(problem.chosen(others))
         if pose is None and doubted:
-            pose = self._pose_of_most(matches, cameras)
+            pose = self._pose_of_most(problem)
         if pose is None:
             return matches
-        problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
         num_inliers = np.bincount(self._solver.fitting(problem, pose).views, minlength=len(cameras))
         blind = np.flatnonzero(num_inliers < _MIN_BACKING)
         place = self._retrieval.around(descriptors, cameras, pose, blind.tolist())
@@ -74,9 +77,8 @@ class LookingAround:
         seen = match(asked, self._landmarks.of(place))
         return join_matches(matches.chosen(~np.isin(matches.views, blind)), seen)
 
-    def _pose_of_most(self, matches: Correspondences, cameras: Sequence[RigCamera]) -> Rigid3 | None:
+    def _pose_of_most(self, problem: PoseProblem) -> Rigid3 | None:
         """Return the pose that matches agree with; None where there are few that do."""
-        problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
         found = self._solver.solve_quickly(problem)
         if found is None or len(self._solver.fitting(problem, found.map_from_camera)) < _MIN_INLIERS:
             return None

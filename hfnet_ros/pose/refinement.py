@@ -51,8 +51,11 @@ def refine_robustly(
     active = np.flatnonzero(np.any(near, axis=0))
     if max_matches is not None:
         active = active[:: -(-max(len(active), 1) // max_matches)]
+    mountings = None
+    if not problem.is_one_camera:
+        active = active[np.argsort(problem.view_idxs[active], kind="stable")]
+        mountings = _mountings_of_runs(problem, active)
     points3d, observed = np.ascontiguousarray(problem.points3d[active].T), problem.pinhole[active].T
-    mountings = None if problem.is_one_camera else problem.mountings(active)
     rotations = np.stack([start.rotation for start in starts])
     translations = np.stack([start.translation for start in starts])
     for _ in range(iterations):
@@ -126,7 +129,7 @@ def _pinhole_jacobian(
     points: FloatArray,
     observed: FloatArray,
     focal: float,
-    mountings: tuple[FloatArray, FloatArray] | None,
+    mountings: Sequence[tuple[slice, Rigid3]] | None,
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """Residual [S, 2, M] and its derivative [S, 6, 2, M] for x' = x + delta + omega x x in the rig's frame.
 
@@ -136,11 +139,13 @@ def _pinhole_jacobian(
         points: [S, 3, M] in the rig's frame.
         observed: [2, M] px.
         focal: px.
-        mountings: rotation [M, 3, 3] and translation [M, 3] of rig_from_camera; None where they are identity.
+        mountings: rig_from_camera of runs of matches; None where it is identity.
     """
     seen = points
     if mountings is not None:
-        seen = np.einsum("sim,mij->sjm", points - mountings[1].T, mountings[0])
+        seen = np.empty_like(points)
+        for run, mounting in mountings:
+            seen[:, :, run] = mounting.rotation.T @ (points[:, :, run] - mounting.translation[:, None])
     valid = seen[:, 2] > _MIN_DEPTH
     inverse = 1.0 / np.where(valid, seen[:, 2], 1.0)
     slopes = seen[:, :2] * inverse[:, None]
@@ -156,9 +161,22 @@ def _pinhole_jacobian(
         jacobian[:, 4, 0], jacobian[:, 3, 1] = focal + outward[:, 0] * x, -focal - outward[:, 1] * y
         jacobian[:, 5, 0], jacobian[:, 5, 1] = -outward[:, 1], outward[:, 0]
     else:
-        jacobian[:, :3] = np.einsum("sjpm,mij->sipm", jacobian[:, :3], mountings[0])
+        for run, mounting in mountings:
+            by_point = jacobian[:, :3, :, run]
+            turned = mounting.rotation @ by_point.reshape(len(points), 3, -1)
+            jacobian[:, :3, :, run] = turned.reshape(by_point.shape)
         jacobian[:, 3:] = _turning(points[:, :, None], jacobian[:, :3])
     return residual, jacobian, valid
+
+
+def _mountings_of_runs(problem: PoseProblem, rows: NDArray[np.int64]) -> list[tuple[slice, Rigid3]]:
+    """Return where the matches of each view lie among some that are in the order of their views, and its mounting."""
+    ends = np.cumsum(np.bincount(problem.view_idxs[rows], minlength=len(problem.cameras))).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        (slice(start, end), view.rig_from_camera)
+        for start, end, view in zip(starts, ends, problem.cameras, strict=True)
+    ]
 
 
 def _turning(points: FloatArray, moving: FloatArray) -> FloatArray:
