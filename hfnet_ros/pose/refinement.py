@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.covariance import rotate_covariance
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.geometry.rotations import rotations_from_rotvecs
 from hfnet_ros.pose.problem import ErrorModel, PoseProblem
 from hfnet_ros.types import PoseEstimate
@@ -20,6 +20,7 @@ _ROBUST_STEP_TOLERANCE = 2e-4  # scores of poses so close are the same; who need
 _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
 _MIN_SIGMA_PX = 0.1
+_MIN_FREEDOM = 20.0  # of a view, to know its noise
 
 
 def refine_robustly(
@@ -115,14 +116,62 @@ def refine_on_inliers(
         unit_covariance = np.linalg.inv(rows @ rows.T)
     except np.linalg.LinAlgError:
         return None
-    # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
-    variance = max(squared / (2 * count - 6), _MIN_SIGMA_PX**2)
-    covariance = unit_covariance * variance
+    if len(problem.cameras) == 1:
+        # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
+        covariance = unit_covariance * max(squared / (2 * count - 6), _MIN_SIGMA_PX**2)
+    else:
+        covariance = _covariance_of_views(problem.view_idxs[inlier], residual, jacobian, unit_covariance)
     if errors is not None:
-        covariance = errors.reprojection_scale * covariance + errors.pose_covariance
+        covariance = errors.reprojection_scale * covariance + _map_error(problem, inlier, errors)
     return PoseEstimate(
         estimate, rotate_to_map(covariance, estimate), inlier, float(np.sqrt(squared / count))
     )
+
+
+def _covariance_of_views(
+    view_idxs: NDArray[np.int64], residual: FloatArray, jacobian: FloatArray, unit_covariance: FloatArray
+) -> FloatArray:
+    """Return the covariance [6, 6] of a least-squares pose where each view has a noise of its own.
+
+    All errors weigh the same, but a pixel is not the same angle in each lens, nor is each image as sharp. What a view
+    takes of the six degrees of freedom is the trace of its part of the hat matrix.
+
+    Args:
+        view_idxs: [K] of the inliers.
+        residual: [2, K] px of the problem.
+        jacobian: [6, 2, K].
+        unit_covariance: [6, 6] for a noise of one pixel.
+    """
+    pooled = float(np.sum(residual**2)) / (2 * len(view_idxs) - 6)
+    scattered = np.zeros((6, 6))
+    for view_idx in np.unique(view_idxs):
+        of_view = view_idxs == view_idx
+        rows = jacobian[:, :, of_view].reshape(6, -1)
+        information = rows @ rows.T
+        freedom = rows.shape[1] - float(np.sum(unit_covariance * information))
+        variance = pooled
+        if freedom >= _MIN_FREEDOM:
+            variance = float(np.sum(residual[:, of_view] ** 2)) / freedom
+        scattered += max(variance, _MIN_SIGMA_PX**2) * information
+    return np.asarray(unit_covariance @ scattered @ unit_covariance)
+
+
+def _map_error(problem: PoseProblem, inlier: NDArray[np.bool_], errors: ErrorModel) -> FloatArray:
+    """Return the covariance [6, 6] that the map adds, said of a camera, in the axes of the rig.
+
+    The error is common to what is near: views do not average it away, each brings its own by its share of inliers.
+    With x_rig = R x + t, a motion (delta, omega) of a camera's frame is (R delta + t x R omega, R omega) of the rig's.
+    """
+    if problem.is_one_camera:
+        return errors.pose_covariance
+    nums = np.bincount(problem.view_idxs[inlier], minlength=len(problem.cameras))
+    total = np.zeros((6, 6))
+    for view, share in zip(problem.cameras, nums / nums.sum(), strict=True):
+        rotation = view.rig_from_camera.rotation
+        turning = skew(view.rig_from_camera.translation) @ rotation
+        moved = np.block([[rotation, turning], [np.zeros((3, 3)), rotation]])
+        total += share * moved @ errors.pose_covariance @ moved.T
+    return total
 
 
 def _pinhole_jacobian(
