@@ -45,6 +45,7 @@ from hfnet_ros.scene import (
     render,
 )
 from hfnet_ros.scene.textures import plaster
+from hfnet_ros.tracking.camera_trust import CameraTrust
 from hfnet_ros.trust.tested_build import build_map
 from hfnet_ros.types import Localization, Query, RigCamera, View
 
@@ -75,7 +76,7 @@ RIG = (
 )
 KNOCKED = Rigid3.from_rotvec([0.0, 10.0 * _DEG, 0.0], [0.0, 0.0, 0.0])
 # Images a second of the walk that is rendered; a query is every fifth, so that 0.3 s is three steps.
-RATE_HZ, STEP, LATE, FROZEN_FOR = 10.0, 5, 3, 40
+RATE_HZ, STEP, LATE, FIRST = 10.0, 5, 3, 40
 DARK = SensorModel(noise_sigma=3.0, exposure_gain_range=(0.07, 0.2), motion_blur_px=2.5)
 FALSE_M, FALSE_DEG = 0.5, 10.0
 FAULTS = ("none", "unplugged", "black", "late", "frozen", "turned")
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--thin", type=int, default=1, help="ask every n-th only")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--euroc", type=Path)
+    parser.add_argument("--trust", action="store_true", help="remember which cameras contradicted others")
     parser.add_argument("--parts", nargs="+", default=["walk", "faults", "strangers"])
     options = parser.parse_args()
     base = Config()
@@ -168,7 +170,7 @@ def _map(workspace: Workspace, seed: int, extractor: RememberingExtractor) -> Vi
 
 
 def _asked_rows(workspace: Workspace, seed: int) -> list[int]:
-    return list(range(FROZEN_FOR, len(_query_poses(seed)), STEP * workspace.thin))
+    return list(range(FIRST, len(_query_poses(seed)), STEP * workspace.thin))
 
 
 # --- asking ---
@@ -190,7 +192,7 @@ class Score:
             self.errors.append((pose.translation_to(truth), np.rad2deg(pose.rotation_to(truth))))
         for view_idx, share in enumerate(answer.views):
             self.named += view_idx == faulty and share.problem != ""
-            self.blamed += view_idx != faulty and "contradict" in share.problem
+            self.blamed += view_idx != faulty and share.contradicts
 
     def row(self, name: str) -> str:
         errors = np.array(self.errors).reshape(-1, 2)
@@ -251,8 +253,7 @@ def _faulty(workspace: Workspace, seed: int, row: int, faulty: int, fault: str) 
     elif fault == "late":
         views[faulty] = View(calibration, _picture(workspace, seed, faulty, row - LATE))
     elif fault == "frozen":
-        since = row - row % FROZEN_FOR
-        views[faulty] = View(calibration, _picture(workspace, seed, faulty, since))
+        views[faulty] = View(calibration, _picture(workspace, seed, faulty, FIRST))
     elif fault == "turned":
         mounted = calibration.rig_from_camera @ KNOCKED
         views[faulty] = View(calibration, _picture(workspace, seed, faulty, row, mounted))
@@ -264,14 +265,17 @@ def _faults(workspace: Workspace, options: argparse.Namespace) -> None:
     with _localizing(workspace, options.seed) as localizer:
         for fault in FAULTS:
             for faulty, name in enumerate(NAMES):
-                score = Score()
+                score, trust = Score(), CameraTrust()
                 if fault == "none" and faulty:
                     continue
+                names = [each for each in NAMES if fault != "unplugged" or each != name]
                 for row in _asked_rows(workspace, options.seed):
                     query = _faulty(workspace, options.seed, row, faulty, fault)
                     is_there = fault not in ("none", "unplugged")
+                    answer = localizer.localize(trust.marked(query, names) if options.trust else query)
+                    trust.note(answer, names)
                     score.add(
-                        localizer.localize(query),
+                        answer,
                         _query_poses(options.seed)[row],
                         faulty if is_there else None,
                     )

@@ -27,16 +27,25 @@ def merge_views(matches: Sequence[Correspondences]) -> Correspondences:
     """Return the matches of all views as one, most similar first; those of one view as they are."""
     if len(matches) == 1:
         return matches[0]
-    view_idxs = np.repeat(np.arange(len(matches)), [len(of_view) for of_view in matches])
-    merged = Correspondences(
-        np.concatenate([of_view.points2d for of_view in matches]),
-        np.concatenate([of_view.points3d for of_view in matches]),
-        np.concatenate([of_view.keypoint_idxs for of_view in matches]),
-        np.concatenate([of_view.landmark_idxs for of_view in matches]),
-        np.concatenate([of_view.similarity for of_view in matches]),
-        view_idxs,
+    return join_matches(
+        *(
+            dataclasses.replace(of_view, view_idxs=np.full(len(of_view), view_idx))
+            for view_idx, of_view in enumerate(matches)
+        )
     )
-    return merged.chosen(np.argsort(-merged.similarity, kind="stable"))
+
+
+def join_matches(*matches: Correspondences) -> Correspondences:
+    """Return matches of a query as one, most similar first."""
+    joined = Correspondences(
+        np.concatenate([some.points2d for some in matches]),
+        np.concatenate([some.points3d for some in matches]),
+        np.concatenate([some.keypoint_idxs for some in matches]),
+        np.concatenate([some.landmark_idxs for some in matches]),
+        np.concatenate([some.similarity for some in matches]),
+        np.concatenate([some.views for some in matches]),
+    )
+    return joined.chosen(np.argsort(-joined.similarity, kind="stable"))
 
 
 def better(best: Localization | None, answer: Localization, place: Place, search: Search) -> Localization:

@@ -34,6 +34,7 @@ from hfnet_ros.localization.answers import (
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.learned_matching import AUTO, LEARNED, create_learned_matcher
+from hfnet_ros.localization.looking_around import LookingAround
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.second_look import SecondLook
 from hfnet_ros.localization.timing import StageClock
@@ -131,6 +132,7 @@ class Localizer:
         self._first, self._second = self._matchers_in_turn(config.matching.method)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
+        self._looking_around = LookingAround(self._retrieval, self._landmarks, self._solver)
         self._second_look = SecondLook(self._landmarks, self._match, self._solver)
         self._thread_pools = ThreadpoolController()
         self._answers_as_given = config.pose.answer_frame == "given"
@@ -216,7 +218,7 @@ class Localizer:
             landmarks = self._landmarks.of(place)
             matches = matcher.match(version.features, landmarks)
         with clock.stage("pose"):
-            answer = self._judge(matches, version, cameras, landmarks, retrieved.places, matcher)
+            answer = self._judge(matches, version, cameras, landmarks, retrieved, matcher, query.doubted)
             if answer.is_valid and self._answers_as_given:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
         return answer
@@ -237,16 +239,21 @@ class Localizer:
         version: Version,
         cameras: Sequence[RigCamera],
         landmarks: PlaceView,
-        places: Sequence[Place],
+        retrieved: Retrieved,
         matcher: _Matcher,
+        doubted: frozenset[int],
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
+        if len(cameras) > 1:
+            matches = self._looking_around.more(
+                matches, matcher.match, version.features, retrieved.descriptors, cameras, doubted
+            )
         cones = self._landmarks.cones(matches)
-        answer = self._solver.solve(matches, cameras, cones, matcher.num_tried * version.num_tried)
+        answer = self._solver.solve(matches, cameras, cones, matcher.num_tried * version.num_tried, doubted)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
-        seen_again = self._second_look.at(answer, version.features, cameras, landmarks, places)
+        seen_again = self._second_look.at(answer, version.features, cameras, landmarks, retrieved.places)
         return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried)
 
     def close(self) -> None:

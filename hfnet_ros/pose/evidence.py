@@ -29,6 +29,7 @@ FloatArray = NDArray[np.float64]
 THRESHOLDS_PX = (3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # at the reference focal length
 _MINIMAL_SAMPLE = 3
 _REFERENCE_WIDTH_PX = 640.0
+_BACKING_EVIDENCE = 3.0  # decades against chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,12 @@ def thresholds_px(problem: PoseProblem) -> FloatArray:
 def cell_fraction(limits: VerificationConfig) -> float:
     """Return the side of a cell as a part of the longer side of its image."""
     return limits.cell_size_px / _REFERENCE_WIDTH_PX
+
+
+def backs(seen: MatchedImage, problem: PoseProblem, limits: VerificationConfig) -> bool:
+    """Tell whether chance is no explanation for what a view sees of a pose that others found."""
+    found = chance_evidence([seen], cell_fraction(limits), thresholds_px(problem), 1, minimal_sample=0)
+    return found >= _BACKING_EVIDENCE
 
 
 def _cells_of(image: MatchedImage, cell_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

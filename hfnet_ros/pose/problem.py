@@ -147,19 +147,19 @@ class PoseProblem:
             cones=None if cones is None else cones.chosen(rows),
         )
 
-    def mountings(self, rows: NDArray[np.int64] | slice = slice(None)) -> tuple[FloatArray, FloatArray]:
-        """Return rotation [N, 3, 3] and translation [N, 3] of rig_from_camera for matches."""
-        idxs = self.view_idxs[rows]
+    @cached_property
+    def mountings(self) -> tuple[FloatArray, FloatArray]:
+        """Rotation [M, 3, 3] and translation [M, 3] of rig_from_camera for each match."""
         rotations = np.stack([view.rig_from_camera.rotation for view in self.cameras])
         translations = np.stack([view.rig_from_camera.translation for view in self.cameras])
-        return rotations[idxs], translations[idxs]
+        return rotations[self.view_idxs], translations[self.view_idxs]
 
     def in_cameras(self, points_rig: FloatArray) -> FloatArray:
         """Express one point [M, 3] per match, given in the rig's frame, in the frame of its camera."""
         if self.is_one_camera:
             return points_rig
-        rotations, translations = self.mountings()
-        return np.einsum("mi,mij->mj", points_rig - translations, rotations)
+        rotations, translations = self.mountings
+        return np.matmul((points_rig - translations)[:, None], rotations)[:, 0]
 
     def residuals(self, map_from_rig: Rigid3) -> FloatArray:
         """Return [M] reprojection distances in pinhole pixels; behind the camera is very far away."""
@@ -182,7 +182,7 @@ class PoseProblem:
             return np.ones(len(self.correspondences), np.bool_)
         centers = map_from_rig.translation
         if not self.is_one_camera:
-            centers = centers + self.mountings()[1] @ map_from_rig.rotation.T
+            centers = centers + self.mountings[1] @ map_from_rig.rotation.T
         return self.cones.admit(self.points3d - centers, self.max_view_change_rad, self.max_scale_change)
 
 

@@ -22,6 +22,7 @@ from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.pose.view_agreement import (
     CONTRADICTS,
+    DOUBTED,
     UNDECIDED,
     ViewVote,
     Vote,
@@ -56,14 +57,19 @@ class PoseSolver:
         cameras: Sequence[RigCamera],
         cones: ObserverCones | None = None,
         num_versions: int = 1,
+        doubted: frozenset[int] = frozenset(),
     ) -> Localization:
         """Estimate, refine and verify the pose of a rig.
+
+        Views vote: one that contradicts more of the others is left out, and where two contradict each other there is
+        no pose.
 
         Args:
             matches: of any views of the rig; most similar first.
             cameras: of the views.
             cones: from where the points were seen before, as far as that is known.
             num_versions: of the query that are tried; the poses of all are charged to the evidence against chance.
+            doubted: views whose word counts only where another view agrees.
 
         Returns:
             An answer without stamp, place and timings. Its correspondences are the matches that a ray leads to.
@@ -74,8 +80,8 @@ class PoseSolver:
             return _refused(Outcome.TOO_FEW_MATCHES, reason, matches, len(cameras))
         problem = self.problem(matches, cameras, cones)
         hypotheses, vote = self._hypotheses(problem), Vote()
-        if hypotheses and not problem.is_one_camera:
-            vote = self._ask_views(problem, hypotheses[0])
+        if hypotheses and len(cameras) > 1:
+            vote = self._ask_views(problem, hypotheses[0], doubted)
         if vote.left_out:
             num_versions *= math.comb(len(cameras), len(vote.left_out))
             problem = without(problem, vote.left_out)
@@ -83,7 +89,15 @@ class PoseSolver:
         answer = self._judge(problem, hypotheses, num_versions)
         if vote.undecided and answer.is_valid:
             answer = _without_pose(answer, Outcome.ILL_CONDITIONED, undecided_reason(vote))
-        return replace(answer, views=_with_problems(answer.views, matches, vote))
+        answer = replace(answer, views=_with_problems(answer.views, matches, vote))
+        seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.num_inliers >= MIN_MATCHES]
+        if answer.is_valid and len(seeing) == 1 and seeing[0] in doubted:
+            reason = f"view {seeing[0]} alone sees the map: it {DOUBTED}"
+            answer = _without_pose(answer, Outcome.ILL_CONDITIONED, reason)
+            shares = list(answer.views)
+            shares[seeing[0]] = replace(shares[seeing[0]], problem=DOUBTED)
+            answer = replace(answer, views=tuple(shares))
+        return answer
 
     def _judge(
         self, problem: PoseProblem, hypotheses: Sequence[Hypothesis], num_versions: int
@@ -129,10 +143,10 @@ class PoseSolver:
             views=_shares(problem.correspondences, len(problem.cameras), estimate.inlier_mask),
         )
 
-    def _ask_views(self, problem: PoseProblem, best: Hypothesis) -> Vote:
+    def _ask_views(self, problem: PoseProblem, best: Hypothesis, doubted: frozenset[int]) -> Vote:
         """Return which views contradict the others; see `view_agreement`."""
         views = ViewVote(self._pose, self._verification, self._threshold(problem), self._scale(problem))
-        return views.of(problem, best)
+        return views.of(problem, best, doubted)
 
     def _hypotheses(self, problem: PoseProblem) -> list[Hypothesis]:
         return gather_hypotheses(problem, self._pose, self._threshold(problem), self._scale(problem))
@@ -185,13 +199,12 @@ def _with_problems(
     """Return the shares with what the views contradict, and the matches of those that were left out."""
     named = []
     for view_idx, share in enumerate(shares):
-        problem = share.problem
         if view_idx in vote.left_out:
             num_matches = int(np.count_nonzero(matches.views == view_idx))
-            share, problem = replace(share, num_matches=num_matches), CONTRADICTS
+            share = replace(share, num_matches=num_matches, problem=CONTRADICTS, contradicts=True)
         elif view_idx in vote.undecided:
-            problem = UNDECIDED
-        named.append(replace(share, problem=problem))
+            share = replace(share, problem=UNDECIDED, contradicts=True)
+        named.append(share)
     return tuple(named)
 
 

@@ -9,7 +9,7 @@ two that contradict each other nobody knows which is right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.pose.absolute_pose import absolute_pose_method
-from hfnet_ros.pose.evidence import cell_fraction, chance_evidence, matched_image, thresholds_px
-from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, score_hypotheses
+from hfnet_ros.pose.evidence import backs, cell_fraction, chance_evidence, matched_image, thresholds_px
+from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis
 from hfnet_ros.pose.problem import PoseProblem, robust_score
 
 FloatArray = NDArray[np.float64]
 
-# Decades against chance from which a view alone is taken at its word, and from which it backs the pose of others.
-WITNESS_EVIDENCE = 10.0
-BACKING_EVIDENCE = 3.0
+# Decades against chance from which a view alone is taken at its word.
+_WITNESS_EVIDENCE = 10.0
 CONTRADICTS = (
     "contradicts the other views: its image is not of their time, its mounting or calibration is not what it was, or "
     "it looks like another place"
 )
 UNDECIDED = "contradicts another view, and no third one says which of them is right"
+DOUBTED = "contradicted other views before, and none agrees with it now"
 # A view agrees with a pose that explains this share of what its own pose does.
 _AGREEING_SHARE = 0.5
 _FEWER_SAMPLES = 4
@@ -56,12 +56,12 @@ class _Witness:
     Attributes:
         view_idx: which.
         score: robust score of its own pose on its own matches.
-        at: that pose, refined on the matches of all views.
+        residuals: [M] of all matches at that pose; None where the best pose is its own.
     """
 
     view_idx: int
     score: float
-    at: Hypothesis
+    residuals: FloatArray | None
 
 
 def undecided_reason(vote: Vote) -> str:
@@ -78,78 +78,68 @@ class ViewVote:
     ) -> None:
         """Take how poses are found, the size of cells, RANSAC's inlier threshold and the scale of the robust cost."""
         self._pose = pose
-        self._cell_fraction = cell_fraction(limits)
+        self._limits = limits
         self._threshold_px, self._scale_px = threshold_px, scale_px
 
-    def of(self, problem: PoseProblem, best: Hypothesis) -> Vote:
+    def of(self, problem: PoseProblem, best: Hypothesis, doubted: frozenset[int] = frozenset()) -> Vote:
         """Return what the views say.
 
         Args:
             problem: matches of several views.
             best: the pose that explains most of them.
+            doubted: views whose word counts less than that of another.
         """
         found = [self._witness(problem, view_idx, best) for view_idx in range(len(problem.cameras))]
-        witnesses = [witness for witness in found if witness is not None]
-        known = frozenset(witness.view_idx for witness in witnesses)
-        asked = [best, *(witness.at for witness in witnesses)]
-        sides = [self._side(problem, at, witnesses) for at in asked]
-        # The first of the largest: of equal ones that of the best pose.
-        first = max(sides, key=len)
-        if known <= first:
+        witnesses = {each.view_idx: each for each in found if each is not None}
+        if all(each.residuals is None for each in witnesses.values()):
             return Vote()
-        most = max(len(side) for side in sides if not side <= first)
-        return Vote(left_out=tuple(known - first)) if len(first) > most else Vote(undecided=tuple(known))
+        at_best = self._side(problem, best.residuals, witnesses)
+        others = [
+            self._side(problem, each.residuals, witnesses) | {each.view_idx}
+            for each in witnesses.values()
+            if each.residuals is not None
+        ]
+
+        def weight(side: frozenset[int]) -> tuple[int, int]:
+            return len(side), len(side - doubted)
+
+        # Of equal ones that of the best pose.
+        first = max([at_best, *others], key=weight)
+        if all(weight(first) > weight(side) for side in [at_best, *others] if not side <= first):
+            return Vote(left_out=tuple(sorted(witnesses.keys() - first)))
+        return Vote(undecided=tuple(sorted(witnesses)))
 
     def _witness(self, problem: PoseProblem, view_idx: int, best: Hypothesis) -> _Witness | None:
         """Return what a view says alone; None where that is not enough to be taken at its word."""
-        own = of_view(problem, view_idx)
-        if len(own.correspondences) < MIN_MATCHES:
+        own = problem.view_idxs == view_idx
+        if np.count_nonzero(own) < MIN_MATCHES:
             return None
-        everything = np.ones(len(own.correspondences), np.bool_)
+        score = robust_score(best.residuals[own], self._scale_px)
         sample, iterations = absolute_pose_method(self._pose), self._pose.max_iterations // _FEWER_SAMPLES
-        starts = [best.map_from_camera]
-        starts += sample(own, everything, self._threshold_px, iterations, self._pose.seed)
-        alone = max(score_hypotheses(own, starts, self._scale_px), key=lambda each: each.score)
-        seen = [matched_image(own, alone.residuals, view_idx)]
-        thresholds = thresholds_px(own)
-        if chance_evidence(seen, self._cell_fraction, thresholds, iterations) < WITNESS_EVIDENCE:
-            return None
-        (at,) = score_hypotheses(problem, [alone.map_from_camera], self._scale_px)
-        return _Witness(view_idx, alone.score, at)
+        residuals = None
+        for found in sample(problem, own, self._threshold_px, iterations, self._pose.seed):
+            there = problem.recognized_residuals(found)
+            alone = robust_score(there[own], self._scale_px)
+            if score < _AGREEING_SHARE * alone:
+                score, residuals = alone, there
+        seen = [matched_image(problem, best.residuals if residuals is None else residuals, view_idx)]
+        evidence = chance_evidence(seen, cell_fraction(self._limits), thresholds_px(problem), iterations)
+        return _Witness(view_idx, score, residuals) if evidence >= _WITNESS_EVIDENCE else None
 
-    def _side(self, problem: PoseProblem, at: Hypothesis, witnesses: Sequence[_Witness]) -> frozenset[int]:
+    def _side(
+        self, problem: PoseProblem, residuals: FloatArray, witnesses: Mapping[int, _Witness]
+    ) -> frozenset[int]:
         """Return the views that agree with a pose, or back it with what little they see."""
-        own_scores = {witness.view_idx: witness.score for witness in witnesses}
         side = set()
         for view_idx in range(len(problem.cameras)):
-            if view_idx in own_scores:
-                of_view = problem.view_idxs == view_idx
-                explained = robust_score(at.residuals[of_view], self._scale_px)
-                agrees = explained >= _AGREEING_SHARE * own_scores[view_idx]
+            if view_idx in witnesses:
+                explained = robust_score(residuals[problem.view_idxs == view_idx], self._scale_px)
+                agrees = explained >= _AGREEING_SHARE * witnesses[view_idx].score
             else:
-                agrees = backs(problem, at.residuals, view_idx, self._cell_fraction)
+                agrees = backs(matched_image(problem, residuals, view_idx), problem, self._limits)
             if agrees:
                 side.add(view_idx)
         return frozenset(side)
-
-
-def backs(problem: PoseProblem, residuals: FloatArray, view_idx: int, cell_fraction: float) -> bool:
-    """Tell whether chance is no explanation for what a view sees of a pose that others found.
-
-    Args:
-        problem: matches of all views.
-        residuals: [M] at that pose.
-        view_idx: the view.
-        cell_fraction: side of a cell as a part of the longer side of its image.
-    """
-    seen = [matched_image(problem, residuals, view_idx)]
-    found = chance_evidence(seen, cell_fraction, thresholds_px(problem), 1, minimal_sample=0)
-    return found >= BACKING_EVIDENCE
-
-
-def of_view(problem: PoseProblem, view_idx: int) -> PoseProblem:
-    """Return the part of a problem that one view sees, of the whole rig."""
-    return without(problem, [other for other in range(len(problem.cameras)) if other != view_idx])
 
 
 def without(problem: PoseProblem, view_idxs: Sequence[int]) -> PoseProblem:

@@ -165,12 +165,14 @@ class ViewShare:
         num_matches: of them with landmarks, in the place of the answer.
         num_inliers: matches that the answer's pose, or the best pose of a refused one, explains.
         problem: why the view did not help, one sentence; empty if it did.
+        contradicts: it knows where it is, and other views say that it is elsewhere.
     """
 
     num_keypoints: int = 0
     num_matches: int = 0
     num_inliers: int = 0
     problem: str = ""
+    contradicts: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
