@@ -25,6 +25,7 @@ from hfnet_ros.pose.usac import usac_absolute_pose
 
 # The most similar matches hold most of the right ones; the answer is refined on all of them.
 _MAX_SAMPLED_MATCHES = 300
+_START_DECIMALS = 6  # m and quaternion; a start is refined
 _MIN_INLIERS = 4
 
 AUTO = "auto"  # PoseLib where it is installed, else OpenCV
@@ -98,7 +99,18 @@ def lo_ransac(
     if info["num_inliers"] < _MIN_INLIERS or not np.isfinite(pose.R).all():
         return []
     found = Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()
-    return [found if len(views) > 1 else _of_rig(problem, found, views)]
+    return [_rounded(found) if len(views) > 1 else _of_rig(problem, found, views)]
+
+
+def _rounded(pose: Rigid3) -> Rigid3:
+    """Return a start for refinement without the last digits.
+
+    PoseLib's generalized poses were seen to differ by some 1e-14 from call to call on the same matches; starts that are
+    the same make replays the same.
+    """
+    return Rigid3.from_quat(
+        np.round(pose.quat_xyzw, _START_DECIMALS), np.round(pose.translation, _START_DECIMALS)
+    )
 
 
 def usac(
