@@ -21,7 +21,7 @@ from hfnet_ros.types import Answer, CameraView, Tracking, Verdict, ViewShare
 _WINDOW_S = 60.0
 _RATE_IMAGES = 20  # arrivals over which the rate is taken
 _IN_A_ROW = 3  # images of a camera that tell of a fault, where one alone may be of the place
-_CONTRADICTS, _FROZEN = "contradicts", "frozen"  # how problems of views begin
+_FROZEN = "frozen"  # how the problem of a view begins that repeats itself
 
 
 class _Conclusion(NamedTuple):
@@ -70,7 +70,7 @@ class _CameraSeen:
         self.frozen = view.problem if view.problem.startswith(_FROZEN) else ""
         self.flat = describe_flatness(view.frame.image)
         self.num_flat = self.num_flat + 1 if self.flat else 0
-        self.contradiction = share.problem if share.problem.startswith(_CONTRADICTS) else ""
+        self.contradiction = share.problem if share.contradicts else ""
         self.num_contradicting = self.num_contradicting + 1 if self.contradiction else 0
 
 

@@ -127,14 +127,15 @@ class CameraRobot:
         number, self.number = self.number, self.number + 1
         index = self.index(number)
         stamp_ns = self.rig.stamp(number)
+        images = {name: self.walk.image(index, name) for name in self.topics} | {
+            name: image(number) if callable(image) else image for name, image in changed.items()
+        }
         odom_from_base = self.rig.walk.odom_from_map @ self.walk.map_from_base[index]
         self.rig.send_odometry(odom_from_base, stamp_ns)
         self.rig.flush()
         received = self.rig.received[topics.STATUS]
         before = len(received)
-        for name in self.topics:
-            image = changed[name] if name in changed else self.walk.image(index, name)
-            image = image(number) if callable(image) else image
+        for name, image in images.items():
             if image is not None:
                 self.send_image(name, image, stamp_ns)
         self.rig.wait_for(lambda: len(received) > before, "a status")
