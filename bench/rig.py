@@ -131,17 +131,22 @@ def _query_poses(seed: int) -> list[Rigid3]:
 
 
 def _picture(
-    workspace: Workspace, seed: int, camera_idx: int, row: int, mounted: Rigid3 | None = None
+    workspace: Workspace,
+    seed: int,
+    camera_idx: int,
+    row: int,
+    mounted: Rigid3 | None = None,
+    sensor: SensorModel = DARK,
 ) -> np.ndarray:
-    """Return what a camera sees in the dark at a step of the walk."""
+    """Return what a camera sees at a step of the walk."""
     view = RIG[camera_idx]
-    name = f"rig{seed}-{NAMES[camera_idx]}-{row:04d}" + ("" if mounted is None else "-turned")
+    kind = ("" if mounted is None else "-turned") + ("" if sensor is DARK else "-light")
+    name = f"rig{seed}-{NAMES[camera_idx]}-{row:04d}{kind}"
 
     def draw() -> np.ndarray:
         pose = _query_poses(seed)[row] @ (mounted or view.rig_from_camera)
-        return DARK.expose(
-            render(_scene(seed), view.camera, pose, 2), np.random.default_rng(10 * row + camera_idx)
-        )
+        rng = np.random.default_rng(10 * row + camera_idx)
+        return sensor.expose(render(_scene(seed), view.camera, pose, 2), rng)
 
     return workspace.drawn(name, draw)()
 
@@ -181,7 +186,7 @@ class Score:
     """Answers of one way to ask, with their errors where there is a pose."""
 
     asked: int = 0
-    errors: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    errors: dict[int, tuple[float, float]] = dataclasses.field(default_factory=dict)
     named: int = 0
     blamed: int = 0
 
@@ -189,13 +194,13 @@ class Score:
         self.asked += 1
         if answer.estimate is not None:
             pose = answer.estimate.map_from_camera
-            self.errors.append((pose.translation_to(truth), np.rad2deg(pose.rotation_to(truth))))
+            self.errors[answer.stamp_ns] = pose.translation_to(truth), np.rad2deg(pose.rotation_to(truth))
         for view_idx, share in enumerate(answer.views):
             self.named += view_idx == faulty and share.problem != ""
             self.blamed += view_idx != faulty and share.contradicts
 
     def row(self, name: str) -> str:
-        errors = np.array(self.errors).reshape(-1, 2)
+        errors = np.array(list(self.errors.values())).reshape(-1, 2)
         false = (errors[:, 0] > FALSE_M) | (errors[:, 1] > FALSE_DEG)
         good = (errors[:, 0] <= 0.25) & (errors[:, 1] <= 5.0)
         median = np.median(errors, axis=0) if len(errors) else [np.nan, np.nan]
@@ -205,15 +210,31 @@ class Score:
         )
 
 
+def _print_common(scores: dict[str, Score], name: str) -> None:
+    """Print the errors of one way to ask beside those of the others where both have a pose."""
+    for other, score in scores.items():
+        common = sorted(score.errors.keys() & scores[name].errors.keys())
+        if other != name and common:
+            own, its = (
+                np.median([found.errors[row] for row in common], axis=0) for found in (scores[name], score)
+            )
+            print(
+                f"{len(common)} queries answered by both: {name} {100 * own[0]:.1f} cm {own[1]:.2f} deg, "
+                f"{other} {100 * its[0]:.1f} cm {its[1]:.2f} deg"
+            )
+
+
 HEAD = (
     "| asked | queries | poses | within 0.25 m, 5 deg | false | median | median | fault named | others blamed |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
 
 
-def _query(workspace: Workspace, seed: int, row: int, cameras: Sequence[int]) -> Query:
-    views = tuple(View(RIG[each], _picture(workspace, seed, each, row)) for each in cameras)
-    return Query(row, views)
+def _query(
+    workspace: Workspace, seed: int, row: int, cameras: Sequence[int], sensor: SensorModel = DARK
+) -> Query:
+    pictures = [_picture(workspace, seed, each, row, sensor=sensor) for each in cameras]
+    return Query(row, tuple(View(RIG[each], image) for each, image in zip(cameras, pictures, strict=True)))
 
 
 @contextlib.contextmanager
@@ -239,6 +260,7 @@ def _walk(workspace: Workspace, options: argparse.Namespace) -> None:
     print(HEAD)
     for name, score in scores.items():
         print(score.row(name))
+    _print_common(scores, "rig")
 
 
 def _faulty(workspace: Workspace, seed: int, row: int, faulty: int, fault: str) -> Query:
@@ -283,16 +305,16 @@ def _faults(workspace: Workspace, options: argparse.Namespace) -> None:
 
 
 def _strangers(workspace: Workspace, options: argparse.Namespace) -> None:
-    """Ask with rigs that walk another apartment: every pose is false."""
-    other, score = options.seed + 1, Score()
-    with _localizing(workspace, options.seed) as localizer:
-        for row in _asked_rows(workspace, other)[::2]:
-            score.add(
-                localizer.localize(_query(workspace, other, row, (0, 1, 2))),
-                Rigid3.from_rotvec([0.0, 0.0, 0.0], [1e3, 0.0, 0.0]),
-            )
+    """Ask with rigs that walk another apartment, in the dark and in the light: every pose is false."""
+    other, nowhere = options.seed + 1, Rigid3(np.eye(3), np.array([1e3, 0.0, 0.0]))
     print(HEAD)
-    print(score.row("rig elsewhere"))
+    with _localizing(workspace, options.seed) as localizer:
+        for light, sensor in (("dark", DARK), ("light", SensorModel())):
+            for name, cameras in (("front", (0,)), ("rig", (0, 1, 2))):
+                score = Score()
+                for row in _asked_rows(workspace, other):
+                    score.add(localizer.localize(_query(workspace, other, row, cameras, sensor)), nowhere)
+                print(score.row(f"{name} elsewhere, {light}"), flush=True)
 
 
 # --- stereo ---
@@ -303,28 +325,33 @@ def _euroc(workspace: Workspace, _: argparse.Namespace) -> None:
     rig = read_rig(data / "rig.yaml")
     names = list(rig)
     with contextlib.closing(RememberingExtractor(workspace)) as extractor:
-        for every in (5, 2):
-            mapped = list_images(data / "map" / names[0])[::every]
-            poses = [pose.map_from_camera for pose in read_tum(data / f"map_{names[0]}.tum")][::every]
-            images = [
-                MappingImage(path.name, row, 0, partial(read_image, path)) for row, path in enumerate(mapped)
-            ]
-            visual_map = build_map(
-                PosedImages(images, poses, [rig[names[0]].camera]), extractor, workspace.config
+        for mapped, every in ((names[:1], 5), (names, 5), (names[:1], 8), (names[:1], 2)):
+            images, poses = [], []
+            for camera_idx, name in enumerate(mapped):
+                paths = list_images(data / "map" / name)[::every]
+                images += [
+                    MappingImage(f"{name}/{path.name}", row, camera_idx, partial(read_image, path))
+                    for row, path in enumerate(paths)
+                ]
+                poses += [pose.map_from_camera for pose in read_tum(data / f"map_{name}.tum")][::every]
+            source = PosedImages(images, poses, [rig[name].camera for name in mapped])
+            localizer = Localizer(build_map(source, extractor, workspace.config), extractor, workspace.config)
+            print(
+                f"\nmap of every {every}th image of {' and '.join(mapped)}: {len(images)} keyframes\n\n{HEAD}"
             )
-            localizer = Localizer(visual_map, extractor, workspace.config)
-            print(f"map of every {every}. left image: {len(mapped)} keyframes\n\n{HEAD}")
-            for asked in (names[:1], names[1:2], names):
-                score = Score()
-                truths = [pose.map_from_camera for pose in read_tum(data / f"query_{names[0]}.tum")]
+            truths = [pose.map_from_camera for pose in read_tum(data / f"query_{names[0]}.tum")]
+            scores = {" + ".join(asked): Score() for asked in (names[:1], names[1:2], names)}
+            for label, score in scores.items():
+                asked = label.split(" + ")
                 files = [list_images(data / "query" / name) for name in asked]
                 for row, truth in enumerate(truths):
-                    views = tuple(
+                    views = (
                         View(rig[name], read_image(paths[row]))
                         for name, paths in zip(asked, files, strict=True)
                     )
-                    score.add(localizer.localize(Query(row, views)), truth)
-                print(score.row(" + ".join(asked)), flush=True)
+                    score.add(localizer.localize(Query(row, tuple(views))), truth)
+                print(score.row(label), flush=True)
+            _print_common(scores, " + ".join(names))
 
 
 # --- time ---
