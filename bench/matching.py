@@ -82,12 +82,12 @@ def main() -> None:
     )
     for name in options.sets:
         asked = SETS[name](options)
-        visual_map = _map_of(asked.source, options, name)
+        visual_map = map_of(asked.source, options, name)
         for method in options.methods:
             print(_row(name, method, visual_map, asked, options.keyframes), flush=True)
 
 
-def _map_of(source: PosedImages, options: argparse.Namespace, name: str) -> VisualMap:
+def map_of(source: PosedImages, options: argparse.Namespace, name: str) -> VisualMap:
     of_map = name.removesuffix("-hard").removesuffix("-photos")
     seed = f"-{options.seed}" if name.startswith("aside") else ""
     path = options.cache / f"{of_map}{seed}-{options.build}.map"
@@ -116,7 +116,7 @@ def _row(name: str, method: str, visual_map: VisualMap, asked: Asked, num_keyfra
             answer = opened.localizer.localize(Frame(0, image, asked.camera))
             milliseconds.append(1e3 * (time.perf_counter() - started))
             num_learned += answer.is_valid and answer.matched_by == "learned"
-            off.append(_off(answer, truth))
+            off.append(off_by(answer, truth))
             if truth is not None and answer.correspondences is not None:
                 found.append(len(answer.correspondences))
                 correct.append(_num_correct(answer, truth, xyz, visual_map.refined(asked.camera)))
@@ -131,7 +131,7 @@ def _row(name: str, method: str, visual_map: VisualMap, asked: Asked, num_keyfra
     )
 
 
-def _off(answer: Localization, truth: Rigid3 | None) -> tuple[float, float]:
+def off_by(answer: Localization, truth: Rigid3 | None) -> tuple[float, float]:
     if answer.estimate is None:
         return np.nan, np.nan
     if truth is None:

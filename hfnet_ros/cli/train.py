@@ -27,9 +27,10 @@ def add_verbs(verbs: Any) -> None:
     )
     hfnet.add_argument(
         "--preset",
-        choices=("small", "full", "published"),
+        choices=("small", "wide", "full", "published"),
         default="small",
-        help="an hour and a half on two CPU cores, half an hour on a large GPU, or as published (default: small)",
+        help="an hour on two CPU cores; an hour and a half, with views from further aside; half an hour on a large "
+        "GPU; as published (default: small)",
     )
     hfnet.add_argument("--config", type=Path, metavar="FILE", help="YAML with what differs from the preset")
     hfnet.add_argument(

@@ -43,6 +43,7 @@ from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.matching.registry import create_matcher
+from hfnet_ros.pose.learned_doubt import LEARNED_SCORE
 from hfnet_ros.pose.problem import ErrorModel
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.retrieval.index import DescriptorIndex
@@ -249,7 +250,9 @@ class Localizer:
                 matches, matcher.match, version.features, retrieved.descriptors, cameras, doubted
             )
         cones = self._landmarks.cones(matches)
-        answer = self._solver.solve(matches, cameras, cones, matcher.num_tried * version.num_tried, doubted)
+        learned = {LEARNED_SCORE: 1.0} if matcher.name == LEARNED else {}
+        num_tried = matcher.num_tried * version.num_tried
+        answer = self._solver.solve(matches, cameras, cones, num_tried, doubted, learned)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer

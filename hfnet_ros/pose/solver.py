@@ -7,8 +7,9 @@ Reference: Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from hfnet_ros.pose.view_agreement import (
 )
 from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera, ViewShare
 
+_NO_SCORES: Mapping[str, float] = MappingProxyType({})
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
 
 
@@ -58,6 +60,7 @@ class PoseSolver:
         cones: ObserverCones | None = None,
         num_versions: int = 1,
         doubted: frozenset[int] = frozenset(),
+        more_scores: Mapping[str, float] = _NO_SCORES,
     ) -> Localization:
         """Estimate, refine and verify the pose of a rig.
 
@@ -70,6 +73,7 @@ class PoseSolver:
             cones: from where the points were seen before, as far as that is known.
             num_versions: of the query that are tried; the poses of all are charged to the evidence against chance.
             doubted: views whose word counts only where another view agrees.
+            more_scores: what else is known of the matches, for the probability that the pose is wrong.
 
         Returns:
             An answer without stamp, place and timings. Its correspondences are the matches that a ray leads to.
@@ -86,7 +90,7 @@ class PoseSolver:
             num_versions *= math.comb(len(cameras), len(vote.left_out))
             problem = without(problem, vote.left_out)
             hypotheses = self._hypotheses(problem)
-        answer = self._judge(problem, hypotheses, num_versions)
+        answer = self._judge(problem, hypotheses, num_versions, more_scores)
         if vote.undecided and answer.is_valid:
             answer = _without_pose(answer, Outcome.ILL_CONDITIONED, undecided_reason(vote))
         answer = replace(answer, views=_with_problems(answer.views, matches, vote))
@@ -100,7 +104,11 @@ class PoseSolver:
         return answer
 
     def _judge(
-        self, problem: PoseProblem, hypotheses: Sequence[Hypothesis], num_versions: int
+        self,
+        problem: PoseProblem,
+        hypotheses: Sequence[Hypothesis],
+        num_versions: int,
+        more_scores: Mapping[str, float],
     ) -> Localization:
         """Refine and verify the best hypothesis."""
         scale_px, estimate = self._scale(problem), None
@@ -120,6 +128,7 @@ class PoseSolver:
             num_trials,
             self._verification,
             map_scores={
+                **more_scores,
                 "self_tested": float(self._errors.is_self_tested),
                 "elsewhere_share": self._errors.elsewhere_share(estimate.map_from_camera.translation),
             },

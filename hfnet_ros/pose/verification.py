@@ -15,6 +15,7 @@ from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
 from hfnet_ros.pose import false_probability_model
 from hfnet_ros.pose.evidence import backs, cell_fraction, chance_evidence, matched_image, thresholds_px
 from hfnet_ros.pose.hypotheses import Hypothesis
+from hfnet_ros.pose.learned_doubt import LEARNED_SCORE, learned_false_probability
 from hfnet_ros.pose.picture_test import uncalibrated_ratio
 from hfnet_ros.pose.problem import PoseProblem, robust_score, robust_scores
 from hfnet_ros.types import Outcome, PoseEstimate
@@ -131,7 +132,7 @@ def verify_pose(
         num_trials: poses that were tried, for the a-contrario count.
         config: limits.
         map_scores: of the map's test of itself: `self_tested`, whether there was one, and `elsewhere_share`, how many
-            of its answers around there were wrong.
+            of its answers around there were wrong; and what else is known of the matches.
     """
     scores = _measure(problem, hypotheses, estimate, scale_px, num_trials, config)
     scores = with_false_probability({**scores, **map_scores})
@@ -153,7 +154,10 @@ def with_false_probability(scores: Mapping[str, float]) -> dict[str, float]:
 
     It is not less than the share of wrong answers that the map's test of itself gave there.
     """
-    probability = false_probability_model.FITTED.probability(scores)
+    if scores.get(LEARNED_SCORE):
+        probability = learned_false_probability(scores)
+    else:
+        probability = false_probability_model.FITTED.probability(scores)
     return {**scores, "false_probability": max(probability, scores.get("elsewhere_share", 0.0))}
 
 

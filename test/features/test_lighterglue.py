@@ -8,6 +8,7 @@ import pytest
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import WeightsError
 from hfnet_ros.features.lighterglue import KeypointSet, LighterGlue
+from hfnet_ros.types import ImageFeatures, LocalFeatures
 
 onnx = pytest.importorskip("onnx")
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "weights" / "lighterglue_L3.onnx"
@@ -86,13 +87,29 @@ def test_equal_descriptors_match_and_others_do_not(network):
     np.testing.assert_allclose(scores, 1.0, atol=1e-3)
 
 
-def test_rows_are_those_of_all_keypoints_where_only_some_are_taken(network):
-    """There are engines for 64 of 100 keypoints: evenly chosen, rows count all of them."""
-    first = random_set(3, 100)
-    rows, _ = network.match(first, first)
+def test_those_most_like_the_other_image_are_taken(network):
+    """There are engines for 64 of 100 keypoints: of the second image the 64 that the first one has, too."""
+    first, others = random_set(3, 64), random_set(4, 36)
+    order = np.random.default_rng(5).permutation(100)
+    descriptors = np.concatenate([first.descriptors, others.descriptors])[order]
+    second = KeypointSet(np.zeros((100, 2)), descriptors, (640, 480))
+    rows, _ = network.match(first, second)
     assert len(rows) == 64
-    np.testing.assert_array_equal(rows[:, 0], rows[:, 1])
-    assert rows[-1, 0] > 90
+    np.testing.assert_array_equal(order[rows[:, 1]], rows[:, 0])
+
+
+def test_no_more_keypoints_are_shown_than_asked(network):
+    first = random_set(3, 128)
+    assert len(network.match(first, first, 64)[0]) == 64
+
+
+def test_a_turned_image_is_shown_as_it_was_described():
+    """A quarter turn clockwise takes the point right of the centre to below it."""
+    local = LocalFeatures(
+        np.array([[420.0, 239.5]], np.float32), np.ones(1, np.float32), np.ones((1, 64), np.float32)
+    )
+    features = ImageFeatures(local, None, "xfeat", (640, 480), np.pi / 2.0)
+    np.testing.assert_allclose(KeypointSet.of(features).points, [[319.5, 340.0]], atol=1e-4)
 
 
 def test_too_few_keypoints_have_no_match(network):

@@ -12,6 +12,7 @@ from random_weights import make_random_weights
 import hfnet_ros
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import EngineError
+from hfnet_ros.features.lighterglue import LighterGlue
 from hfnet_ros.features.onnx_network import OnnxNetwork
 from hfnet_ros.features.xfeat_network import build_xfeat
 from hfnet_ros.inference.build import build_plan
@@ -87,6 +88,20 @@ def test_every_int8_form_is_built_by_itself_and_beside_its_network(plans, name):
 def test_xfeat_is_built(plans, precision):
     plan = plans("xfeat", precision)
     assert len(plan.plan) > weights_bytes(plan) > 1_000_000
+
+
+@pytest.mark.rtx
+@pytest.mark.shared
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_lighterglue_is_built(precision):
+    """As it is cut: the published end, as many matches as there are, has no shape that an engine could have."""
+    real_library()
+    path = Path(__file__).resolve().parents[3] / "shared" / "weights" / "lighterglue_L3.onnx"
+    if not path.is_file():
+        pytest.skip(f"needs {path}")
+    config = InferenceConfig(precision=precision)
+    model = LighterGlue(path, config).model((512, 256))
+    assert len(build_plan(model, config, library=TENSORRT_RTX, capability=(8, 6)).plan) > 1_000_000
 
 
 @pytest.mark.rtx

@@ -103,3 +103,14 @@ def test_two_matchers_are_charged_to_the_evidence(apartment, config, sharp, fram
     second = localizer(apartment, config, method="auto", min_similarity=1.0).localize(frame)
     difference = alone.evidence.scores["evidence"] - second.evidence.scores["evidence"]
     assert difference == pytest.approx(np.log10(2.0), abs=1e-6)
+
+
+def test_what_may_be_doubted_is_shared_among_both(apartment, config, sharp, frame):
+    """The second of two looks may be wrong half as probably: what one alone would be given for is refused."""
+    alone = localizer(apartment, config, method="learned").localize(frame)
+    limit = 1.5 * alone.evidence.scores["false_probability"]
+    strict = replace(config, verification=replace(config.verification, max_false_probability=limit))
+    assert localizer(apartment, strict, method="learned").localize(frame).is_valid
+    second = localizer(apartment, strict, method="auto", min_similarity=1.0).localize(frame)
+    assert (second.outcome, second.matched_by) == (Outcome.ILL_CONDITIONED, "learned")
+    assert f"{limit / 2.0:.3g} allowed" in second.evidence.reason

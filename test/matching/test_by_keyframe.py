@@ -6,7 +6,7 @@ import pytest
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map.place_view import KeyframeObservations
 from hfnet_ros.matching.by_keyframe import KeyframeMatcher
-from hfnet_ros.types import ImageFeatures, LocalFeatures
+from hfnet_ros.types import Correspondences, ImageFeatures, LocalFeatures
 
 FEATURES = ImageFeatures(
     LocalFeatures(
@@ -31,7 +31,7 @@ class Place:
         return 3
 
     def observations(self, keyframe_idx):
-        landmarks = {7: [10, 99, 20], 4: [20, 30]}[keyframe_idx]
+        landmarks = {7: [10, 99, 20], 4: [20, 30], 9: []}[keyframe_idx]
         descriptors = np.zeros((len(landmarks), 4), np.float32) if self._described else None
         return KeyframeObservations(
             np.zeros((len(landmarks), 2), np.float32), np.array(landmarks), (64, 48), descriptors
@@ -62,6 +62,20 @@ def test_hand_computed_merge():
 def test_no_more_keyframes_are_compared_than_asked():
     matcher = KeyframeMatcher(compare([([[0, 0]], [0.5])]), 1)
     assert matcher.match(FEATURES, Place()).landmark_idxs.tolist() == [10]
+
+
+class Scout:
+    """Matches landmarks that keyframe 4 saw."""
+
+    def match(self, features, place):
+        return Correspondences(
+            np.zeros((2, 2)), np.zeros((2, 3)), np.arange(2), np.array([20, 30]), np.ones(2, np.float32)
+        )
+
+
+def test_keyframes_that_saw_what_a_scout_matches_come_first():
+    matcher = KeyframeMatcher(compare([([[0, 1]], [0.5])]), 1, Scout())
+    assert matcher.match(FEATURES, Place()).landmark_idxs.tolist() == [30]
 
 
 def test_a_map_that_forgot_what_keyframes_saw_says_what_to_do():

@@ -7,6 +7,7 @@ import pytest
 
 from hfnet_ros.pose.false_probability import FalseProbabilityModel, Term
 from hfnet_ros.pose.false_probability_model import FITTED
+from hfnet_ros.pose.verification import with_false_probability
 from hfnet_ros.types import Outcome
 
 MODEL = FalseProbabilityModel(
@@ -97,3 +98,17 @@ def test_a_map_that_was_not_tested_is_held_to_more(make_matches, judge):
     assert scores["self_tested"] == 0.0
     free = dataclasses.replace(FITTED, least=0.0)
     assert free.probability({**scores, "self_tested": 1.0}) < free.probability(scores)
+
+
+def test_learned_matches_are_believed_with_more_evidence_only():
+    """At 20 decades a pose of learned matches is as likely wrong as 2.8 ln(120 / 20) - 4.3 = 0.75 log odds more say."""
+    sure = {term.score: term.low if term.speaks_against else term.high for term in FITTED.terms}
+    usual = FITTED.probability({**sure, "evidence": 20.0})
+    expected = 1.0 / (1.0 + (1.0 / usual - 1.0) * np.exp(4.3218) * (20.0 / 120.0) ** 2.8333)
+    scores = with_false_probability({**sure, "evidence": 20.0, "learned": 1.0})
+    assert scores["false_probability"] == pytest.approx(expected, rel=1e-6)
+    assert scores["false_probability"] > usual
+    with_much = {**sure, "evidence": 200.0}
+    assert with_false_probability({**with_much, "learned": 1.0})["false_probability"] == FITTED.probability(
+        with_much
+    )
