@@ -23,6 +23,7 @@ from hfnet_ros.cli.bag_sources import (
 )
 from hfnet_ros.cli.localize import open_for_images, query_camera
 from hfnet_ros.cli.options import add_config_options, print_doubts, read_config, tracked
+from hfnet_ros.cli.rigs import RIG_HELP, localize_rig_images, read_rig_images, refuse_names_without_rig
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.evaluation.records import QueryResult, RunContext
@@ -51,7 +52,12 @@ def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse.
     """Add the options that say what to localize, and return the group of those that go with --bag."""
     verb.add_argument("--map", type=Path, required=True, metavar="MAP", help=map_help)
     queries = verb.add_mutually_exclusive_group(required=True)
-    queries.add_argument("--images", type=Path, metavar="DIR", help="query images, not in the map")
+    queries.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="query images, not in the map; of a rig NAME=DIR,NAME=DIR",
+    )
     queries.add_argument("--bag", type=Path, metavar="BAG", help="recording of a robot; see docs/replay.md")
     verb.add_argument(
         "--poses",
@@ -65,6 +71,7 @@ def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse.
         metavar="FILE",
         help="ROS camera calibration YAML (default: the bag's; of images the map's own camera)",
     )
+    verb.add_argument("--rig", type=Path, metavar="FILE", help=RIG_HELP)
     verb.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image only")
     add_config_options(verb, extractor=True)
     of_bag = verb.add_argument_group("with --bag")
@@ -87,6 +94,10 @@ def localize_queries(options: argparse.Namespace, *, independent: bool) -> Query
         DatasetError: images and poses do not fit, the true poses are not meant as they are read, or --every is
             not positive.
     """
+    if options.rig and options.bag:
+        raise ConfigError(
+            "--rig goes with --images; of a bag name the cameras with cameras.names (docs/rigs.md)"
+        )
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
     run = _localize_bag(options, independent=independent) if options.bag else _localize_folder(options)
@@ -112,6 +123,9 @@ def _localize_folder(options: argparse.Namespace) -> QueryRun:
     refuse_without_bag(
         options, *TRUTH_OPTIONS, *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS, "independent"
     )
+    if options.rig:
+        return _localize_rig(options)
+    refuse_names_without_rig(options.images)
     if options.poses is None:
         raise ConfigError("--images needs --poses: where the images were really taken")
     recorded = pair_images_with_poses(options.images, options.poses)
@@ -124,6 +138,17 @@ def _localize_folder(options: argparse.Namespace) -> QueryRun:
     truth = [(image.stamp_ns, image.map_from_camera) for image in recorded]
     context = RunContext(model.points, truth)
     return QueryRun(model, opened.backend, config, results, context)
+
+
+def _localize_rig(options: argparse.Namespace) -> QueryRun:
+    """Localize what several cameras saw, a query for each time; poses are those of the rig."""
+    config, model = read_config(options), load_scene_model(options.map)
+    rig, recorded = read_rig_images(options, config.cameras.sync_tolerance_s)
+    asked, camera = recorded[:: options.every], next(iter(rig.values())).camera
+    with closing(open_for_images(model, config, camera, extractor_given=bool(options.extractor))) as opened:
+        results = list(tracked(localize_rig_images(opened.localizer, rig, asked), "localize", len(asked)))
+    truth = [(group.stamp_ns, group.map_from_rig) for group in recorded if group.map_from_rig is not None]
+    return QueryRun(model, opened.backend, config, results, RunContext(model.points, truth))
 
 
 def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun:
