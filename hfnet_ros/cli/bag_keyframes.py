@@ -150,10 +150,13 @@ def has_poses(options: argparse.Namespace) -> bool:
 
 def _open(bag: BagReader, options: argparse.Namespace, config: Config) -> tuple[BagSources, str]:
     from hfnet_ros.replay import open_camera
+    from hfnet_ros.replay.sources import refuse_several
 
     if options.tf and ":" not in options.tf:
         raise ConfigError(f"--tf is '{options.tf}', expected two frames such as map:base_link")
-    return open_camera(bag, bag_choices(options), config), options.pose_topic or options.tf
+    sources = open_camera(bag, bag_choices(options), config)
+    refuse_several(sources)
+    return sources, options.pose_topic or options.tf
 
 
 def _selected(options: argparse.Namespace, stream: Stream, camera: Camera) -> Stream:

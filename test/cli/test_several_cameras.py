@@ -78,8 +78,10 @@ def test_the_doctor_looks_at_each_camera(run, room_map, four, rig_walk, tmp_path
         assert any(words in line for line in broken), answer.out
 
 
-def test_evaluation_is_of_one_camera_so_far(run, four, room_map, tmp_path):
+@pytest.mark.parametrize("verb", ["evaluate", "map build"])
+def test_what_looks_at_one_camera_refuses_several(run, four, room_map, tmp_path, verb):
     (tmp_path / "four.yaml").write_text(f"cameras: {{names: {' '.join(FOUR)}}}\n")
-    words = ("evaluate", "--map", room_map, "--bag", four, "--ground-truth", "odom:base_link")
-    words += ("--out", tmp_path / "report", "--params", tmp_path / "four.yaml")
-    assert "choose one by --image-topic" in run(*words).error
+    words = ("--bag", four, "--out", tmp_path / "out", "--params", tmp_path / "four.yaml")
+    words += ("--map", room_map, "--ground-truth" if verb == "evaluate" else "--tf", "odom:base_link")
+    given = words if verb == "evaluate" else [word for word in words if word not in ("--map", room_map)]
+    assert "choose one by --image-topic" in run(*verb.split(), *given).error

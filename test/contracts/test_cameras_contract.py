@@ -62,21 +62,23 @@ def test_an_unplugged_camera_is_silent_and_the_others_go_on(start_robot):
 
 def test_a_camera_that_never_came_is_not_needed(robot):
     robot.localize(right=None)
-    robot.check_goes_on(
+    status = robot.check_goes_on(
         "right",
         lambda level, message, values: level == ERROR and "no image has come on /right/image" in message,
         right=None,
     )
+    assert "no image of this time" in shares(status)["right"].problem
 
 
 def test_a_covered_camera_is_named(robot):
     black = np.random.default_rng(0).integers(0, 4, (8, 240, 320), dtype=np.uint8)
     robot.localize()
-    robot.check_goes_on(
+    status = robot.check_goes_on(
         "left",
         lambda level, message, values: level >= WARN and "no contrast" in values["picture"],
         left=lambda number: black[number % 8],
     )
+    assert shares(status)["left"].num_inliers == 0
 
 
 def test_a_frozen_camera_is_named_and_not_asked(robot):
@@ -99,21 +101,23 @@ def test_a_camera_whose_images_come_late_is_named(robot):
         if len(before) > 3:
             robot.send_image("left", *before[-4])
 
-    robot.check_goes_on(
+    status = robot.check_goes_on(
         "left",
         lambda level, message, values: level >= WARN and "behind the other cameras'" in message,
         left=late,
     )
+    assert "no image of this time" in shares(status)["left"].problem
 
 
 def test_a_camera_that_was_turned_contradicts_the_others(robot):
     knocked = turned(10.0) @ MOUNTINGS["left"]
     robot.localize()
-    robot.check_goes_on(
+    status = robot.check_goes_on(
         "left",
         lambda level, message, values: level >= WARN and "contradicts" in message,
         left=lambda number: robot.walk.image(robot.index(number), "left", knocked),
     )
+    assert "contradicts" in shares(status)["left"].problem
 
 
 def test_a_camera_without_calibration_is_named(start_robot):
