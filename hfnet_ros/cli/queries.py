@@ -15,11 +15,13 @@ from hfnet_ros.cli.bag_sources import (
     ODOMETRY_OPTIONS,
     TRUTH_OPTIONS,
     add_camera_options,
+    add_cameras_option,
     add_mounting_options,
     add_truth_options,
     bag_choices,
     print_notes,
     refuse_without_bag,
+    with_cameras,
 )
 from hfnet_ros.cli.localize import open_for_images, query_camera
 from hfnet_ros.cli.options import add_config_options, print_doubts, read_config, tracked
@@ -77,6 +79,7 @@ def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse.
     of_bag = verb.add_argument_group("with --bag")
     add_truth_options(of_bag, "--ground-truth")
     add_camera_options(of_bag)
+    add_cameras_option(of_bag)
     add_mounting_options(of_bag)
     return of_bag
 
@@ -95,9 +98,7 @@ def localize_queries(options: argparse.Namespace, *, independent: bool) -> Query
             not positive.
     """
     if options.rig and options.bag:
-        raise ConfigError(
-            "--rig goes with --images; of a bag name the cameras with cameras.names (docs/rigs.md)"
-        )
+        raise ConfigError("--rig goes with --images; of a bag name the cameras by --cameras")
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
     run = _localize_bag(options, independent=independent) if options.bag else _localize_folder(options)
@@ -121,7 +122,13 @@ def _localize_folder(options: argparse.Namespace) -> QueryRun:
     from hfnet_ros.files.posed_images import pair_images_with_poses
 
     refuse_without_bag(
-        options, *TRUTH_OPTIONS, *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS, "independent"
+        options,
+        "cameras",
+        *TRUTH_OPTIONS,
+        *CAMERA_OPTIONS,
+        *ODOMETRY_OPTIONS,
+        *MOUNTING_OPTIONS,
+        "independent",
     )
     if options.rig:
         return _localize_rig(options)
@@ -161,11 +168,12 @@ def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun
         raise ConfigError(
             "--bag needs true poses: either --ground-truth (a topic or map:base_link) or --poses"
         )
-    config, choices = read_config(options), bag_choices(options)
+    config, choices = with_cameras(read_config(options), options), bag_choices(options)
     with BagReader(options.bag) as bag:
         opened = open_camera if independent else open_sources
         sources = opened(bag, choices, config)
-        refuse_several(sources)
+        if independent:
+            refuse_several(sources)
         truth = read_bag_truth(options, bag, sources, options.ground_truth)
         model, camera = load_scene_model(options.map), sources.first.camera
         with closing(
@@ -218,6 +226,8 @@ def _localize(
     queries = BagQueries(bag, truth, count)
     if independent:
         found = queries.each_by_itself(localizer, frames)
+    elif len(sources.cameras) > 1:
+        found = queries.in_order(Replay(sources, localizer), None, every)
     else:
         found = queries.in_order(Replay(sources, localizer), frames)
     results = list(tracked(found, "localize", count))

@@ -162,8 +162,9 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
     else:
         chosen = select_every(len(groups), 1 if options.every is None else options.every)
     images, map_from_camera = [], []
-    for camera_idx, (name, mounted) in enumerate(rig.items()):
-        for group in (groups[row] for row in chosen):
+    # In the order of time: the map's test of itself takes stretches of it.
+    for group in (groups[row] for row in chosen):
+        for camera_idx, (name, mounted) in enumerate(rig.items()):
             if name in group.paths:
                 path = group.paths[name]
                 read = partial(read_image, path)

@@ -119,7 +119,17 @@ def open_sources(bag: BagReader, choices: BagChoices, config: Config) -> BagSour
         CalibrationError: there is no usable calibration.
         ConfigError: two choices contradict each other.
     """
-    found = open_camera(bag, choices, config)
+    found = mounted(bag, open_camera(bag, choices, config), choices)
+    odometry = _find_odometry(bag, choices, found.config)
+    return dataclasses.replace(found, odometry=odometry)
+
+
+def mounted(bag: BagReader, found: BagSources, choices: BagChoices) -> BagSources:
+    """Return the same cameras with their mountings on the robot's base.
+
+    Raises:
+        BagError: none of them has one; of several, those that lack it are noted.
+    """
     cameras, problems = list[BagCamera](), list[BagError]()
     for camera, said in zip(found.cameras, found.config.cameras.each, strict=True):
         frame_id = camera.frame_id or first_frame(bag, camera).camera_frame_id
@@ -134,8 +144,7 @@ def open_sources(bag: BagReader, choices: BagChoices, config: Config) -> BagSour
         raise problems[0]
     for problem in problems:
         bag.note(str(problem).partition("\n")[0])
-    odometry = _find_odometry(bag, choices, found.config)
-    return dataclasses.replace(found, cameras=tuple(cameras), mounting=cameras[0].mounting, odometry=odometry)
+    return dataclasses.replace(found, cameras=tuple(cameras), mounting=cameras[0].mounting)
 
 
 def first_frame(bag: BagReader, camera: BagCamera) -> BagFrame:

@@ -1,9 +1,12 @@
 """Bags of a robot with several cameras on the command line."""
 
+import json
+
 import pytest
 from camera_robots import NAMES, record
 
 from hfnet_ros.bags import BagReader
+from hfnet_ros.map.map_io import load_map
 
 FOUR = (*NAMES, "rear")
 
@@ -78,10 +81,43 @@ def test_the_doctor_looks_at_each_camera(run, room_map, four, rig_walk, tmp_path
         assert any(words in line for line in broken), answer.out
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "map build"])
-def test_what_looks_at_one_camera_refuses_several(run, four, room_map, tmp_path, verb):
+@pytest.fixture(scope="module")
+def four_map(kit, four, tmp_path_factory):
+    """A map of the first stretch of the walk by all four cameras, with the poses of the robot."""
+    path = tmp_path_factory.mktemp("maps") / "four.map"
+    words = ("--bag", four, "--cameras", *FOUR, "--tf", "odom:base_link", "--out", path)
+    assert kit.call("map", "build", *words, *kit.FAST) == 0
+    return path
+
+
+def test_a_map_is_built_of_all_cameras(four_map):
+    built = load_map(four_map)
+    assert sorted({name.split("/")[0] for name in built.keyframe_names}) == sorted(FOUR)
+    assert len(built.cameras) == 4
+    assert len(built.keyframe_names) > 12
+    stamps_ns = [float(name.split("/")[1]) for name in built.keyframe_names]
+    assert stamps_ns == sorted(stamps_ns)
+
+
+def test_a_run_of_several_cameras_is_scored_at_the_base(run, four, four_map, tmp_path):
+    words = ("--map", four_map, "--bag", four, "--cameras", *FOUR, "--ground-truth", "odom:base_link")
+    answer = run("evaluate", *words, "--out", tmp_path / "report")
+    assert answer.status == 0, answer.err
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert (found["queries"], found["localized"], found["false_fixes"]) == (6, 6, 0)
+    assert found["median_translation_m"] < 0.02
+    assert "view3_inliers" in (tmp_path / "report" / "queries.csv").read_text().splitlines()[0]
+
+
+def test_what_looks_at_one_camera_refuses_several(run, four, room_map, tmp_path):
     (tmp_path / "four.yaml").write_text(f"cameras: {{names: {' '.join(FOUR)}}}\n")
-    words = ("--bag", four, "--out", tmp_path / "out", "--params", tmp_path / "four.yaml")
-    words += ("--map", room_map, "--ground-truth" if verb == "evaluate" else "--tf", "odom:base_link")
-    given = words if verb == "evaluate" else [word for word in words if word not in ("--map", room_map)]
-    assert "choose one by --image-topic" in run(*verb.split(), *given).error
+    words = ("--bag", four, "--out", tmp_path / "out", "--params", tmp_path / "four.yaml", "--independent")
+    answer = run("evaluate", *words, "--map", room_map, "--ground-truth", "odom:base_link")
+    assert "choose one by --image-topic" in answer.error
+
+
+def test_cameras_need_a_bag(run, room_map, mapping, tmp_path):
+    answer = run(
+        "evaluate", "--map", room_map, *mapping.options(), "--cameras", "front", "--out", tmp_path / "o"
+    )
+    assert "--cameras needs --bag" in answer.error
