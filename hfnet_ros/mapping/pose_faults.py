@@ -151,7 +151,7 @@ def _with_cameras_turned(
             given = turned(given, camera_idxs, offset)
             _logger.warning(
                 "%s is mounted %.2f deg (+- %.2f) otherwise than the poses say: the map turns it by %s deg about x, y, "
-                "z of its optical frame, by which %.0f instead of %.0f %% of its matches with other cameras fit; correct "
+                "z of its optical frame, by which %.0f instead of %.0f %% of its matches with others fit; correct "
                 "the calibration of its mounting",
                 name,
                 np.degrees(offset.angle_rad),
