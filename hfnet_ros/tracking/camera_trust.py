@@ -49,6 +49,8 @@ class CameraTrust:
             answer: to a query of some cameras of the rig.
             names: of these, in the order of its views.
         """
+        if len(answer.views) != len(names):
+            return  # a localizer that does not say what views brought
         shares = dict(zip(names, answer.views, strict=True))
         agreeing = {name for name, share in shares.items() if share.num_inliers >= _MIN_INLIERS}
         for name, share in shares.items():

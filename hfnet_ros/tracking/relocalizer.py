@@ -17,6 +17,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import InputError
 from hfnet_ros.geometry.covariance import change_child_covariance, is_valid_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.camera_trust import CameraTrust
 from hfnet_ros.tracking.clocks import ClockComparison
 from hfnet_ros.tracking.fix_judge import FixJudge
 from hfnet_ros.tracking.motion import BasePose, Moment, motion_between
@@ -69,6 +70,7 @@ class Relocalizer:
         self._clocks = ClockComparison()
         self._mounting_check = MountingCheck()
         self._repeated = RepeatedImages()
+        self._trust = CameraTrust()
         self._last_stamp_ns: int | None = None
         self._stray_ns: int | None = None  # of the last image, where it is far from all others and odometry
 
@@ -86,7 +88,9 @@ class Relocalizer:
             ImageError: the image does not have the size of its calibration.
             EngineError: the network failed.
         """
-        return self._update(frame, base_from_camera, frame.camera_frame_id, ignore_prior=ignore_prior)
+        return self._update(
+            frame, base_from_camera, frame.camera_frame_id, ignore_prior=ignore_prior, is_rig=False
+        )
 
     def update_views(
         self, stamp_ns: int, views: Sequence[CameraView], *, ignore_prior: bool = False
@@ -109,11 +113,28 @@ class Relocalizer:
         if any(view.frame is not None and view.frame.stamp_ns != stamp_ns for view in views):
             self._odometry.wait_for(newest_ns, self._config.odometry.wait_s)
         asked = ask(stamp_ns, self._repeated.named(views), self._odometry)
-        name = asked.seen.camera_frame_id if isinstance(asked.seen, Frame) else self._config.frames.base_frame
-        return self._update(asked.seen, asked.base_from_camera, name, ignore_prior=ignore_prior), asked.views
+        numbered = sorted((view.view_idx, view.camera) for view in asked.views if view.view_idx is not None)
+        names, seen = [name for _, name in numbered], asked.seen
+        is_alone = isinstance(seen, Frame)
+        if len(names) > 1 or self._trust.doubted.intersection(names):
+            seen = self._trust.marked(Query.of(seen), names)
+        frame = (
+            asked.seen.camera_frame_id if isinstance(asked.seen, Frame) else self._config.frames.base_frame
+        )
+        found = self._update(
+            seen, asked.base_from_camera, frame, ignore_prior=ignore_prior, is_rig=not is_alone
+        )
+        self._trust.note(found.localization, names)
+        return found, asked.views
 
     def _update(
-        self, seen: Frame | Query, base_from_camera: Rigid3 | None, camera_frame: str, *, ignore_prior: bool
+        self,
+        seen: Frame | Query,
+        base_from_camera: Rigid3 | None,
+        camera_frame: str,
+        *,
+        ignore_prior: bool,
+        is_rig: bool,
     ) -> Relocalization:
         stamp_ns = seen.stamp_ns
         with self._lock:
@@ -123,7 +144,6 @@ class Relocalizer:
             wait_s = self._config.odometry.wait_s
         localization = self._localizer.localize(seen, prior)
         self._odometry.wait_for(stamp_ns, wait_s)
-        is_rig = isinstance(seen, Query)
         with self._lock:
             return self._conclude(
                 localization, base_from_camera, camera_frame, is_dated=is_dated, is_rig=is_rig
@@ -190,6 +210,7 @@ class Relocalizer:
         self._judge.forget()
         self._mounting_check.clear()
         self._repeated.clear()
+        self._trust = CameraTrust()
 
     def _believes(self, stamp_ns: int) -> bool:
         """Take note of the stamp of an image; False where nothing may follow from it: there is none, or it is a stray.

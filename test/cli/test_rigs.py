@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.files.camera_yaml import write_camera_yaml
+from hfnet_ros.files.rig_yaml import read_rig, write_rig
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.scene import (
@@ -21,6 +22,7 @@ from hfnet_ros.scene import (
     query_walk,
     write_dataset,
 )
+from hfnet_ros.types import RigCamera
 
 RIGHT = Rigid3.from_rotvec([0.0, np.deg2rad(50.0), 0.0], [0.2, 0.0, 0.0])
 CAMERAS = {"left": (Rigid3.identity(), demo_camera((320, 240))), "right": (RIGHT, demo_camera((256, 192)))}
@@ -141,3 +143,18 @@ def test_a_camera_with_other_images_than_poses_is_named(rig, run, kit, tmp_path)
     given[1] = f"left={rig / 'left/mapping/images'},right={fewer}"
     answer = run("map", "build", *given, *kit.FAST, "--out", tmp_path / "rig.map")
     assert f"images in {fewer}" in answer.error
+
+
+def test_a_wrong_mounting_is_named_and_turned_back(rig, run, kit, tmp_path, caplog):
+    """The right camera sits 3 deg further to the right than rig.yaml says."""
+    wrong = read_rig(rig / "rig.yaml")
+    said = wrong["right"].rig_from_camera @ Rigid3.from_rotvec([0.0, np.deg2rad(-3.0), 0.0], np.zeros(3))
+    write_rig(tmp_path / "rig.yaml", wrong | {"right": RigCamera(wrong["right"].camera, said)})
+    given = options(rig, "mapping")
+    given[3] = tmp_path / "rig.yaml"
+    answer = run("map", "build", *given, *kit.FAST, "--out", tmp_path / "rig.map")
+    assert answer.status == 0, answer.err
+    assert re.search(r"right is mounted 3\.\d+ deg .* otherwise than the poses say", caplog.text)
+    (mounting,) = load_map(tmp_path / "rig.map").build_info["pose_faults"]["mountings"]
+    assert mounting["corrected"]
+    np.testing.assert_allclose(mounting["turned_deg"], [0.0, 3.0, 0.0], atol=0.3)
