@@ -1,6 +1,7 @@
 """Run the relocalizer, and take it through configure and activate.
 
     ros2 launch hfnet_ros relocalizer.launch.py map:=/path/to/map image:=/camera/image_raw
+    ros2 launch hfnet_ros relocalizer.launch.py map:=/path/to/map cameras:="front left right rear"
 
 The other launch files include this one, so that their common arguments are declared here only.
 """
@@ -30,6 +31,7 @@ AS_IN_FILE = "; empty: as params_file says"
 # Arguments that are short for a parameter, which they set where they are not empty.
 PARAMETERS = {
     "map": "node.map",
+    "cameras": "cameras.names",
     "image_transport": "node.image_transport",
     "base_frame": "frames.base_frame",
     "publish_tf": "frames.publish_tf",
@@ -46,6 +48,11 @@ def generate_launch_description() -> LaunchDescription:
             _argument("params_file", "Parameters of the node; see the comments in it.", str(params_file)),
             _argument("image", "Topic of sensor_msgs/Image; without .../compressed.", "image"),
             _argument("camera_info", "Topic of sensor_msgs/CameraInfo; empty: beside the image."),
+            _argument(
+                "cameras",
+                "Names of several cameras, each on <name>/image; topics and mountings of their own are in a "
+                f"params_file such as four_cameras.yaml{AS_IN_FILE}.",
+            ),
             _argument("odom", "Topic of nav_msgs/Odometry, used where TF has no odometry.", "odom"),
             _argument("pose", "Topic of poses; empty: ~/pose, in no namespace /relocalizer/pose."),
             _argument(

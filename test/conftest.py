@@ -14,7 +14,14 @@ if IS_WORKER:  # there is another on the other core; set before numpy is importe
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-pytest_plugins = ["browsers", "generated_maps", "live_room", "missing_packages", "scored_queries"]
+pytest_plugins = [
+    "browsers",
+    "camera_robots",
+    "generated_maps",
+    "live_room",
+    "missing_packages",
+    "scored_queries",
+]
 
 
 def pytest_addoption(parser):

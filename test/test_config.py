@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from hfnet_ros.config import Config, ExtractorConfig, RetrievalConfig, load_config
+from hfnet_ros.config import CameraConfig, Config, ExtractorConfig, RetrievalConfig, load_config
 from hfnet_ros.errors import ConfigError
 
 SECTIONS = {section.name: section for section in dataclasses.fields(Config)}
@@ -26,7 +26,7 @@ def write(tmp_path, content):
 @pytest.mark.parametrize(("section", "entry"), PARAMETERS)
 def test_every_parameter_says_what_it_is(section, entry):
     meta = entry.metadata
-    assert set(meta) == {"sentence", "unit", "low", "high", "choices", "level"}
+    assert set(meta) == {"sentence", "unit", "low", "high", "choices", "level", "is_list"}
     assert meta["level"] in ("basic", "advanced")
     assert re.fullmatch(r"[A-Z].{15,}\.", meta["sentence"]), "one sentence, from a capital to a full stop"
     assert type(entry.default) in (bool, int, float, str), "a type that a ROS parameter can have"
@@ -72,7 +72,7 @@ def test_a_few_parameters_are_basic():
     }
     assert basic == {
         "extractor.name", "extractor.weights", "inference.backend", "inference.num_threads",
-        "node.map", "node.mode", "node.max_rate_hz", "node.image_transport",
+        "node.map", "node.mode", "node.max_rate_hz", "node.image_transport", "cameras.names",
         "frames.map_frame", "frames.odom_frame", "frames.base_frame", "frames.base_from_camera", "frames.publish_tf",
         "odometry.source", "gate.axes", "pose.answer_frame", "verification.max_false_probability",
     }  # fmt: skip
@@ -273,3 +273,60 @@ def test_frames_lose_the_slash_that_tf_1_allowed():
     read = Config.from_dict({"frames": frames}).frames
     assert (read.map_frame, read.odom_frame, read.base_frame) == ("map", "robot/odom", "base_link")
     assert dataclasses.replace(read, base_frame="/base").base_frame == "base"
+
+
+# Several cameras
+
+
+def cameras(**given):
+    return Config.from_dict({"cameras": given}).cameras.each
+
+
+def test_without_names_there_is_one_camera():
+    assert cameras() == (CameraConfig(),)
+    assert CameraConfig().image_topic == "image"
+
+
+@pytest.mark.parametrize("names", ["front left", ["front", "left"], ("front", "left")])
+def test_names_are_words_or_a_list_and_name_the_topics(names):
+    assert [(camera.name, camera.image_topic) for camera in cameras(names=names)] == [
+        ("front", "front/image"),
+        ("left", "left/image"),
+    ]
+
+
+def test_lists_are_in_the_order_of_the_names_and_a_dash_keeps_a_default():
+    front, left = cameras(
+        names="front left",
+        image_topics="/a/rgb -",
+        camera_info_topics="- /left/info",
+        transports="- compressed",
+        frames=["-", "left_optical"],
+        base_from_camera=["0 1 2 0 0 0 1", "-"],
+    )
+    assert front == CameraConfig("front", "/a/rgb", base_from_camera="0 1 2 0 0 0 1")
+    assert left == CameraConfig("left", "left/image", "/left/info", "compressed", "left_optical")
+
+
+def test_mountings_may_be_a_list_of_numbers():
+    numbers = [0.5, 1, 2, 0, 0, 0, 1]
+    front, left = cameras(names="front left", base_from_camera=[*numbers, *numbers])
+    assert front.base_from_camera == left.base_from_camera == "0.5 1 2 0 0 0 1"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"names": "front front"}, "'front' is named twice"),
+        ({"names": "front 2nd"}, "'2nd' is no name that a topic can have"),
+        ({"names": "front/"}, "no name"),
+        ({"names": "front left", "frames": "a"}, "cameras.frames holds 1 words for 2 cameras"),
+        ({"image_topics": "/a"}, "holds 1 words for 0 cameras"),
+        ({"names": "front", "transports": "theora"}, "cameras.transports holds 'theora'"),
+        ({"names": "a b", "base_from_camera": "0 0 0 0 0 0 1"}, "1 mountings for 2 cameras"),
+        ({"names": 3}, "cameras.names is 3 (int), expected str"),
+    ],
+)
+def test_lists_that_do_not_go_with_the_names_are_named(given, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        cameras(**given)

@@ -125,8 +125,18 @@ class CameraFrames:
 
     def __iter__(self) -> Iterator[BagFrame]:
         """Yield the frames, sorted."""
+        return self._read(self._bag)
+
+    def apart(self) -> Iterator[BagFrame]:
+        """Yield the same by a reader of their own, so that several cameras can be read side by side."""
+        with BagReader(self._bag.path) as again:
+            yield from self._read(again)
+            for sentence in again.report():
+                self._bag.note(sentence)
+
+    def _read(self, bag: BagReader) -> Iterator[BagFrame]:
         last_ns, num_late, num_double = -1, 0, 0
-        for frame in _sorted_closely(self._received()):
+        for frame in _sorted_closely(self._received(bag)):
             num_double += frame.stamp_ns == last_ns
             num_late += frame.stamp_ns < last_ns
             if frame.stamp_ns > last_ns:
@@ -137,12 +147,12 @@ class CameraFrames:
         if num_double:
             self._bag.note(f"{self.topic.name}: {num_double} images with the stamp of another were left out")
 
-    def _received(self) -> Iterator[BagFrame]:
+    def _received(self, bag: BagReader) -> Iterator[BagFrame]:
         """Yield the frames as they were received."""
         topics = [self.topic] if self.camera_info is None else [self.topic, self.camera_info]
         calibrations = _Calibrations(self._first, self._image_topic)
         num_undated = num_unusable = num_uncalibrated = 0
-        for message in self._bag.messages(topics, raw=[CAMERA_INFO]):
+        for message in bag.messages(topics, raw=[CAMERA_INFO]):
             if message.type_name == CAMERA_INFO:
                 problem = calibrations.take(message)
                 if problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ from hfnet_ros.cli.bag_sources import (
     CAMERA_OPTIONS,
     MOUNTING_OPTIONS,
     add_camera_options,
+    add_cameras_option,
     add_mounting_options,
     bag_choices,
     print_notes,
     refuse_without_bag,
+    with_cameras,
 )
 from hfnet_ros.cli.options import tracked
 from hfnet_ros.cli.queries import read_bag_truth
@@ -48,6 +51,7 @@ def add_bag_options(parser: argparse.ArgumentParser, poses: str) -> None:
         "camera's)",
     )
     add_camera_options(of_bag)
+    add_cameras_option(of_bag)
     add_mounting_options(of_bag)
 
 
@@ -59,12 +63,14 @@ def refuse_bag_options(options: argparse.Namespace) -> None:
     """
     if options.ground_truth_frame:
         raise ConfigError("--pose-frame needs --bag")
-    refuse_without_bag(options, "pose_topic", "tf", *CAMERA_OPTIONS, *MOUNTING_OPTIONS)
+    refuse_without_bag(options, "pose_topic", "tf", "cameras", *CAMERA_OPTIONS, *MOUNTING_OPTIONS)
 
 
 @contextmanager
 def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[PosedImages]:
     """Choose keyframes with known poses; their pixels are there until the context ends.
+
+    Of several cameras the first one's are chosen, and the images of the others of the same times.
 
     Raises:
         BagError: a topic or frame is not there, no image has a pose, or the calibration changes.
@@ -72,20 +78,33 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Pose
     """
     from hfnet_ros.bags import BagReader
     from hfnet_ros.mapping.sources import PosedImages
-    from hfnet_ros.replay.keyframes import KeyframeStore, posed_images
+    from hfnet_ros.replay.keyframes import KeyframeStore, at_times, posed_images
+    from hfnet_ros.replay.sources import first_frame
 
     if not has_poses(options):
         raise ConfigError("--bag needs poses to map from: --pose-topic, --tf map:base_link or --poses")
     with KeyframeStore() as store:
         with BagReader(options.bag) as bag:
             sources, source = _open(bag, options, config)
-            truth = read_bag_truth(options, bag, sources, source)
-            camera = sources.first.camera
-            frames = tracked(sources.frames, "read bag", len(sources.frames))
-            stream = _selected(options, posed_images(bag, frames, truth, camera), camera)
-            chosen = [(store.keep(image), pose) for image, pose in stream]
+            chosen: list[tuple[MappingImage, Rigid3]] = []
+            stamps_ns: list[int] | None = None  # of the first camera's keyframes
+            cameras: list[Camera] = []
+            for camera_idx, of_camera in enumerate(sources.cameras):
+                first, name = first_frame(bag, of_camera), of_camera.name
+                one = replace(sources, frames=of_camera.frames, first=first, mounting=of_camera.mounting)
+                truth = read_bag_truth(options, bag, one, source)
+                frames = tracked(of_camera.frames, f"read bag {name}".strip(), len(of_camera.frames))
+                stream: Stream = posed_images(bag, frames, truth, first.camera, camera_idx, name)
+                if stamps_ns is None:
+                    stream = _selected(options, stream, first.camera)
+                else:
+                    stream = at_times(stream, stamps_ns, sources.config.cameras.sync_tolerance_s)
+                chosen += [(store.keep(image), pose) for image, pose in stream]
+                stamps_ns = stamps_ns or [image.stamp_ns for image, _ in chosen]
+                cameras.append(first.camera)
+            chosen.sort(key=lambda entry: (entry[0].stamp_ns, entry[0].camera_idx))
             print_notes(bag)
-        yield PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], [camera])
+        yield PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], cameras)
 
 
 @contextmanager
@@ -108,10 +127,12 @@ def open_localized(
     from hfnet_ros.bags import BagReader
     from hfnet_ros.mapping.sources import PosedImages
     from hfnet_ros.replay.keyframes import KeyframeStore, localized_images
+    from hfnet_ros.replay.sources import refuse_several
 
     with KeyframeStore() as store:
         with BagReader(options.bag) as bag:
             sources, _ = _open(bag, options, config)
+            refuse_several(sources)
             camera, asked = sources.first.camera, -(-len(sources.frames) // options.every)
             frames = tracked(islice(iter(sources.frames), 0, None, options.every), "localize", asked)
             with open_localizer(camera.size_wh) as localizer:
@@ -150,10 +171,15 @@ def has_poses(options: argparse.Namespace) -> bool:
 
 def _open(bag: BagReader, options: argparse.Namespace, config: Config) -> tuple[BagSources, str]:
     from hfnet_ros.replay import open_camera
+    from hfnet_ros.replay.sources import mounted
 
     if options.tf and ":" not in options.tf:
         raise ConfigError(f"--tf is '{options.tf}', expected two frames such as map:base_link")
-    return open_camera(bag, bag_choices(options), config), options.pose_topic or options.tf
+    choices = bag_choices(options)
+    sources = open_camera(bag, choices, with_cameras(config, options))
+    if len(sources.cameras) > 1:
+        sources = mounted(bag, sources, choices)
+    return sources, options.pose_topic or options.tf
 
 
 def _selected(options: argparse.Namespace, stream: Stream, camera: Camera) -> Stream:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +27,30 @@ def add_camera_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--camera-info-topic", default="", metavar="T", help="calibration (default: beside the images)"
     )
+
+
+def add_cameras_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option that names several cameras."""
+    parser.add_argument(
+        "--cameras",
+        nargs="+",
+        default=[],
+        metavar="NAME[=TOPIC]",
+        help="several cameras, each on /NAME/image or a topic of its own (default: cameras.names of --params)",
+    )
+
+
+def with_cameras(config: Config, options: argparse.Namespace) -> Config:
+    """Return the parameters with the cameras that --cameras names; what is known of them is kept.
+
+    Raises:
+        ConfigError: a name is none, or another option chooses one camera.
+    """
+    if not options.cameras:
+        return config
+    if getattr(options, "image_topic", ""):
+        raise ConfigError("--image-topic is of one camera; name several by --cameras NAME=TOPIC")
+    return dataclasses.replace(config, cameras=config.cameras.chosen(options.cameras))
 
 
 def add_mounting_options(parser: argparse._ActionsContainer) -> None:
@@ -98,7 +124,7 @@ def refuse_without_bag(options: argparse.Namespace, *names: str) -> None:
         ConfigError: one of them is given.
     """
     for name in names:
-        if getattr(options, name, None) not in (None, "", False):
+        if getattr(options, name, None):
             raise ConfigError(f"--{name.replace('_', '-')} needs --bag")
 
 

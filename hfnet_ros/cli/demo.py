@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hfnet_ros.cli.demo_rig import rig_steps
 from hfnet_ros.cli.options import INSTALL_DDS, ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import WeightsError
 
-_EXAMPLE = "hfnet-ros demo --out demo_out"
+_EXAMPLE = """hfnet-ros demo --out demo_out
+  hfnet-ros demo --cameras 3 --out demo_rig"""
 _MAPPING_RATE_HZ, _QUERY_RATE_HZ = 2.0, 1.5  # images of a walk at half a metre a second
 _LIVE_RATE, _SIFT_LIVE_RATE = 3.0, 2.0  # times real time, so that an old laptop keeps up
 
@@ -27,6 +29,14 @@ def add_verbs(verbs: Any) -> None:
     demo.add_argument("--seed", type=int, default=0, help="another apartment (default: 0)")
     demo.add_argument(
         "--rooms", type=int, default=3, choices=range(1, 7), help="number of rooms (default: 3)"
+    )
+    demo.add_argument(
+        "--cameras",
+        type=int,
+        default=1,
+        choices=range(1, 5),
+        help="cameras of the robot: front, left, right, rear; several are localized together, without the live part "
+        "(default: 1)",
     )
     demo.add_argument(
         "--domain", type=int, default=87, metavar="N", help="DDS domain of the live part (default: 87)"
@@ -47,10 +57,19 @@ def _run_verb(arguments: Sequence[str]) -> int:
     return status
 
 
+def _in_turn(steps: Sequence[Sequence[str]]) -> int:
+    """Run commands until one fails; return its status."""
+    for step in steps:
+        print(f"\n$ hfnet-ros {' '.join(step)}")
+        status = _run_verb(step)
+        if status:
+            return status
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     config = read_config(options)
     print(_ready_extractor(config))
-    mapping, query = _generate(options.out, options.seed, options.rooms)
     shared = ["--extractor", config.extractor.name]
     if config.extractor.weights:
         shared += ["--weights", config.extractor.weights]
@@ -58,6 +77,9 @@ def _demo(options: argparse.Namespace) -> int:
         shared += ["--threads", str(options.threads)]
     if options.params:
         shared += ["--params", str(options.params)]
+    if options.cameras > 1:
+        return _in_turn(rig_steps(options.out, shared, options.seed, options.rooms, options.cameras))
+    mapping, query = _generate(options.out, options.seed, options.rooms)
     built, bag = options.out / "apartment.map", options.out / "query.bag"
     steps = [
         ["map", "build", "--images", str(mapping / "images"), "--poses", str(mapping / "poses.tum"),
@@ -67,11 +89,9 @@ def _demo(options: argparse.Namespace) -> int:
         ["bag", "make", "--images", str(query / "images"), "--poses", str(query / "poses.tum"),
          "--camera", str(query / "camera.yaml"), "--odometry-from-poses", "--out", str(bag)],
     ]  # fmt: skip
-    for step in steps:
-        print(f"\n$ hfnet-ros {' '.join(step)}")
-        status = _run_verb(step)
-        if status:
-            return status
+    status = _in_turn(steps)
+    if status:
+        return status
     if importlib.util.find_spec("cyclonedds") is None:
         print(f"\nThe live part needs cyclonedds ({INSTALL_DDS}, x86_64): replaying the bag instead.")
         step = ["evaluate", "--map", str(built), "--bag", str(bag), "--ground-truth", "/ground_truth/pose"]

@@ -19,10 +19,12 @@ from hfnet_ros.cli.bag_sources import (
     MOUNTING_OPTIONS,
     ODOMETRY_OPTIONS,
     add_camera_options,
+    add_cameras_option,
     add_mounting_options,
     add_odometry_options,
     bag_choices,
     refuse_without_bag,
+    with_cameras,
 )
 from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, new_verb, read_config
 from hfnet_ros.config import Config
@@ -70,6 +72,7 @@ def add_verbs(verbs: Any) -> None:
         "--camera", type=Path, metavar="FILE", help="with --bag: calibration (default: the bag's)"
     )
     add_camera_options(parser)
+    add_cameras_option(parser)
     add_odometry_options(parser)
     add_mounting_options(parser)
 
@@ -79,8 +82,10 @@ def _run(options: argparse.Namespace) -> int:
     if (options.map is None) != (options.bag is None):
         raise ConfigError("--map and --bag are given together: a recording is looked at for a map")
     if options.bag is None:
-        refuse_without_bag(options, "camera", *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS)
-    config = read_config(options)
+        refuse_without_bag(
+            options, "camera", "cameras", *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS
+        )
+    config = with_cameras(read_config(options), options)
     worst = 0
     for finding in examine(config) if options.bag is None else examine_bag(options, config):
         print(f"{finding.mark}  {finding.subject:<22} {finding.text}")

@@ -12,7 +12,8 @@ from hfnet_ros.cli.queries import add_query_options, localize_queries
 from hfnet_ros.cli.scoring import identify_run, write_scored_run
 
 _EXAMPLE = """hfnet-ros evaluate --map kitchen.map --images query --poses query.tum --camera camera.yaml --out report
-  hfnet-ros evaluate --map kitchen.map --bag robot.bag --ground-truth /ground_truth/pose --out report"""
+  hfnet-ros evaluate --map kitchen.map --bag robot.bag --ground-truth /ground_truth/pose --out report
+  hfnet-ros evaluate --map hall.map --images left=left,right=right --rig rig.yaml --poses rig.tum --out report"""
 
 
 def add_verbs(verbs: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from hfnet_ros.cli.options import (
     read_config,
     tracked,
 )
+from hfnet_ros.cli.rigs import images_in_turn, localize_rig_images
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.records import QueryResult
@@ -29,7 +31,8 @@ from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.localization.scene_model import OpenedLocalizer, SceneModel
 from hfnet_ros.map.visual_map import MapCamera
 
-_LOCALIZE = "hfnet-ros localize --map kitchen.map --camera camera.yaml photo.jpg --out poses.tum"
+_LOCALIZE = """hfnet-ros localize --map kitchen.map --camera camera.yaml photo.jpg --out poses.tum
+  hfnet-ros localize --map hall.map --rig rig.yaml left=l.png right=r.png"""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -49,6 +52,12 @@ def add_verbs(verbs: Any) -> None:
         type=Path,
         metavar="FILE",
         help="ROS camera calibration YAML (default: the map's own camera)",
+    )
+    localize.add_argument(
+        "--rig",
+        type=Path,
+        metavar="FILE",
+        help="cameras of a rig (docs/rigs.md); images are then NAME=IMAGE, those of one time one after the other",
     )
     add_config_options(localize, extractor=True)
     add_answer_frame(localize)
@@ -77,6 +86,7 @@ def query_camera(path: Path | None, cameras: Sequence[MapCamera]) -> Camera:
 def _localize(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import localize_images
     from hfnet_ros.files.atomic import atomic_file
+    from hfnet_ros.files.rig_yaml import read_rig
     from hfnet_ros.files.tum import StampedPose, write_tum
 
     for target in (options.out, options.json):
@@ -84,15 +94,21 @@ def _localize(options: argparse.Namespace) -> int:
             check_file_target(target)
     config = read_config(options)
     model = load_scene_model(options.map)
-    camera = query_camera(options.camera, model.cameras)
+    rig = read_rig(options.rig) if options.rig else None
+    if rig and options.camera:
+        raise ConfigError("--camera is of one camera; the calibrations of a rig are in the file of --rig")
+    camera = next(iter(rig.values())).camera if rig else query_camera(options.camera, model.cameras)
     unreadable: list[str] = []
-
+    asked = images_in_turn(options.images, rig) if rig else []
     images = [(path, index * 1_000_000_000, None) for index, path in enumerate(options.images)]
     with closing(open_for_images(model, config, camera, extractor_given=bool(options.extractor))) as opened:
-        found = localize_images(
-            opened.localizer, images, camera, lambda _, error: unreadable.append(str(error))
-        )
-        results = list(tracked(found, "localize", len(images)))
+        if rig:
+            found = localize_rig_images(opened.localizer, rig, asked)
+        else:
+            found = localize_images(
+                opened.localizer, images, camera, lambda _, error: unreadable.append(str(error))
+            )
+        results = list(tracked(found, "localize", len(asked) or len(images)))
     if options.out:
         poses = [
             StampedPose(result.stamp_ns, result.localization.estimate.map_from_camera)
@@ -155,6 +171,7 @@ def _answer(result: QueryResult) -> dict[str, Any]:
         "matches": evidence.num_matches,
         "inliers": evidence.num_inliers,
         "matched_by": answer.matched_by,
+        "views": [dataclasses.asdict(share) for share in answer.views],
         "turn_deg": round(float(np.rad2deg(answer.turn_rad)), 3),
         "false_probability": evidence.false_probability,
         "scores": {name: value if np.isfinite(value) else None for name, value in evidence.scores.items()},

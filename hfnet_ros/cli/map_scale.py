@@ -55,6 +55,7 @@ def _scale(options: argparse.Namespace) -> int:
     from hfnet_ros.mapping.alignment import Similarity, move_map
     from hfnet_ros.replay import open_sources
     from hfnet_ros.replay.map_scale import localize_all, rotation_to_z, scale_by_odometry, scale_by_rig
+    from hfnet_ros.replay.sources import refuse_several
 
     if options.every < 1:
         raise ConfigError(f"--every is {options.every}, expected 1 or more")
@@ -66,6 +67,7 @@ def _scale(options: argparse.Namespace) -> int:
     config, choices, turn = read_config(options), bag_choices(options), np.eye(3)
     with BagReader(options.bag) as bag:
         sources = open_sources(bag, choices, config)
+        refuse_several(sources)
         camera = sources.first.camera
         with closing(open_for_images(model, sources.config, camera, extractor_given=False)) as opened:
             count = len(sources.frames) // options.every

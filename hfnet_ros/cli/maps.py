@@ -29,6 +29,7 @@ from hfnet_ros.cli.options import (
     print_doubts,
     read_config,
 )
+from hfnet_ros.cli.rigs import RIG_HELP, refuse_beside_rig, refuse_names_without_rig, rig_keyframes
 from hfnet_ros.config import PAIR_MATCHER_NAMES, Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.localization.doubts import ARBITRARY_SCALE
@@ -45,7 +46,8 @@ _SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean"
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
   hfnet-ros map build --bag robot.bag --pose-topic /ground_truth/pose --every 5 --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
-  hfnet-ros map build --colmap sparse/0 --images photos --out fountain.map"""
+  hfnet-ros map build --colmap sparse/0 --images photos --out fountain.map
+  hfnet-ros map build --images left=left,right=right --rig rig.yaml --poses rig.tum --out hall.map"""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -71,12 +73,13 @@ def add_verbs(verbs: Any) -> None:
 
 def _add_build(build: argparse.ArgumentParser) -> None:
     images = build.add_mutually_exclusive_group(required=True)
-    images.add_argument("--images", type=Path, metavar="DIR", help="images to map from")
+    images.add_argument("--images", type=Path, metavar="DIR", help="images; of a rig NAME=DIR,NAME=DIR")
     images.add_argument("--bag", type=Path, metavar="BAG", help="or a recording; see docs/replay.md")
     build.add_argument("--poses", type=Path, metavar="FILE", help="their poses T_map_camera, TUM format")
     build.add_argument(
         "--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML (default of a bag: its own)"
     )
+    build.add_argument("--rig", type=Path, metavar="FILE", help=RIG_HELP)
     build.add_argument("--colmap", type=Path, metavar="DIR", help="COLMAP model with poses and cameras")
     build.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
     add_selection_options(build)
@@ -157,11 +160,15 @@ def _build(options: argparse.Namespace) -> int:
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
     """Refuse options that do not go together, before anything is loaded."""
+    if options.rig:
+        refuse_beside_rig(options)
+        return
     if options.bag:
         if options.colmap:
             raise ConfigError("--colmap needs --images: the photographs of the model")
         return
     refuse_bag_options(options)
+    refuse_names_without_rig(options.images)
     if options.colmap:
         refuse_beside_colmap(options)
     elif not options.poses:
@@ -180,6 +187,8 @@ def _source(
         return pixels.enter_context(open_keyframes(options, config))
     if options.colmap:
         return ColmapModel(options.colmap, options.images)
+    if options.rig:
+        return rig_keyframes(options, config.cameras.sync_tolerance_s)
     return posed_keyframes(options) if options.poses else unposed_keyframes(options)
 
 

@@ -15,14 +15,17 @@ from hfnet_ros.cli.bag_sources import (
     ODOMETRY_OPTIONS,
     TRUTH_OPTIONS,
     add_camera_options,
+    add_cameras_option,
     add_mounting_options,
     add_truth_options,
     bag_choices,
     print_notes,
     refuse_without_bag,
+    with_cameras,
 )
 from hfnet_ros.cli.localize import open_for_images, query_camera
 from hfnet_ros.cli.options import add_config_options, print_doubts, read_config, tracked
+from hfnet_ros.cli.rigs import RIG_HELP, localize_rig_images, read_rig_images, refuse_names_without_rig
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.evaluation.records import QueryResult, RunContext
@@ -51,7 +54,12 @@ def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse.
     """Add the options that say what to localize, and return the group of those that go with --bag."""
     verb.add_argument("--map", type=Path, required=True, metavar="MAP", help=map_help)
     queries = verb.add_mutually_exclusive_group(required=True)
-    queries.add_argument("--images", type=Path, metavar="DIR", help="query images, not in the map")
+    queries.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="query images, not in the map; of a rig NAME=DIR,NAME=DIR",
+    )
     queries.add_argument("--bag", type=Path, metavar="BAG", help="recording of a robot; see docs/replay.md")
     verb.add_argument(
         "--poses",
@@ -65,11 +73,13 @@ def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse.
         metavar="FILE",
         help="ROS camera calibration YAML (default: the bag's; of images the map's own camera)",
     )
+    verb.add_argument("--rig", type=Path, metavar="FILE", help=RIG_HELP)
     verb.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image only")
     add_config_options(verb, extractor=True)
     of_bag = verb.add_argument_group("with --bag")
     add_truth_options(of_bag, "--ground-truth")
     add_camera_options(of_bag)
+    add_cameras_option(of_bag)
     add_mounting_options(of_bag)
     return of_bag
 
@@ -87,6 +97,8 @@ def localize_queries(options: argparse.Namespace, *, independent: bool) -> Query
         DatasetError: images and poses do not fit, the true poses are not meant as they are read, or --every is
             not positive.
     """
+    if options.rig and options.bag:
+        raise ConfigError("--rig goes with --images; of a bag name the cameras by --cameras")
     if options.every < 1:
         raise DatasetError(f"--every is {options.every}, expected 1 or more")
     run = _localize_bag(options, independent=independent) if options.bag else _localize_folder(options)
@@ -110,8 +122,17 @@ def _localize_folder(options: argparse.Namespace) -> QueryRun:
     from hfnet_ros.files.posed_images import pair_images_with_poses
 
     refuse_without_bag(
-        options, *TRUTH_OPTIONS, *CAMERA_OPTIONS, *ODOMETRY_OPTIONS, *MOUNTING_OPTIONS, "independent"
+        options,
+        "cameras",
+        *TRUTH_OPTIONS,
+        *CAMERA_OPTIONS,
+        *ODOMETRY_OPTIONS,
+        *MOUNTING_OPTIONS,
+        "independent",
     )
+    if options.rig:
+        return _localize_rig(options)
+    refuse_names_without_rig(options.images)
     if options.poses is None:
         raise ConfigError("--images needs --poses: where the images were really taken")
     recorded = pair_images_with_poses(options.images, options.poses)
@@ -126,19 +147,33 @@ def _localize_folder(options: argparse.Namespace) -> QueryRun:
     return QueryRun(model, opened.backend, config, results, context)
 
 
+def _localize_rig(options: argparse.Namespace) -> QueryRun:
+    """Localize what several cameras saw, a query for each time; poses are those of the rig."""
+    config, model = read_config(options), load_scene_model(options.map)
+    rig, recorded = read_rig_images(options, config.cameras.sync_tolerance_s)
+    asked, camera = recorded[:: options.every], next(iter(rig.values())).camera
+    with closing(open_for_images(model, config, camera, extractor_given=bool(options.extractor))) as opened:
+        results = list(tracked(localize_rig_images(opened.localizer, rig, asked), "localize", len(asked)))
+    truth = [(group.stamp_ns, group.map_from_rig) for group in recorded if group.map_from_rig is not None]
+    return QueryRun(model, opened.backend, config, results, RunContext(model.points, truth))
+
+
 def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun:
     from hfnet_ros.bags import BagReader
     from hfnet_ros.replay import open_camera, open_sources
     from hfnet_ros.replay.queries import run_context
+    from hfnet_ros.replay.sources import refuse_several
 
     if bool(options.ground_truth) == bool(options.poses):
         raise ConfigError(
             "--bag needs true poses: either --ground-truth (a topic or map:base_link) or --poses"
         )
-    config, choices = read_config(options), bag_choices(options)
+    config, choices = with_cameras(read_config(options), options), bag_choices(options)
     with BagReader(options.bag) as bag:
         opened = open_camera if independent else open_sources
         sources = opened(bag, choices, config)
+        if independent:
+            refuse_several(sources)
         truth = read_bag_truth(options, bag, sources, options.ground_truth)
         model, camera = load_scene_model(options.map), sources.first.camera
         with closing(
@@ -191,6 +226,8 @@ def _localize(
     queries = BagQueries(bag, truth, count)
     if independent:
         found = queries.each_by_itself(localizer, frames)
+    elif len(sources.cameras) > 1:
+        found = queries.in_order(Replay(sources, localizer), None, every)
     else:
         found = queries.in_order(Replay(sources, localizer), frames)
     results = list(tracked(found, "localize", count))

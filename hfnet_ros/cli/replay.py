@@ -14,10 +14,12 @@ import numpy as np
 
 from hfnet_ros.cli.bag_sources import (
     add_camera_options,
+    add_cameras_option,
     add_mounting_options,
     add_odometry_options,
     bag_choices,
     print_notes,
+    with_cameras,
 )
 from hfnet_ros.cli.options import (
     add_answer_frame,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _EXAMPLE = """hfnet-ros replay robot.bag --map kitchen.map --out answers.bag
+  hfnet-ros replay robot.bag --map kitchen.map --out answers.bag --cameras front left=/left/color/image_raw
   hfnet-ros replay robot.bag --map kitchen.map --out answers.bag --real-time --cost-ms 120"""
 _MAX_COST_MS = 60_000.0
 _NS_PER_S = 1e9
@@ -57,6 +60,7 @@ def add_verbs(verbs: Any) -> None:
         "--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML (default: the bag's)"
     )
     add_camera_options(replay)
+    add_cameras_option(replay)
     add_odometry_options(replay)
     add_mounting_options(replay)
     replay.add_argument(
@@ -116,11 +120,12 @@ def _replay(options: argparse.Namespace) -> int:
 
     _check(options)
     check_bag_target(options.out)
-    config, choices = read_config(options), bag_choices(options)
+    config, choices = with_cameras(read_config(options), options), bag_choices(options)
     with BagReader(options.bag) as bag:
         sources = open_sources(bag, choices, config)
         served = ServedMap.load(str(options.map))
         localizer, close = served.opener(sources.config)(_log_progress)
+        frames = [camera.frames for camera in sources.cameras]
         replay, tally, started_s = Replay(sources, localizer), _Tally(), time.perf_counter()
         if options.real_time:
             answers = replay.in_real_time(None if options.cost_ms is None else 1e-3 * options.cost_ms)
@@ -130,7 +135,7 @@ def _replay(options: argparse.Namespace) -> int:
             with AnswerRecorder(
                 options.out, sources.config, served, replay.clock.now_ns, in_order=not options.real_time
             ) as recorder:
-                for answer in tracked(answers, "replay", len(sources.frames)):
+                for answer in tracked(answers, "replay", max(map(len, frames))):
                     recorder.record(answer)
                     tally.add(answer)
         finally:
@@ -163,7 +168,8 @@ def _print(
     options: argparse.Namespace, sources: BagSources, tally: _Tally, seconds: float, recorded_s: float
 ) -> None:
     num_answers = len(tally.latencies_s)
-    print(f"images               {len(sources.frames)}, answered {num_answers}")
+    counts = [f"{camera.name} {len(camera.frames)}".strip() for camera in sources.cameras]
+    print(f"images               {', '.join(counts)}, answered {num_answers}")
     print(f"odometry             {_odometry_text(sources)}")
     print(
         "outcomes             "

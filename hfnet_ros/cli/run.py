@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hfnet_ros.cli.bag_sources import add_cameras_option, with_cameras
 from hfnet_ros.cli.dds import add_domain_options
 from hfnet_ros.cli.options import add_answer_frame, add_config_options, new_verb, read_config
 from hfnet_ros.cli.signals import end_at_once_on_signals, ended_by_signals
@@ -30,6 +31,7 @@ def add_verbs(verbs: Any) -> None:
         "--remap", action="append", default=[], metavar="FROM:=TO",
         help="rename a topic or service, as ROS does; the calibration is taken from beside the image",
     )  # fmt: skip
+    add_cameras_option(run)
     run.add_argument("--name", default="relocalizer", help="name of the node (default: relocalizer)")
     run.add_argument("--namespace", default="", metavar="NS", help="namespace of the node")
     add_domain_options(run)
@@ -65,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     ended = threading.Event()
     with ended_by_signals(ended.set):  # being told to end is how a node ends well
         node = DdsRelocalizerNode(
-            _with_map(read_config(options, _full_name(options)), options.map),
+            _with_map(with_cameras(read_config(options, _full_name(options)), options), options.map),
             options.name,
             options.namespace,
             domain_id=options.domain,

@@ -4,6 +4,7 @@ ROS parameter declarations, the check of YAML files and docs/parameters.md are m
 fields of the sections here. A parameter's full name is `section.field`, e.g. `pose.ransac_sigmas`.
 """
 
+from hfnet_ros.config.cameras import CameraConfig, CamerasConfig
 from hfnet_ros.config.image import (
     EXTRACTOR_NAMES,
     MATCHER_NAMES,
@@ -31,6 +32,8 @@ __all__ = [
     "OF_EVERY_NODE",
     "PAIR_MATCHER_NAMES",
     "POSE_METHOD_NAMES",
+    "CameraConfig",
+    "CamerasConfig",
     "Config",
     "ExtractorConfig",
     "FramesConfig",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hfnet_ros.config.cameras import CamerasConfig
 from hfnet_ros.config.image import (
     ExtractorConfig,
     HFNetConfig,
@@ -51,11 +52,24 @@ class Config:
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     mapping: MappingConfig = field(default_factory=MappingConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
+    cameras: CamerasConfig = field(default_factory=CamerasConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     staleness: StalenessConfig = field(default_factory=StalenessConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse several cameras without a frame that their poses are in.
+
+        Raises:
+            ConfigError: says what to do.
+        """
+        if len(self.cameras.each) > 1 and not self.frames.base_frame:
+            raise ConfigError(
+                "frames.base_frame is empty, so that several cameras (cameras.names) have no frame in common; name "
+                "the robot's, or the optical frame of one of them"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:

@@ -18,6 +18,7 @@ def parameter(
     high: float | None = None,
     choices: Sequence[str] = (),
     level: str = "advanced",
+    is_list: bool = False,
 ) -> Any:
     """Declare one parameter.
 
@@ -29,6 +30,7 @@ def parameter(
         high: largest value of a number.
         choices: words that are allowed; all where there are none.
         level: `basic` is what the user of a robot sets, `advanced` what most never need to.
+        is_list: a text of words, which may be given as a list of texts or numbers, too.
     """
     metadata = {
         "sentence": sentence,
@@ -37,6 +39,7 @@ def parameter(
         "high": high,
         "choices": choices,
         "level": level,
+        "is_list": is_list,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -77,6 +80,8 @@ def _checked(name: str, entry: dataclasses.Field[Any], value: Any) -> Any:
     kind, meta = type(entry.default), entry.metadata
     if value is False and "off" in meta["choices"]:
         value = "off"  # which YAML takes for false where it is not quoted
+    if meta["is_list"] and isinstance(value, Iterable) and not isinstance(value, (str, Mapping)):
+        value = " ".join(str(word) for word in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:

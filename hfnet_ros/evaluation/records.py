@@ -25,11 +25,13 @@ class Thumbnail:
         jpeg: the picture as a JPEG file.
         size_wh: of the picture, px.
         image_size_wh: size of the image it shows, px; keypoints are in pixels of that.
+        corners_px: where in it the image of each view begins; of one view at its own corner.
     """
 
     jpeg: bytes
     size_wh: tuple[int, int]
     image_size_wh: tuple[int, int]
+    corners_px: tuple[tuple[int, int], ...] = ((0, 0),)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

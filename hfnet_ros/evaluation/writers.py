@@ -12,6 +12,7 @@ from hfnet_ros.evaluation.metrics import STAGES, QueryScore, score_queries
 from hfnet_ros.evaluation.records import QueryResult, RunContext, TimedPose
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.files.tum import StampedPose, format_stamp, write_tum
+from hfnet_ros.types import Localization
 
 _COLUMNS = (
     "name",
@@ -82,14 +83,22 @@ def write_queries_csv(path: str | os.PathLike[str], results: Sequence[QueryResul
     timed = {stage for result in results for stage in result.localization.timings_s}
     stages = [*STAGES, *sorted(timed.difference(STAGES))]
     names = sorted({name for result in results for name in result.localization.evidence.scores})
-    header = [*_COLUMNS, *(f"{stage}_ms" for stage in stages), "reason", *(f"score_{name}" for name in names)]
+    num_views = max((len(result.localization.views) for result in results), default=1)
+    of_views = [f"view{view}_inliers" for view in range(num_views)] if num_views > 1 else []
+    header = [
+        *_COLUMNS,
+        *(f"{stage}_ms" for stage in stages),
+        "reason",
+        *(f"score_{name}" for name in names),
+        *of_views,
+    ]
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(_row(score, stages, names) for score in score_queries(results))
+        writer.writerows(_row(score, stages, names, len(of_views)) for score in score_queries(results))
 
 
-def _row(score: QueryScore, stages: Sequence[str], names: Sequence[str]) -> list[object]:
+def _row(score: QueryScore, stages: Sequence[str], names: Sequence[str], num_views: int) -> list[object]:
     localization, error = score.query.localization, score.error
     evidence, timings = localization.evidence, localization.timings_s
     return [
@@ -108,7 +117,14 @@ def _row(score: QueryScore, stages: Sequence[str], names: Sequence[str]) -> list
         *(f"{timings[stage] * 1e3:.3f}" if stage in timings else "" for stage in stages),
         evidence.reason,
         *(_cell(evidence.scores.get(name)) for name in names),
+        *_inliers_of_views(localization, num_views),
     ]
+
+
+def _inliers_of_views(localization: Localization, num_views: int) -> list[object]:
+    """Return how many each view of a rig has, blank where it had no image."""
+    inliers: list[object] = [share.num_inliers for share in localization.views[:num_views]]
+    return inliers + [""] * (num_views - len(inliers))
 
 
 def _cell(value: float | None) -> str:

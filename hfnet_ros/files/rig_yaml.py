@@ -11,12 +11,16 @@ beside it. Poses are x y z (m) and a unit quaternion x y z w; calibrations are s
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from hfnet_ros.config.yaml_text import parse_yaml
 from hfnet_ros.errors import CalibrationError
-from hfnet_ros.files.camera_yaml import read_camera_yaml
+from hfnet_ros.files.atomic import atomic_file
+from hfnet_ros.files.camera_yaml import read_camera_yaml, write_camera_yaml
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import RigCamera
 
@@ -50,6 +54,22 @@ def read_rig(path: str | os.PathLike[str]) -> dict[str, RigCamera]:
     if "cameras" in document:
         return _of_cameras(file, document["cameras"])
     return _of_relative_poses(file, document)
+
+
+def write_rig(path: str | os.PathLike[str], rig: Mapping[str, RigCamera]) -> None:
+    """Write a rig that `read_rig` reads, with a calibration `camera_NAME.yaml` of each camera beside it.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    file, cameras = Path(path), {}
+    for name, mounted in rig.items():
+        calibration, pose = f"camera_{name}.yaml", mounted.rig_from_camera
+        write_camera_yaml(file.parent / calibration, mounted.camera, name)
+        numbers = [*pose.translation.tolist(), *pose.quat_xyzw.tolist()]
+        cameras[name] = {"calibration": calibration, "rig_from_camera": numbers}
+    with atomic_file(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        yaml.safe_dump({"cameras": cameras}, stream, sort_keys=False, default_flow_style=None)
 
 
 def _of_cameras(file: Path, cameras: Any) -> dict[str, RigCamera]:

@@ -19,6 +19,7 @@ from hfnet_ros.types import (
     Place,
     Search,
     View,
+    ViewShare,
 )
 
 
@@ -26,16 +27,25 @@ def merge_views(matches: Sequence[Correspondences]) -> Correspondences:
     """Return the matches of all views as one, most similar first; those of one view as they are."""
     if len(matches) == 1:
         return matches[0]
-    view_idxs = np.repeat(np.arange(len(matches)), [len(of_view) for of_view in matches])
-    merged = Correspondences(
-        np.concatenate([of_view.points2d for of_view in matches]),
-        np.concatenate([of_view.points3d for of_view in matches]),
-        np.concatenate([of_view.keypoint_idxs for of_view in matches]),
-        np.concatenate([of_view.landmark_idxs for of_view in matches]),
-        np.concatenate([of_view.similarity for of_view in matches]),
-        view_idxs,
+    return join_matches(
+        *(
+            dataclasses.replace(of_view, view_idxs=np.full(len(of_view), view_idx))
+            for view_idx, of_view in enumerate(matches)
+        )
     )
-    return merged.chosen(np.argsort(-merged.similarity, kind="stable"))
+
+
+def join_matches(*matches: Correspondences) -> Correspondences:
+    """Return matches of a query as one, most similar first."""
+    joined = Correspondences(
+        np.concatenate([some.points2d for some in matches]),
+        np.concatenate([some.points3d for some in matches]),
+        np.concatenate([some.keypoint_idxs for some in matches]),
+        np.concatenate([some.landmark_idxs for some in matches]),
+        np.concatenate([some.similarity for some in matches]),
+        np.concatenate([some.views for some in matches]),
+    )
+    return joined.chosen(np.argsort(-joined.similarity, kind="stable"))
 
 
 def better(best: Localization | None, answer: Localization, place: Place, search: Search) -> Localization:
@@ -91,7 +101,32 @@ def conclude(
         stamp_ns=stamp_ns,
         evidence=dataclasses.replace(best.evidence, num_keypoints=num_keypoints),
         timings_s=timings_s,
+        views=_with_keypoints(best, features),
     )
+
+
+def _with_keypoints(best: Localization, features: Sequence[ImageFeatures]) -> tuple[ViewShare, ...]:
+    """Return the share of each view with its keypoints, and why it brought nothing if it did not."""
+    shares = best.views or (ViewShare(),) * len(features)
+    return tuple(
+        dataclasses.replace(
+            share,
+            num_keypoints=len(view.local),
+            problem=share.problem or _why_nothing(share, len(view.local), best),
+        )
+        for share, view in zip(shares, features, strict=True)
+    )
+
+
+def _why_nothing(share: ViewShare, num_keypoints: int, answer: Localization) -> str:
+    if num_keypoints == 0:
+        return "no keypoint found"
+    if share.num_matches == 0:
+        where = "in the map" if answer.place is None else "where the other views are"
+        return f"none of {num_keypoints} keypoints was matched {where}"
+    if answer.is_valid and share.num_inliers == 0:
+        return f"none of {share.num_matches} matches fits the pose of the other views"
+    return ""
 
 
 def with_flatness_named(answer: Localization, views: Sequence[View]) -> Localization:
@@ -99,6 +134,17 @@ def with_flatness_named(answer: Localization, views: Sequence[View]) -> Localiza
     found = (describe_flatness(view.image) for view in views if view.image is not None)
     reason = "; ".join(dict.fromkeys([answer.evidence.reason, *filter(None, found)]))
     return dataclasses.replace(answer, evidence=dataclasses.replace(answer.evidence, reason=reason))
+
+
+def with_dark_views_named(answer: Localization, views: Sequence[View]) -> Localization:
+    """Return an answer whose views that brought nothing say, too, if their image had next to no contrast."""
+    shares = tuple(
+        share
+        if not share.problem or view.image is None or not (flat := describe_flatness(view.image))
+        else dataclasses.replace(share, problem=f"{share.problem}; {flat}")
+        for share, view in zip(answer.views, views, strict=True)
+    )
+    return dataclasses.replace(answer, views=shares)
 
 
 def better_version(best: Localization | None, answer: Localization, turn_rad: float) -> Localization:

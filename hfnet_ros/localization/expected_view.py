@@ -23,6 +23,7 @@ _MAX_SCALE_CHANGE = 1.5
 _CELLS_ALONG_IMAGE = 8
 # Fewer landmarks in a cell may all be missed.
 _MIN_EXPECTED = 5
+_MIN_INLIERS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,8 @@ def seen_share(
 ) -> float:
     """Return the share of the image cells with landmarks to be seen in which an inlier is; 0 where there are none.
 
+    A view of a rig in which nearly nothing is seen does not count: it may be dark, or covered.
+
     Args:
         expected: landmarks of the place.
         inliers: matches that the pose explains.
@@ -54,9 +57,12 @@ def seen_share(
     """
     num_expected = num_seen = 0
     for view_idx, view in enumerate(cameras):
+        own = inliers.points2d[inliers.views == view_idx]
+        if len(own) < _MIN_INLIERS and len(cameras) > 1:
+            continue
         pixels = _pixels_in_view(expected, map_from_rig @ view.rig_from_camera, view)
         cells = _count_in_cells(pixels, view) >= _MIN_EXPECTED
-        found = _count_in_cells(inliers.points2d[inliers.views == view_idx], view) > 0
+        found = _count_in_cells(own, view) > 0
         num_expected += int(cells.sum())
         num_seen += int((cells & found).sum())
     return num_seen / max(num_expected, 1)

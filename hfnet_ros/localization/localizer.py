@@ -27,12 +27,14 @@ from hfnet_ros.localization.answers import (
     better_version,
     conclude,
     merge_views,
+    with_dark_views_named,
     with_flatness_named,
     with_second_look,
 )
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.learned_matching import AUTO, LEARNED, create_learned_matcher
+from hfnet_ros.localization.looking_around import LookingAround
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.second_look import SecondLook
 from hfnet_ros.localization.timing import StageClock
@@ -131,6 +133,7 @@ class Localizer:
         self._first, self._second = self._matchers_in_turn(config.matching.method)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
         self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
+        self._looking_around = LookingAround(self._retrieval, self._landmarks, self._solver)
         self._second_look = SecondLook(self._landmarks, self._match, self._solver)
         self._thread_pools = ThreadpoolController()
         self._answers_as_given = config.pose.answer_frame == "given"
@@ -167,6 +170,7 @@ class Localizer:
         assert best is not None  # there is always one version
         if not best.is_valid:
             best = with_flatness_named(best, query.views)
+        best = with_dark_views_named(best, query.views)
         return dataclasses.replace(
             best,
             timings_s=clock.seconds(),
@@ -215,7 +219,7 @@ class Localizer:
             landmarks = self._landmarks.of(place)
             matches = matcher.match(version.features, landmarks)
         with clock.stage("pose"):
-            answer = self._judge(matches, version, cameras, landmarks, retrieved.places, matcher)
+            answer = self._judge(matches, version, cameras, landmarks, retrieved, matcher, query.doubted)
             if answer.is_valid and self._answers_as_given:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
         return answer
@@ -236,18 +240,23 @@ class Localizer:
         version: Version,
         cameras: Sequence[RigCamera],
         landmarks: PlaceView,
-        places: Sequence[Place],
+        retrieved: Retrieved,
         matcher: _Matcher,
+        doubted: frozenset[int],
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
+        if len(cameras) > 1:
+            matches = self._looking_around.more(
+                matches, matcher.match, version.features, retrieved.descriptors, cameras, doubted
+            )
         cones = self._landmarks.cones(matches)
         learned = {LEARNED_SCORE: 1.0} if matcher.name == LEARNED else {}
         num_tried = matcher.num_tried * version.num_tried
-        answer = self._solver.solve(matches, cameras, cones, num_tried, learned)
+        answer = self._solver.solve(matches, cameras, cones, num_tried, doubted, learned)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
-        seen_again = self._second_look.at(answer, version.features, cameras, landmarks, places)
+        seen_again = self._second_look.at(answer, version.features, cameras, landmarks, retrieved.places)
         return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried)
 
     def close(self) -> None:

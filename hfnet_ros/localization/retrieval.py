@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.aggregation import VladAggregation, describe_beside_head
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.retrieval.index import DescriptorIndex, SearchDescriptor, create_index, search_in_turn
 from hfnet_ros.retrieval.nearby import NearbyKeyframes, Region
@@ -38,6 +39,7 @@ class Retrieved:
         search: how they were found.
         places: best first; also those that will not be tried may be mistaken for the answer.
         max_places: how many are tried.
+        descriptors: global ones of the views.
         regions: where a camera of the answer must be to be the one that was looked for, and that camera; anywhere
             without.
     """
@@ -45,6 +47,7 @@ class Retrieved:
     search: Search
     places: list[Place]
     max_places: int
+    descriptors: Descriptors
     regions: tuple[tuple[Region, RigCamera], ...] = ()
 
     def reaches(self, answer: Localization) -> bool:
@@ -91,7 +94,7 @@ class PlaceRetrieval:
     def everywhere(self, descriptors: Descriptors) -> Retrieved:
         """Return the places of the whole map that look most like the views."""
         hits = self._vote(descriptors, lambda descriptor, _: self._search(descriptor, self._index.search))
-        return Retrieved(Search.GLOBAL, self._group(hits), self._config.retrieval.max_places)
+        return Retrieved(Search.GLOBAL, self._group(hits), self._config.retrieval.max_places, descriptors)
 
     def near(
         self, descriptors: Descriptors, cameras: Sequence[RigCamera], prior: PosePrior | None
@@ -118,9 +121,39 @@ class PlaceRetrieval:
             region = regions[view_idx]
             if region is None:
                 return []
-            return self._search(descriptor, lambda wanted, count: self._nearby.search(wanted, region, count))
+            return self._search_near(descriptor, region)
 
-        return Retrieved(Search.PRIOR, self._group(self._vote(descriptors, search)), 1, known)
+        return Retrieved(Search.PRIOR, self._group(self._vote(descriptors, search)), 1, descriptors, known)
+
+    def around(
+        self,
+        descriptors: Descriptors,
+        cameras: Sequence[RigCamera],
+        map_from_rig: Rigid3,
+        view_idxs: Sequence[int],
+    ) -> Place | None:
+        """Return the keyframes near a pose that look most like some of the views, which are sought there.
+
+        Returns:
+            One place, whatever its keyframes have in common; None where there is no keyframe for any of the views.
+        """
+        here = PosePrior(map_from_rig, np.zeros((6, 6)))
+        hits: dict[int, RetrievalHit] = {}
+        for view_idx in view_idxs:
+            descriptor, region = (
+                descriptors[view_idx],
+                self._nearby.region(_seen_from(here, cameras[view_idx])),
+            )
+            if descriptor is not None and region is not None:
+                hits |= {hit.keyframe_idx: hit for hit in self._search_near(descriptor, region)}
+        if not hits:
+            return None
+        found = sorted(hits.values(), key=lambda hit: -hit.similarity)
+        score = sum(max(hit.similarity, 0.0) for hit in found)
+        return Place(tuple(hit.keyframe_idx for hit in found), found[0].similarity, score)
+
+    def _search_near(self, descriptor: NDArray[np.float32], region: Region) -> list[RetrievalHit]:
+        return self._search(descriptor, lambda wanted, count: self._nearby.search(wanted, region, count))
 
     def _describe_one(self, features: ImageFeatures) -> NDArray[np.float32] | None:
         if len(features.local) == 0:

@@ -75,7 +75,8 @@ class TurningViews:
     ) -> Iterator[Version]:
         """Yield versions of a query, most promising first; the next one is described when it is asked for.
 
-        All views of a rig are turned by the same angle, unless a prediction says the roll of each.
+        Of a rig the first view is turned by an angle, the others as they are mounted beside it, unless a prediction
+        says the roll of each.
 
         Args:
             views: of the query.
@@ -87,7 +88,7 @@ class TurningViews:
         predicted = self._predicted(views, prior) if is_turnable else None
         if predicted is not None and max(map(abs, predicted)) > MAX_ROLL_RAD:
             yield Version(self._describe(views, predicted, clock), predicted[0], 2)
-        upright = self._describe(views, [0.0] * len(views), clock)
+        upright = self._describe(views, self._turns(views, 0.0), clock)
         yield Version(upright)
         has_keypoints = any(len(features.local) for features in upright)
         if is_turnable and predicted is None and has_keypoints:
@@ -101,6 +102,18 @@ class TurningViews:
             return None
         cameras = [prior.map_from_camera @ view.calibration.rig_from_camera for view in views]
         return [roll_against(camera.rotation, self._up) for camera in cameras]
+
+    def _turns(self, views: Sequence[View], turn_rad: float) -> list[float]:
+        """Return the angles, rad, that turn each view upright where the first one is so after a turn by one.
+
+        That the first one looks about level is assumed; of what looks up or down then, nobody knows.
+        """
+        if len(views) == 1 or self._max_turned == 0:
+            return [turn_rad] * len(views)
+        cosine, sine = math.cos(turn_rad), math.sin(turn_rad)
+        up = views[0].calibration.rig_from_camera.rotation @ np.array([-sine, -cosine, 0.0])
+        rolls = [roll_against(view.calibration.rig_from_camera.rotation, up) for view in views[1:]]
+        return [turn_rad, *(roll if abs(roll) > 0.5 * MAX_ROLL_RAD else 0.0 for roll in rolls)]
 
     @cached_property
     def _up(self) -> NDArray[np.float64]:
@@ -119,10 +132,10 @@ class TurningViews:
         """Yield versions turned by the angles at which the views look most like the map."""
         alike = [likeness(upright, clock)]
         for step in range(1, _NUM_ANGLES):
-            turned = self._describe(views, [step * _STEP_RAD] * len(views), clock)
+            turned = self._describe(views, self._turns(views, step * _STEP_RAD), clock)
             alike.append(likeness(turned, clock))
         for turn in _peaks(np.array(alike))[: self._max_turned]:
-            yield Version(self._describe(views, [turn] * len(views), clock), turn, _NUM_ANGLES)
+            yield Version(self._describe(views, self._turns(views, turn), clock), turn, _NUM_ANGLES)
 
     def _describe(
         self, views: Sequence[View], turns_rad: Sequence[float], clock: StageClock

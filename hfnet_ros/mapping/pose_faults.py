@@ -20,6 +20,7 @@ from hfnet_ros.errors import PoseFaultError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.mapping.camera_offsets import find_camera_offsets, turned
 from hfnet_ros.mapping.keyframe_faults import PAIR_DISAGREES, KeyframeFault, PlacementCheck, Slip
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher
@@ -68,7 +69,8 @@ class CheckedPoses:
     @property
     def has_faults(self) -> bool:
         """Tell whether anything was put right or left out."""
-        return bool(self.report["keyframes"])
+        mountings = self.report.get("mountings", [])
+        return bool(self.report["keyframes"]) or any(entry["corrected"] for entry in mountings)
 
     def among_kept(self, matches: PairMatches) -> PairMatches:
         """Return the matches between keyframes that stay, by their new positions."""
@@ -114,7 +116,51 @@ def check_poses(
     stamps_ns = np.array([keyframe.image.stamp_ns for keyframe in keyframes], np.int64)
     normalized = [cameras[view.camera_idx].undistort(view.keypoints) for view in views]
     names = [keyframe.image.name for keyframe in keyframes]
-    return judge_poses(evidence, known, normalized, given, stamps_ns, names, config)
+    given, mountings = _with_cameras_turned(
+        evidence, given, [view.camera_idx for view in views], names, config
+    )
+    checked = judge_poses(evidence, known, normalized, given, stamps_ns, names, config)
+    return CheckedPoses(checked.kept, checked.map_from_camera, {**checked.report, "mountings": mountings})
+
+
+def _with_cameras_turned(
+    evidence: PairEvidence,
+    given: list[Rigid3],
+    camera_idxs: Sequence[int],
+    names: Sequence[str],
+    config: Config,
+) -> tuple[list[Rigid3], list[dict[str, Any]]]:
+    """Turn the poses of cameras that are mounted otherwise than the poses say, and say which; one camera has none."""
+    mountings = []
+    for offset in find_camera_offsets(
+        evidence, Poses.of(given), camera_idxs, config.mapping.max_epipolar_error_px
+    ):
+        example = names[list(camera_idxs).index(offset.camera_idx)]
+        name = example.rpartition("/")[0] or f"camera {offset.camera_idx}"
+        mountings.append(
+            {
+                "camera": name,
+                "turned_deg": np.degrees(offset.rotvec).round(3).tolist(),
+                "sigma_deg": round(float(np.degrees(offset.sigma_rad)), 3),
+                "num_pairs": offset.num_pairs,
+                "agreement": [round(share, 3) for share in offset.agreement],
+                "corrected": offset.is_sure,
+            }
+        )
+        if offset.is_sure:
+            given = turned(given, camera_idxs, offset)
+            _logger.warning(
+                "%s is mounted %.2f deg (+- %.2f) otherwise than the poses say: the map turns it by %s deg about x, y, "
+                "z of its optical frame, by which %.0f instead of %.0f %% of its matches with others fit; correct "
+                "the calibration of its mounting",
+                name,
+                np.degrees(offset.angle_rad),
+                np.degrees(offset.sigma_rad),
+                np.degrees(offset.rotvec).round(2).tolist(),
+                100.0 * offset.agreement[1],
+                100.0 * offset.agreement[0],
+            )
+    return given, mountings
 
 
 def judge_poses(

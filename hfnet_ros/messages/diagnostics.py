@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from hfnet_ros.messages.findings import Finding, Level
 from hfnet_ros.messages.headers import header_to_message
 from hfnet_ros.messages.health import (
     ACTIVE,
-    Finding,
-    ImageHealth,
-    Level,
     LocalizationHealth,
     MapHealth,
     NodeHealth,
     OdometryHealth,
     find,
 )
+from hfnet_ros.messages.image_health import ImageHealth, ViewHealth
 
 if TYPE_CHECKING:
     from hfnet_ros.messages.factory import MessageFactory
@@ -27,12 +26,13 @@ __all__ = [
     "MapHealth",
     "NodeHealth",
     "OdometryHealth",
+    "ViewHealth",
     "diagnostics_message",
 ]
 
 
 def diagnostics_message(factory: MessageFactory, health: NodeHealth, *, stamp_ns: int) -> Any:
-    """Return a DiagnosticArray: one status each for localization, images, odometry and map.
+    """Return a DiagnosticArray: one status each for localization, images of each camera, odometry and map.
 
     A status is as bad as its worst key, and says what is wrong with every key of that level.
     """

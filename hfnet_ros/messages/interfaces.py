@@ -14,7 +14,7 @@ _SERVICES = {
     ),
 }
 _EMPTY = "uint8 structure_needs_at_least_one_member\n"  # what rosidl puts into a structure without fields
-_OWN_MESSAGES = ("StageTimings", "MapInfo", "RelocalizationStatus")
+_OWN_MESSAGES = ("StageTimings", "MapInfo", "ViewShare", "RelocalizationStatus")
 _OWN_SERVICES = ("Relocalize", "LoadMap")
 
 

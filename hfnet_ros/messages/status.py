@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.messages.headers import header_to_message
 from hfnet_ros.messages.poses import pose_to_message
-from hfnet_ros.types import Answer, GateDecision, Relocalization, Tracking
+from hfnet_ros.types import Answer, CameraView, GateDecision, Relocalization, Tracking, ViewShare
 
 if TYPE_CHECKING:
     from hfnet_ros.messages.factory import MessageFactory
@@ -57,6 +58,7 @@ def status_message(factory: MessageFactory, answer: Answer, *, map_frame: str, p
         fix=_fix(factory, result) if result else [],
         **_gate_fields(result.decision if result else None),
         **_position_fields(result or answer.tracking or Tracking()),
+        views=[_view(factory, answer, view) for view in answer.views if view.camera],
     )
 
 
@@ -72,6 +74,14 @@ def outcome_word(answer: Answer) -> str:
     if answer.relocalization is not None:
         return answer.relocalization.localization.outcome.value
     return NOT_READY if answer.is_refused else BAD_INPUT
+
+
+def share_of(answer: Answer, view: CameraView) -> ViewShare:
+    """Return what one camera brought to an answer; why not may be known without the localizer."""
+    asked = answer.relocalization.localization.views if answer.relocalization is not None else ()
+    is_asked = view.view_idx is not None and view.view_idx < len(asked)
+    share = asked[view.view_idx or 0] if is_asked else ViewShare()
+    return replace(share, problem=view.problem or share.problem)
 
 
 def map_info_message(
@@ -113,6 +123,19 @@ def worst_sigmas(covariance: NDArray[np.float64] | None) -> tuple[float, float] 
     blocks = np.stack([covariance[:3, :3], covariance[3:, 3:]])
     position, rotation = np.sqrt(np.maximum(np.linalg.eigvalsh(blocks)[:, -1], 0.0)).tolist()
     return position, rotation
+
+
+def _view(factory: MessageFactory, answer: Answer, view: CameraView) -> Any:
+    share = share_of(answer, view)
+    return factory.make(
+        "hfnet_ros/msg/ViewShare",
+        camera=view.camera,
+        offset=0.0 if view.frame is None else 1e-9 * (view.frame.stamp_ns - answer.stamp_ns),
+        num_keypoints=share.num_keypoints,
+        num_matches=share.num_matches,
+        num_inliers=share.num_inliers,
+        problem=share.problem,
+    )
 
 
 def _outcome_fields(result: Relocalization) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+
+from hfnet_ros.config import CameraConfig, Config
 
 _COMPRESSED = "/compressed"
 
@@ -24,12 +26,14 @@ class Topic:
 
     Attributes:
         is_second: subscribed beside another of its name, so that a publisher who does not match it is no fault.
+        beside: image topic that it goes with where that is renamed, unless it is renamed itself; empty for none.
     """
 
     name: str
     type_name: str
     qos: Qos
     is_second: bool = False
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,10 @@ class Service:
 
 
 IMAGE = Topic("image", "sensor_msgs/msg/Image", Qos.NEWEST)
-# Named by the image topic after remapping, see `compressed_topic`.
-COMPRESSED_IMAGE = Topic("image/compressed", "sensor_msgs/msg/CompressedImage", Qos.NEWEST)
-CAMERA_INFO = Topic("camera_info", "sensor_msgs/msg/CameraInfo", Qos.SENSOR_DATA)
+COMPRESSED_IMAGE = Topic("image/compressed", "sensor_msgs/msg/CompressedImage", Qos.NEWEST, beside=IMAGE.name)
+CAMERA_INFO = Topic("camera_info", "sensor_msgs/msg/CameraInfo", Qos.SENSOR_DATA, beside=IMAGE.name)
 # A driver may publish it once and keep it for those who come later, who get it if they ask for that.
-LATCHED_CAMERA_INFO = Topic("camera_info", "sensor_msgs/msg/CameraInfo", Qos.LATCHED, is_second=True)
+LATCHED_CAMERA_INFO = replace(CAMERA_INFO, qos=Qos.LATCHED, is_second=True)
 ODOMETRY = Topic("odom", "nav_msgs/msg/Odometry", Qos.SENSOR_DATA)
 INITIAL_POSE = Topic("initialpose", "geometry_msgs/msg/PoseWithCovarianceStamped", Qos.RELIABLE)
 
@@ -67,8 +70,31 @@ NO_MOTION_UPDATE = Service("request_nomotion_update", "std_srvs/srv/Empty")
 SERVICES = (RELOCALIZE, LOAD_MAP, TRIGGER, REINITIALIZE, NO_MOTION_UPDATE)
 
 
+@dataclass(frozen=True)
+class CameraTopics:
+    """Where images and calibrations of one camera are expected.
+
+    Attributes:
+        image: raw or compressed.
+        camera_infos: the same name twice: what is repeated, and what was published once.
+    """
+
+    image: Topic
+    camera_infos: tuple[Topic, Topic]
+
+
+def camera_topics(camera: CameraConfig, config: Config) -> CameraTopics:
+    """Return the topics of one of a configuration's cameras."""
+    image = replace(IMAGE, name=camera.image_topic)
+    beside = "" if camera.camera_info_topic else image.name
+    info = replace(CAMERA_INFO, name=camera.camera_info_topic or camera_info_topic(image.name), beside=beside)
+    if (camera.transport or config.node.image_transport) == "compressed":
+        image = replace(COMPRESSED_IMAGE, name=compressed_topic(image.name), beside=image.name)
+    return CameraTopics(image, (info, replace(info, qos=Qos.LATCHED, is_second=True)))
+
+
 def resolve_topic(topic: Topic, resolve: Callable[[str], str], expand: Callable[[str], str]) -> str:
-    """Return a topic's full name; what belongs to the image goes with it, unless renamed itself.
+    """Return a topic's full name; what belongs to an image goes with it, unless renamed itself.
 
     Args:
         topic: any of the above.
@@ -76,10 +102,10 @@ def resolve_topic(topic: Topic, resolve: Callable[[str], str], expand: Callable[
         expand: makes it absolute only.
     """
     own = resolve(topic.name)
-    if topic.name not in (CAMERA_INFO.name, COMPRESSED_IMAGE.name) or own != expand(topic.name):
+    if not topic.beside or own != expand(topic.name):
         return own
-    beside = camera_info_topic if topic.name == CAMERA_INFO.name else compressed_topic
-    return beside(resolve(IMAGE.name))
+    is_image = topic.type_name == COMPRESSED_IMAGE.type_name
+    return (compressed_topic if is_image else camera_info_topic)(resolve(topic.beside))
 
 
 def camera_info_topic(image_topic: str) -> str:

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import header_to_message
-from hfnet_ros.types import Frame, ImageArray, Localization, Relocalization
+from hfnet_ros.messages.status import share_of
+from hfnet_ros.types import Answer, Frame, ImageArray, Localization, Relocalization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,10 +75,11 @@ def matches_message(
     *,
     frame_id: str,
     origin: NDArray[np.floating] = _ZERO,
+    mountings: Sequence[Rigid3] = (),
 ) -> Any:
-    """Return a visualization_msgs/MarkerArray: lines from the camera to the landmarks it matched.
+    """Return a visualization_msgs/MarkerArray: lines from each camera to the landmarks it matched.
 
-    Frame and origin are as of `map_points_message`.
+    Frame and origin are as of `map_points_message`; `mountings` are rig_from_camera by view, where there are several.
 
     The first marker deletes all former ones, and is the only one without a pose. Inliers are green
     (namespace `inliers`), other matches red (`outliers`).
@@ -85,13 +88,12 @@ def matches_message(
     markers = [factory.make("visualization_msgs/msg/Marker", header=header, action=_DELETEALL)]
     estimate, matches = localization.estimate, localization.correspondences
     if estimate is not None and matches is not None:
-        center, ends = estimate.map_from_camera.translation - origin, matches.points3d - origin
-        inliers = estimate.inlier_mask
-        for name, rows, rgba in (
-            ("inliers", ends[inliers], _INLIER_RGBA),
-            ("outliers", ends[~inliers], _OUTLIER_RGBA),
-        ):
-            markers.append(_lines(factory, header, name, _fan(factory, center, rows), rgba))
+        poses = [estimate.map_from_camera @ mounting for mounting in mountings or (Rigid3.identity(),)]
+        centers = np.array([pose.translation - origin for pose in poses])[matches.views]
+        ends, inliers = matches.points3d - origin, estimate.inlier_mask
+        for name, rows, rgba in (("inliers", inliers, _INLIER_RGBA), ("outliers", ~inliers, _OUTLIER_RGBA)):
+            fan = _fan(factory, centers[rows], ends[rows])
+            markers.append(_lines(factory, header, name, fan, rgba))
     return factory.make("visualization_msgs/msg/MarkerArray", markers=markers)
 
 
@@ -109,28 +111,68 @@ def draw_debug_image(
         relocalization: what became of it.
         keypoints: [N, 2] px, all that were found; None draws matched ones only.
     """
-    gray = frame.image.ndim == 2
-    canvas = np.array(cv2.cvtColor(frame.image, cv2.COLOR_GRAY2BGR) if gray else frame.image, np.uint8)
-    localization = relocalization.localization
+    canvas = _canvas(frame)
     if keypoints is not None:
         for point in _whole(keypoints):
             cv2.circle(canvas, point, 1, _KEYPOINT_BGR, -1)
-    _draw_matches(canvas, frame, localization)
+    _draw_matches(canvas, frame, relocalization.localization, None, Rigid3.identity())
     _write(canvas, _caption(relocalization))
     return canvas
 
 
-def _draw_matches(canvas: ImageArray, frame: Frame, localization: Localization) -> None:
+def draw_debug_images(answer: Answer, relocalization: Relocalization) -> ImageArray:
+    """Return the images of several cameras side by side, as high as the first, each as by `draw_debug_image`."""
+    pictures = list[ImageArray]()
+    is_rig = sum(view.view_idx is not None for view in answer.views) > 1
+    for view in answer.views:
+        if view.frame is None:
+            continue
+        canvas, share = _canvas(view.frame), share_of(answer, view)
+        if view.view_idx is not None:
+            mounting = view.base_from_camera if is_rig else None
+            _draw_matches(
+                canvas,
+                view.frame,
+                relocalization.localization,
+                view.view_idx,
+                mounting or Rigid3.identity(),
+            )
+        counts = f"{share.num_inliers} of {share.num_matches} matches, {share.num_keypoints} keypoints"
+        _write(
+            canvas,
+            [*([] if pictures else _caption(relocalization)), f"{view.camera}: {share.problem or counts}"],
+        )
+        height = pictures[0].shape[0] if pictures else canvas.shape[0]
+        size_wh = max(1, round(canvas.shape[1] * height / canvas.shape[0])), height
+        pictures.append(np.asarray(cv2.resize(canvas, size_wh), np.uint8))
+    return np.concatenate(pictures, axis=1)
+
+
+def _canvas(frame: Frame) -> ImageArray:
+    gray = frame.image.ndim == 2
+    return np.array(cv2.cvtColor(frame.image, cv2.COLOR_GRAY2BGR) if gray else frame.image, np.uint8)
+
+
+def _draw_matches(
+    canvas: ImageArray,
+    frame: Frame,
+    localization: Localization,
+    view_idx: int | None,
+    rig_from_camera: Rigid3,
+) -> None:
+    """Draw the matches of one view, or of all where the query has one."""
     matches, estimate = localization.correspondences, localization.estimate
     if matches is None:
         return
     inliers = estimate.inlier_mask if estimate else np.zeros(len(matches), bool)
-    for point in _whole(matches.points2d[~inliers]):
+    own = np.ones(len(matches), bool) if view_idx is None else matches.views == view_idx
+    for point in _whole(matches.points2d[own & ~inliers]):
         cv2.drawMarker(canvas, point, _OUTLIER_BGR, cv2.MARKER_TILTED_CROSS, 5)
     if estimate is None:
         return
-    seen = matches.points2d[inliers]
-    predicted = frame.camera.project(estimate.map_from_camera.inverse() @ matches.points3d[inliers])
+    own = own & inliers
+    seen, camera_from_map = matches.points2d[own], (estimate.map_from_camera @ rig_from_camera).inverse()
+    predicted = frame.camera.project(camera_from_map @ matches.points3d[own])
     # A landmark behind the camera or past the lens's fold has no pixel: it is drawn as the worst.
     residual = np.linalg.norm(predicted - seen, axis=1)
     predicted = np.where(np.isfinite(predicted), predicted, seen)
@@ -172,13 +214,10 @@ def _write(canvas: ImageArray, lines: Sequence[str]) -> None:
         cv2.putText(canvas, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, _CAPTION_BGR, 1, cv2.LINE_AA)
 
 
-def _fan(factory: MessageFactory, center: NDArray[np.float64], ends: NDArray[np.float64]) -> list[Any]:
-    """Return the points of lines from one centre to each end, [L, 3] m."""
-    start = _point(factory, center)
-    fan = []
-    for end in ends:
-        fan += [start, _point(factory, end)]
-    return fan
+def _fan(factory: MessageFactory, centers: NDArray[np.float64], ends: NDArray[np.float64]) -> list[Any]:
+    """Return the points of lines from centres to ends, both [L, 3] m."""
+    both = np.stack([centers, ends], axis=1).reshape(-1, 3)
+    return [_point(factory, xyz) for xyz in both]
 
 
 def _point(factory: MessageFactory, xyz: NDArray[np.float64]) -> Any:

@@ -1,4 +1,4 @@
-"""What comes from the camera: images, their calibration, and what is wrong with either."""
+"""What comes from a camera: images, their calibration, and what is wrong with either."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from hfnet_ros.config import Config
+from hfnet_ros.config import CameraConfig, Config
 from hfnet_ros.errors import CalibrationError, ImageError, MessageError
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.calibrations import TopicCalibrations
@@ -16,35 +16,53 @@ from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
 from hfnet_ros.messages.images import image_from_compressed
 from hfnet_ros.node.health_recorder import HealthRecorder
 from hfnet_ros.node.image_clock import ImageClock
+from hfnet_ros.node.mounting import CameraMounting
 from hfnet_ros.node.silence import Silence
 from hfnet_ros.node.transport import Transport
+from hfnet_ros.tracking.image_groups import CameraTiming
 from hfnet_ros.types import Frame, ImageArray
 
 _logger = logging.getLogger(__name__)
 
 
 class CameraInput:
-    """Makes frames of image messages, with the calibration of their frame that came last.
+    """Makes frames of a camera's image messages, with the calibration of their frame that came last.
 
     Attributes:
-        image_topic: where images are expected.
+        camera: what is said of it; of the only one its name is empty.
+        topics: where its images and calibrations are expected.
+        mounting: where it is on the robot.
     """
 
-    def __init__(self, config: Config, transport: Transport, decode: Callable[[Any], ImageArray]) -> None:
-        """Take the parameters, the middleware, and what decodes a sensor_msgs/Image."""
-        compressed = config.node.image_transport == "compressed"
-        self.image_topic = topics.COMPRESSED_IMAGE if compressed else topics.IMAGE
+    def __init__(
+        self,
+        config: Config,
+        transport: Transport,
+        decode: Callable[[Any], ImageArray],
+        camera: CameraConfig | None = None,
+    ) -> None:
+        """Take the parameters, the middleware, what decodes a sensor_msgs/Image, and which of several it is.
+
+        Raises:
+            ConfigError: its mounting cannot be read.
+        """
+        self.camera = camera or CameraConfig()
+        self.topics = topics.camera_topics(self.camera, config)
+        self.mounting = CameraMounting(config, transport, self.camera)
+        compressed = self.topics.image.type_name == topics.COMPRESSED_IMAGE.type_name
         self._decode = image_from_compressed if compressed else decode
         self._transport = transport
         self._clock = ImageClock(transport)
-        self._image_silence = Silence(self.image_topic, transport)
-        self._camera_silence = Silence(topics.CAMERA_INFO, transport)
+        self._image_silence = Silence(self.topics.image, transport)
+        self._camera_silence = Silence(self.topics.camera_infos[0], transport)
         self.clear()
 
     def clear(self) -> None:
         """Forget all calibrations."""
         resolved = self._transport.resolved
-        self._calibrations = TopicCalibrations(resolved(topics.CAMERA_INFO), resolved(self.image_topic))
+        self._calibrations = TopicCalibrations(
+            resolved(self.topics.camera_infos[0]), resolved(self.topics.image)
+        )
         self._said = set[str]()
 
     def take_camera_info(self, message: Any) -> None:
@@ -65,7 +83,7 @@ class CameraInput:
         except MessageError:
             stamp_ns = 0
         self._clock.check(stamp_ns)
-        return stamp_ns, plain_frame_id(message.header.frame_id)
+        return stamp_ns, self.camera.frame or plain_frame_id(message.header.frame_id)
 
     def frame(self, message: Any, stamp_ns: int, frame_id: str) -> Frame:
         """Return an image with its calibration.
@@ -82,14 +100,18 @@ class CameraInput:
             raise CalibrationError(self._camera_error())
         return self._calibrations.frame(stamp_ns, self._decode(message), frame_id)
 
-    def health(self, config: Config, recorder: HealthRecorder, mounting_error: str) -> ImageHealth:
-        """Return how images come, and what is missing beside them."""
+    def health(
+        self, config: Config, recorder: HealthRecorder, timing: CameraTiming | None = None
+    ) -> ImageHealth:
+        """Return how images come, how they fit those of other cameras, and what is missing beside them."""
         health = recorder.image_health(
             config,
-            self._transport.resolved(self.image_topic),
+            self._transport.resolved(self.topics.image),
+            self.camera.name,
             camera_info_error=self._camera_error(),
-            extrinsic_error=mounting_error,
+            extrinsic_error=self.mounting.problem,
             clock_error=self._clock.problem,
+            timing=timing,
         )
         if health.is_silent:
             health = dataclasses.replace(health, silence=self._image_silence.explain())

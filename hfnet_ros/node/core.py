@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hfnet_ros.config import Config
@@ -20,16 +20,15 @@ from hfnet_ros.messages.images import image_from_message
 from hfnet_ros.messages.poses import InitialPose, initial_pose_from_message
 from hfnet_ros.messages.topics import Service, Topic
 from hfnet_ros.node.blas_threads import limit_blas_threads
-from hfnet_ros.node.camera_input import CameraInput
+from hfnet_ros.node.cameras import Cameras
 from hfnet_ros.node.health import node_health
 from hfnet_ros.node.health_recorder import HealthRecorder
 from hfnet_ros.node.map_in_use import MapInUse
-from hfnet_ros.node.mounting import CameraMounting
 from hfnet_ros.node.odometry import NodeOdometry
 from hfnet_ros.node.reporter import Reporter
 from hfnet_ros.node.transport import Transport
 from hfnet_ros.tracking.mailbox import ImageJob
-from hfnet_ros.types import Answer, Frame, ImageArray
+from hfnet_ros.types import Answer, ImageArray
 
 _logger = logging.getLogger(__name__)
 
@@ -66,11 +65,10 @@ class RelocalizerNode:
         limit_blas_threads()
         self._config = config
         self._transport = transport
-        self._camera_input = CameraInput(config, transport, decode_image)
-        self._odometry = NodeOdometry(config, transport)
-        self._mounting = CameraMounting(config, transport)
-        self._reporter = Reporter(config, transport)
         self._recorder = HealthRecorder()
+        self._cameras = Cameras(config, transport, decode_image, self._recorder, self._on_images)
+        self._odometry = NodeOdometry(config, transport)
+        self._reporter = Reporter(config, transport)
         self._map_problem = ""
         self._changing = threading.Lock()  # one change of the parameters at a time
         self._map = MapInUse(
@@ -106,6 +104,7 @@ class RelocalizerNode:
             EngineError: the network cannot be loaded, and that was known soon.
         """
         self._recorder.clear()
+        self._cameras.begin()
         self._map.activate()
 
     def deactivate(self) -> None:
@@ -116,7 +115,7 @@ class RelocalizerNode:
         """Drop map, calibration and odometry."""
         self._map.cleanup()
         self._map_problem = ""
-        self._camera_input.clear()
+        self._cameras.clear()
         self._odometry.clear()
         self._reporter.forget_map()
 
@@ -126,10 +125,10 @@ class RelocalizerNode:
         Raises:
             ConfigError: the camera's mounting cannot be read; nothing was changed.
         """
-        mounting = CameraMounting(config, self._transport)
+        mountings = self._cameras.mountings(config, self._transport)
         with self._changing:
             if config.frames != self._config.frames or config.odometry != self._config.odometry:
-                self._mounting = mounting
+                self._cameras.use_mountings(mountings)
             self._config = config
             self._odometry.set_config(config)
             self._reporter.set_config(config)
@@ -139,12 +138,7 @@ class RelocalizerNode:
 
     def subscriptions(self) -> list[tuple[Topic, Callable[[Any], None]]]:
         """Return the topics to listen to while active, with what takes their messages."""
-        wanted: list[tuple[Topic, Callable[[Any], None]]] = [
-            (self._camera_input.image_topic, self.on_image),
-            (topics.CAMERA_INFO, self.on_camera_info),
-            (topics.LATCHED_CAMERA_INFO, self.on_camera_info),
-            (topics.INITIAL_POSE, self.on_initial_pose),
-        ]
+        wanted = [*self._cameras.subscriptions(), (topics.INITIAL_POSE, self.on_initial_pose)]
         if self._config.odometry.source in ("auto", "topic"):
             wanted.append((topics.ODOMETRY, self.on_odometry))
         return wanted
@@ -167,34 +161,6 @@ class RelocalizerNode:
         return timers
 
     # Messages
-
-    def on_image(self, message: Any) -> None:
-        """Take a sensor_msgs/Image, or with `node.image_transport: compressed` a CompressedImage."""
-        arrived_s = time.monotonic()
-        stamp_ns, frame_id = self._camera_input.header(message)
-        self._recorder.note_image(frame_id)
-        live = self._map.live
-        if live is None:
-            return
-        self._odometry.poll()
-
-        def read() -> Frame:
-            try:
-                return self._camera_input.frame(message, stamp_ns, frame_id)
-            except HfnetRosError:
-                self._note_mounting(frame_id, stamp_ns)
-                raise
-
-        job = ImageJob(stamp_ns, arrived_s, read, lambda: self._mounting.look_up(frame_id, stamp_ns))
-        reason = self._map.refusal
-        if not reason:
-            live.offer(job)
-        elif live.refuse(job, reason):
-            self._note_mounting(frame_id, stamp_ns)
-
-    def on_camera_info(self, message: Any) -> None:
-        """Take a calibration (sensor_msgs/CameraInfo)."""
-        self._camera_input.take_camera_info(message)
 
     def on_odometry(self, message: Any) -> None:
         """Take a nav_msgs/Odometry."""
@@ -281,9 +247,21 @@ class RelocalizerNode:
             raise InputError(f"it is in frame '{hint.frame_id}', the map is '{map_frame}'")
         live.set_initial_pose(hint.map_from_base, hint.covariance, hint.stamp_ns or self._transport.now_ns())
 
-    def _note_mounting(self, frame_id: str, stamp_ns: int) -> None:
-        """Look the mounting up for an image that is not localized, so that diagnostics say what else is missing."""
-        self._mounting.look_up(frame_id, stamp_ns, can_wait=False)
+    def _on_images(self, jobs: Sequence[ImageJob]) -> None:
+        """Take images of one time, of several times that came together the oldest first."""
+        live = self._map.live
+        if live is None:
+            return
+        self._odometry.poll()
+        if jobs:
+            newest, reason = jobs[-1], self._map.refusal
+            if not reason:
+                live.offer(newest, num_older=len(jobs) - 1)
+            elif live.refuse(newest, reason):
+                self._cameras.note_mountings()
+        due_s = self._cameras.due_s
+        if due_s is not None:
+            live.call_at(due_s, self._cameras.take_due)
 
     def _on_answer(self, answer: Answer) -> None:
         """Publish what became of an image; called by the localizing thread, or by that of a refused image."""
@@ -316,7 +294,7 @@ class RelocalizerNode:
             self._transport,
             self._map,
             self._recorder,
-            self._camera_input.health(self._config, self._recorder, self._mounting.problem),
+            self._cameras.health(self._config),
             self._odometry,
             map_problem=self._map_problem,
             map_frame=self._reporter.map_frame,

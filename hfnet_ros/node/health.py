@@ -21,7 +21,7 @@ def node_health(
     transport: Transport,
     map_in_use: MapInUse,
     recorder: HealthRecorder,
-    images: ImageHealth,
+    images: tuple[ImageHealth, ...],
     odometry: NodeOdometry,
     *,
     map_problem: str,
@@ -34,7 +34,7 @@ def node_health(
         transport: its clock and name.
         map_in_use: map and engine.
         recorder: what became of the images.
-        images: how they come.
+        images: how those of each camera come.
         odometry: what it brings.
         map_problem: why the last map could not be loaded; empty if it could.
         map_frame: names the frame of a map.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,12 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from hfnet_ros.config import Config
-from hfnet_ros.messages.diagnostics import ImageHealth, LocalizationHealth
-from hfnet_ros.messages.status import outcome_word, worst_sigmas
-from hfnet_ros.types import Answer, Tracking, Verdict
+from hfnet_ros.features.preprocess import describe_flatness
+from hfnet_ros.messages.diagnostics import ImageHealth, LocalizationHealth, ViewHealth
+from hfnet_ros.messages.status import outcome_word, share_of, worst_sigmas
+from hfnet_ros.tracking.image_groups import CameraTiming
+from hfnet_ros.types import Answer, CameraView, Tracking, Verdict, ViewShare
 
 _WINDOW_S = 60.0
 _RATE_IMAGES = 20  # arrivals over which the rate is taken
+_IN_A_ROW = 3  # images of a camera that tell of a fault, where one alone may be of the place
+_FROZEN = "frozen"  # how the problem of a view begins that repeats itself
 
 
 class _Conclusion(NamedTuple):
@@ -36,16 +40,47 @@ class _Answered(NamedTuple):
 
 
 @dataclass
-class _Seen:
-    """Counts and last events since activation."""
+class _CameraSeen:
+    """Counts and last events of one camera; texts are empty where there is nothing to complain of."""
 
     arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RATE_IMAGES))
     num_received: int = 0
     num_refused: int = 0
-    num_processed: int = 0
     last_error: str = ""
     size_wh: tuple[int, int] | None = None
-    camera_frame: str = ""
+    share: ViewShare | None = None
+    frozen: str = ""
+    flat: str = ""
+    num_flat: int = 0  # in a row
+    contradiction: str = ""
+    num_contradicting: int = 0  # in a row
+
+    def note(self, view: CameraView, share: ViewShare, error: str) -> None:
+        """Take what became of an image that came."""
+        self.last_error = error
+        if error:
+            self.num_refused += 1
+            return
+        if view.frame is None:
+            return
+        self.size_wh = view.frame.camera.size_wh
+        if not view.camera:
+            return
+        self.share = share
+        self.frozen = view.problem if view.problem.startswith(_FROZEN) else ""
+        self.flat = describe_flatness(view.frame.image)
+        self.num_flat = self.num_flat + 1 if self.flat else 0
+        self.contradiction = share.problem if share.contradicts else ""
+        self.num_contradicting = self.num_contradicting + 1 if self.contradiction else 0
+
+
+@dataclass
+class _Seen:
+    """Counts and last events since activation."""
+
+    cameras: defaultdict[str, _CameraSeen] = field(default_factory=lambda: defaultdict(_CameraSeen))
+    camera_frames: dict[str, str] = field(default_factory=dict)
+    num_processed: int = 0
     doubts: tuple[str, ...] = ()  # of the last image that could be used
     last: _Conclusion = field(default_factory=_Conclusion)
     rejected_in_a_row: int = 0
@@ -71,15 +106,17 @@ class HealthRecorder:
 
     @property
     def camera_frame(self) -> str:
-        """Return the optical frame of the last image; empty before the first."""
-        return self._seen.camera_frame
-
-    def note_image(self, camera_frame: str) -> None:
-        """Note that an image message came."""
+        """Return the optical frame of the last image, of several cameras all of them; empty before the first."""
         with self._lock:
-            self._seen.arrivals_s.append(time.monotonic())
-            self._seen.num_received += 1
-            self._seen.camera_frame = camera_frame
+            return " ".join(self._seen.camera_frames.values())
+
+    def note_image(self, camera_frame: str, camera: str = "") -> None:
+        """Note that an image message of a camera came."""
+        with self._lock:
+            seen = self._seen.cameras[camera]
+            seen.arrivals_s.append(time.monotonic())
+            seen.num_received += 1
+            self._seen.camera_frames[camera] = camera_frame
 
     def note_answer(self, answer: Answer) -> None:
         """Note what became of an image."""
@@ -91,35 +128,50 @@ class HealthRecorder:
             seen.last = _conclusion(answer)
             if answer.is_refused:  # it says nothing of images, nor of how long one takes
                 return
-            seen.last_error = answer.error
             answered = _Answered(now_s, answer.total_s, counters.num_received, counters.num_superseded)
             seen.answered.append(answered)
             seen.drop_answers_before(now_s - _WINDOW_S)
+            for view in answer.views or (CameraView(frame=answer.frame),):
+                if not view.is_missing:
+                    unread = view.problem if view.frame is None else ""
+                    seen.cameras[view.camera].note(view, share_of(answer, view), unread or answer.error)
             if answer.relocalization is None:
-                seen.num_refused += 1
                 return
-            if answer.frame is not None:
-                seen.size_wh = answer.frame.camera.size_wh
             seen.doubts = answer.relocalization.warnings
             decision = answer.relocalization.decision
             if decision is not None:
                 accepted = decision.verdict is Verdict.ACCEPTED
                 seen.rejected_in_a_row = 0 if accepted else seen.rejected_in_a_row + 1
 
-    def image_health(self, config: Config, topic: str, **errors: str) -> ImageHealth:
-        """Return what is known of the images.
+    def image_health(
+        self,
+        config: Config,
+        topic: str,
+        camera: str = "",
+        *,
+        camera_info_error: str = "",
+        extrinsic_error: str = "",
+        clock_error: str = "",
+        timing: CameraTiming | None = None,
+    ) -> ImageHealth:
+        """Return what is known of the images of a camera.
 
         Args:
             config: the parameters in force.
             topic: where they are expected.
-            errors: `camera_info_error`, `extrinsic_error` and `clock_error`.
+            camera: its name.
+            camera_info_error: see `ImageHealth`, as the next two.
+            extrinsic_error: why its mounting is unknown.
+            clock_error: how stamps and time disagree.
+            timing: how its images fit those of the others; None where there are none.
         """
         now_s = time.monotonic()
         with self._lock:
-            seen = self._seen
-            seen.drop_answers_before(now_s - _WINDOW_S)
+            self._seen.drop_answers_before(now_s - _WINDOW_S)
+            seen = self._seen.cameras[camera]
             arrivals = list(seen.arrivals_s)
             return ImageHealth(
+                camera=camera,
                 topic=topic,
                 num_received=seen.num_received,
                 age_s=now_s - arrivals[-1] if arrivals else None,
@@ -128,9 +180,12 @@ class HealthRecorder:
                 size_wh=seen.size_wh,
                 num_refused=seen.num_refused,
                 last_error=seen.last_error,
-                **errors,
-                doubts=seen.doubts,
-                superseded_share=_superseded_share(seen.answered),
+                camera_info_error=camera_info_error,
+                extrinsic_error=extrinsic_error,
+                clock_error=clock_error,
+                doubts=self._seen.doubts,
+                superseded_share=_superseded_share(self._seen.answered),
+                among=None if timing is None else _view_health(seen, timing, config),
             )
 
     def localization_health(self, config: Config, now: Tracking, not_ready: str) -> LocalizationHealth:
@@ -176,6 +231,22 @@ def _conclusion(answer: Answer) -> _Conclusion:
     if decision is None:
         return _Conclusion(outcome, reason=relocalization.localization.evidence.reason)
     return _Conclusion(outcome, decision.verdict.value, decision.reason)
+
+
+def _view_health(seen: _CameraSeen, timing: CameraTiming, config: Config) -> ViewHealth:
+    flat = seen.flat if seen.num_flat >= _IN_A_ROW else ""
+    share = seen.share
+    return ViewHealth(
+        delay_s=timing.behind_s,
+        max_delay_s=config.cameras.sync_wait_s,
+        group_share=timing.group_share,
+        picture_error=seen.frozen or flat,
+        contradiction=seen.contradiction if seen.num_contradicting >= _IN_A_ROW else "",
+        num_keypoints=None if share is None else share.num_keypoints,
+        num_matches=None if share is None else share.num_matches,
+        num_inliers=None if share is None else share.num_inliers,
+        problem="" if share is None else share.problem,
+    )
 
 
 def _rate_hz(arrivals_s: list[float]) -> float | None:

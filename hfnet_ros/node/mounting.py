@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
-from hfnet_ros.config import Config
+from hfnet_ros.config import CameraConfig, Config
 from hfnet_ros.errors import ConfigError, TransformError
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.node.transport import Transport
 
+PARAMETER, OF_SEVERAL = "frames.base_from_camera", "cameras.base_from_camera"
 _POLL_S = 0.005
 _LONGEST_DELAY_S = 1.0  # a mounting whose transforms end earlier than this before the image has stopped
 
@@ -20,14 +21,14 @@ class CameraMounting:
     later than the image comes, and the parameter cannot stand in for it.
     """
 
-    def __init__(self, config: Config, transport: Transport) -> None:
-        """Take the parameters and where to look transforms up.
+    def __init__(self, config: Config, transport: Transport, camera: CameraConfig | None = None) -> None:
+        """Take the parameters, where to look transforms up, and which of several cameras it is.
 
         Raises:
-            ConfigError: frames.base_from_camera is not a mounting.
+            ConfigError: what is given as a mounting is none.
         """
         self._base_frame = config.frames.base_frame
-        self._given = parse_mounting(config.frames.base_from_camera)
+        self._parameter, self._given = given_mounting(config, camera or CameraConfig())
         self._wait_s = config.odometry.wait_s
         self._transport = transport
         self._problem = "not looked up yet, which the next image does"
@@ -59,9 +60,7 @@ class CameraMounting:
             if error.ahead_s is not None:
                 self._problem = "" if not can_wait and _is_on_its_way(error) else str(error)
                 return None
-            self._problem = (
-                "" if self._given is not None else f"{error}; publish it or set frames.base_from_camera"
-            )
+            self._problem = "" if self._given is not None else f"{error}; publish it or set {self._parameter}"
             return self._given
         self._problem = ""
         return base_from_camera
@@ -81,11 +80,22 @@ def _is_on_its_way(error: TransformError) -> bool:
     return error.ahead_s is not None and error.ahead_s <= _LONGEST_DELAY_S
 
 
-def parse_mounting(text: str) -> Rigid3 | None:
+def given_mounting(config: Config, camera: CameraConfig) -> tuple[str, Rigid3 | None]:
+    """Return the name of the parameter that may hold the mounting of a camera, and what it holds.
+
+    Raises:
+        ConfigError: that is no mounting.
+    """
+    if not camera.name:
+        return PARAMETER, parse_mounting(config.frames.base_from_camera)
+    return OF_SEVERAL, parse_mounting(camera.base_from_camera, f"{OF_SEVERAL} of '{camera.name}'")
+
+
+def parse_mounting(text: str, parameter: str = PARAMETER) -> Rigid3 | None:
     """Read 'x y z qx qy qz qw' (m, unit quaternion); None for an empty text.
 
     Raises:
-        ConfigError: these are not seven numbers with a quaternion of unit length.
+        ConfigError: these are not seven numbers with a quaternion of unit length; names the parameter.
     """
     if not text.strip():
         return None
@@ -97,6 +107,6 @@ def parse_mounting(text: str) -> Rigid3 | None:
         return Rigid3.from_quat(quat_xyzw, [x, y, z])
     except ValueError:
         raise ConfigError(
-            f"frames.base_from_camera is '{text}', expected seven numbers 'x y z qx qy qz qw' with a "
+            f"{parameter} is '{text}', expected seven numbers 'x y z qx qy qz qw' with a "
             "quaternion of length 1"
         ) from None

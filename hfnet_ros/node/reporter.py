@@ -17,7 +17,12 @@ from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import pose_with_covariance_to_message, transform_to_message
 from hfnet_ros.messages.status import map_info_message, outcome_word, reason_of, status_message
-from hfnet_ros.messages.visuals import draw_debug_image, map_points_message, matches_message
+from hfnet_ros.messages.visuals import (
+    draw_debug_image,
+    draw_debug_images,
+    map_points_message,
+    matches_message,
+)
 from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.node.transport import Transport
 from hfnet_ros.types import Answer, Relocalization, Verdict
@@ -190,16 +195,24 @@ class Reporter:
 
     def _publish_pictures(self, answer: Answer, relocalization: Relocalization, served: ServedMap) -> None:
         transport, factory = self._transport, self._transport.factory
+        asked = [view for view in answer.views if view.view_idx is not None]
         if transport.has_subscribers(topics.MATCHES):
+            mountings = [view.base_from_camera for view in asked if view.base_from_camera is not None]
             message = matches_message(
                 factory,
                 relocalization.localization,
                 frame_id=self.drawing_frame(served),
                 origin=served.drawing_origin,
+                mountings=mountings if len(asked) > 1 else (),
             )
             transport.publish(topics.MATCHES, message)
         if answer.frame is not None and transport.has_subscribers(topics.DEBUG_IMAGE):
-            picture = draw_debug_image(answer.frame, relocalization)
+            is_one = len(answer.views) == 1
+            picture = (
+                draw_debug_image(answer.frame, relocalization)
+                if is_one
+                else draw_debug_images(answer, relocalization)
+            )
             frame_id = answer.frame.camera_frame_id
             message = image_to_message(factory, picture, answer.stamp_ns, frame_id)
             transport.publish(topics.DEBUG_IMAGE, message)

@@ -65,11 +65,14 @@ def _neighbour(topic: Topic, name: str, published: Sequence[PublishedTopic]) -> 
     compressed = topic.type_name == COMPRESSED_IMAGE.type_name
     other = name.removesuffix("/compressed") if compressed else compressed_topic(name)
     if topic.type_name != CAMERA_INFO.type_name and other in names:
-        return f", but {other}: set node.image_transport to {'raw' if compressed else 'compressed'}"
+        parameter = (
+            "node.image_transport" if IMAGE.name in (topic.name, topic.beside) else "cameras.transports"
+        )
+        return f", but {other}: set {parameter} to {'raw' if compressed else 'compressed'}"
     same = sorted(found.name for found in published if topic.type_name in found.type_names)
     if not same:
         return f", nor any other {topic.type_name}"
     more = f" and {len(same) - _MOST_NAMED} more" if len(same) > _MOST_NAMED else ""
-    wanted = (IMAGE if compressed else topic).name
+    wanted = topic.beside if compressed else topic.name
     target = same[0].removesuffix("/compressed")
     return f"; {topic.type_name} is on {', '.join(same[:_MOST_NAMED])}{more}: remap {wanted}:={target}"

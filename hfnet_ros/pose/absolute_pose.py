@@ -25,6 +25,7 @@ from hfnet_ros.pose.usac import usac_absolute_pose
 
 # The most similar matches hold most of the right ones; the answer is refined on all of them.
 _MAX_SAMPLED_MATCHES = 300
+_START_DECIMALS = 6  # m and quaternion; a start is refined
 _MIN_INLIERS = 4
 
 AUTO = "auto"  # PoseLib where it is installed, else OpenCV
@@ -74,13 +75,14 @@ def pose_method_name(config: PoseConfig) -> str:
 def lo_ransac(
     problem: PoseProblem, subset: NDArray[np.bool_], threshold_px: float, max_iterations: int, seed: int
 ) -> list[Rigid3]:
-    """Sample minimal poses with local optimisation, by PoseLib; of a rig generalized ones."""
+    """Sample minimal poses with local optimisation, by PoseLib; of several views generalized ones."""
     import poselib
 
     options = {"max_reproj_error": threshold_px, **sampling_options(max_iterations, seed)}
     pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
     rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
-    if problem.is_one_camera:
+    views = np.unique(problem.view_idxs[rows])
+    if len(views) <= 1:
         pose, info = poselib.estimate_absolute_pose(
             problem.pinhole[rows], problem.points3d[rows], pinhole, options, {}
         )
@@ -96,7 +98,19 @@ def lo_ransac(
         )
     if info["num_inliers"] < _MIN_INLIERS or not np.isfinite(pose.R).all():
         return []
-    return [Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()]
+    found = Rigid3(np.asarray(pose.R), np.asarray(pose.t)).inverse()
+    return [_rounded(found) if len(views) > 1 else _of_rig(problem, found, views)]
+
+
+def _rounded(pose: Rigid3) -> Rigid3:
+    """Return a start for refinement without the last digits.
+
+    PoseLib's generalized poses were seen to differ by some 1e-14 from call to call on the same matches; starts that are
+    the same make replays the same.
+    """
+    return Rigid3.from_quat(
+        np.round(pose.quat_xyzw, _START_DECIMALS), np.round(pose.translation, _START_DECIMALS)
+    )
 
 
 def usac(
@@ -113,8 +127,14 @@ def usac(
     )
     if found is None or np.count_nonzero(found[1]) < _MIN_INLIERS:
         return []
-    camera_from_rig = problem.cameras[views[0]].rig_from_camera.inverse()
-    return [found[0] if problem.is_one_camera else found[0] @ camera_from_rig]
+    return [_of_rig(problem, found[0], views)]
+
+
+def _of_rig(problem: PoseProblem, map_from_camera: Rigid3, views: NDArray[np.int64]) -> Rigid3:
+    """Return the pose of the rig, of which one view was found."""
+    if problem.is_one_camera:
+        return map_from_camera
+    return map_from_camera @ problem.cameras[views[0]].rig_from_camera.inverse()
 
 
 def _poselib_pose(camera_from_rig: Rigid3) -> Any:

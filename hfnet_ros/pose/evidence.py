@@ -21,10 +21,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.config import VerificationConfig
+from hfnet_ros.pose.problem import PoseProblem
+
 FloatArray = NDArray[np.float64]
 
 THRESHOLDS_PX = (3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # at the reference focal length
 _MINIMAL_SAMPLE = 3
+_REFERENCE_WIDTH_PX = 640.0
+_BACKING_EVIDENCE = 3.0  # decades against chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +50,11 @@ class MatchedImage:
 
 
 def chance_evidence(
-    images: Sequence[MatchedImage], cell_fraction: float, thresholds_px: FloatArray, num_trials: int
+    images: Sequence[MatchedImage],
+    cell_fraction: float,
+    thresholds_px: FloatArray,
+    num_trials: int,
+    minimal_sample: int = _MINIMAL_SAMPLE,
 ) -> float:
     """Return -log10 of the number of false alarms, the largest over the thresholds.
 
@@ -58,6 +67,7 @@ def chance_evidence(
         cell_fraction: side of a cell as a part of the longer side of its image.
         thresholds_px: distances tried.
         num_trials: poses tried.
+        minimal_sample: matches that the pose goes through by construction; none of a pose that others found.
     """
     images = [image for image in images if len(image.points_px)]
     if not images:
@@ -71,8 +81,32 @@ def chance_evidence(
             occupied += len(np.unique(cell[image.residuals_px < radius]))
             probability = min(1.0, np.pi * radius**2 / (image.size_wh[0] * image.size_wh[1]))
             expected += float(np.sum(1.0 - (1.0 - probability) ** matches_per_cell))
-        best = max(best, _tail_decades(occupied - _MINIMAL_SAMPLE, expected))
+        best = max(best, _tail_decades(occupied - minimal_sample, expected))
     return float(best - np.log10(max(num_trials, 1) * len(thresholds_px)))
+
+
+def matched_image(problem: PoseProblem, residuals: FloatArray, view_idx: int) -> MatchedImage:
+    """Return the matches of one view, with residuals [M] of all in px of the problem."""
+    of_view = problem.view_idxs == view_idx
+    points, scale = problem.correspondences.points2d[of_view], problem.view_scale(view_idx)
+    size_wh = problem.cameras[view_idx].camera.size_wh
+    return MatchedImage(points, residuals[of_view] * scale, size_wh, scale)
+
+
+def thresholds_px(problem: PoseProblem) -> FloatArray:
+    """Return the distances to try, px of a problem."""
+    return np.array([problem.pixels(threshold) for threshold in THRESHOLDS_PX])
+
+
+def cell_fraction(limits: VerificationConfig) -> float:
+    """Return the side of a cell as a part of the longer side of its image."""
+    return limits.cell_size_px / _REFERENCE_WIDTH_PX
+
+
+def backs(seen: MatchedImage, problem: PoseProblem, limits: VerificationConfig) -> bool:
+    """Tell whether chance is no explanation for what a view sees of a pose that others found."""
+    found = chance_evidence([seen], cell_fraction(limits), thresholds_px(problem), 1, minimal_sample=0)
+    return found >= _BACKING_EVIDENCE
 
 
 def _cells_of(image: MatchedImage, cell_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -30,14 +30,15 @@ _MIN_DEPTH = 1e-2  # of the mean
 def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: float) -> float:
     """Return the robust score of the best camera without calibration over that of the pose, at least 1.
 
-    Of a rig, the view with the most matches is asked.
+    Of a rig, the view that sees most of the pose is asked.
 
     Args:
         problem: the matches.
         map_from_rig: the pose.
         scale_px: scale of the robust cost that ranked it.
     """
-    views = np.bincount(problem.view_idxs, minlength=len(problem.cameras))
+    explained = robust_scores(problem.residuals(map_from_rig), scale_px)
+    views = np.bincount(problem.view_idxs, explained, minlength=len(problem.cameras))
     of_view = np.flatnonzero(problem.view_idxs == int(np.argmax(views)))[:_MAX_MATCHES]
     points = problem.in_cameras((problem.points3d - map_from_rig.translation) @ map_from_rig.rotation)[
         of_view

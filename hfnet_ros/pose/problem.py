@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -39,6 +39,10 @@ class ObserverCones:
 
     directions: FloatArray
     distance_ranges: FloatArray
+
+    def chosen(self, rows: NDArray[np.bool_]) -> ObserverCones:
+        """Return the cones of some of the points [M]."""
+        return ObserverCones(self.directions[rows], self.distance_ranges[rows])
 
     def admit(
         self, toward: FloatArray, max_view_change_rad: float, max_scale_change: float
@@ -133,19 +137,29 @@ class PoseProblem:
         """Return the factor from this problem's pixels to those of a view's image."""
         return float(self.cameras[view_idx].camera.focal.mean()) / self.focal
 
-    def mountings(self, rows: NDArray[np.int64] | slice = slice(None)) -> tuple[FloatArray, FloatArray]:
-        """Return rotation [N, 3, 3] and translation [N, 3] of rig_from_camera for matches."""
-        idxs = self.view_idxs[rows]
+    def chosen(self, rows: NDArray[np.bool_]) -> PoseProblem:
+        """Return some of the matches [M], of the same views."""
+        cones = self.cones
+        return replace(
+            self,
+            correspondences=self.correspondences.chosen(rows),
+            pinhole=self.pinhole[rows],
+            cones=None if cones is None else cones.chosen(rows),
+        )
+
+    @cached_property
+    def mountings(self) -> tuple[FloatArray, FloatArray]:
+        """Rotation [M, 3, 3] and translation [M, 3] of rig_from_camera for each match."""
         rotations = np.stack([view.rig_from_camera.rotation for view in self.cameras])
         translations = np.stack([view.rig_from_camera.translation for view in self.cameras])
-        return rotations[idxs], translations[idxs]
+        return rotations[self.view_idxs], translations[self.view_idxs]
 
     def in_cameras(self, points_rig: FloatArray) -> FloatArray:
         """Express one point [M, 3] per match, given in the rig's frame, in the frame of its camera."""
         if self.is_one_camera:
             return points_rig
-        rotations, translations = self.mountings()
-        return np.einsum("mi,mij->mj", points_rig - translations, rotations)
+        rotations, translations = self.mountings
+        return np.matmul((points_rig - translations)[:, None], rotations)[:, 0]
 
     def residuals(self, map_from_rig: Rigid3) -> FloatArray:
         """Return [M] reprojection distances in pinhole pixels; behind the camera is very far away."""
@@ -168,7 +182,7 @@ class PoseProblem:
             return np.ones(len(self.correspondences), np.bool_)
         centers = map_from_rig.translation
         if not self.is_one_camera:
-            centers = centers + self.mountings()[1] @ map_from_rig.rotation.T
+            centers = centers + self.mountings[1] @ map_from_rig.rotation.T
         return self.cones.admit(self.points3d - centers, self.max_view_change_rad, self.max_scale_change)
 
 
@@ -187,8 +201,7 @@ def make_problem(
     valid = np.asarray(np.isfinite(normalized).all(axis=1))
     if not valid.all():
         normalized, correspondences = normalized[valid], correspondences.chosen(valid)
-        if cones is not None:
-            cones = ObserverCones(cones.directions[valid], cones.distance_ranges[valid])
+        cones = None if cones is None else cones.chosen(valid)
     focal = float(np.mean([view.camera.focal.mean() for view in cameras]))
     return PoseProblem(
         correspondences,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.covariance import rotate_covariance
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.geometry.rotations import rotations_from_rotvecs
 from hfnet_ros.pose.problem import ErrorModel, PoseProblem
 from hfnet_ros.types import PoseEstimate
@@ -20,6 +20,7 @@ _ROBUST_STEP_TOLERANCE = 2e-4  # scores of poses so close are the same; who need
 _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
 _MIN_SIGMA_PX = 0.1
+_MIN_FREEDOM = 20.0  # of a view, to know its noise
 
 
 def refine_robustly(
@@ -51,8 +52,11 @@ def refine_robustly(
     active = np.flatnonzero(np.any(near, axis=0))
     if max_matches is not None:
         active = active[:: -(-max(len(active), 1) // max_matches)]
+    mountings = None
+    if not problem.is_one_camera:
+        active = active[np.argsort(problem.view_idxs[active], kind="stable")]
+        mountings = _mountings_of_runs(problem, active)
     points3d, observed = np.ascontiguousarray(problem.points3d[active].T), problem.pinhole[active].T
-    mountings = None if problem.is_one_camera else problem.mountings(active)
     rotations = np.stack([start.rotation for start in starts])
     translations = np.stack([start.translation for start in starts])
     for _ in range(iterations):
@@ -112,21 +116,69 @@ def refine_on_inliers(
         unit_covariance = np.linalg.inv(rows @ rows.T)
     except np.linalg.LinAlgError:
         return None
-    # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
-    variance = max(squared / (2 * count - 6), _MIN_SIGMA_PX**2)
-    covariance = unit_covariance * variance
+    if len(problem.cameras) == 1:
+        # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
+        covariance = unit_covariance * max(squared / (2 * count - 6), _MIN_SIGMA_PX**2)
+    else:
+        covariance = _covariance_of_views(problem.view_idxs[inlier], residual, jacobian, unit_covariance)
     if errors is not None:
-        covariance = errors.reprojection_scale * covariance + errors.pose_covariance
+        covariance = errors.reprojection_scale * covariance + _map_error(problem, inlier, errors)
     return PoseEstimate(
         estimate, rotate_to_map(covariance, estimate), inlier, float(np.sqrt(squared / count))
     )
+
+
+def _covariance_of_views(
+    view_idxs: NDArray[np.int64], residual: FloatArray, jacobian: FloatArray, unit_covariance: FloatArray
+) -> FloatArray:
+    """Return the covariance [6, 6] of a least-squares pose where each view has a noise of its own.
+
+    All errors weigh the same, but a pixel is not the same angle in each lens, nor is each image as sharp. What a view
+    takes of the six degrees of freedom is the trace of its part of the hat matrix.
+
+    Args:
+        view_idxs: [K] of the inliers.
+        residual: [2, K] px of the problem.
+        jacobian: [6, 2, K].
+        unit_covariance: [6, 6] for a noise of one pixel.
+    """
+    pooled = float(np.sum(residual**2)) / (2 * len(view_idxs) - 6)
+    scattered = np.zeros((6, 6))
+    for view_idx in np.unique(view_idxs):
+        of_view = view_idxs == view_idx
+        rows = jacobian[:, :, of_view].reshape(6, -1)
+        information = rows @ rows.T
+        freedom = rows.shape[1] - float(np.sum(unit_covariance * information))
+        variance = pooled
+        if freedom >= _MIN_FREEDOM:
+            variance = float(np.sum(residual[:, of_view] ** 2)) / freedom
+        scattered += max(variance, _MIN_SIGMA_PX**2) * information
+    return np.asarray(unit_covariance @ scattered @ unit_covariance)
+
+
+def _map_error(problem: PoseProblem, inlier: NDArray[np.bool_], errors: ErrorModel) -> FloatArray:
+    """Return the covariance [6, 6] that the map adds, said of a camera, in the axes of the rig.
+
+    The error is common to what is near: views do not average it away, each brings its own by its share of inliers.
+    With x_rig = R x + t, a motion (delta, omega) of a camera's frame is (R delta + t x R omega, R omega) of the rig's.
+    """
+    if problem.is_one_camera:
+        return errors.pose_covariance
+    nums = np.bincount(problem.view_idxs[inlier], minlength=len(problem.cameras))
+    total = np.zeros((6, 6))
+    for view, share in zip(problem.cameras, nums / nums.sum(), strict=True):
+        rotation = view.rig_from_camera.rotation
+        turning = skew(view.rig_from_camera.translation) @ rotation
+        moved = np.block([[rotation, turning], [np.zeros((3, 3)), rotation]])
+        total += share * moved @ errors.pose_covariance @ moved.T
+    return total
 
 
 def _pinhole_jacobian(
     points: FloatArray,
     observed: FloatArray,
     focal: float,
-    mountings: tuple[FloatArray, FloatArray] | None,
+    mountings: Sequence[tuple[slice, Rigid3]] | None,
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """Residual [S, 2, M] and its derivative [S, 6, 2, M] for x' = x + delta + omega x x in the rig's frame.
 
@@ -136,11 +188,13 @@ def _pinhole_jacobian(
         points: [S, 3, M] in the rig's frame.
         observed: [2, M] px.
         focal: px.
-        mountings: rotation [M, 3, 3] and translation [M, 3] of rig_from_camera; None where they are identity.
+        mountings: rig_from_camera of runs of matches; None where it is identity.
     """
     seen = points
     if mountings is not None:
-        seen = np.einsum("sim,mij->sjm", points - mountings[1].T, mountings[0])
+        seen = np.empty_like(points)
+        for run, mounting in mountings:
+            seen[:, :, run] = mounting.rotation.T @ (points[:, :, run] - mounting.translation[:, None])
     valid = seen[:, 2] > _MIN_DEPTH
     inverse = 1.0 / np.where(valid, seen[:, 2], 1.0)
     slopes = seen[:, :2] * inverse[:, None]
@@ -156,9 +210,22 @@ def _pinhole_jacobian(
         jacobian[:, 4, 0], jacobian[:, 3, 1] = focal + outward[:, 0] * x, -focal - outward[:, 1] * y
         jacobian[:, 5, 0], jacobian[:, 5, 1] = -outward[:, 1], outward[:, 0]
     else:
-        jacobian[:, :3] = np.einsum("sjpm,mij->sipm", jacobian[:, :3], mountings[0])
+        for run, mounting in mountings:
+            by_point = jacobian[:, :3, :, run]
+            turned = mounting.rotation @ by_point.reshape(len(points), 3, -1)
+            jacobian[:, :3, :, run] = turned.reshape(by_point.shape)
         jacobian[:, 3:] = _turning(points[:, :, None], jacobian[:, :3])
     return residual, jacobian, valid
+
+
+def _mountings_of_runs(problem: PoseProblem, rows: NDArray[np.int64]) -> list[tuple[slice, Rigid3]]:
+    """Return where the matches of each view lie among some that are in the order of their views, and its mounting."""
+    ends = np.cumsum(np.bincount(problem.view_idxs[rows], minlength=len(problem.cameras))).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        (slice(start, end), view.rig_from_camera)
+        for start, end, view in zip(starts, ends, problem.cameras, strict=True)
+    ]
 
 
 def _turning(points: FloatArray, moving: FloatArray) -> FloatArray:

@@ -6,10 +6,13 @@ Reference: Sarlin et al., "From Coarse to Fine: Robust Hierarchical Localization
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -18,7 +21,16 @@ from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, gather_hypotheses
 from hfnet_ros.pose.problem import ErrorModel, ObserverCones, PoseProblem, make_problem, robust_score
 from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
-from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera
+from hfnet_ros.pose.view_agreement import (
+    CONTRADICTS,
+    DOUBTED,
+    UNDECIDED,
+    ViewVote,
+    Vote,
+    undecided_reason,
+    without,
+)
+from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera, ViewShare
 
 _NO_SCORES: Mapping[str, float] = MappingProxyType({})
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
@@ -47,15 +59,20 @@ class PoseSolver:
         cameras: Sequence[RigCamera],
         cones: ObserverCones | None = None,
         num_versions: int = 1,
+        doubted: frozenset[int] = frozenset(),
         more_scores: Mapping[str, float] = _NO_SCORES,
     ) -> Localization:
         """Estimate, refine and verify the pose of a rig.
+
+        Views vote: one that contradicts more of the others is left out, and where two contradict each other there is
+        no pose.
 
         Args:
             matches: of any views of the rig; most similar first.
             cameras: of the views.
             cones: from where the points were seen before, as far as that is known.
             num_versions: of the query that are tried; the poses of all are charged to the evidence against chance.
+            doubted: views whose word counts only where another view agrees.
             more_scores: what else is known of the matches, for the probability that the pose is wrong.
 
         Returns:
@@ -63,18 +80,45 @@ class PoseSolver:
         """
         needed = max(MIN_MATCHES, self._verification.min_inliers)
         if len(matches) < needed:
-            return _refused(Outcome.TOO_FEW_MATCHES, f"{len(matches)} matches, {needed} needed", matches)
+            reason = f"{len(matches)} matches, {needed} needed"
+            return _refused(Outcome.TOO_FEW_MATCHES, reason, matches, len(cameras))
         problem = self.problem(matches, cameras, cones)
-        scale_px = self._scale(problem)
-        hypotheses = gather_hypotheses(problem, self._pose, self._threshold(problem), scale_px)
-        estimate = None
+        hypotheses, vote = self._hypotheses(problem), Vote()
+        if hypotheses and len(cameras) > 1:
+            vote = self._ask_views(problem, hypotheses[0], doubted)
+        if vote.left_out:
+            num_versions *= math.comb(len(cameras), len(vote.left_out))
+            problem = without(problem, vote.left_out)
+            hypotheses = self._hypotheses(problem)
+        answer = self._judge(problem, hypotheses, num_versions, more_scores)
+        if vote.undecided and answer.is_valid:
+            answer = _without_pose(answer, Outcome.ILL_CONDITIONED, undecided_reason(vote))
+        answer = replace(answer, views=_with_problems(answer.views, matches, vote))
+        seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.num_inliers >= MIN_MATCHES]
+        if answer.is_valid and len(seeing) == 1 and seeing[0] in doubted:
+            reason = f"view {seeing[0]} alone sees the map: it {DOUBTED}"
+            answer = _without_pose(answer, Outcome.ILL_CONDITIONED, reason)
+            shares = list(answer.views)
+            shares[seeing[0]] = replace(shares[seeing[0]], problem=DOUBTED)
+            answer = replace(answer, views=tuple(shares))
+        return answer
+
+    def _judge(
+        self,
+        problem: PoseProblem,
+        hypotheses: Sequence[Hypothesis],
+        num_versions: int,
+        more_scores: Mapping[str, float],
+    ) -> Localization:
+        """Refine and verify the best hypothesis."""
+        scale_px, estimate = self._scale(problem), None
         if hypotheses:
             best = hypotheses[0].map_from_camera
             usable = problem.recognizable(best)
             estimate = refine_on_inliers(problem, best, usable, scale_px, self._errors)
         if estimate is None:
             reason = f"no pose explains four of {len(problem.correspondences)} matches"
-            return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences)
+            return _refused(Outcome.NO_CONSENSUS, reason, problem.correspondences, len(problem.cameras))
         num_trials = num_versions * self._pose.num_hypotheses * self._pose.max_iterations
         verified = verify_pose(
             problem,
@@ -105,7 +149,16 @@ class PoseSolver:
             evidence,
             {},
             problem.correspondences,
+            views=_shares(problem.correspondences, len(problem.cameras), estimate.inlier_mask),
         )
+
+    def _ask_views(self, problem: PoseProblem, best: Hypothesis, doubted: frozenset[int]) -> Vote:
+        """Return which views contradict the others; see `view_agreement`."""
+        views = ViewVote(self._pose, self._verification, self._threshold(problem), self._scale(problem))
+        return views.of(problem, best, doubted)
+
+    def _hypotheses(self, problem: PoseProblem) -> list[Hypothesis]:
+        return gather_hypotheses(problem, self._pose, self._threshold(problem), self._scale(problem))
 
     def solve_quickly(self, problem: PoseProblem) -> Hypothesis | None:
         """Return a pose by a short search, unverified: how well could other points be the answer?"""
@@ -136,6 +189,39 @@ class PoseSolver:
         return problem.pixels(self._scale_px)
 
 
-def _refused(outcome: Outcome, reason: str, matches: Correspondences) -> Localization:
+def _refused(outcome: Outcome, reason: str, matches: Correspondences, num_views: int) -> Localization:
     evidence = Evidence(num_matches=len(matches), reason=reason)
-    return Localization(0, outcome, None, None, evidence, {}, matches)
+    nothing = np.zeros(len(matches), np.bool_)
+    return Localization(
+        0, outcome, None, None, evidence, {}, matches, views=_shares(matches, num_views, nothing)
+    )
+
+
+def _without_pose(answer: Localization, outcome: Outcome, reason: str) -> Localization:
+    evidence = replace(answer.evidence, reason=reason)
+    return replace(answer, outcome=outcome, estimate=None, evidence=evidence)
+
+
+def _with_problems(
+    shares: Sequence[ViewShare], matches: Correspondences, vote: Vote
+) -> tuple[ViewShare, ...]:
+    """Return the shares with what the views contradict, and the matches of those that were left out."""
+    named = []
+    for view_idx, share in enumerate(shares):
+        if view_idx in vote.left_out:
+            num_matches = int(np.count_nonzero(matches.views == view_idx))
+            share = replace(share, num_matches=num_matches, problem=CONTRADICTS, contradicts=True)
+        elif view_idx in vote.undecided:
+            share = replace(share, problem=UNDECIDED, contradicts=True)
+        named.append(share)
+    return tuple(named)
+
+
+def _shares(matches: Correspondences, num_views: int, inlier: NDArray[np.bool_]) -> tuple[ViewShare, ...]:
+    """Return how many of the matches, and of the inliers, each view has."""
+    num_matches = np.bincount(matches.views, minlength=num_views)
+    num_inliers = np.bincount(matches.views[inlier], minlength=num_views)
+    return tuple(
+        ViewShare(num_matches=matched, num_inliers=fitting)
+        for matched, fitting in zip(num_matches.tolist(), num_inliers.tolist(), strict=True)
+    )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
 from hfnet_ros.pose import false_probability_model
-from hfnet_ros.pose.evidence import THRESHOLDS_PX, MatchedImage, chance_evidence
+from hfnet_ros.pose.evidence import backs, cell_fraction, chance_evidence, matched_image, thresholds_px
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.learned_doubt import LEARNED_SCORE, learned_false_probability
 from hfnet_ros.pose.picture_test import uncalibrated_ratio
@@ -22,7 +22,6 @@ from hfnet_ros.types import Outcome, PoseEstimate
 
 FloatArray = NDArray[np.float64]
 
-_REFERENCE_WIDTH_PX = 640.0
 # Two answers closer than this are one answer: a tenth of the scene's distance, five degrees.
 _SAME_POSE_DEPTH_FRACTION = 0.1
 _SAME_POSE_ANGLE_RAD = np.deg2rad(5.0)
@@ -198,24 +197,32 @@ def _measure(
     num_trials: int,
     config: VerificationConfig,
 ) -> dict[str, float]:
+    """Return the scores of a pose.
+
+    Of a rig, views that see nothing of it count against its evidence only: they may be dark, or look where there is
+    no map. What one view alone sees is judged as that of one camera.
+    """
     pose, inlier = estimate.map_from_camera, estimate.inlier_mask
     residuals = problem.recognized_residuals(pose)
-    thresholds = np.array([problem.pixels(threshold) for threshold in THRESHOLDS_PX])
-    images, covered, area = [], 0.0, 0
-    for view_idx, view in enumerate(problem.cameras):
-        of_view = problem.view_idxs == view_idx
-        points, scale = problem.correspondences.points2d[of_view], problem.view_scale(view_idx)
-        images.append(MatchedImage(points, residuals[of_view] * scale, view.camera.size_wh, scale))
-        covered += _hull_area(points[inlier[of_view]])
-        area += view.camera.size_wh[0] * view.camera.size_wh[1]
+    views = range(len(problem.cameras))
+    images = [matched_image(problem, residuals, view_idx) for view_idx in views]
+    helping = [
+        view_idx
+        for view_idx in views
+        if len(problem.cameras) == 1 or backs(images[view_idx], problem, config)
+    ]
+    coverage, num_matches = 0.0, 0
+    for view_idx in helping or views:
+        image, inlier_of_view = images[view_idx], inlier[problem.view_idxs == view_idx]
+        coverage += _hull_area(image.points_px[inlier_of_view]) / (image.size_wh[0] * image.size_wh[1])
+        num_matches += len(image.points_px)
     sigma_translation, sigma_rotation = largest_sigmas(estimate.covariance)
     rival_ratio, twin_ratio, lead = _compare_rivals(problem, hypotheses, scale_px)
-    cell_fraction = config.cell_size_px / _REFERENCE_WIDTH_PX
     return {
         "inliers": float(estimate.num_inliers),
-        "inlier_ratio": estimate.num_inliers / max(len(problem.correspondences), 1),
-        "evidence": chance_evidence(images, cell_fraction, thresholds, num_trials),
-        "coverage": covered / area,
+        "inlier_ratio": estimate.num_inliers / max(num_matches, 1),
+        "evidence": chance_evidence(images, cell_fraction(config), thresholds_px(problem), num_trials),
+        "coverage": coverage,
         "rival_ratio": rival_ratio,
         "lead_over_rival": lead,
         "twin_ratio": twin_ratio,

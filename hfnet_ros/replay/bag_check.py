@@ -6,22 +6,23 @@ code, on images taken evenly from the recording.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-from hfnet_ros.bags import BagFrame, BagReader, BagTopic, CameraFrames
+from hfnet_ros.bags import BagReader, BagTopic, CameraFrames
 from hfnet_ros.bags.camera_frames import choose_image_topic
 from hfnet_ros.bags.topics import COMPRESSED_IMAGE, IMAGE
-from hfnet_ros.config import Config
+from hfnet_ros.config import CameraConfig, Config
 from hfnet_ros.errors import BagError, CalibrationError, ConfigError, TransformError
 from hfnet_ros.evaluation.reasons import Reasons, reason_of
 from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.messages.calibrations import TopicCalibrations
 from hfnet_ros.messages.headers import stamp_from_message
+from hfnet_ros.messages.status import share_of
 from hfnet_ros.node.image_clock import clock_disagreement
 from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.replay.driver import Replay
-from hfnet_ros.replay.sources import BagChoices, BagSources, open_camera, open_sources
+from hfnet_ros.replay.sources import BagChoices, BagSources, open_camera, open_sources, topics_in_bag
 from hfnet_ros.types import Verdict
 
 _MOST_IMAGES = 100
@@ -61,6 +62,7 @@ class _Seen:
     doubts: Reasons = field(default_factory=Reasons)
     oddities: Reasons = field(default_factory=Reasons)
     notes: set[str] = field(default_factory=set)
+    views: dict[str, Reasons] = field(default_factory=dict)  # by camera, why it did not help
 
 
 def check_bag(bag: BagReader, served: ServedMap, choices: BagChoices, config: Config) -> Iterator[BagFinding]:
@@ -72,35 +74,32 @@ def check_bag(bag: BagReader, served: ServedMap, choices: BagChoices, config: Co
         choices: what a person says about the bag.
         config: parameters of the node.
     """
-    try:
-        topic = choose_image_topic(bag, choices.image_topic)
-    except BagError as error:
-        yield BagFinding(
-            "images", f"{_first_line(error)}; record a camera, or name it by --image-topic", is_fatal=True
-        )
-        return
-    yield _of_transport(bag, topic, config)
-    try:
-        frames = CameraFrames(bag, choices.image_topic, choices.camera_info_topic, choices.camera)
-    except (BagError, CalibrationError) as error:
-        yield BagFinding("calibration", _first_line(error), is_fatal=True)
-        return
-    if frames.camera_info is not None:
-        yield from _of_camera_info(bag, frames.camera_info, topic)
+    cameras = (CameraConfig(),) if choices.image_topic else config.cameras.each
+    usable = []
+    for camera in cameras:
+        found = list(_of_camera(bag, camera, choices, config))
+        usable += [camera.name] if not any(one.is_fatal for one in found) else []
+        yield from (replace(one, subject=f"{camera.name} {one.subject}".strip()) for one in found)
+    if any(camera.name for camera in cameras):
+        if not usable:
+            return
+        config = replace(config, cameras=config.cameras.chosen(usable))
     try:
         sources = open_camera(bag, choices, config)
-    except (BagError, ConfigError) as error:
-        yield BagFinding("images", _first_line(error), is_fatal=True)
+    except (BagError, CalibrationError, ConfigError) as error:
+        if usable:
+            yield BagFinding("images", _first_line(error), is_fatal=True)
         return
     try:
         sources = open_sources(bag, choices, config)
     except (BagError, ConfigError, TransformError) as error:
         yield BagFinding("mounting, odometry", _first_line(error), is_fatal=True)
     else:
+        yield from _of_mountings(sources)
         yield _of_odometry(sources)
     localizer, close = served.opener(sources.config)(lambda _: None)
     try:
-        seen = _localize(Replay(sources, localizer), sources, topic)
+        seen = _localize(Replay(sources, localizer), sources)
     finally:
         close()
     yield from _of_stamps(seen, has_clock=any(found.type_name == _CLOCK for found in bag.topics))
@@ -110,10 +109,43 @@ def check_bag(bag: BagReader, served: ServedMap, choices: BagChoices, config: Co
             yield BagFinding("recording", note)
 
 
-def _of_transport(bag: BagReader, topic: BagTopic, config: Config) -> BagFinding:
+def _of_camera(
+    bag: BagReader, camera: CameraConfig, choices: BagChoices, config: Config
+) -> Iterator[BagFinding]:
+    """Yield what there is to say of the images and calibrations of one camera."""
+    asked, info = choices.image_topic, choices.camera_info_topic
+    if camera.name:
+        asked, info = topics_in_bag(camera)
+    try:
+        topic = choose_image_topic(bag, asked)
+    except BagError as error:
+        option = "cameras.image_topics" if camera.name else "--image-topic"
+        yield BagFinding(
+            "images", f"{_first_line(error)}; record a camera, or name it by {option}", is_fatal=True
+        )
+        return
+    yield _of_transport(bag, topic, camera.transport or config.node.image_transport)
+    try:
+        frames = CameraFrames(bag, asked, info, choices.camera)
+    except (BagError, CalibrationError) as error:
+        yield BagFinding("calibration", _first_line(error), is_fatal=True)
+        return
+    if frames.camera_info is not None:
+        yield from _of_camera_info(bag, frames.camera_info, topic)
+
+
+def _of_mountings(sources: BagSources) -> Iterator[BagFinding]:
+    """Tell of cameras among several that nobody knows the mounting of."""
+    for camera in sources.cameras:
+        first = next(iter(camera.frames), None)
+        if camera.name and first is not None and camera.base_from_camera(first) is None:
+            text = "the mounting is unknown; publish it in TF, or set cameras.base_from_camera"
+            yield BagFinding(f"{camera.name} mounting", text, is_fatal=True)
+
+
+def _of_transport(bag: BagReader, topic: BagTopic, wanted: str) -> BagFinding:
     """Compare the kind of images with the one that the node is to listen to."""
     found = "compressed" if topic.type_name == COMPRESSED_IMAGE else "raw"
-    wanted = config.node.image_transport
     base = topic.name.removesuffix("/compressed")
     other = base if wanted == "raw" else f"{base}/compressed"
     kind = IMAGE if wanted == "raw" else COMPRESSED_IMAGE
@@ -161,11 +193,20 @@ def _of_odometry(sources: BagSources) -> BagFinding:
     return BagFinding("odometry", f"{frames}, {len(sources.odometry)} poses", is_good=True)
 
 
-def _localize(replay: Replay, sources: BagSources, topic: BagTopic) -> _Seen:
-    """Ask some images of the recording as the node would."""
+def _localize(replay: Replay, sources: BagSources) -> _Seen:
+    """Look at the stamps of all images, and ask some of them as the node would."""
     seen = _Seen()
+    for camera in sources.cameras:
+        for frame in camera.frames:
+            seen.num_images += 1
+            seen.notes.update(frame.camera.notes)
+            seen.num_undated += stamp_from_message(frame.message.header.stamp) == 0
+            disagreement = clock_disagreement(frame.stamp_ns, frame.receipt_ns)
+            if disagreement:
+                seen.clocks.add(frame.name, disagreement)
+    topic = sources.frames.topic
     step = max(1, round(topic.rate_hz / _RATE_HZ), -(-topic.count // _MOST_IMAGES))
-    for answer in replay.in_order(_taken(sources.frames, step, seen)):
+    for answer in replay.in_order(every=step):
         seen.num_answers += 1
         found = answer.relocalization
         reason = answer.error if found is None else reason_of(found.localization, found)
@@ -176,20 +217,11 @@ def _localize(replay: Replay, sources: BagSources, topic: BagTopic) -> _Seen:
                 kind = seen.oddities if warning in seen.notes else seen.doubts
                 kind.add(format_stamp(answer.stamp_ns), warning)
             seen.num_accepted += found.decision is not None and found.decision.verdict is Verdict.ACCEPTED
+        for view in answer.views:
+            problem = share_of(answer, view).problem
+            if view.camera and problem:
+                seen.views.setdefault(view.camera, Reasons()).add(format_stamp(answer.stamp_ns), problem)
     return seen
-
-
-def _taken(frames: Iterable[BagFrame], step: int, seen: _Seen) -> Iterator[BagFrame]:
-    """Yield every so many-th frame; look at the stamps of all."""
-    for number, frame in enumerate(frames):
-        seen.num_images += 1
-        seen.notes.update(frame.camera.notes)
-        seen.num_undated += stamp_from_message(frame.message.header.stamp) == 0
-        disagreement = clock_disagreement(frame.stamp_ns, frame.receipt_ns)
-        if disagreement:
-            seen.clocks.add(frame.name, disagreement)
-        if number % step == 0:
-            yield frame
 
 
 def _of_stamps(seen: _Seen, *, has_clock: bool) -> Iterator[BagFinding]:
@@ -217,6 +249,9 @@ def _of_answers(seen: _Seen, served: ServedMap) -> Iterator[BagFinding]:
     yield BagFinding("localized", text, is_good=is_localized, is_fatal=not is_localized)
     for sentence in seen.unused.sentences(seen.num_answers):
         yield BagFinding("not used", sentence)
+    for camera, reasons in seen.views.items():
+        for sentence in reasons.sentences(seen.num_answers):
+            yield BagFinding(f"{camera} view", sentence)
 
 
 def _first_line(error: Exception) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
+import itertools
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +18,17 @@ from hfnet_ros.bags import BagFrame, PoseSamples
 from hfnet_ros.config import Config
 from hfnet_ros.replay.clock import SimulatedClock
 from hfnet_ros.replay.odometry import BagOdometry, known_ahead, known_when_received
-from hfnet_ros.replay.sources import BagSources
+from hfnet_ros.replay.sources import BagSources, refuse_several
 from hfnet_ros.tracking.answers import answer_image
-from hfnet_ros.tracking.mailbox import ImageJob, ImageTask, Mailbox
+from hfnet_ros.tracking.image_groups import ImageGroup, ImageGroups
+from hfnet_ros.tracking.mailbox import CameraImage, ImageJob, ImageTask, Mailbox
 from hfnet_ros.tracking.odometry import NoOdometry, Odometry
 from hfnet_ros.tracking.relocalizer import Relocalizer
 from hfnet_ros.types import Answer, Frame, ImageLocalizer, Localization, PosePrior, Query
 
 _Availability = Callable[[PoseSamples], "NDArray[np.int64]"]
+_Read = Callable[[BagFrame], Frame]
+_A_BIT_S = 1e-3  # that images at the edge of the tolerance are within
 
 
 class Replay:
@@ -36,15 +43,18 @@ class Replay:
         self._sources, self._localizer = sources, localizer
         self.clock = SimulatedClock(min(sources.first.stamp_ns, sources.first.receipt_ns))
 
-    def in_order(self, frames: Iterable[BagFrame] | None = None, *, timed: bool = False) -> Iterator[Answer]:
-        """Yield the answer to every image, with all odometry there up to its stamp and beyond.
+    def in_order(
+        self, frames: Iterable[BagFrame] | None = None, *, timed: bool = False, every: int = 1
+    ) -> Iterator[Answer]:
+        """Yield the answer to every image, or images of one time, with all odometry there up to its stamp and beyond.
 
         The clock stands at the stamp of the image. Nothing in the answers depends on the machine's
         speed or load, unless `timed` leaves the measured stages of localization in them.
 
         Args:
-            frames: some of the images in their order; all unless given.
+            frames: some of the images of the only camera in their order; all unless given.
             timed: keep those times.
+            every: take every so many-th image, or images of one time.
         """
         localizer = self._localizer if timed else _CostedLocalizer(self._localizer, self.clock, 0.0)
         config = self._sources.config
@@ -54,9 +64,9 @@ class Replay:
             odometry=dataclasses.replace(config.odometry, wait_s=0.0),  # what is not there never comes
         )
         relocalizer, mailbox = self._begin(localizer, known_ahead, config)
-        for frame in self._sources.frames if frames is None else frames:
-            self.clock.advance_to(frame.stamp_ns)
-            mailbox.offer(self._job(frame, frame.stamp_ns, frame.frame))
+        for group in itertools.islice(self._in_order_of_stamps(frames), 0, None, every):
+            self.clock.advance_to(max(frame.stamp_ns for frame in group.images if frame is not None))
+            mailbox.offer(self._job(group, self.clock.now_s(), BagFrame.frame))
             yield self._answer(relocalizer, mailbox)
 
     def in_real_time(self, cost_s: float | None = None) -> Iterator[Answer]:
@@ -71,21 +81,60 @@ class Replay:
         """
         localizer = _CostedLocalizer(self._localizer, self.clock, cost_s)
         relocalizer, mailbox = self._begin(localizer, known_when_received, self._sources.config)
-        clock, arrivals = self.clock, iter(self._sources.frames)
+        read = self._read_measured if cost_s is None else BagFrame.frame
+        clock, groups = self.clock, self._groups()
+        arrivals = self._arrivals(attrgetter("receipt_ns"))
         coming = next(arrivals, None)
         while True:
             due_s = mailbox.due_s()
-            begins_s = None if due_s is None else max(due_s, clock.now_s())
-            if coming is not None and (begins_s is None or clock.seconds(coming.receipt_ns) <= begins_s):
-                clock.advance_to(coming.receipt_ns)
-                read = coming.frame if cost_s is not None else partial(self._read_measured, coming)
-                mailbox.offer(self._job(coming, coming.receipt_ns, read))
+            begins_s = math.inf if due_s is None else max(due_s, clock.now_s())
+            comes_s = math.inf if coming is None else clock.seconds(coming[1].receipt_ns)
+            waited_s = math.inf if groups.due_s is None else groups.due_s
+            if waited_s < comes_s and waited_s <= begins_s and waited_s < math.inf:
+                clock.advance_to_second(waited_s)
+                self._offer(mailbox, groups.take_due(waited_s), read)
+            elif coming is not None and comes_s <= begins_s:
+                index, frame = coming
+                clock.advance_to(frame.receipt_ns)
+                self._offer(mailbox, groups.add(index, frame.stamp_ns, comes_s, frame), read)
                 coming = next(arrivals, None)
-            elif begins_s is not None:
+            elif begins_s < math.inf:
                 clock.advance_to_second(begins_s)
                 yield self._answer(relocalizer, mailbox)
             else:
                 return
+
+    def _arrivals(self, time_of: Callable[[BagFrame], int]) -> Iterator[tuple[int, BagFrame]]:
+        """Yield the images of all cameras, each with the number of its camera, in the order of a time of theirs."""
+        cameras = self._sources.cameras
+        if len(cameras) == 1:
+            return ((0, frame) for frame in cameras[0].frames)
+        streams = [
+            zip(itertools.repeat(index), camera.frames.apart(), strict=False)
+            for index, camera in enumerate(cameras)
+        ]
+        return heapq.merge(*streams, key=lambda arrival: (time_of(arrival[1]), arrival[0]))
+
+    def _groups(self, wait_s: float | None = None, **options: int | None) -> ImageGroups[BagFrame]:
+        sync = self._sources.config.cameras
+        wait_s = sync.sync_wait_s if wait_s is None else wait_s
+        return ImageGroups(len(self._sources.cameras), sync.sync_tolerance_s, wait_s, **options)
+
+    def _in_order_of_stamps(self, frames: Iterable[BagFrame] | None) -> Iterator[ImageGroup[BagFrame]]:
+        """Yield groups of images as if each came at its stamp: whatever is within the tolerance is waited for."""
+        if frames is None:
+            arrivals = self._arrivals(attrgetter("stamp_ns"))
+        else:
+            refuse_several(self._sources)
+            arrivals = ((0, frame) for frame in frames)
+        groups = self._groups(2.0 * self._sources.config.cameras.sync_tolerance_s + _A_BIT_S, patience=None)
+        for index, frame in arrivals:
+            yield from groups.add(index, frame.stamp_ns, self.clock.seconds(frame.stamp_ns), frame)
+        yield from groups.take_due(math.inf)
+
+    def _offer(self, mailbox: Mailbox, groups: Sequence[ImageGroup[BagFrame]], read: _Read) -> None:
+        if groups:
+            mailbox.offer(self._job(groups[-1], groups[-1].arrived_s, read), len(groups) - 1)
 
     def _begin(
         self, localizer: ImageLocalizer, availability: _Availability, config: Config
@@ -98,14 +147,14 @@ class Replay:
         node = dataclasses.replace(config.node, mode="continuous")
         return Relocalizer(localizer, config, odometry), Mailbox(node, self.clock.now_s)
 
-    def _job(self, frame: BagFrame, arrived_ns: int, read: Callable[[], Frame]) -> ImageJob:
-        mounting = self._sources.mounting
-        mounted = (
-            partial(mounting.at, frame.stamp_ns, frame.camera_frame_id)
-            if mounting is not None
-            else _unmounted
+    def _job(self, group: ImageGroup[BagFrame], arrived_s: float, read: _Read) -> ImageJob:
+        images = tuple(
+            CameraImage(None, _unmounted, camera.name)
+            if frame is None
+            else CameraImage(partial(read, frame), partial(camera.base_from_camera, frame), camera.name)
+            for camera, frame in zip(self._sources.cameras, group.images, strict=True)
         )
-        return ImageJob(frame.stamp_ns, self.clock.seconds(arrived_ns), read, mounted)
+        return ImageJob(group.stamp_ns, arrived_s, images)
 
     def _answer(self, relocalizer: Relocalizer, mailbox: Mailbox) -> Answer:
         task = mailbox.take()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -60,7 +60,12 @@ class KeyframeStore:
 
 
 def posed_images(
-    bag: BagReader, frames: Iterable[BagFrame], truth: BagTruth, camera: Camera
+    bag: BagReader,
+    frames: Iterable[BagFrame],
+    truth: BagTruth,
+    camera: Camera,
+    camera_idx: int = 0,
+    name: str = "",
 ) -> Iterator[tuple[MappingImage, Rigid3]]:
     """Yield the images with a known pose and their map_from_camera, as a stream.
 
@@ -72,10 +77,13 @@ def posed_images(
         frames: images in order.
         truth: poses.
         camera: calibration all of them must have.
+        camera_idx: its position among the map's.
+        name: of the camera, before the names of its images; empty for the only one.
 
     Raises:
         BagError: the calibration changes on the way, or no image has a pose.
     """
+    prefix = f"{name}/" if name else ""
     num_images = num_unposed = 0
     for frame in frames:
         _check_camera(bag, frame, camera)
@@ -84,13 +92,33 @@ def posed_images(
         if pose is None:
             num_unposed += 1
             continue
-        yield MappingImage(frame.name, frame.stamp_ns, 0, frame.image), pose
+        yield MappingImage(f"{prefix}{frame.name}", frame.stamp_ns, camera_idx, frame.image), pose
     if num_unposed == num_images:
         raise BagError(f"{bag.path}: none of {num_images} images has a pose; poses are from {truth.span()}")
     if num_unposed:
         bag.note(
             f"{num_unposed} of {num_images} images have no pose and are left out; poses are from {truth.span()}"
         )
+
+
+def at_times(
+    stream: Iterable[tuple[MappingImage, Rigid3]], stamps_ns: Sequence[int], tolerance_s: float
+) -> Iterator[tuple[MappingImage, Rigid3]]:
+    """Yield of each of some times, ascending, the image whose stamp is nearest, if it is within the tolerance."""
+    wanted, best, last = np.array(stamps_ns, np.int64), None, -1
+    off_ns = np.inf
+    for image, pose in stream:  # in the order of stamps
+        distance_ns = np.abs(wanted - image.stamp_ns)
+        row = int(distance_ns.argmin())
+        if row != last and best is not None:
+            yield best
+            best = None
+        if best is None or distance_ns[row] < off_ns:
+            is_near = distance_ns[row] <= tolerance_s * 1e9
+            best, off_ns = ((image, pose), float(distance_ns[row])) if is_near else (best, off_ns)
+        last = row
+    if best is not None:
+        yield best
 
 
 def localized_images(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hfnet_ros.bags import BagReader, PoseSamples, read_transform
-from hfnet_ros.config import Config
+from hfnet_ros.config import CameraConfig, Config
 from hfnet_ros.errors import BagError, ConfigError
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import plain_frame_id
-from hfnet_ros.node.mounting import parse_mounting
+from hfnet_ros.node.mounting import given_mounting, parse_mounting
 
 
 class BagMounting:
@@ -47,12 +47,18 @@ class BagMounting:
 
 
 def find_mounting(
-    bag: BagReader, frame: str, camera_frame: str, config: Config, given: str = ""
+    bag: BagReader,
+    frame: str,
+    camera_frame: str,
+    config: Config,
+    given: str = "",
+    camera: CameraConfig | None = None,
 ) -> BagMounting:
     """Return how the cameras are mounted on a frame, of which the one that is named must be known.
 
     For the base frame that is what is `given` ('x y z qx qy qz qw'), else the bag's transforms, else
-    `frames.base_from_camera`; for other frames the bag's transforms.
+    `frames.base_from_camera`, of one of several cameras (`camera`) `cameras.base_from_camera`; for other frames the
+    bag's transforms.
 
     Raises:
         BagError: nobody knows.
@@ -63,16 +69,18 @@ def find_mounting(
         """Look up another camera while the bag is being read, which a second reader does not disturb."""
         try:
             with BagReader(bag.path) as again:
-                return _find_one(again, frame, other_frame, config, given)
+                return _find_one(again, frame, other_frame, config, given, camera)
         except BagError as error:
             bag.note(str(error).partition("\n")[0])
             return BagMounting()
 
-    first = _find_one(bag, frame, camera_frame, config, given)
+    first = _find_one(bag, frame, camera_frame, config, given, camera)
     return first.with_others(camera_frame, find_other)
 
 
-def _find_one(bag: BagReader, frame: str, camera_frame: str, config: Config, given: str) -> BagMounting:
+def _find_one(
+    bag: BagReader, frame: str, camera_frame: str, config: Config, given: str, camera: CameraConfig | None
+) -> BagMounting:
     frame = plain_frame_id(frame)
     if frame in ("", camera_frame):
         return BagMounting(Rigid3.identity())
@@ -80,7 +88,8 @@ def _find_one(bag: BagReader, frame: str, camera_frame: str, config: Config, giv
     by_option = parse_mounting_option(given) if is_base else None
     if by_option is not None:
         return BagMounting(by_option)
-    by_parameter = parse_mounting(config.frames.base_from_camera) if is_base else None
+    parameter, by_parameter = given_mounting(config, camera or CameraConfig())
+    by_parameter = by_parameter if is_base else None
     try:
         samples = read_transform(bag, frame, camera_frame)
     except BagError as error:
@@ -89,7 +98,8 @@ def _find_one(bag: BagReader, frame: str, camera_frame: str, config: Config, giv
         first, *table = str(error).splitlines()
         raise BagError(
             "\n".join([f"the mounting of '{camera_frame}' on '{frame}' is unknown: {first}; give it by "
-                       "--base-from-camera, or another frame by --base-frame", *table])
+                       f"{parameter if camera is not None and camera.name else '--base-from-camera'}, or another "
+                       "frame by --base-frame", *table])
         ) from error  # fmt: skip
     if len(samples) == 1:
         return BagMounting(samples.pose(0))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from hfnet_ros.bags import BagFrame, BagReader
 from hfnet_ros.errors import BagError, ImageError
 from hfnet_ros.evaluation.reasons import Reasons
 from hfnet_ros.evaluation.records import QueryResult, RunContext
 from hfnet_ros.files.tum import format_stamp
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.replay.driver import Replay
 from hfnet_ros.replay.truth import BagTruth
-from hfnet_ros.report.thumbnails import make_thumbnail
+from hfnet_ros.report.thumbnails import RIG_SIZE, make_thumbnail, side_by_side
 from hfnet_ros.types import Frame, ImageLocalizer, Localization, Relocalization
 
 _MAX_PICTURES = 1000  # kept with their matches, about 60 kB each
@@ -43,21 +44,40 @@ class BagQueries:
             except ImageError as error:
                 self._left_out.add(bag_frame.name, str(error))
                 continue
-            yield self._result(frame, localization, None)
+            truth = self._truth.camera_at(frame.stamp_ns, frame.camera_frame_id)
+            yield self._result(frame.stamp_ns, [frame], truth, localization, None)
         self._conclude()
 
-    def in_order(self, replay: Replay, frames: Iterable[BagFrame]) -> Iterator[QueryResult]:
+    def in_order(
+        self, replay: Replay, frames: Iterable[BagFrame] | None, every: int = 1
+    ) -> Iterator[QueryResult]:
         """Follow the robot through the bag; an image that cannot be used is left out and noted.
+
+        Poses of several cameras are those of the robot's base, and are compared with its true ones; those of a camera
+        that was alone are its own.
+
+        Args:
+            replay: of the bag.
+            frames: some of the images of the only camera; None for all of all cameras.
+            every: take every so many-th image, or images of one time.
 
         Raises:
             BagError: none could be used.
         """
-        for answer in replay.in_order(frames, timed=True):
+        for answer in replay.in_order(frames, timed=True, every=every):
             relocalization = answer.relocalization
             if relocalization is None or answer.frame is None:
                 self._left_out.add(format_stamp(answer.stamp_ns), answer.error)
                 continue
-            yield self._result(answer.frame, relocalization.localization, relocalization)
+            seen = [view for view in answer.views if view.view_idx is not None and view.frame is not None]
+            views = [view.frame for view in sorted(seen, key=lambda view: view.view_idx or 0) if view.frame]
+            if len(views) > 1:
+                truth = self._truth.base_at(answer.stamp_ns)
+                yield self._result(answer.stamp_ns, views, truth, relocalization.localization, relocalization)
+                continue
+            frame = views[0] if views else answer.frame
+            truth = self._truth.camera_at(answer.stamp_ns, frame.camera_frame_id)
+            yield self._result(answer.stamp_ns, [frame], truth, relocalization.localization, relocalization)
         self._conclude()
 
     def _conclude(self) -> None:
@@ -68,18 +88,22 @@ class BagQueries:
             self._bag.note(f"left out: {sentence}")
 
     def _result(
-        self, frame: Frame, localization: Localization, relocalization: Relocalization | None
+        self,
+        stamp_ns: int,
+        views: Sequence[Frame],
+        truth: Rigid3 | None,
+        localization: Localization,
+        relocalization: Relocalization | None,
     ) -> QueryResult:
         thumbnail = None
         if self._num_results % self._picture_step == 0:
-            thumbnail = make_thumbnail(frame.image)
+            images = [frame.image for frame in views]
+            thumbnail = make_thumbnail(images[0]) if len(images) == 1 else side_by_side(images, RIG_SIZE)
         else:
             localization = dataclasses.replace(localization, correspondences=None)
             if relocalization is not None:
                 relocalization = dataclasses.replace(relocalization, localization=localization)
         self._num_results += 1
-        stamp_ns = frame.stamp_ns
-        truth = self._truth.camera_at(stamp_ns, frame.camera_frame_id)
         return QueryResult(
             format_stamp(stamp_ns), None, stamp_ns, localization, truth, relocalization, thumbnail
         )

@@ -15,10 +15,11 @@ from hfnet_ros.bags import (
     read_odometry,
     read_transform,
 )
-from hfnet_ros.config import Config
+from hfnet_ros.config import CameraConfig, CamerasConfig, Config
 from hfnet_ros.errors import BagError, ConfigError
 from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.replay.mounting import BagMounting, find_mounting
 
@@ -47,15 +48,39 @@ class BagChoices:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BagCamera:
+    """One of the robot's cameras in a bag.
+
+    Attributes:
+        name: empty where there is one.
+        frames: its images with their calibration.
+        frame_id: its optical frame where the images do not name it; else empty.
+        mounting: base_from_camera; None where nobody asked for it.
+    """
+
+    name: str
+    frames: CameraFrames
+    frame_id: str = ""
+    mounting: BagMounting | None = None
+
+    def base_from_camera(self, frame: BagFrame) -> Rigid3 | None:
+        """Return the mounting at the stamp of an image; None where it is not known."""
+        if self.mounting is None:
+            return None
+        return self.mounting.at(frame.stamp_ns, self.frame_id or frame.camera_frame_id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BagSources:
     """What was found.
 
     Attributes:
-        frames: images with their calibration.
+        frames: images with their calibration, of several cameras those of the first.
         first: the first of them.
         config: parameters, with the frames that were named.
         mounting: base_from_camera; None where nobody asked for it.
         odometry: odom_from_base; None for a robot without.
+        cameras: all of them, in order.
     """
 
     frames: CameraFrames
@@ -63,6 +88,7 @@ class BagSources:
     config: Config
     mounting: BagMounting | None
     odometry: PoseSamples | None
+    cameras: tuple[BagCamera, ...]
 
 
 def open_camera(bag: BagReader, choices: BagChoices, config: Config) -> BagSources:
@@ -70,13 +96,19 @@ def open_camera(bag: BagReader, choices: BagChoices, config: Config) -> BagSourc
 
     Raises:
         BagError: a topic is not there, or there is no image; with the table of topics.
+        CalibrationError: there is no usable calibration.
         ConfigError: two choices contradict each other.
     """
-    frames = CameraFrames(bag, choices.image_topic, choices.camera_info_topic, choices.camera)
-    first = next(iter(frames), None)
-    if first is None:
-        raise BagError(f"{bag.path}: {frames.topic.name} holds no image that can be used")
-    return BagSources(frames, first, with_frames(config, choices), None, None)
+    config = with_frames(config, choices)
+    if choices.image_topic or not config.cameras.names:
+        config = dataclasses.replace(config, cameras=CamerasConfig())
+        frames = CameraFrames(bag, choices.image_topic, choices.camera_info_topic, choices.camera)
+        cameras: tuple[BagCamera, ...] = (BagCamera("", frames),)
+    else:
+        _refuse_for_one(choices)
+        cameras = tuple(_open_one_of_several(bag, camera) for camera in config.cameras.each)
+    first = first_frame(bag, cameras[0])
+    return BagSources(cameras[0].frames, first, config, None, None, cameras)
 
 
 def open_sources(bag: BagReader, choices: BagChoices, config: Config) -> BagSources:
@@ -84,15 +116,80 @@ def open_sources(bag: BagReader, choices: BagChoices, config: Config) -> BagSour
 
     Raises:
         BagError: a topic or frame is not there or cannot be chosen.
+        CalibrationError: there is no usable calibration.
         ConfigError: two choices contradict each other.
     """
-    found = open_camera(bag, choices, config)
-    camera_frame = found.first.camera_frame_id
-    mounting = find_mounting(
-        bag, found.config.frames.base_frame, camera_frame, found.config, choices.base_from_camera
-    )
+    found = mounted(bag, open_camera(bag, choices, config), choices)
     odometry = _find_odometry(bag, choices, found.config)
-    return dataclasses.replace(found, mounting=mounting, odometry=odometry)
+    return dataclasses.replace(found, odometry=odometry)
+
+
+def mounted(bag: BagReader, found: BagSources, choices: BagChoices) -> BagSources:
+    """Return the same cameras with their mountings on the robot's base.
+
+    Raises:
+        BagError: none of them has one; of several, those that lack it are noted.
+    """
+    cameras, problems = list[BagCamera](), list[BagError]()
+    for camera, said in zip(found.cameras, found.config.cameras.each, strict=True):
+        frame_id = camera.frame_id or first_frame(bag, camera).camera_frame_id
+        base_frame = found.config.frames.base_frame
+        try:
+            mounting = find_mounting(bag, base_frame, frame_id, found.config, choices.base_from_camera, said)
+        except BagError as error:  # of several cameras the others do, as for the live node
+            problems.append(error)
+            mounting = BagMounting()
+        cameras.append(dataclasses.replace(camera, mounting=mounting))
+    if len(problems) == len(cameras):
+        raise problems[0]
+    for problem in problems:
+        bag.note(str(problem).partition("\n")[0])
+    return dataclasses.replace(found, cameras=tuple(cameras), mounting=cameras[0].mounting)
+
+
+def first_frame(bag: BagReader, camera: BagCamera) -> BagFrame:
+    """Return the first image of a camera.
+
+    Raises:
+        BagError: there is none.
+    """
+    first = next(iter(camera.frames), None)
+    if first is None:
+        raise BagError(f"{bag.path}: {camera.frames.topic.name} holds no image that can be used")
+    return first
+
+
+def topics_in_bag(camera: CameraConfig) -> tuple[str, str]:
+    """Return the topics of images and calibrations of one of several cameras; the latter empty for beside them."""
+    image, info = camera.image_topic.strip("/"), camera.camera_info_topic.strip("/")
+    image = f"{image}/compressed" if camera.transport == "compressed" else image
+    return f"/{image}", f"/{info}" if info else ""
+
+
+def _open_one_of_several(bag: BagReader, camera: CameraConfig) -> BagCamera:
+    return BagCamera(camera.name, CameraFrames(bag, *topics_in_bag(camera)), camera.frame)
+
+
+def _refuse_for_one(choices: BagChoices) -> None:
+    """Refuse what is said of one camera where there are several."""
+    for option, given, parameter in (
+        ("--camera", choices.camera is not None, "the bag's calibrations"),
+        ("--camera-info-topic", choices.camera_info_topic, "cameras.camera_info_topics"),
+        ("--base-from-camera", choices.base_from_camera, "cameras.base_from_camera"),
+    ):
+        if given:
+            raise ConfigError(f"{option} is of one camera, but there are several; use {parameter}")
+
+
+def refuse_several(sources: BagSources) -> None:
+    """Refuse several cameras where one is looked at.
+
+    Raises:
+        ConfigError: says how to choose one.
+    """
+    if len(sources.cameras) > 1:
+        names = ", ".join(camera.name for camera in sources.cameras)
+        raise ConfigError(f"this is for one camera, not {names} (cameras.names); choose one by --image-topic")
 
 
 def with_frames(config: Config, choices: BagChoices) -> Config:

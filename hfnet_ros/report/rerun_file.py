@@ -18,7 +18,7 @@ from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.map_points import break_jumps, points_with_colors
-from hfnet_ros.report.thumbnails import PictureSize, shares_of_size, thumbnail_of
+from hfnet_ros.report.thumbnails import PictureSize, points_in_picture, shares_of_size, thumbnail_of
 
 FloatArray = NDArray[np.float64]
 
@@ -181,7 +181,8 @@ def _log_image(rerun: Any, recording: Any, query: QueryResult) -> None:
     if found is None or estimate is None or len(estimate.inlier_mask) != len(found):
         recording.log("image/matches", rerun.Clear(recursive=False))
         return
-    colors = np.where(estimate.inlier_mask[:, None], _GREEN, _RED).astype(np.uint8)
+    in_picture, is_shown = points_in_picture(found, thumbnail.corners_px)
+    colors = np.where(estimate.inlier_mask[is_shown, None], _GREEN, _RED).astype(np.uint8)
     # In the viewer the corner of the top-left pixel is the origin, here its centre.
-    points = shares_of_size(found.points2d, thumbnail.image_size_wh) * thumbnail.size_wh
+    points = shares_of_size(in_picture[is_shown], thumbnail.image_size_wh) * thumbnail.size_wh
     recording.log("image/matches", rerun.Points2D(points, colors=colors, radii=2.0))

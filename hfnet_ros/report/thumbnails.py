@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import ImageError
 from hfnet_ros.evaluation.records import QueryResult, Thumbnail
 from hfnet_ros.files.images import read_image
-from hfnet_ros.types import ImageArray
+from hfnet_ros.types import Correspondences, ImageArray
 
 FloatArray = NDArray[np.float64]
 
@@ -30,6 +31,7 @@ class PictureSize:
 
 TABLE_SIZE = PictureSize(200, 300)
 STORED_SIZE = PictureSize(400, 400)
+RIG_SIZE = PictureSize(900, 300)
 
 
 def make_thumbnail(image: ImageArray, size: PictureSize = STORED_SIZE) -> Thumbnail:
@@ -46,6 +48,30 @@ def make_thumbnail(image: ImageArray, size: PictureSize = STORED_SIZE) -> Thumbn
     if not was_encoded:
         raise ImageError(f"found an image of shape {image.shape}, which cannot be encoded as JPEG")
     return Thumbnail(data.tobytes(), size_wh, (width, height))
+
+
+def side_by_side(images: Sequence[ImageArray], size: PictureSize) -> Thumbnail:
+    """Shrink the images of the views of one query into one picture, each at its scale, their tops in line.
+
+    Raises:
+        ImageError: it cannot be encoded.
+    """
+    height, corners, colored = max(image.shape[0] for image in images), [], list[ImageArray]()
+    for image in images:
+        color = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
+        corners.append((sum(other.shape[1] for other in colored), 0))
+        below = height - image.shape[0]
+        colored.append(np.asarray(cv2.copyMakeBorder(color, 0, below, 0, 0, cv2.BORDER_CONSTANT), np.uint8))
+    return replace(make_thumbnail(np.concatenate(colored, axis=1), size), corners_px=tuple(corners))
+
+
+def points_in_picture(
+    matches: Correspondences, corners_px: Sequence[tuple[int, int]]
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return where matches [M, 2] are in a picture of views, px of their images, and which [M] are of one it shows."""
+    views = matches.views
+    corners = np.array(corners_px, np.float64)[np.minimum(views, len(corners_px) - 1)]
+    return matches.points2d + corners, views < len(corners_px)
 
 
 def thumbnail_of(query: QueryResult, size: PictureSize) -> Thumbnail | None:

@@ -15,7 +15,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.drawn_queries import DrawnQueries, DrawnQuery, facts
 from hfnet_ros.report.map_points import thin
-from hfnet_ros.report.thumbnails import shares_of_size
+from hfnet_ros.report.thumbnails import points_in_picture, shares_of_size
 from hfnet_ros.report.timeline_pictures import TimelinePictures
 from hfnet_ros.report.trajectory_plots import MapView
 
@@ -146,14 +146,15 @@ def _matches(query: DrawnQuery, pictures: TimelinePictures) -> dict[str, object]
     if found is None or len(found) == 0:
         return {"picture": number}
     size = pictures.sizes_wh[number]
+    points, is_shown = points_in_picture(found, pictures.corners_px[number])
     estimate = localization.estimate
     if estimate is None or len(estimate.inlier_mask) != len(found):
-        return {"picture": number, "undecided": _packed(found.points2d, size)}
+        return {"picture": number, "undecided": _packed(points[is_shown], size)}
     mask = estimate.inlier_mask
     return {
         "picture": number,
-        "inliers": _packed(found.points2d[mask], size),
-        "outliers": _packed(found.points2d[~mask], size),
+        "inliers": _packed(points[mask & is_shown], size),
+        "outliers": _packed(points[~mask & is_shown], size),
     }
 
 

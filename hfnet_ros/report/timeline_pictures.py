@@ -24,11 +24,13 @@ class TimelinePictures:
         uris: [P] data URIs, together at most `MAX_PICTURE_BYTES` letters.
         sizes_wh: [P] size of the image behind each, px.
         number_of: index of a drawn query -> its picture.
+        corners_px: [P] where in each image those of the views begin.
     """
 
     uris: list[str]
     sizes_wh: list[tuple[int, int]]
     number_of: Mapping[int, int]
+    corners_px: list[tuple[tuple[int, int], ...]]
 
 
 def choose_pictures(queries: Sequence[DrawnQuery], max_bytes: int = MAX_PICTURE_BYTES) -> TimelinePictures:
@@ -39,6 +41,7 @@ def choose_pictures(queries: Sequence[DrawnQuery], max_bytes: int = MAX_PICTURE_
     uris: list[str] = []
     sizes_wh: list[tuple[int, int]] = []
     number_of: dict[int, int] = {}
+    corners_px: list[tuple[tuple[int, int], ...]] = []
     size, most = _plan(queries, max_bytes)
     room = max_bytes
     for query in _spread(queries, most):
@@ -52,7 +55,8 @@ def choose_pictures(queries: Sequence[DrawnQuery], max_bytes: int = MAX_PICTURE_
         number_of[query.index] = len(uris)
         uris.append(uri)
         sizes_wh.append(thumbnail.image_size_wh)
-    return TimelinePictures(uris, sizes_wh, number_of)
+        corners_px.append(thumbnail.corners_px)
+    return TimelinePictures(uris, sizes_wh, number_of, corners_px)
 
 
 def _plan(queries: Sequence[DrawnQuery], max_bytes: int) -> tuple[PictureSize, int]:

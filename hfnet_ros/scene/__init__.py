@@ -8,6 +8,7 @@ from hfnet_ros.scene.dataset import demo_camera, write_dataset, write_sequence
 from hfnet_ros.scene.model import Box, Rectangle, Scene, look_at
 from hfnet_ros.scene.places import build_apartment, build_corridor, build_plane_wall
 from hfnet_ros.scene.render import render, render_depth
+from hfnet_ros.scene.rig import demo_rig
 from hfnet_ros.scene.sensor import SensorModel
 from hfnet_ros.scene.trajectory import QUERY_GAIT, Gait, StampedPose, mapping_walk, query_walk, walk
 
@@ -23,6 +24,7 @@ __all__ = [
     "build_corridor",
     "build_plane_wall",
     "demo_camera",
+    "demo_rig",
     "look_at",
     "mapping_walk",
     "query_walk",

@@ -147,10 +147,18 @@ class LiveRelocalizer:
             preparation.abandon()
         return not thread.is_alive()
 
-    def offer(self, job: ImageJob) -> None:
-        """Hand over an image; it replaces one that no work has begun on."""
+    def offer(self, job: ImageJob, num_older: int = 0) -> None:
+        """Hand over an image; it replaces one that no work has begun on, and some that came together with it."""
         if self._is_running:
-            self._mailbox.offer(job)
+            self._mailbox.offer(job, num_older)
+
+    def call_at(self, due_s: float, call: Callable[[], None]) -> None:
+        """Have the localizing thread call something at a time of the monotonic clock, in place of its last such call.
+
+        That waits for the image in work, and until the localizer is open.
+        """
+        if self._is_running:
+            self._mailbox.call_at(due_s, call)
 
     def refuse(self, job: ImageJob, reason: str) -> bool:
         """Answer an image with why it is not localized, as often as images are; return whether it was."""
@@ -285,7 +293,7 @@ class LiveRelocalizer:
                 if isinstance(task, ImageTask):
                     self._deliver(answer_image(relocalizer, self._mailbox, task), task.requests)
                 else:
-                    task()
+                    _call(task)
                 del task  # an image is not kept while there is nothing to do
         finally:
             self._mailbox.close()
@@ -309,6 +317,13 @@ class LiveRelocalizer:
             _logger.exception("the answer to an image could not be delivered")
         for request in requests:
             request.answer.set_result(answer)
+
+
+def _call(task: Callable[[], None]) -> None:
+    try:
+        task()
+    except Exception:
+        _logger.exception("what was to be done between two images failed")
 
 
 def _close_quietly(close: Callable[[], None]) -> None:

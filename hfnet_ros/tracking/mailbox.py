@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -13,22 +14,38 @@ from hfnet_ros.config import NodeConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import Answer, Frame, ImageCounters
 
+_NO_ALARM: tuple[float, Callable[[], None]] = math.inf, lambda: None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraImage:
+    """An image that is not decoded yet, or that is missing.
+
+    Attributes:
+        read: decodes it; called by the localizing thread, if at all. May raise HfnetRosError. None where the image is
+            missing.
+        base_from_camera: looks up the mounting of the camera; None where it is unknown.
+        camera: name of the camera; empty where there is one.
+    """
+
+    read: Callable[[], Frame] | None
+    base_from_camera: Callable[[], Rigid3 | None]
+    camera: str = ""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageJob:
-    """An image that has arrived and is not decoded yet.
+    """An image that has arrived, or one of each camera, all of one time.
 
     Attributes:
-        stamp_ns: time of exposure.
-        arrived_s: when it arrived, by the mailbox's clock.
-        read: decodes it; called by the localizing thread, if at all. May raise HfnetRosError.
-        base_from_camera: looks up the mounting of the camera; None where it is unknown.
+        stamp_ns: time of exposure, of several images that of the answer.
+        arrived_s: when the first of them arrived, by the mailbox's clock.
+        images: one of each camera in order, one at least that is not missing.
     """
 
     stamp_ns: int
     arrived_s: float
-    read: Callable[[], Frame]
-    base_from_camera: Callable[[], Rigid3 | None]
+    images: tuple[CameraImage, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +109,7 @@ class Mailbox:
         self._job: ImageJob | None = None
         self._requests: list[Request] = []
         self._calls: deque[Callable[[], None]] = deque()
+        self._alarm = _NO_ALARM
         self._closed = False
         self._received = self._superseded = self._processed = 0
         self.set_config(config)
@@ -115,13 +133,18 @@ class Mailbox:
             self._limit = RateLimit(config.max_rate_hz)
             self._changed.notify_all()
 
-    def offer(self, job: ImageJob) -> None:
+    def offer(self, job: ImageJob, num_older: int = 0) -> None:
         """Put an image into the slot; the one that is there, if any, is superseded.
 
         In on-demand mode an image nobody has asked for is dropped, and does not count as superseded.
+
+        Args:
+            job: the image.
+            num_older: how many came together with it and are superseded by it.
         """
         with self._changed:
-            self._received += 1
+            self._received += 1 + num_older
+            self._superseded += num_older
             if self._closed or (self._on_demand and not self._is_wanted(job)):
                 return
             self._superseded += self._job is not None
@@ -179,6 +202,13 @@ class Mailbox:
             self._changed.notify_all()
             return done
 
+    def call_at(self, due_s: float, call: Callable[[], None]) -> None:
+        """Have the localizing thread call something at a time, between two images; the last wish counts."""
+        with self._changed:
+            if self._alarm != (due_s, call):
+                self._alarm = due_s, call
+                self._changed.notify_all()
+
     def close(self) -> None:
         """Let `take` return None, drop the image and answer all requests with None."""
         with self._changed:
@@ -198,11 +228,15 @@ class Mailbox:
                     return self._calls.popleft()
                 if self._closed:
                     return None
+                now_s, (alarm_s, call) = self.now_s(), self._alarm
+                if alarm_s <= now_s:
+                    self._alarm = _NO_ALARM
+                    return call
                 due_s = self._due_s()
-                left_s = None if due_s is None else due_s - self.now_s()
-                if left_s is not None and left_s <= 0.0:
+                if due_s is not None and due_s <= now_s:
                     return self._take_image()
-                self._changed.wait(left_s)
+                next_s = min(alarm_s, math.inf if due_s is None else due_s)
+                self._changed.wait(next_s - now_s if math.isfinite(next_s) else None)
 
     def due_s(self) -> float | None:
         """Return when the image in the slot may be taken, if no newer one comes; None without one."""

@@ -52,9 +52,18 @@ class MountingCheck:
         return self._doubts.get(camera_frame, ())
 
     def note(
-        self, moment: Moment, localization: Localization, base_from_camera: Rigid3, camera_frame: str
+        self,
+        moment: Moment,
+        localization: Localization,
+        base_from_camera: Rigid3,
+        camera_frame: str,
+        *,
+        is_rig: bool = False,
     ) -> None:
-        """Take a localized pose of a camera with its mounting; one that is not localized says nothing."""
+        """Take a localized pose of a camera with its mounting; one that is not localized says nothing.
+
+        A rig, whose pose is that of the robot itself, has no lens that could look up.
+        """
         if localization.estimate is None:
             return
         map_from_camera = localization.estimate.map_from_camera
@@ -63,7 +72,7 @@ class MountingCheck:
             pairs.add(moment.odometry, map_from_camera, base_from_camera)
         # A map of images alone has no z that is up, and no scale: odometry tells of that.
         doubts = [_motions_differ(pairs.pairs)]
-        if localization.is_metric:
+        if localization.is_metric and not is_rig:
             doubts.insert(0, _lens_looks_up(base_from_camera, map_from_camera @ base_from_camera.inverse()))
         said = next(
             (f"the mounting of '{camera_frame}' is doubtful: {doubt}" for doubt in doubts if doubt), ""

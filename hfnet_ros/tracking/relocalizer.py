@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +17,23 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import InputError
 from hfnet_ros.geometry.covariance import change_child_covariance, is_valid_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.camera_trust import CameraTrust
 from hfnet_ros.tracking.clocks import ClockComparison
 from hfnet_ros.tracking.fix_judge import FixJudge
 from hfnet_ros.tracking.motion import BasePose, Moment, motion_between
 from hfnet_ros.tracking.mounting_check import MountingCheck
 from hfnet_ros.tracking.odometry import Odometry
+from hfnet_ros.tracking.rig_views import RepeatedImages, ask
 from hfnet_ros.types import (
     Belief,
+    CameraView,
     Frame,
     GateDecision,
     ImageLocalizer,
     Localization,
     PoseEstimate,
     PosePrior,
+    Query,
     Relocalization,
     Tracking,
     TrackingState,
@@ -64,6 +69,8 @@ class Relocalizer:
         self._judge = FixJudge(config)
         self._clocks = ClockComparison()
         self._mounting_check = MountingCheck()
+        self._repeated = RepeatedImages()
+        self._trust = CameraTrust()
         self._last_stamp_ns: int | None = None
         self._stray_ns: int | None = None  # of the last image, where it is far from all others and odometry
 
@@ -81,16 +88,66 @@ class Relocalizer:
             ImageError: the image does not have the size of its calibration.
             EngineError: the network failed.
         """
-        stamp_ns = frame.stamp_ns
+        return self._update(
+            frame, base_from_camera, frame.camera_frame_id, ignore_prior=ignore_prior, is_rig=False
+        )
+
+    def update_views(
+        self, stamp_ns: int, views: Sequence[CameraView], *, ignore_prior: bool = False
+    ) -> tuple[Relocalization, tuple[CameraView, ...]]:
+        """Localize images that several cameras took at one time, as `update` does one.
+
+        Args:
+            stamp_ns: time the pose shall be valid at.
+            views: with mountings at the stamps of their images; one at least has an image.
+            ignore_prior: search the whole map at once.
+
+        Returns:
+            What the images changed; and the views with their position in the query, or why they are not in it.
+
+        Raises:
+            ImageError: an image does not have the size of its calibration.
+            EngineError: the network failed.
+        """
+        newest_ns = max(view.frame.stamp_ns for view in views if view.frame is not None)
+        if any(view.frame is not None and view.frame.stamp_ns != stamp_ns for view in views):
+            self._odometry.wait_for(newest_ns, self._config.odometry.wait_s)
+        asked = ask(stamp_ns, self._repeated.named(views), self._odometry)
+        numbered = sorted((view.view_idx, view.camera) for view in asked.views if view.view_idx is not None)
+        names, seen = [name for _, name in numbered], asked.seen
+        is_alone = isinstance(seen, Frame)
+        if len(names) > 1 or self._trust.doubted.intersection(names):
+            seen = self._trust.marked(Query.of(seen), names)
+        frame = (
+            asked.seen.camera_frame_id if isinstance(asked.seen, Frame) else self._config.frames.base_frame
+        )
+        found = self._update(
+            seen, asked.base_from_camera, frame, ignore_prior=ignore_prior, is_rig=not is_alone
+        )
+        self._trust.note(found.localization, names)
+        return found, asked.views
+
+    def _update(
+        self,
+        seen: Frame | Query,
+        base_from_camera: Rigid3 | None,
+        camera_frame: str,
+        *,
+        ignore_prior: bool,
+        is_rig: bool,
+    ) -> Relocalization:
+        stamp_ns = seen.stamp_ns
         with self._lock:
             is_dated = self._believes(stamp_ns)
             ask_prior = is_dated and not ignore_prior
             prior = self._search_prior(stamp_ns, base_from_camera) if ask_prior else None
             wait_s = self._config.odometry.wait_s
-        localization = self._localizer.localize(frame, prior)
+        localization = self._localizer.localize(seen, prior)
         self._odometry.wait_for(stamp_ns, wait_s)
         with self._lock:
-            return self._conclude(localization, base_from_camera, frame.camera_frame_id, is_dated=is_dated)
+            return self._conclude(
+                localization, base_from_camera, camera_frame, is_dated=is_dated, is_rig=is_rig
+            )
 
     def belief_at(self, stamp_ns: int) -> Belief | None:
         """Return what is known of the position at a time; None while LOST."""
@@ -152,6 +209,8 @@ class Relocalizer:
     def _forget(self) -> None:
         self._judge.forget()
         self._mounting_check.clear()
+        self._repeated.clear()
+        self._trust = CameraTrust()
 
     def _believes(self, stamp_ns: int) -> bool:
         """Take note of the stamp of an image; False where nothing may follow from it: there is none, or it is a stray.
@@ -200,6 +259,7 @@ class Relocalizer:
         camera_frame: str,
         *,
         is_dated: bool,
+        is_rig: bool,
     ) -> Relocalization:
         stamp_ns, estimate = localization.stamp_ns, localization.estimate
         moment = self._moment(stamp_ns)
@@ -211,7 +271,7 @@ class Relocalizer:
             is_usable = localization.is_metric or self._config.gate.allow_arbitrary_scale
             decision = self._refuse(stamp_ns, moment, base_from_camera) if is_usable else _NO_SCALE
             if base_from_camera is not None and self._has_body(camera_frame):
-                self._mounting_check.note(moment, localization, base_from_camera, camera_frame)
+                self._mounting_check.note(moment, localization, base_from_camera, camera_frame, is_rig=is_rig)
             if base_from_camera is not None and is_usable:
                 fix = _base_pose(moment, estimate, base_from_camera)
             if decision is None and not is_dated:

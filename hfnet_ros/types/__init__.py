@@ -11,6 +11,7 @@ from hfnet_ros.types.localization import (
     PosePrior,
     RetrievalHit,
     Search,
+    ViewShare,
 )
 from hfnet_ros.types.query import (
     Frame,
@@ -27,6 +28,7 @@ from hfnet_ros.types.query import (
 from hfnet_ros.types.robot import (
     Answer,
     Belief,
+    CameraView,
     GateDecision,
     ImageCounters,
     Relocalization,
@@ -38,6 +40,7 @@ from hfnet_ros.types.robot import (
 __all__ = [
     "Answer",
     "Belief",
+    "CameraView",
     "Correspondences",
     "Evidence",
     "Frame",
@@ -63,5 +66,6 @@ __all__ = [
     "TrackingState",
     "Verdict",
     "View",
+    "ViewShare",
     "ignore_progress",
 ]

@@ -156,6 +156,25 @@ class Evidence:
         return self.scores.get("false_probability")
 
 
+@dataclass(frozen=True, slots=True)
+class ViewShare:
+    """What one view of a query brought to its answer.
+
+    Attributes:
+        num_keypoints: found in its image.
+        num_matches: of them with landmarks, in the place of the answer.
+        num_inliers: matches that the answer's pose, or the best pose of a refused one, explains.
+        problem: why the view did not help, one sentence; empty if it did.
+        contradicts: it knows where it is, and other views say that it is elsewhere.
+    """
+
+    num_keypoints: int = 0
+    num_matches: int = 0
+    num_inliers: int = 0
+    problem: str = ""
+    contradicts: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Localization:
     """The answer for one query; `estimate` is present if and only if LOCALIZED.
@@ -169,6 +188,7 @@ class Localization:
         matched_by: what found the matches, `nearest` or another of `matching.method`.
         is_metric: lengths are metres; False in a map of images alone, whose scale nobody knows.
         warnings: what is doubtful about calibration or map whatever the outcome, in sentences.
+        views: what each view of the query brought, in its order; none where no localizer says it.
     """
 
     stamp_ns: int
@@ -183,6 +203,7 @@ class Localization:
     matched_by: str = "nearest"
     is_metric: bool = True
     warnings: tuple[str, ...] = ()
+    views: tuple[ViewShare, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a pose without success and a success without a pose."""

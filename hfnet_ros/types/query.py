@@ -128,11 +128,13 @@ class View:
         calibration: of the camera, and where it is on the rig.
         image: [H, W] gray or [H, W, 3] BGR, uint8; None where `features` are given.
         features: of the image, if they are there already.
+        is_doubted: its camera contradicted the others before: what it says counts only where another view agrees.
     """
 
     calibration: RigCamera
     image: ImageArray | None
     features: ImageFeatures | None = None
+    is_doubted: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a view of nothing."""
@@ -170,3 +172,10 @@ class Query:
     def cameras(self) -> tuple[RigCamera, ...]:
         """The calibrations of the views."""
         return tuple(view.calibration for view in self.views)
+
+    @property
+    def doubted(self) -> frozenset[int]:
+        """The positions of views whose camera is doubted; none of a query of one view."""
+        if len(self.views) == 1:
+            return frozenset()
+        return frozenset(view_idx for view_idx, view in enumerate(self.views) if view.is_doubted)

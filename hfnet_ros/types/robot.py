@@ -133,8 +133,29 @@ class ImageCounters:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CameraView:
+    """What one camera of a robot gave to an answer.
+
+    Attributes:
+        camera: its name; empty where the robot has one camera.
+        frame: its image, where it could be read.
+        base_from_camera: mounting; of several cameras moved by odometry to the stamp of the answer. None if unknown.
+        view_idx: position of the image in the query; None where it was not asked.
+        problem: why it was not asked, one sentence; empty if it was.
+        is_missing: no image of this time has come.
+    """
+
+    camera: str = ""
+    frame: Frame | None = None
+    base_from_camera: Rigid3 | None = None
+    view_idx: int | None = None
+    problem: str = ""
+    is_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What became of one image, and where the time went.
+    """What became of one image, or of images of one time, and where the time went.
 
     Attributes:
         relocalization: None where the image could not be used.
@@ -145,9 +166,10 @@ class Answer:
         gate_s: waiting for odometry, comparison, filter.
         total_s: from arrival to this answer.
         counters: of all images so far, this one included.
-        frame: the image, where it could be read.
+        frame: the image, where it could be read; of several the first.
         is_refused: no work was begun, because the engine is not ready; `error` says how far it is.
         tracking: what is known of the position, where there is no relocalization to say it.
+        views: what each camera gave, in their order.
     """
 
     stamp_ns: int
@@ -162,3 +184,4 @@ class Answer:
     frame: Frame | None
     is_refused: bool = False
     tracking: Tracking | None = None
+    views: tuple[CameraView, ...] = ()

@@ -161,6 +161,7 @@ class Kit:
     """What tests need of the helpers above: test modules cannot import each other."""
 
     FAST = FAST
+    call = staticmethod(call)
 
     @staticmethod
     def content_of(folder: Path) -> dict[str, str]:

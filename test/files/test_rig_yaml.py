@@ -5,8 +5,8 @@ import pytest
 
 from hfnet_ros.errors import CalibrationError
 from hfnet_ros.files.camera_yaml import write_camera_yaml
-from hfnet_ros.files.rig_yaml import read_rig
-from hfnet_ros.scene import demo_camera
+from hfnet_ros.files.rig_yaml import read_rig, write_rig
+from hfnet_ros.scene import demo_camera, demo_rig
 
 
 @pytest.fixture
@@ -37,6 +37,18 @@ def test_relative_poses_make_the_first_camera_the_rig(folder):
     assert list(rig) == ["left", "right"]
     assert rig["left"].rig_from_camera.is_identity
     np.testing.assert_allclose(rig["right"].rig_from_camera.translation, [0.11, 0.0, 0.0])
+
+
+def test_what_is_written_is_read(tmp_path):
+    written = demo_rig(4)
+    write_rig(tmp_path / "rig.yaml", written)
+    rig = read_rig(tmp_path / "rig.yaml")
+    assert list(rig) == ["front", "left", "right", "rear"]
+    for name, mounted in rig.items():
+        assert mounted.camera.model == written[name].camera.model
+        np.testing.assert_array_equal(mounted.camera.distortion, written[name].camera.distortion)
+        assert mounted.rig_from_camera.translation_to(written[name].rig_from_camera) < 1e-9
+        assert mounted.rig_from_camera.rotation_to(written[name].rig_from_camera) < 1e-6
 
 
 @pytest.mark.parametrize(

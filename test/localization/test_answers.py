@@ -18,6 +18,7 @@ from hfnet_ros.types import (
     Place,
     PoseEstimate,
     Search,
+    ViewShare,
 )
 
 PLACE, OTHER_PLACE = Place((1,), 0.9, 0.9), Place((2,), 0.8, 0.8)
@@ -148,3 +149,19 @@ def test_of_several_versions_the_one_that_came_furthest_says_its_turn():
     first = better_version(None, upright, 0.0)
     assert better_version(first, turned, 1.5).turn_rad == 1.5
     assert better_version(first, answer(Outcome.NO_CONSENSUS, score=1.0), 1.5).turn_rad == 0.0
+
+
+def test_each_view_says_what_it_brought():
+    pair = dataclasses.replace(
+        answer(), views=(ViewShare(num_matches=9, num_inliers=7), ViewShare(), ViewShare())
+    )
+    concluded = conclude(
+        dataclasses.replace(pair, place=PLACE), 5, [features(10), features(6), features(0)], {}
+    )
+    first, second, third = concluded.views
+    assert first == ViewShare(10, 9, 7, "")
+    assert second == ViewShare(6, 0, 0, "none of 6 keypoints was matched where the other views are")
+    assert third == ViewShare(0, 0, 0, "no keypoint found")
+    assert [share.problem for share in conclude(None, 5, [features(4)], {}).views] == [
+        "none of 4 keypoints was matched in the map"
+    ]

@@ -164,6 +164,20 @@ def test_the_views_of_a_rig_are_turned_together(room, make, camera):
     assert answer.estimate.map_from_camera.translation_to(truth) < 0.03
 
 
+def test_a_camera_that_is_mounted_on_its_side_is_turned_upright(room, make, camera):
+    """The first camera sees nothing here, but says what is up; one image of each is described."""
+    localizer, extractor = make()
+    on_its_side = rolled(Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.1, 0.0, 0.0]), 90.0)
+    blank = np.full((camera.size_wh[1], camera.size_wh[0]), 90, np.uint8)
+    seen = picture(room.scene, room.view @ on_its_side, 341)
+    answer = localizer.localize(
+        Query(9, (View(RigCamera(camera), blank), View(RigCamera(camera, on_its_side), seen)))
+    )
+    assert answer.outcome is Outcome.LOCALIZED, answer.evidence.reason
+    assert answer.estimate.map_from_camera.translation_to(room.view) < 0.03
+    assert extractor.num_described == 2
+
+
 def test_all_angles_are_charged_to_the_evidence(room, make, camera):
     localizer, extractor = make()
     asked = frame(room.scene, room.view, camera)

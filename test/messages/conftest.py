@@ -5,6 +5,8 @@ import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.factory import RosbagsMessages
+from hfnet_ros.scene import demo_camera
+from hfnet_ros.types import Frame
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +41,9 @@ def image_message():
         )
 
     return make
+
+
+@pytest.fixture
+def frame_at():
+    """Make an image of a time, ns."""
+    return lambda stamp_ns: Frame(stamp_ns, np.zeros((4, 4), np.uint8), demo_camera((320, 240)))

@@ -15,6 +15,7 @@ from hfnet_ros.messages.health import (
     OdometryHealth,
     find,
 )
+from hfnet_ros.messages.image_health import ViewHealth
 from hfnet_ros.types import TrackingState
 
 TYPE = "diagnostic_msgs/msg/DiagnosticArray"
@@ -35,15 +36,17 @@ GOOD = NodeHealth(
         latency_p50_s=0.05,
         latency_p99_s=0.09,
     ),
-    images=ImageHealth(
-        topic="/camera/image",
-        num_received=100,
-        age_s=0.03,
-        rate_hz=29.9,
-        size_wh=(640, 480),
-        camera_info_error="",
-        extrinsic_error="",
-        superseded_share=0.8,
+    images=(
+        ImageHealth(
+            topic="/camera/image",
+            num_received=100,
+            age_s=0.03,
+            rate_hz=29.9,
+            size_wh=(640, 480),
+            camera_info_error="",
+            extrinsic_error="",
+            superseded_share=0.8,
+        ),
     ),
     odometry=OdometryHealth(source="tf", age_s=0.01),
     map=MapHealth(
@@ -56,7 +59,17 @@ GOOD = NodeHealth(
     ),
 )
 
-# What is changed of GOOD, and the keys that then are no longer good.
+VIEW = ViewHealth(
+    delay_s=0.01, group_share=1.0, num_keypoints=400, num_matches=90, num_inliers=60, problem=""
+)
+RIG = dataclasses.replace(
+    GOOD,
+    images=tuple(
+        dataclasses.replace(GOOD.images[0], camera=camera, among=VIEW) for camera in ("front", "left")
+    ),
+)
+
+# What is changed of GOOD, or of RIG, and the keys that then are no longer good.
 CASES = [
     ("", {"lifecycle": "inactive"}, {"lifecycle": Level.WARN}),
     ("localization", {"state": TrackingState.STALE}, {"state": Level.WARN}),
@@ -83,6 +96,14 @@ CASES = [
     ("images", {"extrinsic_error": "frame 'camera' is unknown"}, {"camera mounting": Level.ERROR}),
     ("images", {"clock_error": "another clock"}, {"clock": Level.WARN}),
     ("images", {"superseded_share": 1.0}, {}),
+    ("images front", {"delay_s": 0.3}, {"delay (s)": Level.WARN}),
+    ("images front", {"delay_s": 0.3, "group_share": 0.0}, {"delay (s)": Level.WARN}),
+    ("images front", {"delay_s": -5.0}, {"delay (s)": Level.WARN}),
+    ("images front", {"delay_s": -0.3}, {}),
+    ("images front", {"group_share": 0.4}, {"in groups (share)": Level.WARN}),
+    ("images front", {"picture_error": "frozen"}, {"picture": Level.WARN}),
+    ("images front", {"contradiction": "contradicts the other views"}, {"contradiction": Level.WARN}),
+    ("images front", {"problem": "no keypoint found", "num_keypoints": 0}, {}),
     ("odometry", {"age_s": None}, {"odometry age (s)": Level.WARN}),
     ("odometry", {"age_s": 1.5}, {"odometry age (s)": Level.WARN}),
     ("odometry", {"age_s": None, "source": "none"}, {}),
@@ -99,6 +120,12 @@ CASES = [
 def changed(section: str, changes: dict) -> NodeHealth:
     if not section:
         return dataclasses.replace(GOOD, **changes)
+    if section == "images":
+        return dataclasses.replace(GOOD, images=(dataclasses.replace(GOOD.images[0], **changes),))
+    if section == "images front":
+        front, left = RIG.images
+        front = dataclasses.replace(front, among=dataclasses.replace(front.among, **changes))
+        return dataclasses.replace(RIG, images=(front, left))
     return dataclasses.replace(GOOD, **{section: dataclasses.replace(getattr(GOOD, section), **changes)})
 
 
@@ -111,7 +138,7 @@ def documented() -> dict[str, dict[str, dict[str, str]]]:
     tables: dict[str, dict[str, dict[str, str]]] = {}
     columns: list[str] = []
     for line in DOCUMENT.read_text(encoding="utf-8").splitlines():
-        if heading := re.fullmatch(r"## (relocalizer: \w+)", line):
+        if heading := re.fullmatch(r"## (relocalizer: \w+(?: NAME)?)", line):
             table = tables.setdefault(heading[1], {})
         elif line.startswith("| key |"):
             columns = [cell.strip() for cell in line.strip("|").split("|")]
@@ -198,6 +225,12 @@ def test_the_document_lists_the_keys_in_their_order():
     produced = {
         f"relocalizer: {name}": [finding.key for finding in group] for name, group in find(GOOD).items()
     }
+    of_one, of_several = (
+        produced["relocalizer: images"],
+        [finding.key for finding in find(RIG)["images left"]],
+    )
+    assert of_several[: len(of_one)] == of_one
+    produced["relocalizer: images NAME"] = of_several[len(of_one) :]
     assert {name: list(table) for name, table in documented().items()} == produced
 
 
@@ -207,7 +240,7 @@ def test_the_document_lists_the_levels_that_occur():
         for name, group in find(changed(section, changes)).items():
             for finding in group:
                 if finding.level is not Level.OK:
-                    seen[finding.level].add((f"relocalizer: {name}", finding.key))
+                    seen[finding.level].add((f"relocalizer: {name.replace('front', 'NAME')}", finding.key))
     for level, keys in seen.items():
         column = f"{level.name} when"
         told = {
@@ -230,3 +263,21 @@ def test_levels_are_what_the_library_wants():
 
     message = diagnostics_message(RclpyLike(), changed("map", {"path": ""}), stamp_ns=0)
     assert [status.level for status in message.status] == [b"\x00", b"\x00", b"\x00", b"\x02"]
+
+
+def test_several_cameras_have_a_status_each(factory):
+    message = diagnostics_message(factory, changed("images front", {"delay_s": 0.31}), stamp_ns=0)
+    by_name = {status.name: status for status in message.status}
+    assert list(by_name)[1:3] == ["relocalizer: images front", "relocalizer: images left"]
+    front = by_name["relocalizer: images front"]
+    assert "its images come 0.31 s behind the other cameras', expected 0.1 s at most" in front.message
+    assert level_of(by_name["relocalizer: images left"]) is Level.OK
+
+
+def test_a_camera_that_is_silent_is_not_told_to_be_out_of_time_too(factory):
+    front = dataclasses.replace(RIG.images[0], age_s=9.0, among=dataclasses.replace(VIEW, group_share=0.0))
+    message = diagnostics_message(
+        factory, dataclasses.replace(RIG, images=(front, RIG.images[1])), stamp_ns=0
+    )
+    assert "no image for 9.0 s" in message.status[1].message
+    assert "share" not in message.status[1].message

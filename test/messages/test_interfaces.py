@@ -23,7 +23,7 @@ def defined_fields(text: str, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix + name, kind) for kind, name in fields]
 
 
-@pytest.mark.parametrize("name", ["RelocalizationStatus", "StageTimings", "MapInfo"])
+@pytest.mark.parametrize("name", ["RelocalizationStatus", "StageTimings", "ViewShare", "MapInfo"])
 def test_the_document_lists_the_fields_of_messages(name):
     fields = defined_fields(interface_definitions()[f"hfnet_ros/msg/{name}"])
     assert documented_fields(f"hfnet_ros/msg/{name}") == fields

@@ -8,6 +8,7 @@ from hfnet_ros.messages.status import map_info_message, status_message, worst_si
 from hfnet_ros.types import (
     Answer,
     Belief,
+    CameraView,
     Correspondences,
     Evidence,
     GateDecision,
@@ -21,6 +22,7 @@ from hfnet_ros.types import (
     Tracking,
     TrackingState,
     Verdict,
+    ViewShare,
 )
 
 TYPE = "hfnet_ros/msg/RelocalizationStatus"
@@ -217,3 +219,31 @@ def test_doubts_stand_behind_the_reason_whatever_the_outcome(factory):
     for localization, reason in ((localized(), "3.5 below 22.5"), (lost(), "5 matches, needed 12")):
         result = relocalization(localization, warnings=("the lens looks up", "K is odd"))
         assert status_of(factory, result).reason == f"{reason}; warning: the lens looks up; warning: K is odd"
+
+
+def test_each_camera_of_several_has_its_share(factory, frame_at):
+    shares = (ViewShare(100, 40, 30), ViewShare(80, 0, 0, "none of 80 keypoints was matched in the map"))
+    found = dataclasses.replace(localized(), views=shares)
+    views = (
+        CameraView("front", frame_at(12_000_000_034), view_idx=0),
+        CameraView("left", frame_at(12_010_000_034), problem="frozen: it repeats itself"),
+        CameraView("right", frame_at(11_995_000_034), view_idx=1),
+        CameraView("rear", problem="no image of this time has come", is_missing=True),
+    )
+    status = over_the_wire(factory, status_of(factory, relocalization(found), views=views))
+    assert [view.camera for view in status.views] == ["front", "left", "right", "rear"]
+    assert [view.num_inliers for view in status.views] == [30, 0, 0, 0]
+    assert [view.num_keypoints for view in status.views] == [100, 0, 80, 0]
+    assert [view.offset for view in status.views] == pytest.approx([0.0, 0.01, -0.005, 0.0])
+    assert [view.problem for view in status.views] == [
+        "",
+        views[1].problem,
+        shares[1].problem,
+        views[3].problem,
+    ]
+
+
+def test_one_camera_has_no_share(factory, frame_at):
+    found = dataclasses.replace(localized(), views=(ViewShare(100, 40, 30),))
+    views = (CameraView(frame=frame_at(1), view_idx=0),)
+    assert len(status_of(factory, relocalization(found), views=views).views) == 0

@@ -1,12 +1,16 @@
 import pytest
 
+from hfnet_ros.config import CameraConfig, Config
 from hfnet_ros.messages.topics import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     IMAGE,
+    LATCHED_CAMERA_INFO,
     PUBLISHED,
     STATUS,
+    CameraTopics,
     camera_info_topic,
+    camera_topics,
     compressed_topic,
     resolve_topic,
 )
@@ -45,3 +49,42 @@ def test_what_was_renamed_itself_stays_where_it_was_put():
 def test_others_are_not_touched():
     assert resolved(STATUS, {"image": "/cam/image_raw"}) == "/relocalizer/status"
     assert len({topic.name for topic in PUBLISHED}) == len(PUBLISHED)
+
+
+def topics_of(remappings=(), **given):
+    config = Config.from_dict({"cameras": given})
+    found = [camera_topics(camera, config) for camera in config.cameras.each]
+    return [
+        (resolved(one.image, dict(remappings)), resolved(one.camera_infos[0], dict(remappings)))
+        for one in found
+    ]
+
+
+def test_the_only_camera_is_on_image():
+    topics = camera_topics(CameraConfig(), Config())
+    assert topics == CameraTopics(IMAGE, (CAMERA_INFO, LATCHED_CAMERA_INFO))
+    compressed = Config.from_dict({"node": {"image_transport": "compressed"}})
+    assert camera_topics(CameraConfig(), compressed).image == COMPRESSED_IMAGE
+
+
+def test_cameras_are_on_topics_of_their_names():
+    assert topics_of(names="front left") == [
+        ("/front/image", "/front/camera_info"),
+        ("/left/image", "/left/camera_info"),
+    ]
+
+
+def test_cameras_are_renamed_one_by_one():
+    remappings = {"front/image": "/a/rgb/image_raw", "left/camera_info": "/b/info"}
+    assert topics_of(remappings, names="front left") == [
+        ("/a/rgb/image_raw", "/a/rgb/camera_info"),
+        ("/left/image", "/b/info"),
+    ]
+
+
+def test_topics_and_transports_are_given_for_each_camera():
+    given = {"image_topics": "a/rgb -", "camera_info_topics": "- c/info", "transports": "compressed -"}
+    assert topics_of(names="front left", **given) == [
+        ("/a/rgb/compressed", "/a/camera_info"),
+        ("/left/image", "/c/info"),
+    ]

@@ -1,18 +1,29 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.messages.visuals import draw_debug_image, map_points_message, matches_message
+from hfnet_ros.messages.visuals import (
+    draw_debug_image,
+    draw_debug_images,
+    map_points_message,
+    matches_message,
+)
 from hfnet_ros.types import (
+    Answer,
+    CameraView,
     Correspondences,
     Evidence,
     Frame,
+    ImageCounters,
     Localization,
     Outcome,
     PoseEstimate,
     Relocalization,
     TrackingState,
+    ViewShare,
 )
 
 CAMERA = Camera(DistortionModel.NONE, (320, 240), np.full(2, 200.0), np.array([160.0, 120.0]), np.zeros(0))
@@ -140,3 +151,42 @@ def test_nothing_found_and_points_far_outside_can_be_drawn():
     behind = MAP_FROM_CAMERA @ np.array([[0.0, 0.0, -2.0], [1e9, 0.0, 1e-3]])
     result = relocalization(localization([[50.0, 100.0], [60.0, 100.0]], behind, [1, 1], rmse=0.0))
     draw_debug_image(Frame(5, image, CAMERA), result)
+
+
+ASIDE = Rigid3.from_rotvec([0.0, 0.8, 0.0], [0.3, 0.0, 0.1])
+
+
+def seen_by_two():
+    """One landmark of each of two views, and where each sees its own; the rig is at the camera's pose."""
+    own = np.array([0.4, 0.4, 2.0])
+    points3d = np.array([MAP_FROM_CAMERA @ own, MAP_FROM_CAMERA @ (ASIDE @ own)])
+    found = localization([[200.0, 160.0], [200.0, 160.0]], points3d, [1, 1])
+    views = dataclasses.replace(found.correspondences, view_idxs=np.array([0, 1]))
+    return dataclasses.replace(found, correspondences=views, views=(ViewShare(90, 1, 1), ViewShare(80, 1, 1)))
+
+
+def test_several_cameras_are_drawn_side_by_side_each_with_its_own_matches():
+    def frame(size_hw):
+        return Frame(5, np.full(size_hw, 50, np.uint8), CAMERA)
+
+    views = (
+        CameraView("front", frame((240, 320)), Rigid3.identity(), 0),
+        CameraView("right", problem="no image of this time has come", is_missing=True),
+        CameraView("left", frame((240, 320)), ASIDE, 1),
+        CameraView("rear", frame((480, 320)), ASIDE, problem="frozen"),
+    )
+    result = relocalization(seen_by_two())
+    answer = Answer(5, result, "", "", 0.0, 0.0, 0.0, 0.0, ImageCounters(), views[0].frame, views=views)
+    drawn = draw_debug_images(answer, result)
+    assert drawn.shape == (240, 320 + 320 + 160, 3)
+    for left in (0, 320):
+        np.testing.assert_array_equal(drawn[160, left + 203], [0, 255, 0])  # no residual: green
+    greens = (drawn == [0, 255, 0]).all(axis=2)
+    assert not greens[:, 640:].any()
+
+
+def test_lines_begin_at_the_camera_that_saw_the_landmark(factory):
+    message = matches_message(factory, seen_by_two(), frame_id="map", mountings=(Rigid3.identity(), ASIDE))
+    starts = [(point.x, point.y, point.z) for point in message.markers[1].points][::2]
+    expected = [MAP_FROM_CAMERA.translation, (MAP_FROM_CAMERA @ ASIDE).translation]
+    np.testing.assert_allclose(starts, expected)

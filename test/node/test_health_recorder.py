@@ -7,9 +7,14 @@ from hfnet_ros.config import Config
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.node import health_recorder
 from hfnet_ros.node.health_recorder import HealthRecorder
+from hfnet_ros.scene import demo_camera
+from hfnet_ros.tracking.image_groups import CameraTiming
+from hfnet_ros.tracking.rig_views import FROZEN
 from hfnet_ros.types import (
     Answer,
+    CameraView,
     Evidence,
+    Frame,
     GateDecision,
     ImageCounters,
     Localization,
@@ -19,8 +24,10 @@ from hfnet_ros.types import (
     Tracking,
     TrackingState,
     Verdict,
+    ViewShare,
 )
 
+CAMERA = demo_camera((64, 48))
 LOST = Tracking(TrackingState.LOST, None)
 
 
@@ -142,3 +149,73 @@ def test_doubts_of_the_last_usable_image_stay(clock):
     assert images(recorder).doubts == ("the lens looks up",)
     recorder.note_answer(usable)
     assert images(recorder).doubts == ()
+
+
+TIMING = CameraTiming(behind_s=0.02, group_share=0.75)
+
+
+def rig_answer(camera, *, gray=None, share=None, problem="", is_missing=False):
+    """The answer to one view of several; a picture of one gray, of noise unless given."""
+    usable = answer(Verdict.ACCEPTED)
+    image = np.random.default_rng(0).integers(0, 255, (48, 64), np.uint8)
+    image = image if gray is None else np.full((48, 64), gray, np.uint8)
+    frame = None if is_missing else Frame(1, image, CAMERA)
+    view = CameraView(camera, frame, None, None if problem else 0, problem, is_missing)
+    found = dataclasses.replace(usable.relocalization.localization, views=(share or ViewShare(9, 8, 7),))
+    result = dataclasses.replace(usable.relocalization, localization=found)
+    return dataclasses.replace(usable, relocalization=result, views=(view,))
+
+
+def among(recorder, camera="left"):
+    return recorder.image_health(Config(), "/left/image", camera, timing=TIMING).among
+
+
+def test_each_camera_is_counted_by_itself(clock):
+    recorder = HealthRecorder()
+    recorder.note_image("front_optical", "front")
+    recorder.note_image("left_optical", "left")
+    recorder.note_image("left_optical", "left")
+    recorder.note_answer(rig_answer("left", problem="it is broken"))
+    health = recorder.image_health(Config(), "/left/image", "left", timing=TIMING)
+    assert (health.camera, health.num_received, health.among.group_share) == ("left", 2, 0.75)
+    assert recorder.image_health(Config(), "/front/image", "front").num_received == 1
+    assert recorder.camera_frame == "front_optical left_optical"
+
+
+def test_what_a_camera_brought_last(clock):
+    recorder = HealthRecorder()
+    assert among(recorder).num_inliers is None
+    recorder.note_answer(rig_answer("left"))
+    recorder.note_answer(rig_answer("left", is_missing=True, problem="no image"))
+    health = among(recorder)
+    assert (health.num_keypoints, health.num_matches, health.num_inliers) == (9, 8, 7)
+    assert (health.delay_s, health.picture_error, health.contradiction) == (0.02, "", "")
+
+
+def test_a_dark_picture_and_a_contradiction_are_named_when_they_last(clock):
+    recorder = HealthRecorder()
+    against = ViewShare(9, 8, 0, "contradicts the other views", contradicts=True)
+    for number in range(4):
+        is_lasting = number >= 3
+        assert bool(among(recorder).contradiction) == is_lasting
+        assert ("next to no contrast" in among(recorder).picture_error) == is_lasting
+        recorder.note_answer(rig_answer("left", gray=3, share=against))
+    recorder.note_answer(rig_answer("left"))
+    assert (among(recorder).contradiction, among(recorder).picture_error) == ("", "")
+
+
+def test_a_frozen_camera_is_named_at_once(clock):
+    recorder = HealthRecorder()
+    recorder.note_answer(rig_answer("left", problem=FROZEN.format(2)))
+    assert among(recorder).picture_error.startswith("frozen")
+    assert among(recorder).problem == FROZEN.format(2)
+
+
+def test_an_image_that_cannot_be_read_is_that_of_its_camera(clock):
+    recorder, usable = HealthRecorder(), rig_answer("front")
+    broken = CameraView("left", problem="it is broken")
+    recorder.note_answer(dataclasses.replace(usable, views=(*usable.views, broken)))
+    left, front = (recorder.image_health(Config(), "", camera) for camera in ("left", "front"))
+    assert (left.num_refused, left.last_error) == (1, "it is broken")
+    assert (front.num_refused, front.last_error) == (0, "")
+    assert front.size_wh == CAMERA.size_wh

@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,18 @@ COMPRESSED = (COMPRESSED_IMAGE.type_name,)
             "/image",
             [Published("/image", COMPRESSED)],
             ["CompressedImage, expected sensor_msgs/msg/Image"],
+        ),
+        (
+            replace(IMAGE, name="front/image"),
+            "/front/image",
+            [Published("/front/image/compressed", COMPRESSED)],
+            ["set cameras.transports to compressed"],
+        ),
+        (
+            replace(COMPRESSED_IMAGE, name="front/image/compressed", beside="front/image"),
+            "/front/image/compressed",
+            [Published("/b/compressed", COMPRESSED)],
+            ["remap front/image:=/b"],
         ),
         (
             CAMERA_INFO,

@@ -5,6 +5,7 @@ import pytest
 from rig_matches import FRONT, RIG, TRUTH, matches_of
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
+from hfnet_ros.geometry.covariance import change_child_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.problem import ErrorModel, make_problem
 from hfnet_ros.pose.refinement import refine_on_inliers
@@ -67,6 +68,19 @@ def test_one_view_is_the_trivial_rig():
     moved = SOLVER.solve(matches, mounted)
     expected = named.estimate.map_from_camera @ RIG[0].rig_from_camera.inverse()
     assert moved.estimate.map_from_camera.translation_to(expected) < 0.002
+
+
+def test_the_maps_error_is_that_of_the_camera_wherever_the_rig_has_its_frame():
+    """The map says it in axes of a camera; the rig's frame is elsewhere and turned."""
+    errors = ErrorModel(1.0, pose_covariance=np.diag([0.04, 0.01, 0.09, 1e-4, 4e-4, 2e-4]))
+    trivial, mounted = (RigCamera(FRONT),), (RigCamera(FRONT, RIG[1].rig_from_camera),)
+    matches, everything = matches_of(np.random.default_rng(9), (80,), rig=trivial), np.ones(80, np.bool_)
+    camera = refine_on_inliers(make_problem(matches, trivial), TRUTH, everything, 50.0, errors)
+    start = TRUTH @ mounted[0].rig_from_camera.inverse()
+    rig = refine_on_inliers(make_problem(matches, mounted), start, everything, 50.0, errors)
+    arm = mounted[0].rig_from_camera.inverse().translation
+    expected = change_child_covariance(camera.covariance, camera.map_from_camera, arm)
+    np.testing.assert_allclose(rig.covariance, expected, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("counts", [(60, 60), (20, 100)])

@@ -13,6 +13,7 @@ from hfnet_ros.config import Config, load_config
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.topics import Qos
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
+from hfnet_ros.node.mounting import parse_mounting
 from hfnet_ros.tracking.gate import chi_square_quantile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def test_tutorial_holds_the_defaults():
 
 
 def test_tutorial_covers_every_section_that_only_the_node_has():
-    node = {"node", "frames", "odometry", "gate", "staleness", "prior"}
+    node = {"node", "cameras", "frames", "odometry", "gate", "staleness", "prior"}
     assert {section for section, _ in tutorial_lines()} == node
     given = parameters("relocalizer.yaml", "/**")
     assert {(section, name) for section in given for name in given[section]} == set(tutorial_lines())
@@ -70,6 +71,19 @@ def test_tutorial_says_unit_and_when_a_change_is_taken(section, name):
     assert [mark for mark in marks if mark != "now"] == ([unit] if unit else [])
     changed = Config.from_dict({section: {name: other_value(entry)}})
     assert ("now" in marks) == (not changes_that_need_a_restart(Config(), changed))
+
+
+# four_cameras.yaml
+
+
+def test_the_example_of_four_cameras_says_something_of_each():
+    front, left, right, rear = load_config(FOLDER / "four_cameras.yaml").cameras.each
+    assert (front.image_topic, front.transport) == ("/front/color/image_raw", "compressed")
+    assert (left.image_topic, right.camera_info_topic) == ("/left/image_raw", "")
+    assert (rear.image_topic, rear.camera_info_topic) == ("rear/image", "/rear/calibration")
+    mounted = parse_mounting(rear.base_from_camera)
+    assert mounted.rotation @ [0.0, 0.0, 1.0] == pytest.approx([-1.0, 0.0, 0.0]), "it looks back"
+    assert mounted.rotation @ [0.0, 1.0, 0.0] == pytest.approx([0.0, 0.0, -1.0]), "its image is upright"
 
 
 # nav2_params.yaml

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.ros
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.name for path in (ROOT / "launch").glob("*.launch.py"))
 COMMON = {"map", "params_file", "image", "camera_info", "odom", "pose", "image_transport", "base_frame"}
-COMMON |= {"publish_tf", "use_sim_time", "namespace", "log_level", "autostart"}
+COMMON |= {"cameras", "publish_tf", "use_sim_time", "namespace", "log_level", "autostart"}
 ENVIRONMENT = {
     **os.environ,
     "ROS_DOMAIN_ID": "91",

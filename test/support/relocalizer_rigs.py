@@ -65,7 +65,9 @@ class Rig:
 
     def sent(self):
         """Topics that the node listens to with these parameters."""
-        sent = [self.image_topic, topics.CAMERA_INFO]
+        config = Config.from_dict(self.parameters)
+        cameras = [topics.camera_topics(camera, config) for camera in config.cameras.each]
+        sent = [topic for camera in cameras for topic in (camera.image, camera.camera_infos[0])]
         if self.parameters["odometry"]["source"] in ("auto", "topic"):
             sent.append(topics.ODOMETRY)
         return [*sent, topics.INITIAL_POSE]

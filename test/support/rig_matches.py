@@ -1,4 +1,4 @@
-"""Matches of a rig of two cameras, a pinhole and a fisheye, at a known pose."""
+"""Matches of rigs of two and three cameras, pinholes and a fisheye, at a known pose."""
 
 import numpy as np
 
@@ -14,6 +14,10 @@ RIG = (
     RigCamera(FRONT, Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.2, 0.0, 0.0])),
     RigCamera(SIDE, Rigid3.from_rotvec([0.0, 1.4, 0.0], [0.1, 0.05, -0.3])),
 )
+REAR = Camera(
+    DistortionModel.PLUMB_BOB, (640, 400), [410.0, 412.0], [322.0, 203.0], [-0.2, 0.05, 1e-3, 0.0, 0.0]
+)
+THREE = (*RIG, RigCamera(REAR, Rigid3.from_rotvec([0.0, 3.0, 0.1], [-0.2, 0.0, 0.1])))
 TRUTH = Rigid3.from_rotvec([0.2, -0.5, 0.9], [4.0, -1.0, 2.0])
 
 
@@ -30,7 +34,7 @@ def matches_of(rng, counts, noise_px=0.4, rig=RIG, truth=TRUTH, wrong=0):
         views += [view_idx] * count
     points2d, points3d = np.concatenate(points2d), np.concatenate(points3d)
     bad = rng.choice(len(points3d), wrong, replace=False)
-    points3d[bad] = TRUTH.translation + rng.uniform(-6, 6, (wrong, 3))
+    points3d[bad] = truth.translation + rng.uniform(-6, 6, (wrong, 3))
     order = rng.permutation(len(points3d))
     rows = np.arange(len(order))
     similarity = np.linspace(1.0, 0.7, len(order), dtype=np.float32)

@@ -15,7 +15,7 @@ from hfnet_ros.config import Config, GateConfig, NodeConfig
 from hfnet_ros.errors import EngineError, HfnetRosError, ImageError, InputError
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.tracking.live import LiveRelocalizer
-from hfnet_ros.tracking.mailbox import ImageJob
+from hfnet_ros.tracking.mailbox import CameraImage, ImageJob
 from hfnet_ros.tracking.odometry import NoOdometry
 from hfnet_ros.types import ImageCounters, TrackingState, Verdict
 
@@ -45,7 +45,9 @@ class Rig:
         return localizer, lambda: self.closed.append(threading.current_thread())
 
     def job(self, stamp_ns, read=None, mounted=lambda: HERE):
-        return ImageJob(stamp_ns, time.monotonic(), read or (lambda: self.frame(stamp_ns)), mounted)
+        return ImageJob(
+            stamp_ns, time.monotonic(), (CameraImage(read or (lambda: self.frame(stamp_ns)), mounted),)
+        )
 
     def answer(self):
         return self.answers.get(timeout=WAIT_S)
@@ -543,3 +545,20 @@ def test_an_unreadable_image_says_what_is_known_of_the_position(rig):
     rig.answer()
     rig.live.offer(rig.job(S + 1, broken))
     assert rig.answer().tracking.state is TrackingState.TRACKING
+
+
+def test_a_call_at_a_time_is_made_by_the_thread_whatever_comes_of_it(rig, caplog):
+    threads = queue.Queue()
+
+    def call():
+        threads.put(threading.current_thread())
+        raise HfnetRosError("no use")
+
+    rig.live.call_at(time.monotonic(), call)
+    assert threads.get(timeout=WAIT_S) is rig.threads[0]
+    rig.live.offer(rig.job(S))
+    assert rig.answer().error == ""
+    assert "between two images failed" in caplog.text
+    rig.live.stop()
+    rig.live.call_at(time.monotonic(), call)
+    assert threads.empty()

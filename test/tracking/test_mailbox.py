@@ -7,7 +7,7 @@ import time
 import pytest
 
 from hfnet_ros.config import NodeConfig
-from hfnet_ros.tracking.mailbox import ImageJob, ImageTask, Mailbox, RateLimit, Request
+from hfnet_ros.tracking.mailbox import CameraImage, ImageJob, ImageTask, Mailbox, RateLimit, Request
 from hfnet_ros.types import ImageCounters
 
 ANY_RATE = NodeConfig(max_rate_hz=0.0)
@@ -16,7 +16,7 @@ WAIT_S = 30.0
 
 def job(stamp_ns, arrived_s=None):
     arrived_s = time.monotonic() if arrived_s is None else arrived_s
-    return ImageJob(stamp_ns, arrived_s, lambda: None, lambda: None)
+    return ImageJob(stamp_ns, arrived_s, (CameraImage(lambda: None, lambda: None),))
 
 
 def test_the_newest_image_wins():
@@ -195,3 +195,35 @@ def test_a_refused_image_answers_those_who_wait_for_it():
     assert mailbox.refuse(job(2)).requests == (request,)
     mailbox.close()
     assert mailbox.refuse(job(3)) is None
+
+
+def test_what_came_together_with_a_newer_image_counts_as_superseded():
+    mailbox = Mailbox(ANY_RATE)
+    mailbox.offer(job(3), num_older=2)
+    assert mailbox.take().job.stamp_ns == 3
+    assert mailbox.counters == ImageCounters(num_received=3, num_superseded=2, num_processed=0)
+
+
+def test_a_call_at_a_time_comes_then_once_and_before_an_image():
+    now_s = [10.0]
+    mailbox, done = Mailbox(ANY_RATE, lambda: now_s[0]), []
+    mailbox.call_at(12.0, lambda: done.append("forgotten"))
+    mailbox.call_at(11.0, lambda: done.append("call"))
+    mailbox.offer(job(1, 10.0))
+    assert isinstance(mailbox.take(), ImageTask)
+    now_s[0] = 12.5
+    mailbox.offer(job(2, 12.5))
+    mailbox.take()()
+    assert done == ["call"]
+    assert isinstance(mailbox.take(), ImageTask)
+
+
+def test_taking_sleeps_until_a_call_is_due():
+    mailbox, called = Mailbox(ANY_RATE), threading.Event()
+    taker = threading.Thread(target=lambda: mailbox.take()())
+    taker.start()
+    due_s = time.monotonic() + 0.05
+    mailbox.call_at(due_s, called.set)
+    assert called.wait(WAIT_S)
+    assert time.monotonic() >= due_s
+    taker.join(WAIT_S)

@@ -1,0 +1,212 @@
+"""Images of several cameras in folders, a folder each: `--images left=DIR,right=DIR --rig rig.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hfnet_ros.errors import ConfigError
+from hfnet_ros.files.images import read_image
+from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
+from hfnet_ros.files.rig_yaml import read_rig
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.types import ImageLocalizer, Query, RigCamera, View
+
+if TYPE_CHECKING:
+    from hfnet_ros.evaluation.records import QueryResult
+    from hfnet_ros.mapping.sources import PosedImages
+
+RIG_HELP = (
+    "cameras of a robot that has several, their calibrations and mountings (docs/rigs.md); --images is then "
+    "NAME=DIR,NAME=DIR and --poses are T_map_rig"
+)
+# Groups are made in the order of stamps: images do not come late.
+_SHIFT_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class RigImages:
+    """What the cameras of a rig saw at one time.
+
+    Attributes:
+        stamp_ns: of the first camera that has an image here.
+        map_from_rig: pose at that stamp; None where nobody knows it.
+        paths: image files by camera, of those that have one.
+        poses: map_from_rig by camera at its own stamp, where poses are known.
+    """
+
+    stamp_ns: int
+    map_from_rig: Rigid3 | None
+    paths: Mapping[str, Path]
+    poses: Mapping[str, Rigid3]
+
+
+def named_paths(words: Sequence[str], rig: Mapping[str, RigCamera], option: str) -> list[tuple[str, Path]]:
+    """Read NAME=PATH of cameras of a rig.
+
+    Raises:
+        ConfigError: a word is of another form or names no camera of the rig.
+    """
+    found = []
+    for word in words:
+        name, is_named, path = word.partition("=")
+        if not is_named or name not in rig:
+            raise ConfigError(
+                f"{option}: '{word}' names no camera of the rig, expected NAME=PATH of {', '.join(rig)} (--rig)"
+            )
+        found.append((name, Path(path)))
+    return found
+
+
+def refuse_beside_rig(options: argparse.Namespace) -> None:
+    """Refuse what would be ignored by `map build` with a rig.
+
+    Raises:
+        ConfigError: names it.
+    """
+    from hfnet_ros.cli.bag_keyframes import refuse_bag_options
+
+    if options.bag or options.colmap:
+        raise ConfigError("--rig goes with --images NAME=DIR,NAME=DIR, not with --bag or --colmap")
+    refuse_bag_options(options)
+
+
+def refuse_names_without_rig(images: Path) -> None:
+    """Refuse NAME=DIR of several cameras where nobody says what the rig is.
+
+    Raises:
+        ConfigError: says what is needed.
+    """
+    if "=" in str(images) and not images.exists():
+        raise ConfigError(
+            f"--images '{images}' names cameras: --rig FILE is needed, which says where they sit"
+        )
+
+
+def read_rig_images(
+    options: argparse.Namespace, tolerance_s: float
+) -> tuple[dict[str, RigCamera], list[RigImages]]:
+    """Return the rig of `options.rig` and what it saw, by time, with the poses of `options.poses`.
+
+    Images of each camera and poses pair as those of one camera do; images of one time are those whose stamps are
+    within the tolerance, by the rule of the live node.
+
+    Raises:
+        CalibrationError: the rig cannot be read.
+        ConfigError: a folder names no camera of it, or one twice; or poses are not named.
+        DatasetError: images and poses do not fit.
+    """
+    if options.camera is not None:
+        raise ConfigError("--camera is of one camera; the calibrations of a rig are in the file of --rig")
+    if options.poses is None:
+        raise ConfigError("--rig needs --poses: where the rig was, T_map_rig")
+    rig = read_rig(options.rig)
+    named = named_paths(str(options.images).split(","), rig, "--images")
+    if len(dict(named)) != len(named):
+        raise ConfigError(f"--images '{options.images}' names a camera twice")
+    posed = {name: pair_images_with_poses(folder, options.poses) for name, folder in named}
+    return {name: rig[name] for name in posed}, _grouped(posed, tolerance_s)
+
+
+def _grouped(posed: Mapping[str, Sequence[PosedImage]], tolerance_s: float) -> list[RigImages]:
+    from hfnet_ros.tracking.image_groups import ImageGroup, ImageGroups
+
+    names = list(posed)
+    groups = ImageGroups[PosedImage](len(names), tolerance_s, 2.0 * tolerance_s, patience=None)
+    images = [(image.stamp_ns, camera, image) for camera, name in enumerate(names) for image in posed[name]]
+    earliest_ns = min((stamp_ns for stamp_ns, _, _ in images), default=0)
+    found: list[ImageGroup[PosedImage]] = []
+    for stamp_ns, camera, image in sorted(images, key=lambda entry: entry[:2]):
+        shifted_ns = stamp_ns - earliest_ns + _SHIFT_NS
+        found += groups.add(camera, shifted_ns, shifted_ns * 1e-9, image)
+    found += groups.take_due(float("inf"))
+    return [_of_group(names, group.images) for group in found]
+
+
+def _of_group(names: Sequence[str], images: Sequence[PosedImage | None]) -> RigImages:
+    there = {name: image for name, image in zip(names, images, strict=True) if image is not None}
+    first = next(iter(there.values()))
+    return RigImages(
+        first.stamp_ns,
+        first.map_from_camera,
+        {name: image.path for name, image in there.items()},
+        {name: image.map_from_camera for name, image in there.items()},
+    )
+
+
+def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImages:
+    """Return the keyframes of `map build` with a rig: of each time that is chosen the images of all cameras.
+
+    Raises:
+        ConfigError: options contradict each other, or as `read_rig_images`.
+        DatasetError: images and poses do not fit.
+    """
+    from hfnet_ros.cli.keyframes import refuse_two_selections
+    from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
+    from hfnet_ros.mapping.sources import PosedImages
+    from hfnet_ros.mapping.views import MappingImage
+
+    refuse_two_selections(options)
+    if options.sharpest or options.min_overlap is not None:
+        raise ConfigError(
+            "--sharpest and --min-overlap look at one camera; with --rig take --every or --min-distance"
+        )
+    rig, groups = read_rig_images(options, tolerance_s)
+    if options.min_distance is not None or options.min_angle is not None:
+        poses = [group.map_from_rig for group in groups if group.map_from_rig is not None]
+        chosen = select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
+    else:
+        chosen = select_every(len(groups), 1 if options.every is None else options.every)
+    images, map_from_camera = [], []
+    # In the order of time: the map's test of itself takes stretches of it.
+    for group in (groups[row] for row in chosen):
+        for camera_idx, (name, mounted) in enumerate(rig.items()):
+            if name in group.paths:
+                path = group.paths[name]
+                read = partial(read_image, path)
+                images.append(MappingImage(f"{name}/{path.name}", group.stamp_ns, camera_idx, read))
+                map_from_camera.append(group.poses[name] @ mounted.rig_from_camera)
+    return PosedImages(images, map_from_camera, [mounted.camera for mounted in rig.values()])
+
+
+def localize_rig_images(
+    localizer: ImageLocalizer, rig: Mapping[str, RigCamera], asked: Sequence[RigImages]
+) -> Iterator[QueryResult]:
+    """Localize what a rig saw, one time after the other; results have a picture of all views side by side.
+
+    Raises:
+        ImageError: an image cannot be read or is not of its calibration's size.
+    """
+    from hfnet_ros.evaluation.records import QueryResult
+    from hfnet_ros.evaluation.run import readable_name
+    from hfnet_ros.report.thumbnails import RIG_SIZE, side_by_side
+
+    for group in asked:
+        images = {name: read_image(path) for name, path in group.paths.items()}
+        for name, path in group.paths.items():
+            rig[name].camera.check_size(images[name].shape, str(path))
+        views = tuple(View(rig[name], image) for name, image in images.items())
+        answer = localizer.localize(Query(group.stamp_ns, views))
+        first = next(iter(group.paths.values()))
+        picture = side_by_side(list(images.values()), RIG_SIZE)
+        yield QueryResult(
+            readable_name(first), first, group.stamp_ns, answer, group.map_from_rig, None, picture
+        )
+
+
+def images_in_turn(words: Sequence[Path], rig: Mapping[str, RigCamera]) -> list[RigImages]:
+    """Return the queries of NAME=IMAGE words: one begins where a camera is named that the one before has already.
+
+    Raises:
+        ConfigError: a word is of another form, or names no camera of the rig.
+    """
+    queries: list[dict[str, Path]] = []
+    for name, path in named_paths([str(word) for word in words], rig, "with --rig"):
+        if not queries or name in queries[-1]:
+            queries.append({})
+        queries[-1][name] = path
+    return [RigImages(index * _SHIFT_NS, None, paths, {}) for index, paths in enumerate(queries)]

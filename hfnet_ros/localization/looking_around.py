@@ -1,0 +1,85 @@
+"""Look where the other views of a rig ought to see the map, once one of them says where the rig is.
+
+Prior frames that look like one view show what that one sees. What another view looks at may be known to frames of
+another place, so that it has nothing right to match with, and can neither help nor object. Near the pose that was found
+there are frames that look its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.answers import join_matches
+from hfnet_ros.localization.landmarks import Landmarks
+from hfnet_ros.localization.retrieval import Descriptors, PlaceRetrieval
+from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.pose.problem import PoseProblem
+from hfnet_ros.pose.solver import PoseSolver
+from hfnet_ros.types import Correspondences, ImageFeatures, RigCamera
+
+# Of all views, to look around from its pose; of a view, to let it be.
+_MIN_INLIERS, _MIN_BACKING = 12, 6
+_MAX_MATCHES = 500  # the most similar ones; enough to see where to look
+
+MatchLandmarks = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
+
+
+class LookingAround:
+    """Gives views of which a pose explains nothing what they should see there."""
+
+    def __init__(self, retrieval: PlaceRetrieval, landmarks: Landmarks, solver: PoseSolver) -> None:
+        """Take what finds keyframes near a pose, their landmarks, and what finds poses."""
+        self._retrieval = retrieval
+        self._landmarks = landmarks
+        self._solver = solver
+
+    def more(
+        self,
+        matches: Correspondences,
+        match: MatchLandmarks,
+        features: Sequence[ImageFeatures],
+        descriptors: Descriptors,
+        cameras: Sequence[RigCamera],
+        doubted: frozenset[int],
+    ) -> Correspondences:
+        """Return matches in which each view has what it should see at the pose that most of them agree with.
+
+        Args:
+            matches: of all views with one place.
+            match: finds matches of all views with a place.
+            features: of each view.
+            descriptors: global ones, of each view.
+            cameras: of the views.
+            doubted: views that say where to look only if no other one does.
+
+        Raises:
+            MapFormatError: the map is damaged where it was read.
+        """
+        best = matches.chosen(np.arange(min(len(matches), _MAX_MATCHES)))
+        problem = self._solver.problem(best, cameras, self._landmarks.cones(best))
+        others = ~np.isin(problem.view_idxs, list(doubted))
+        pose = self._pose_of_most(problem.chosen(others))
+        if pose is None and doubted:
+            pose = self._pose_of_most(problem)
+        if pose is None:
+            return matches
+        num_inliers = np.bincount(self._solver.fitting(problem, pose).views, minlength=len(cameras))
+        blind = np.flatnonzero(num_inliers < _MIN_BACKING)
+        place = self._retrieval.around(descriptors, cameras, pose, blind.tolist())
+        if place is None:
+            return matches
+        asked = [
+            view if view_idx in blind else view.chosen(np.arange(0)) for view_idx, view in enumerate(features)
+        ]
+        seen = match(asked, self._landmarks.of(place))
+        return join_matches(matches.chosen(~np.isin(matches.views, blind)), seen)
+
+    def _pose_of_most(self, problem: PoseProblem) -> Rigid3 | None:
+        """Return the pose that matches agree with; None where there are few that do."""
+        found = self._solver.solve_quickly(problem)
+        if found is None or len(self._solver.fitting(problem, found.map_from_camera)) < _MIN_INLIERS:
+            return None
+        return found.map_from_camera

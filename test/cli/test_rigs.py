@@ -1,0 +1,160 @@
+"""Maps and evaluations of a rig's folders: two cameras that look different ways, of different sizes."""
+
+import csv
+import dataclasses
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from hfnet_ros.files.camera_yaml import write_camera_yaml
+from hfnet_ros.files.rig_yaml import read_rig, write_rig
+from hfnet_ros.geometry import Rigid3
+from hfnet_ros.map.map_io import load_map
+from hfnet_ros.scene import (
+    QUERY_GAIT,
+    Gait,
+    build_apartment,
+    demo_camera,
+    mapping_walk,
+    query_walk,
+    write_dataset,
+)
+from hfnet_ros.types import RigCamera
+
+RIGHT = Rigid3.from_rotvec([0.0, np.deg2rad(50.0), 0.0], [0.2, 0.0, 0.0])
+CAMERAS = {"left": (Rigid3.identity(), demo_camera((320, 240))), "right": (RIGHT, demo_camera((256, 192)))}
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory):
+    """Return a folder with left/, right/, each as `Recording`s `mapping` and `query`, and rig.yaml."""
+    folder, scene = tmp_path_factory.mktemp("rig"), build_apartment(0, 1)
+    walks = [
+        mapping_walk(scene, Gait(rate_hz=2.0)),
+        query_walk(scene, dataclasses.replace(QUERY_GAIT, rate_hz=0.4)),
+    ]
+    lines = ["cameras:"]
+    for name, (mounting, camera) in CAMERAS.items():
+        of_camera = [[(stamp_ns, pose @ mounting) for stamp_ns, pose in walk] for walk in walks]
+        write_dataset(folder / name, scene, camera, *of_camera)
+        write_camera_yaml(folder / f"{name}.yaml", camera, name)
+        numbers = [*mounting.translation.tolist(), *mounting.quat_xyzw.tolist()]
+        lines.append(f"  {name}: {{calibration: {name}.yaml, rig_from_camera: {numbers}}}")
+    (folder / "rig.yaml").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def options(rig, walk, names=("left", "right")):
+    """The poses of the rig are those of the left camera."""
+    folders = ",".join(f"{name}={rig / name / walk / 'images'}" for name in names)
+    return ["--images", folders, "--rig", rig / "rig.yaml", "--poses", rig / "left" / walk / "poses.tum"]
+
+
+@pytest.fixture(scope="module")
+def rig_map(rig, kit, tmp_path_factory):
+    path = tmp_path_factory.mktemp("maps") / "rig.map"
+    assert kit.call("map", "build", *options(rig, "mapping"), "--every", 2, *kit.FAST, "--out", path) == 0
+    return path
+
+
+def test_each_camera_of_a_time_becomes_a_keyframe(rig, rig_map):
+    built = load_map(rig_map)
+    times = {name.split("/")[1] for name in built.keyframe_names}
+    assert {name.split("/")[0] for name in built.keyframe_names} == {"left", "right"}
+    assert len(built.keyframe_names) > 1.5 * len(times)
+    assert sorted(camera.refined.size_wh for camera in built.cameras) == [(256, 192), (320, 240)]
+    # Both look from where they sit: landmarks that both saw were triangulated from there.
+    assert built.num_landmarks > 100
+
+
+def test_a_rig_is_localized_and_scored_in_its_own_frame(rig, rig_map, run, tmp_path):
+    answer = run("evaluate", "--map", rig_map, *options(rig, "query"), "--out", tmp_path / "report")
+    assert answer.status == 0, answer.err
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert found["localized"] == found["queries"] > 3
+    assert found["false_fixes"] == 0
+    assert found["median_translation_m"] < 0.05
+    with (tmp_path / "report" / "queries.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    of_views = [[int(row["view0_inliers"]), int(row["view1_inliers"])] for row in rows]
+    assert all(sum(views) == int(row["inliers"]) for views, row in zip(of_views, rows, strict=True))
+    assert min(max(views[row] for views in of_views) for row in (0, 1)) > 20  # both see the map
+    assert (tmp_path / "report" / "report.html").read_text().count("data:image/jpeg") >= found["queries"]
+
+
+def test_one_camera_keeps_its_table(rig, rig_map, run, tmp_path):
+    folder = rig / "left" / "query"
+    one = ["--images", folder / "images", "--poses", folder / "poses.tum", "--camera", folder / "camera.yaml"]
+    assert run("evaluate", "--map", rig_map, *one, "--out", tmp_path / "report").status == 0
+    assert "view0_inliers" not in (tmp_path / "report" / "queries.csv").read_text()
+
+
+def test_a_missing_image_costs_its_view_only(rig, rig_map, run, tmp_path):
+    names = sorted(file.name for file in (rig / "right" / "query" / "images").iterdir())
+    answer = run(
+        "localize", "--map", rig_map, "--rig", rig / "rig.yaml", "--json", tmp_path / "answers.json",
+        f"left={rig / 'left/query/images' / names[0]}",
+        *(f"{camera}={rig / camera / 'query/images' / name}" for name in names[1:3] for camera in CAMERAS),
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert [len(entry["views"]) for entry in answers] == [1, 2, 2]
+    assert [entry["outcome"] for entry in answers] == ["LOCALIZED"] * 3
+    assert (
+        answers[1]["views"][0]["num_inliers"] + answers[1]["views"][1]["num_inliers"] == answers[1]["inliers"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"--images": "front=images"},
+            r"'front=images' names no camera of the rig, expected NAME=PATH of left, right",
+        ),
+        ({"--images": "images"}, r"'images' names no camera"),
+        ({"--images": "left=a,left=b"}, r"names a camera twice"),
+        ({"--rig": "nowhere.yaml"}, r"nowhere\.yaml: cannot be read"),
+        ({"--poses": None}, r"--rig needs --poses: where the rig was"),
+        ({"--rig": None}, r"names cameras: --rig FILE is needed"),
+        ({"--camera": "c.yaml"}, r"--camera is of one camera"),
+        ({"--min-overlap": 0.5}, r"look at one camera"),
+        ({"--colmap": "sparse"}, r"--rig goes with --images"),
+    ],
+)
+def test_what_does_not_fit_is_named(rig, run, kit, tmp_path, changed, said):
+    given = dict(zip(*[iter(options(rig, "mapping"))] * 2, strict=True)) | changed
+    words = [word for option, value in given.items() if value is not None for word in (option, value)]
+    answer = run("map", "build", *words, *kit.FAST, "--out", tmp_path / "rig.map")
+    assert re.search(said, answer.error), answer.error
+    assert not (tmp_path / "rig.map").exists()
+
+
+def test_a_camera_with_other_images_than_poses_is_named(rig, run, kit, tmp_path):
+    fewer = tmp_path / "right"
+    shutil.copytree(rig / "right" / "mapping" / "images", fewer)
+    for number, file in enumerate(sorted(fewer.iterdir())):
+        file.rename(fewer / f"image{chr(97 + number // 26)}{chr(97 + number % 26)}.png")
+    next(fewer.iterdir()).unlink()
+    given = options(rig, "mapping")
+    given[1] = f"left={rig / 'left/mapping/images'},right={fewer}"
+    answer = run("map", "build", *given, *kit.FAST, "--out", tmp_path / "rig.map")
+    assert f"images in {fewer}" in answer.error
+
+
+def test_a_wrong_mounting_is_named_and_turned_back(rig, run, kit, tmp_path, caplog):
+    """The right camera sits 3 deg further to the right than rig.yaml says."""
+    wrong = read_rig(rig / "rig.yaml")
+    said = wrong["right"].rig_from_camera @ Rigid3.from_rotvec([0.0, np.deg2rad(-3.0), 0.0], np.zeros(3))
+    write_rig(tmp_path / "rig.yaml", wrong | {"right": RigCamera(wrong["right"].camera, said)})
+    given = options(rig, "mapping")
+    given[3] = tmp_path / "rig.yaml"
+    answer = run("map", "build", *given, *kit.FAST, "--out", tmp_path / "rig.map")
+    assert answer.status == 0, answer.err
+    assert re.search(r"right is mounted 3\.\d+ deg .* otherwise than the poses say", caplog.text)
+    (mounting,) = load_map(tmp_path / "rig.map").build_info["pose_faults"]["mountings"]
+    assert mounting["corrected"]
+    np.testing.assert_allclose(mounting["turned_deg"], [0.0, 3.0, 0.0], atol=0.3)

@@ -1,0 +1,74 @@
+"""What is said of each camera of several by parameters, and images that are refused."""
+
+import cv2
+import pytest
+from camera_robots import NAMES, CameraRobot
+
+from hfnet_ros.errors import ConfigError
+from hfnet_ros.messages import topics
+from hfnet_ros.messages.images import image_to_message
+from hfnet_ros.node.core import RelocalizerNode
+from hfnet_ros.node.map_in_use import MapInUse
+
+
+@pytest.fixture
+def start_robot(start_rig, rig_walk):
+    def start(**changes):
+        rig = start_rig(cameras__names=NAMES, cameras__sync_wait_s=0.3, **changes)
+        return CameraRobot(rig, rig_walk)
+
+    return start
+
+
+def test_images_may_leave_their_optical_frame_to_the_parameters(start_robot):
+    robot = start_robot(cameras__frames=["left_optical", "-", "-"])
+    # What calls itself front is where left is, and shows what left sees.
+    status = robot.localize(front=lambda number: robot.walk.image(robot.index(number), "left"))
+    assert {view.problem for view in status.views} == {""}
+    assert robot.error_of(status) < 0.1
+
+
+def test_each_camera_has_its_own_transport(start_robot):
+    robot = start_robot(cameras__transports="raw compressed raw")
+    plain = robot.send_image
+    assert robot.topics["left"].image.name == "left/image/compressed"
+
+    def send_image(name, image, stamp_ns):
+        if name != "left":
+            plain(name, image, stamp_ns)
+            return
+        header = image_to_message(robot.rig.factory, image, stamp_ns, "left_optical").header
+        data = robot.rig.factory.byte_sequence(cv2.imencode(".png", image)[1].reshape(-1))
+        kind = topics.COMPRESSED_IMAGE.type_name
+        message = robot.rig.factory.make(kind, header=header, format="png", data=data)
+        robot.rig.send(robot.topics[name].image, message)
+
+    robot.send_image = send_image
+    status = robot.localize()
+    assert {view.problem for view in status.views} == {""}
+    assert min(view.num_keypoints for view in status.views) > 0
+
+
+def test_while_the_engine_is_not_ready_images_of_one_time_are_refused_once(start_robot, monkeypatch):
+    robot = start_robot()
+    monkeypatch.setattr(MapInUse, "refusal", "the engine is being built")
+    status = robot.step()
+    assert (status.outcome, status.reason) == ("NOT_READY", "the engine is being built")
+    assert list(status.views) == []
+    assert len(robot.rig.received[topics.STATUS]) == 1
+    for name in NAMES:  # what else is missing is known all the same
+        robot.rig.wait_for_diagnostics(
+            f"images {name}", lambda level, message, values: values["camera mounting"] == "known"
+        )
+
+
+def test_a_mounting_that_is_none_is_refused_with_its_camera(transport, configured):
+    config = configured(cameras__names="front left", cameras__base_from_camera="0 0 0 0 0 0 1 0 0 0 0 0 0 2")
+    with pytest.raises(ConfigError, match=r"cameras\.base_from_camera of 'left' is '0 0 0 0 0 0 2'"):
+        RelocalizerNode(config, transport)
+
+
+def test_several_cameras_need_a_frame_in_common(configured):
+    with pytest.raises(ConfigError, match=r"frames\.base_frame is empty"):
+        configured(frames__base_frame="", cameras__names="front left")
+    assert len(configured(frames__base_frame="", cameras__names="front").cameras.each) == 1
