@@ -20,6 +20,8 @@ from hfnet_ros.cli.bag_sources import (
 from hfnet_ros.cli.localize import open_for_images
 from hfnet_ros.cli.options import add_config_options, new_verb, read_config, tracked
 from hfnet_ros.errors import ConfigError, MappingError
+from hfnet_ros.localization.doubts import ARBITRARY_SCALE
+from hfnet_ros.map.visual_map import VisualMap
 
 _EXAMPLE = """hfnet-ros map scale photos.map --bag robot.bag --out metric.map
   hfnet-ros map scale photos.map --bag rig.bag --image-topic /left/image --beside /right/image --out metric.map"""
@@ -45,6 +47,16 @@ def add_verb(maps: Any) -> None:
     add_odometry_options(scale)
     add_mounting_options(scale)
     add_config_options(scale, extractor=False)
+
+
+def print_scale(visual_map: VisualMap) -> None:
+    """Print what a unit of a map of images alone is; nothing of maps whose given poses say it."""
+    estimate = visual_map.build_info.get("scale_estimate", {})
+    if visual_map.has_arbitrary_scale:
+        print(f"scale: arbitrary: {ARBITRARY_SCALE}")
+    elif "standard_error" in estimate:
+        error = 100.0 * estimate["standard_error"]
+        print(f"scale: metres, by {estimate['num_frames']} frames of the rig, standard error {error:.1f} %")
 
 
 def _scale(options: argparse.Namespace) -> int:

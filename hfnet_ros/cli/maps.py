@@ -32,7 +32,6 @@ from hfnet_ros.cli.options import (
 from hfnet_ros.cli.rigs import RIG_HELP, refuse_beside_rig, refuse_names_without_rig, rig_keyframes
 from hfnet_ros.config import PAIR_MATCHER_NAMES, Config
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.localization.doubts import ARBITRARY_SCALE
 from hfnet_ros.localization.scene_model import SceneModel
 from hfnet_ros.map.visual_map import VisualMap
 
@@ -47,7 +46,8 @@ _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yam
   hfnet-ros map build --bag robot.bag --pose-topic /ground_truth/pose --every 5 --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
   hfnet-ros map build --colmap sparse/0 --images photos --out fountain.map
-  hfnet-ros map build --images left=left,right=right --rig rig.yaml --poses rig.tum --out hall.map"""
+  hfnet-ros map build --images left=left,right=right --rig rig.yaml --poses rig.tum --out hall.map
+  hfnet-ros map build --images left=left,right=right --rig rig.yaml --out hall.map    # no poses: metres by the rig"""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -205,8 +205,7 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
         ),
         "cameras",
     )
-    if visual_map.has_arbitrary_scale:
-        print(f"scale: arbitrary: {ARBITRARY_SCALE}")
+    map_scale.print_scale(visual_map)
     for report in visual_map.build_info.get("intrinsics", []):
         print(f"lens: {_lens_text(report)}")
     faults = visual_map.build_info.get("pose_faults", {}).get("keyframes", [])

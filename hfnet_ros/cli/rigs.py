@@ -18,7 +18,7 @@ from hfnet_ros.types import ImageLocalizer, Query, RigCamera, View
 
 if TYPE_CHECKING:
     from hfnet_ros.evaluation.records import QueryResult
-    from hfnet_ros.mapping.sources import PosedImages
+    from hfnet_ros.mapping.sources import PosedImages, UnposedImages
 
 RIG_HELP = (
     "cameras of a robot that has several, their calibrations and mountings (docs/rigs.md); --images is then "
@@ -69,10 +69,13 @@ def refuse_beside_rig(options: argparse.Namespace) -> None:
         ConfigError: names it.
     """
     from hfnet_ros.cli.bag_keyframes import refuse_bag_options
+    from hfnet_ros.cli.keyframes import refuse_without_poses
 
     if options.bag or options.colmap:
         raise ConfigError("--rig goes with --images NAME=DIR,NAME=DIR, not with --bag or --colmap")
     refuse_bag_options(options)
+    if options.poses is None:
+        refuse_without_poses(options)
 
 
 def refuse_names_without_rig(images: Path) -> None:
@@ -100,16 +103,22 @@ def read_rig_images(
         ConfigError: a folder names no camera of it, or one twice; or poses are not named.
         DatasetError: images and poses do not fit.
     """
-    if options.camera is not None:
-        raise ConfigError("--camera is of one camera; the calibrations of a rig are in the file of --rig")
     if options.poses is None:
         raise ConfigError("--rig needs --poses: where the rig was, T_map_rig")
+    rig, folders = _rig_and_folders(options)
+    posed = {name: pair_images_with_poses(folder, options.poses) for name, folder in folders.items()}
+    return {name: rig[name] for name in posed}, _grouped(posed, tolerance_s)
+
+
+def _rig_and_folders(options: argparse.Namespace) -> tuple[dict[str, RigCamera], dict[str, Path]]:
+    """Return the rig, and the folders with images of some of its cameras."""
+    if options.camera is not None:
+        raise ConfigError("--camera is of one camera; the calibrations of a rig are in the file of --rig")
     rig = read_rig(options.rig)
     named = named_paths(str(options.images).split(","), rig, "--images")
     if len(dict(named)) != len(named):
         raise ConfigError(f"--images '{options.images}' names a camera twice")
-    posed = {name: pair_images_with_poses(folder, options.poses) for name, folder in named}
-    return {name: rig[name] for name in posed}, _grouped(posed, tolerance_s)
+    return rig, dict(named)
 
 
 def _grouped(posed: Mapping[str, Sequence[PosedImage]], tolerance_s: float) -> list[RigImages]:
@@ -138,8 +147,10 @@ def _of_group(names: Sequence[str], images: Sequence[PosedImage | None]) -> RigI
     )
 
 
-def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImages:
+def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImages | UnposedImages:
     """Return the keyframes of `map build` with a rig: of each time that is chosen the images of all cameras.
+
+    Without poses the n-th images of all cameras are of one time.
 
     Raises:
         ConfigError: options contradict each other, or as `read_rig_images`.
@@ -147,9 +158,12 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
     """
     from hfnet_ros.cli.keyframes import refuse_two_selections
     from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
-    from hfnet_ros.mapping.sources import PosedImages
+    from hfnet_ros.mapping.sources import PosedImages, UnposedImages
     from hfnet_ros.mapping.views import MappingImage
 
+    if options.poses is None:
+        of_rig, folders = _rig_and_folders(options)
+        return UnposedImages.of_rig(folders, of_rig, 1 if options.every is None else options.every)
     refuse_two_selections(options)
     if options.sharpest or options.min_overlap is not None:
         raise ConfigError(

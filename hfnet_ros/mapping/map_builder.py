@@ -157,7 +157,7 @@ def build_untested_map_without_poses(
         scale: dict[str, Any] = {"scale": "arbitrary"}
         if rig_from_camera is not None:
             held_to_rig = hold_rig(motion, keyframes, rig_from_camera, config)
-            motion, scale = held_to_rig.motion, held_to_rig.facts()
+            motion, scale = held_to_rig.motion, held_to_rig.facts
         keyframes = [keyframes[idx] for idx in motion.image_idxs]
         views = views_of(keyframes, motion.map_from_camera, motion.camera_idxs)
         held = replace(options, intrinsics="off", refine_poses="off")

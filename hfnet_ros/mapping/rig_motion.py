@@ -2,7 +2,7 @@
 
 The images are put into relation each for itself, which needs no scale to begin with. Where two cameras of one frame
 are in the model, their distance gives the scale; all frames are then adjusted as what they are, one body with several
-cameras.
+cameras. What the images say of the mountings before that is held against the given ones.
 
 Reference: Schneider and Foerstner, Bundle Adjustment for Multi-Camera Systems with Points at Infinity, ISPRS 2012.
 """
@@ -13,6 +13,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -25,22 +26,19 @@ from hfnet_ros.mapping.colmap_convention import pose_from_colmap, quiet_colmap
 from hfnet_ros.mapping.colmap_database import colmap_cameras_from, image_id_of, rig_reconstruction
 from hfnet_ros.mapping.matches import filter_by_known_poses
 from hfnet_ros.mapping.pycolmap_library import pycolmap
-from hfnet_ros.mapping.rig_mountings import MountingReport, check_mountings
+from hfnet_ros.mapping.rig_mountings import FoundMounting, find_mountings, turned_mountings
 from hfnet_ros.mapping.structure_from_motion import RecoveredMotion
 from hfnet_ros.mapping.triangulation import triangulate
 from hfnet_ros.mapping.views import Keyframe, View, views_of
 
 _logger = logging.getLogger(__name__)
 
-# Cameras closer than this give no scale worth the name.
-_MIN_BASELINE_M = 0.005
 _MIN_FRAMES = 3
-# Of the matches the free model explains, the rig must explain this share.
+# Of the matches that the model explains when each image has a pose of its own, the rig must explain this share.
 _MIN_KEPT_SHARE = 0.8
-_TOLERANCE = 2.0
-_NUM_ROUNDS = 3
+_TOLERANCES = (6.0, 4.0, 2.0)  # of the configured errors: frames come into shape step by step
 _MIN_RELATIVE_DECREASE = 1e-6
-_MAD_TO_SIGMA = 1.4826
+_SIGMA_OF_MAD = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,29 +47,28 @@ class RigMotion:
 
     Attributes:
         motion: poses in metres that obey the rig.
-        num_frames: frames that two or more cameras of the model share.
-        scale_spread: standard error of the scale that the single frames give, as a part of it.
-        mountings: of each camera of the model what the images say of its mounting, the first one's excepted.
+        facts: what the map keeps of it, as JSON values.
     """
 
     motion: RecoveredMotion
-    num_frames: int
-    scale_spread: float
-    mountings: list[MountingReport]
+    facts: dict[str, Any]
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the map keeps of it, as JSON values."""
-        return {
-            "scale": "rig",
-            "scale_estimate": {"num_frames": self.num_frames, "standard_error": round(self.scale_spread, 5)},
-            "mountings": [report.facts() for report in self.mountings],
-        }
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scale:
+    """Metres per unit: its value, its standard error as a part of it, and of how many frames."""
+
+    value: float
+    error: float
+    num_frames: int
 
 
 def hold_rig(
     motion: RecoveredMotion, keyframes: Sequence[Keyframe], rig_from_camera: Sequence[Rigid3], config: Config
 ) -> RigMotion:
     """Bring a model of arbitrary scale to metres, its frames to the shape of the rig.
+
+    A camera that is turned against its given mounting is turned back, if more matches agree then.
 
     Args:
         motion: the model.
@@ -82,87 +79,129 @@ def hold_rig(
     Raises:
         MappingError: too few frames have two cameras in the model, or their images contradict the mountings.
     """
-    images = [keyframes[idx].image for idx in motion.image_idxs]
-    camera_of = dict(zip(motion.camera_idxs, (image.camera_idx for image in images), strict=True))
+    registered = [keyframes[idx] for idx in motion.image_idxs]
+    camera_of = {
+        idx: frame.image.camera_idx for idx, frame in zip(motion.camera_idxs, registered, strict=True)
+    }
     mounted = [rig_from_camera[camera_of[idx]] for idx in range(len(motion.cameras))]
     mounted = [mounted[0].inverse() @ mounting for mounting in mounted]
-    stamps = {stamp: idx for idx, stamp in enumerate(sorted({image.stamp_ns for image in images}))}
-    frame_idxs = [stamps[image.stamp_ns] for image in images]
-    free = views_of([keyframes[idx] for idx in motion.image_idxs], motion.map_from_camera, motion.camera_idxs)
-    scale, spread, num_frames = _scale(free, frame_idxs, mounted)
-    free = [dataclasses.replace(view, map_from_camera=_scaled(view.map_from_camera, scale)) for view in free]
-    mountings = check_mountings(free, frame_idxs, mounted, [camera_of[idx] for idx in range(len(mounted))])
-    views = _rigid(free, frame_idxs, mounted)
-    for round_idx in range(_NUM_ROUNDS):
-        views = _adjust(views, motion, frame_idxs, mounted, _TOLERANCE * (_NUM_ROUNDS - round_idx), config)
-    before, after = (_num_agreeing(motion, poses, config) for poses in (free, views))
-    if after < _MIN_KEPT_SHARE * before:
-        raise MappingError(
-            f"the images contradict the rig: of {before} matches that agree when each image has a pose of its own, "
-            f"{after} do when the cameras sit where the rig file says ({100 * after / max(before, 1):.0f} %, expected "
-            f"{100 * _MIN_KEPT_SHARE:.0f} % or more); {_worst_text(mountings)}"
-        )
-    _logger.info("scale from %d frames of the rig, standard error %.1f %%", num_frames, 100 * spread)
+    stamps = sorted({frame.image.stamp_ns for frame in registered})
+    frame_idxs = [stamps.index(frame.image.stamp_ns) for frame in registered]
+    free = views_of(registered, motion.map_from_camera, motion.camera_idxs)
+    scale = _scale(free, frame_idxs, mounted)
+    free = [dataclasses.replace(view, map_from_camera=_scaled(view, scale.value)) for view in free]
+    mountings = find_mountings(free, frame_idxs, mounted)
+    views, corrected = _held(free, motion, frame_idxs, mounted, config), False
+    if any(found.is_turned for found in mountings):
+        turned = _held(free, motion, frame_idxs, turned_mountings(mounted, mountings), config)
+        corrected = _num_agreeing(motion, turned, config) > _num_agreeing(motion, views, config)
+        views = turned if corrected else views
+    names = {found.camera_idx: _name(found, registered, motion, camera_of) for found in mountings}
+    _check(motion, free, views, mountings, names, config)
+    for found in mountings:
+        if corrected and found.is_turned:
+            _logger.warning("%s; it is turned back in this map: correct the rig file", _text(found, names))
+    facts = {
+        "scale": "rig",
+        "scale_estimate": {"num_frames": scale.num_frames, "standard_error": round(scale.error, 5)},
+        "mountings": [
+            found.facts(names[found.camera_idx], corrected=corrected and found.is_turned)
+            for found in mountings
+        ],
+    }
     poses = [view.map_from_camera for view in views]
-    return RigMotion(dataclasses.replace(motion, map_from_camera=poses), num_frames, spread, mountings)
+    return RigMotion(dataclasses.replace(motion, map_from_camera=poses), facts)
 
 
-def _worst_text(mountings: Sequence[MountingReport]) -> str:
-    worst = max(mountings, key=lambda report: report.angle_deg)
+def _name(
+    found: FoundMounting, registered: Sequence[Keyframe], motion: RecoveredMotion, camera_of: dict[int, int]
+) -> str:
+    """Return what the camera is called: the folder of its images, if they have one."""
+    example = registered[motion.camera_idxs.index(found.camera_idx)].image.name
+    return example.rpartition("/")[0] or f"camera {camera_of[found.camera_idx]}"
+
+
+def _text(found: FoundMounting, names: dict[int, str]) -> str:
     return (
-        f"of camera {worst.camera_idx} they say a mounting that is turned by {worst.angle_deg:.1f} deg and moved by "
-        f"{worst.distance_m:.3f} m against it: are images of one time paired, and is the rig file of this rig?"
+        f"{names[found.camera_idx]} is mounted {np.degrees(found.angle_rad):.2f} deg (+- "
+        f"{np.degrees(found.sigma_rad):.2f}) and {np.linalg.norm(found.moved):.3f} m (+- {found.sigma_m:.3f}) "
+        f"otherwise than the rig says, by {found.num_frames} frames"
     )
 
 
-def _scale(
-    views: Sequence[View], frame_idxs: Sequence[int], mounted: Sequence[Rigid3]
-) -> tuple[float, float, int]:
-    """Return metres per unit, its standard error as a part of it, and of how many frames."""
+def _check(
+    motion: RecoveredMotion,
+    free: Sequence[View],
+    views: Sequence[View],
+    mountings: Sequence[FoundMounting],
+    names: dict[int, str],
+    config: Config,
+) -> None:
+    """Refuse a rig whose shape the images contradict.
+
+    Raises:
+        MappingError: names the camera that is off most.
+    """
+    before, after = _num_agreeing(motion, free, config), _num_agreeing(motion, views, config)
+    if after < _MIN_KEPT_SHARE * before:
+        worst = max(mountings, key=lambda found: found.angle_rad, default=None)
+        raise MappingError(
+            f"the images contradict the rig: of {before} matches that agree when each image has a pose of its own, "
+            f"{after} do when the cameras sit on it ({100 * after / max(before, 1):.0f} %, expected "
+            f"{100 * _MIN_KEPT_SHARE:.0f} % or more){f'; {_text(worst, names)}' if worst else ''}: are the images of "
+            "one time paired, and is the file that of this rig?"
+        )
+
+
+def _scale(views: Sequence[View], frame_idxs: Sequence[int], mounted: Sequence[Rigid3]) -> _Scale:
+    """Return metres per unit by what each frame says, the median."""
     by_frame: dict[int, list[View]] = {}
     for view, frame_idx in zip(views, frame_idxs, strict=True):
         by_frame.setdefault(frame_idx, []).append(view)
-    ratios, shared, longest = [], 0, 0.0
+    ratios = []
     for members in by_frame.values():
-        shared += len(members) > 1
-        found, known = 0.0, 0.0
-        for row, first in enumerate(members):
-            for second in members[row + 1 :]:
-                baseline = mounted[first.camera_idx].translation_to(mounted[second.camera_idx])
-                known, found = (
-                    known + baseline,
-                    found + first.map_from_camera.translation_to(second.map_from_camera),
-                )
-                longest = max(longest, baseline)
+        pairs = list(combinations(members, 2))
+        known = sum(mounted[one.camera_idx].translation_to(mounted[other.camera_idx]) for one, other in pairs)
+        found = sum(one.map_from_camera.translation_to(other.map_from_camera) for one, other in pairs)
         if known > 0.0 and found > 0.0:
             ratios.append(known / found)
-    if len(ratios) < _MIN_FRAMES or longest < _MIN_BASELINE_M:
+    if len(ratios) < _MIN_FRAMES:
+        shared = sum(len(members) > 1 for members in by_frame.values())
         raise MappingError(
-            f"the rig gives no scale: {shared} of {len(by_frame)} frames have two cameras in the model, expected "
-            f"{_MIN_FRAMES} or more, and the cameras are up to {longest:.3f} m apart, expected "
-            f"{_MIN_BASELINE_M:g} m or more; without --rig a map of one camera has an arbitrary scale"
+            f"the rig gives no scale: {shared} of {len(by_frame)} frames have two cameras in the model, "
+            f"{len(ratios)} of them cameras that are apart, expected {_MIN_FRAMES} or more; a map of one camera's "
+            "images has an arbitrary scale"
         )
     scale = float(np.median(ratios))
-    sigma = _MAD_TO_SIGMA * float(np.median(np.abs(np.array(ratios) - scale)))
-    return scale, sigma / scale / len(ratios) ** 0.5, len(ratios)
+    sigma = _SIGMA_OF_MAD * float(np.median(np.abs(np.array(ratios) - scale)))
+    return _Scale(scale, 1.25 * sigma / scale / len(ratios) ** 0.5, len(ratios))
 
 
-def _scaled(pose: Rigid3, scale: float) -> Rigid3:
-    return Rigid3(pose.rotation, scale * pose.translation)
+def _scaled(view: View, scale: float) -> Rigid3:
+    return Rigid3(view.map_from_camera.rotation, scale * view.map_from_camera.translation)
 
 
-def _rigid(views: Sequence[View], frame_idxs: Sequence[int], mounted: Sequence[Rigid3]) -> list[View]:
-    """Return the views with each frame's cameras where the first of them puts the rig."""
+def _held(
+    free: Sequence[View],
+    motion: RecoveredMotion,
+    frame_idxs: Sequence[int],
+    mounted: Sequence[Rigid3],
+    config: Config,
+) -> list[View]:
+    """Return the views with poses that obey the rig: at first where the first camera of a frame puts it."""
     map_from_rig: dict[int, Rigid3] = {}
-    for view, frame_idx in zip(views, frame_idxs, strict=True):
+    for view, frame_idx in zip(free, frame_idxs, strict=True):
         map_from_rig.setdefault(frame_idx, view.map_from_camera @ mounted[view.camera_idx].inverse())
-    return [
+    views = [
         dataclasses.replace(view, map_from_camera=map_from_rig[frame_idx] @ mounted[view.camera_idx])
-        for view, frame_idx in zip(views, frame_idxs, strict=True)
+        for view, frame_idx in zip(free, frame_idxs, strict=True)
     ]
+    for tolerance in _TOLERANCES:
+        views = _adjusted(views, motion, frame_idxs, mounted, tolerance, config)
+    return views
 
 
-def _adjust(
+def _adjusted(
     views: Sequence[View],
     motion: RecoveredMotion,
     frame_idxs: Sequence[int],
@@ -171,6 +210,7 @@ def _adjust(
     config: Config,
 ) -> list[View]:
     """Return the views after a bundle adjustment of frames and landmarks, cameras and mountings held."""
+    threads = config.inference.num_threads
     agreeing = filter_by_known_poses(
         motion.matches, views, motion.cameras, tolerance * config.mapping.max_epipolar_error_px
     )
@@ -179,23 +219,19 @@ def _adjust(
         motion.cameras,
         agreeing,
         config.mapping,
-        num_threads=config.inference.num_threads,
+        num_threads=threads,
         seed=config.pose.seed,
         tolerance=tolerance,
     )
-    options = adjustment_options(
-        config.mapping.max_reprojection_error_px, _MIN_RELATIVE_DECREASE, config.inference.num_threads
-    )
+    if structure.num_landmarks == 0:
+        return list(views)
+    options = adjustment_options(config.mapping.max_reprojection_error_px, _MIN_RELATIVE_DECREASE, threads)
     adjusted = adjustment_config(structure, range(len(mounted)))
-    adjusted.set_constant_rig_from_world_pose(image_id_of(frame_idxs[int(structure.view_idx.min(initial=0))]))
+    adjusted.set_constant_rig_from_world_pose(image_id_of(frame_idxs[int(structure.view_idx.min())]))
+    colmap_cameras = colmap_cameras_from(motion.cameras)
     with quiet_colmap():
-        reconstruction = rig_reconstruction(
-            views,
-            [view.keypoints for view in views],
-            colmap_cameras_from(motion.cameras),
-            frame_idxs,
-            mounted,
-        )
+        keypoints = [view.keypoints for view in views]
+        reconstruction = rig_reconstruction(views, keypoints, colmap_cameras, frame_idxs, mounted)
         add_landmarks(reconstruction, structure)
         pycolmap.create_default_bundle_adjuster(options, adjusted, reconstruction).solve()
     return [

@@ -12,89 +12,96 @@ from numpy.typing import NDArray
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.views import View
 
-_MAD_TO_SIGMA = 1.4826
+FloatArray = NDArray[np.float64]
+
+# Of the median, as for given poses (`camera_offsets`).
+_MIN_SIGMAS, _MIN_ANGLE_RAD = 5.0, np.radians(0.5)
+_SIGMA_OF_MAD = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
-class MountingReport:
+class FoundMounting:
     """What frames say of one camera's mounting, by images whose poses were found each for itself.
 
     Attributes:
-        camera_idx: the camera.
+        camera_idx: the camera, which is not the first one.
         num_frames: frames that have it beside the first camera.
-        angle_deg: by how much the camera is turned against its given mounting, median of the frames.
-        distance_m: by how much it is moved.
-        angle_spread_deg: standard deviation of single frames, per axis.
-        distance_spread_m: the same of positions.
-        first_from_camera: the mounting found, in the first camera.
+        rotvec: [3] rad, by how much it is turned against its given mounting, about its own axes.
+        moved: [3] m, by how much it is moved, along its own axes.
+        sigma_rad: of the angle, by the scatter of the frames.
+        sigma_m: of the distance.
     """
 
     camera_idx: int
     num_frames: int
-    angle_deg: float
-    distance_m: float
-    angle_spread_deg: float
-    distance_spread_m: float
-    first_from_camera: Rigid3
+    rotvec: FloatArray
+    moved: FloatArray
+    sigma_rad: float
+    sigma_m: float
 
-    def facts(self) -> dict[str, Any]:
+    @property
+    def angle_rad(self) -> float:
+        """Return how far it is turned."""
+        return float(np.linalg.norm(self.rotvec))
+
+    @property
+    def is_turned(self) -> bool:
+        """Tell whether it is turned beyond noise."""
+        return self.angle_rad > max(_MIN_ANGLE_RAD, _MIN_SIGMAS * self.sigma_rad)
+
+    def facts(self, name: str, *, corrected: bool) -> dict[str, Any]:
         """Return it as JSON values."""
-        found = self.first_from_camera
         return {
-            "camera": self.camera_idx,
+            "camera": name,
             "num_frames": self.num_frames,
-            "angle_deg": self.angle_deg,
-            "distance_m": self.distance_m,
-            "angle_spread_deg": self.angle_spread_deg,
-            "distance_spread_m": self.distance_spread_m,
-            "first_from_camera": np.round([*found.translation, *found.quat_xyzw], 6).tolist(),
+            "turned_deg": np.degrees(self.rotvec).round(3).tolist(),
+            "sigma_deg": round(float(np.degrees(self.sigma_rad)), 3),
+            "moved_m": self.moved.round(4).tolist(),
+            "sigma_m": round(self.sigma_m, 4),
+            "corrected": corrected,
         }
 
 
-def check_mountings(
-    views: Sequence[View],
-    frame_idxs: Sequence[int],
-    first_from_camera: Sequence[Rigid3],
-    names: Sequence[int],
-) -> list[MountingReport]:
-    """Compare poses that were found for each image alone with the mountings; no report of a camera never seen beside.
+def find_mountings(
+    views: Sequence[View], frame_idxs: Sequence[int], first_from_camera: Sequence[Rigid3]
+) -> list[FoundMounting]:
+    """Return what frames say of the mountings of all cameras that they have beside the first.
 
     Args:
-        views: with poses in metres.
+        views: with poses in metres, found for each image alone.
         frame_idxs: which views were taken at one time.
         first_from_camera: given mountings by the views' `camera_idx`.
-        names: what the reports call each camera.
     """
-    firsts = {
-        frame_idx: view.map_from_camera
-        for view, frame_idx in zip(views, frame_idxs, strict=True)
-        if view.camera_idx == 0
-    }
-    reports = []
-    for camera_idx in range(1, len(first_from_camera)):
-        given = first_from_camera[camera_idx]
+    taken = list(zip(views, frame_idxs, strict=True))
+    firsts = {frame_idx: view.map_from_camera for view, frame_idx in taken if view.camera_idx == 0}
+    found = []
+    for camera_idx, given in enumerate(first_from_camera):
         moves = [
             given.inverse() @ firsts[frame_idx].inverse() @ view.map_from_camera
-            for view, frame_idx in zip(views, frame_idxs, strict=True)
+            for view, frame_idx in taken
             if view.camera_idx == camera_idx and frame_idx in firsts
         ]
-        if moves:
-            turns = np.array([move.rotvec for move in moves])
-            shifts = np.array([move.translation for move in moves])
-            turn, shift = np.median(turns, axis=0), np.median(shifts, axis=0)
-            reports.append(
-                MountingReport(
-                    names[camera_idx],
-                    len(moves),
-                    round(float(np.degrees(np.linalg.norm(turn))), 3),
-                    round(float(np.linalg.norm(shift)), 4),
-                    round(float(np.degrees(_spread(turns - turn))), 3),
-                    round(_spread(shifts - shift), 4),
-                    given @ Rigid3.from_rotvec(turn, shift),
-                )
+        if camera_idx > 0 and moves:
+            rotvec, sigma_rad = _median(np.array([move.rotvec for move in moves]))
+            moved, sigma_m = _median(np.array([move.translation for move in moves]))
+            found.append(FoundMounting(camera_idx, len(moves), rotvec, moved, sigma_rad, sigma_m))
+    return found
+
+
+def turned_mountings(first_from_camera: Sequence[Rigid3], mountings: Sequence[FoundMounting]) -> list[Rigid3]:
+    """Return the mountings with cameras turned that are off beyond noise; where they sit, which is the scale, stays."""
+    turned = list(first_from_camera)
+    for found in mountings:
+        if found.is_turned:
+            turned[found.camera_idx] = turned[found.camera_idx] @ Rigid3.from_rotvec(
+                found.rotvec, np.zeros(3)
             )
-    return reports
+    return turned
 
 
-def _spread(errors: NDArray[np.float64]) -> float:
-    return _MAD_TO_SIGMA * float(np.median(np.abs(errors)))
+def _median(told: FloatArray) -> tuple[FloatArray, float]:
+    """Return the median [3] of what frames say [F, 3], and the deviation of its length."""
+    middle = np.median(told, axis=0)
+    spread = _SIGMA_OF_MAD * np.median(np.abs(told - middle), axis=0)
+    # The median scatters 1.25 times as much as the mean.
+    return middle, float(1.25 * np.linalg.norm(spread) / np.sqrt(len(told)))

@@ -118,7 +118,7 @@ def test_a_missing_image_costs_its_view_only(rig, rig_map, run, tmp_path):
         ({"--images": "images"}, r"'images' names no camera"),
         ({"--images": "left=a,left=b"}, r"names a camera twice"),
         ({"--rig": "nowhere.yaml"}, r"nowhere\.yaml: cannot be read"),
-        ({"--poses": None}, r"--rig needs --poses: where the rig was"),
+        ({"--poses": None, "--min-distance": 0.5}, r"need --poses; without poses use --every"),
         ({"--rig": None}, r"names cameras: --rig FILE is needed"),
         ({"--camera": "c.yaml"}, r"--camera is of one camera"),
         ({"--min-overlap": 0.5}, r"look at one camera"),
@@ -158,3 +158,35 @@ def test_a_wrong_mounting_is_named_and_turned_back(rig, run, kit, tmp_path, capl
     (mounting,) = load_map(tmp_path / "rig.map").build_info["pose_faults"]["mountings"]
     assert mounting["corrected"]
     np.testing.assert_allclose(mounting["turned_deg"], [0.0, 3.0, 0.0], atol=0.3)
+
+
+def test_images_of_a_rig_alone_make_a_map_in_metres(run, kit, tmp_path):
+    """Two cameras beside each other walk past a wall of the apartment."""
+    scene, camera = build_apartment(0, 1), demo_camera((320, 240))
+    right = Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.15, 0.0, 0.0])
+    walk = mapping_walk(scene, Gait(rate_hz=2.0))[:6]
+    for name, mounting in (("left", Rigid3.identity()), ("right", right)):
+        write_dataset(
+            tmp_path / name, scene, camera, [(stamp_ns, pose @ mounting) for stamp_ns, pose in walk], walk[:1]
+        )
+        write_camera_yaml(tmp_path / f"camera_{name}.yaml", camera, name)
+    write_rig(tmp_path / "rig.yaml", {"left": RigCamera(camera), "right": RigCamera(camera, right)})
+    folders = ",".join(f"{name}={tmp_path / name / 'mapping/images'}" for name in ("left", "right"))
+    answer = run(
+        "map", "build", "--images", folders, "--rig", tmp_path / "rig.yaml", *kit.FAST, "--out", tmp_path / "rig.map"
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    assert re.search(r"scale: metres, by \d+ frames of the rig, standard error \d\.\d %", answer.out)
+    built = load_map(tmp_path / "rig.map")
+    truth = dict(
+        zip(sorted(file.name for file in (tmp_path / "left/mapping/images").iterdir()), walk, strict=True)
+    )
+    rows = [row for row, name in enumerate(built.keyframe_names) if name.startswith("left/")]
+    assert len(rows) == 6
+    walked = np.array([truth[built.keyframe_names[row].split("/")[1]][1].translation for row in rows])
+    found = built.keyframe_poses[rows, :3]
+    scale = (
+        np.linalg.norm(found[:, None] - found, axis=2).sum()
+        / np.linalg.norm(walked[:, None] - walked, axis=2).sum()
+    )
+    assert scale == pytest.approx(1.0, abs=0.03)
