@@ -130,6 +130,44 @@ def test_model_gives_images_poses_and_cameras(world, tmp_path):
     np.testing.assert_allclose(found.cameras[1].center, [159.5, 119.5], atol=1e-12)
 
 
+def test_images_of_a_rig_have_the_poses_of_their_cameras(world, tmp_path):
+    """A model whose frames hold the pose of a rig, and whose rig says where the second camera sits on it."""
+    right_from_left = Rigid3.from_rotvec([0.0, -0.4, 0.1], [0.2, 0.0, 0.05])
+    model, rig = pycolmap.Reconstruction(), pycolmap.Rig(rig_id=1)
+    for idx, camera in enumerate(world.cameras, 1):
+        model.add_camera(colmap_camera_from(camera, idx))
+    rig.add_ref_sensor(model.cameras[1].sensor_id)
+    rig.add_sensor(model.cameras[2].sensor_id, colmap_pose_from(right_from_left.inverse()))
+    model.add_rig(rig)
+    for number, view in enumerate(world.views[:3], 1):
+        frame = pycolmap.Frame(
+            frame_id=number, rig_id=1, rig_from_world=colmap_pose_from(view.map_from_camera)
+        )
+        images = []
+        for camera_id, name in enumerate(("left", "right"), 1):
+            image = pycolmap.Image(
+                name=f"{name}/{number}.png", camera_id=camera_id, image_id=10 * camera_id + number
+            )
+            image.frame_id = number
+            frame.add_data_id(image.data_id)
+            images.append(image)
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "images" / image.name), np.zeros((240, 320), np.uint8))
+        model.add_frame(frame)
+        for image in images:
+            model.add_image(image)
+    (tmp_path / "model").mkdir()
+    model.write_binary(tmp_path / "model")
+    found = read_colmap_model(tmp_path / "model", tmp_path / "images")
+    assert [image.name for image in found.images] == [
+        f"{name}/{n}.png" for name in ("left", "right") for n in (1, 2, 3)
+    ]
+    left = [view.map_from_camera for view in world.views[:3]]
+    expected = left + [pose @ right_from_left.inverse() for pose in left]
+    for pose, should_be in zip(found.map_from_camera, expected, strict=True):
+        np.testing.assert_allclose(pose.matrix, should_be.matrix, atol=1e-9)
+
+
 def test_names_with_spaces_are_read_whole(world, tmp_path):
     _write_model(tmp_path / "model", world, tmp_path / "images", suffix=" (left, wall).png")
     found = read_colmap_model(tmp_path / "model", tmp_path / "images")

@@ -19,9 +19,9 @@ class Network:
     def __init__(self):
         self.threads, self.sizes = set(), []
 
-    def match(self, first, second):
+    def match(self, first, second, max_keypoints):
         self.threads.add(threading.get_ident())
-        self.sizes.append((len(first), len(second), first.size_wh))
+        self.sizes.append((len(first), len(second), first.size_wh, max_keypoints))
         rows = np.arange(min(len(first), len(second)))
         return np.stack([rows, rows], axis=1), np.ones(len(rows), np.float32)
 
@@ -48,9 +48,9 @@ def test_many_threads_ask_and_one_answers(network):
     assert all(pair.similarity is None for pair in found)  # doubtful ones are left out already
 
 
-def test_no_more_than_the_best_thousand_are_compared(network):
+def test_no_more_than_a_thousand_are_shown_of_all(network):
     LearnedPairMatcher(Config()).match(described(2048), described(100, size_wh=None))
-    assert network.sizes == [(1024, 100, (640, 480))]
+    assert network.sizes == [(2048, 100, (640, 480), 1024)]
 
 
 def test_an_image_whose_size_is_forgotten_is_as_large_as_its_keypoints_reach():
