@@ -23,10 +23,11 @@ _FILES = ("cameras", "images", "points3D")
 
 
 def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
-    """Read the registered images of a COLMAP model, in natural order of their names.
+    """Read the registered images of a COLMAP model, in natural order of their names, those of a rig's frame together.
 
-    They are named as in the model, with the folders between. Models know no time, so the stamp is
-    the position in seconds.
+    They are named as in the model, with the folders between. Models know no time, so the stamp is the position in
+    seconds, of the first image where a frame has several: the map's test of itself takes stretches of time, and what
+    one camera of a rig saw then must not be held against what another did.
 
     Raises:
         DatasetError: the model is missing, damaged or empty, images of it are missing, or a camera cannot be.
@@ -42,16 +43,18 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
     if not named:
         raise DatasetError(f"{model}: holds no registered image, expected a finished reconstruction")
     _check_present([name for name, _ in named], image_folder, model)
+    first_of = {image.frame_id: position for position, (_, image) in reversed(list(enumerate(named)))}
+    named.sort(key=lambda entry: first_of[entry[1].frame_id])
     registered = [image for _, image in named]
     used = sorted({image.camera_id for image in registered})
     images = [
         MappingImage(
             name,
-            position * _NS_PER_S,
+            first_of[image.frame_id] * _NS_PER_S,
             used.index(image.camera_id),
             partial(read_image, image_folder / name),
         )
-        for position, (name, image) in enumerate(named)
+        for name, image in named
     ]
     cameras = [camera_from_colmap(reconstruction.cameras[camera_id]) for camera_id in used]
     try:

@@ -160,10 +160,13 @@ def test_images_of_a_rig_have_the_poses_of_their_cameras(world, tmp_path):
     model.write_binary(tmp_path / "model")
     found = read_colmap_model(tmp_path / "model", tmp_path / "images")
     assert [image.name for image in found.images] == [
-        f"{name}/{n}.png" for name in ("left", "right") for n in (1, 2, 3)
+        f"{name}/{n}.png" for n in (1, 2, 3) for name in ("left", "right")
     ]
+    stamps = [image.stamp_ns for image in found.images]
+    assert stamps[::2] == stamps[1::2] == sorted(set(stamps))
     left = [view.map_from_camera for view in world.views[:3]]
-    expected = left + [pose @ right_from_left.inverse() for pose in left]
+    mountings = [Rigid3.identity(), right_from_left.inverse()]
+    expected = [pose @ mounting for pose in left for mounting in mountings]
     for pose, should_be in zip(found.map_from_camera, expected, strict=True):
         np.testing.assert_allclose(pose.matrix, should_be.matrix, atol=1e-9)
 
