@@ -131,7 +131,7 @@ def with_self_test(
         progress(f"self-test, {stage}", done, total)
 
     differences = Differences([], [], [])
-    for mapped, asked in _folds(len(posed)):
+    for mapped, asked in _folds([keyframe.image.stamp_ns for keyframe in posed]):
         try:
             part = build_untested_map(
                 [posed[row] for row in mapped],
@@ -170,20 +170,25 @@ def with_self_test(
     return dataclasses.replace(visual_map, consistency=consistency) if is_measured else visual_map
 
 
-def _folds(count: int) -> list[tuple[list[int], list[int]]]:
-    """Return which keyframes are mapped and which asked: two halves, or of a small map each block in turn."""
+def _folds(stamps_ns: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Return which keyframes are mapped and which asked: two halves, or of a small map each block in turn.
+
+    Keyframes of one time are of one rig, and never held against each other.
+    """
+    count, first_of = len(stamps_ns), dict[int, int]()
     block = max(_MIN_BLOCK, count // _NUM_BLOCKS)
+    block_of = [first_of.setdefault(stamp_ns, row) // block for row, stamp_ns in enumerate(stamps_ns)]
     if count >= 2 * MIN_KEYFRAMES:
-        odd = [row // block % 2 == 1 for row in range(count)]
+        odd = [number % 2 == 1 for number in block_of]
         return [([row for row in range(count) if not odd[row]], [row for row in range(count) if odd[row]])]
     if count < _LEAST_TESTED:
         return []
     return [
         (
-            [row for row in range(count) if row // block != number],
-            [row for row in range(count) if row // block == number],
+            [row for row in range(count) if block_of[row] != number],
+            [row for row in range(count) if block_of[row] == number],
         )
-        for number in range(-(-count // block))
+        for number in sorted(set(block_of))
     ]
 
 

@@ -240,11 +240,13 @@ def read():
     raise AssertionError("the image was described before")
 
 
-def run_self_test(count):
+def run_self_test(count, num_cameras=1):
     poses = [Rigid3.from_rotvec(np.zeros(3), [float(number), 0.0, 0.0]) for number in range(count)]
     # In another order than the keyframes: they are found by name.
     keyframes = [
-        Keyframe(MappingImage(f"{number:03d}.png", number, 0, read), FEATURES, FEATURES, NO_COLORS)
+        Keyframe(
+            MappingImage(f"{number:03d}.png", number // num_cameras, 0, read), FEATURES, FEATURES, NO_COLORS
+        )
         for number in reversed(range(count))
     ]
     visual_map = make_map(poses)
@@ -262,6 +264,15 @@ def test_halves_are_disjoint_blocks(halves):
     mapped = set(halves["mapped"])
     lonely = [number for number in halves["asked"] if not {number - 1, number + 1} & mapped]
     assert len(lonely) >= len(halves["asked"]) / 2
+
+
+@pytest.mark.parametrize(("count", "num_cameras"), [(60, 4), (15, 3)])
+def test_what_a_rig_saw_at_one_time_is_never_held_against_each_other(halves, count, num_cameras):
+    run_self_test(count, num_cameras)
+    assert halves["folds"]
+    for mapped, asked in halves["folds"]:
+        assert sorted(mapped + asked) == list(range(count))
+        assert not {row // num_cameras for row in mapped} & {row // num_cameras for row in asked}
 
 
 def test_a_small_map_is_asked_block_by_block(halves):
