@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -79,7 +78,6 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Pose
     from hfnet_ros.bags import BagReader
     from hfnet_ros.mapping.sources import PosedImages
     from hfnet_ros.replay.keyframes import KeyframeStore, at_times, posed_images
-    from hfnet_ros.replay.sources import first_frame
 
     if not has_poses(options):
         raise ConfigError("--bag needs poses to map from: --pose-topic, --tf map:base_link or --poses")
@@ -89,19 +87,18 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Pose
             chosen: list[tuple[MappingImage, Rigid3]] = []
             stamps_ns: list[int] | None = None  # of the first camera's keyframes
             cameras: list[Camera] = []
-            for camera_idx, of_camera in enumerate(sources.cameras):
-                first, name = first_frame(bag, of_camera), of_camera.name
-                one = replace(sources, frames=of_camera.frames, first=first, mounting=of_camera.mounting)
-                truth = read_bag_truth(options, bag, one, source)
-                frames = tracked(of_camera.frames, f"read bag {name}".strip(), len(of_camera.frames))
-                stream: Stream = posed_images(bag, frames, truth, first.camera, camera_idx, name)
+            for camera_idx, alone in enumerate(sources.each_alone(bag)):
+                camera, name = alone.first.camera, alone.cameras[0].name
+                truth = read_bag_truth(options, bag, alone, source)
+                frames = tracked(alone.frames, f"read bag {name}".strip(), len(alone.frames))
+                stream: Stream = posed_images(bag, frames, truth, camera, camera_idx, name)
                 if stamps_ns is None:
-                    stream = _selected(options, stream, first.camera)
+                    stream = _selected(options, stream, camera)
                 else:
                     stream = at_times(stream, stamps_ns, sources.config.cameras.sync_tolerance_s)
                 chosen += [(store.keep(image), pose) for image, pose in stream]
                 stamps_ns = stamps_ns or [image.stamp_ns for image, _ in chosen]
-                cameras.append(first.camera)
+                cameras.append(camera)
             chosen.sort(key=lambda entry: (entry[0].stamp_ns, entry[0].camera_idx))
             print_notes(bag)
         yield PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], cameras)

@@ -222,14 +222,12 @@ def _localize(
     from hfnet_ros.replay.truth import check_overlap
 
     count = -(-len(sources.frames) // every)
-    frames = itertools.islice(iter(sources.frames), 0, None, every)
     queries = BagQueries(bag, truth, count)
     if independent:
+        frames = itertools.islice(iter(sources.frames), 0, None, every)
         found = queries.each_by_itself(localizer, frames)
-    elif len(sources.cameras) > 1:
-        found = queries.in_order(Replay(sources, localizer), None, every)
     else:
-        found = queries.in_order(Replay(sources, localizer), frames)
+        found = queries.in_order(Replay(sources, localizer), every)
     results = list(tracked(found, "localize", count))
     check_overlap(truth, results)
     return results

@@ -1,7 +1,7 @@
 """The probability that a pose is wrong whose matches a network found in looking at both images.
 
-What such a network agrees on lies as a scene does even where it is wrong: poses in another place had up to 40 decades of
-evidence against chance in generated apartments, of matches of descriptors up to 12 (photographs in RedKitchen). So
+What such a network agrees on lies as a scene does even where it is wrong: poses in another place had up to 40 decades
+of evidence against chance in generated apartments, of matches of descriptors up to 12 (photographs in RedKitchen). So
 evidence is asked for beyond what `false_probability_model` asks for; the larger of both probabilities counts.
 
 Command: python bench/learned_doubt.py --cache DIR --seeds 100 101 ... 111 (83 answers of 12 apartments, 37 wrong).

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
 
@@ -18,7 +18,7 @@ from hfnet_ros.bags import BagFrame, PoseSamples
 from hfnet_ros.config import Config
 from hfnet_ros.replay.clock import SimulatedClock
 from hfnet_ros.replay.odometry import BagOdometry, known_ahead, known_when_received
-from hfnet_ros.replay.sources import BagSources, refuse_several
+from hfnet_ros.replay.sources import BagSources
 from hfnet_ros.tracking.answers import answer_image
 from hfnet_ros.tracking.image_groups import ImageGroup, ImageGroups
 from hfnet_ros.tracking.mailbox import CameraImage, ImageJob, ImageTask, Mailbox
@@ -43,16 +43,13 @@ class Replay:
         self._sources, self._localizer = sources, localizer
         self.clock = SimulatedClock(min(sources.first.stamp_ns, sources.first.receipt_ns))
 
-    def in_order(
-        self, frames: Iterable[BagFrame] | None = None, *, timed: bool = False, every: int = 1
-    ) -> Iterator[Answer]:
+    def in_order(self, *, timed: bool = False, every: int = 1) -> Iterator[Answer]:
         """Yield the answer to every image, or images of one time, with all odometry there up to its stamp and beyond.
 
         The clock stands at the stamp of the image. Nothing in the answers depends on the machine's
         speed or load, unless `timed` leaves the measured stages of localization in them.
 
         Args:
-            frames: some of the images of the only camera in their order; all unless given.
             timed: keep those times.
             every: take every so many-th image, or images of one time.
         """
@@ -64,7 +61,7 @@ class Replay:
             odometry=dataclasses.replace(config.odometry, wait_s=0.0),  # what is not there never comes
         )
         relocalizer, mailbox = self._begin(localizer, known_ahead, config)
-        for group in itertools.islice(self._in_order_of_stamps(frames), 0, None, every):
+        for group in itertools.islice(self._in_order_of_stamps(), 0, None, every):
             self.clock.advance_to(max(frame.stamp_ns for frame in group.images if frame is not None))
             mailbox.offer(self._job(group, self.clock.now_s(), BagFrame.frame))
             yield self._answer(relocalizer, mailbox)
@@ -120,15 +117,10 @@ class Replay:
         wait_s = sync.sync_wait_s if wait_s is None else wait_s
         return ImageGroups(len(self._sources.cameras), sync.sync_tolerance_s, wait_s, **options)
 
-    def _in_order_of_stamps(self, frames: Iterable[BagFrame] | None) -> Iterator[ImageGroup[BagFrame]]:
+    def _in_order_of_stamps(self) -> Iterator[ImageGroup[BagFrame]]:
         """Yield groups of images as if each came at its stamp: whatever is within the tolerance is waited for."""
-        if frames is None:
-            arrivals = self._arrivals(attrgetter("stamp_ns"))
-        else:
-            refuse_several(self._sources)
-            arrivals = ((0, frame) for frame in frames)
         groups = self._groups(2.0 * self._sources.config.cameras.sync_tolerance_s + _A_BIT_S, patience=None)
-        for index, frame in arrivals:
+        for index, frame in self._arrivals(attrgetter("stamp_ns")):
             yield from groups.add(index, frame.stamp_ns, self.clock.seconds(frame.stamp_ns), frame)
         yield from groups.take_due(math.inf)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.bags import BagFrame, BagReader
 from hfnet_ros.errors import BagError
@@ -104,21 +106,16 @@ def posed_images(
 def at_times(
     stream: Iterable[tuple[MappingImage, Rigid3]], stamps_ns: Sequence[int], tolerance_s: float
 ) -> Iterator[tuple[MappingImage, Rigid3]]:
-    """Yield of each of some times, ascending, the image whose stamp is nearest, if it is within the tolerance."""
-    wanted, best, last = np.array(stamps_ns, np.int64), None, -1
-    off_ns = np.inf
-    for image, pose in stream:  # in the order of stamps
-        distance_ns = np.abs(wanted - image.stamp_ns)
-        row = int(distance_ns.argmin())
-        if row != last and best is not None:
-            yield best
-            best = None
-        if best is None or distance_ns[row] < off_ns:
-            is_near = distance_ns[row] <= tolerance_s * 1e9
-            best, off_ns = ((image, pose), float(distance_ns[row])) if is_near else (best, off_ns)
-        last = row
-    if best is not None:
-        yield best
+    """Yield of each of some times the image whose stamp is nearest, if it is within the tolerance; all ascending."""
+    wanted = np.array(stamps_ns, np.int64)
+
+    def off_ns(image: MappingImage) -> NDArray[np.int64]:
+        return np.abs(wanted - image.stamp_ns)
+
+    for row, near in groupby(stream, lambda entry: int(off_ns(entry[0]).argmin())):
+        nearest = min(near, key=lambda entry: off_ns(entry[0])[row])
+        if off_ns(nearest[0])[row] <= tolerance_s * 1e9:
+            yield nearest
 
 
 def localized_images(

@@ -48,9 +48,7 @@ class BagQueries:
             yield self._result(frame.stamp_ns, [frame], truth, localization, None)
         self._conclude()
 
-    def in_order(
-        self, replay: Replay, frames: Iterable[BagFrame] | None, every: int = 1
-    ) -> Iterator[QueryResult]:
+    def in_order(self, replay: Replay, every: int = 1) -> Iterator[QueryResult]:
         """Follow the robot through the bag; an image that cannot be used is left out and noted.
 
         Poses of several cameras are those of the robot's base, and are compared with its true ones; those of a camera
@@ -58,26 +56,24 @@ class BagQueries:
 
         Args:
             replay: of the bag.
-            frames: some of the images of the only camera; None for all of all cameras.
             every: take every so many-th image, or images of one time.
 
         Raises:
             BagError: none could be used.
         """
-        for answer in replay.in_order(frames, timed=True, every=every):
+        for answer in replay.in_order(timed=True, every=every):
             relocalization = answer.relocalization
             if relocalization is None or answer.frame is None:
                 self._left_out.add(format_stamp(answer.stamp_ns), answer.error)
                 continue
-            seen = [view for view in answer.views if view.view_idx is not None and view.frame is not None]
-            views = [view.frame for view in sorted(seen, key=lambda view: view.view_idx or 0) if view.frame]
+            seen = [view.frame for view in answer.views if view.view_idx is not None]
+            views = [frame for frame in seen if frame is not None] or [answer.frame]
+            stamp_ns = answer.stamp_ns
             if len(views) > 1:
-                truth = self._truth.base_at(answer.stamp_ns)
-                yield self._result(answer.stamp_ns, views, truth, relocalization.localization, relocalization)
-                continue
-            frame = views[0] if views else answer.frame
-            truth = self._truth.camera_at(answer.stamp_ns, frame.camera_frame_id)
-            yield self._result(answer.stamp_ns, [frame], truth, relocalization.localization, relocalization)
+                truth = self._truth.base_at(stamp_ns)
+            else:
+                truth = self._truth.camera_at(stamp_ns, views[0].camera_frame_id)
+            yield self._result(stamp_ns, views, truth, relocalization.localization, relocalization)
         self._conclude()
 
     def _conclude(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -75,20 +76,36 @@ class BagSources:
     """What was found.
 
     Attributes:
-        frames: images with their calibration, of several cameras those of the first.
-        first: the first of them.
-        config: parameters, with the frames that were named.
-        mounting: base_from_camera; None where nobody asked for it.
-        odometry: odom_from_base; None for a robot without.
         cameras: all of them, in order.
+        first: the first image of the first one.
+        config: parameters, with the frames that were named.
+        odometry: odom_from_base; None for a robot without, or where nobody asked for it.
     """
 
-    frames: CameraFrames
+    cameras: tuple[BagCamera, ...]
     first: BagFrame
     config: Config
-    mounting: BagMounting | None
-    odometry: PoseSamples | None
-    cameras: tuple[BagCamera, ...]
+    odometry: PoseSamples | None = None
+
+    @property
+    def frames(self) -> CameraFrames:
+        """Images of the first camera, with their calibration."""
+        return self.cameras[0].frames
+
+    @property
+    def mounting(self) -> BagMounting | None:
+        """base_from_camera of the first camera; None where nobody asked for it."""
+        return self.cameras[0].mounting
+
+    def each_alone(self, bag: BagReader) -> Iterator[BagSources]:
+        """Yield the same of each camera by itself.
+
+        Raises:
+            BagError: there is no image of one of them.
+        """
+        for number, camera in enumerate(self.cameras):
+            first = first_frame(bag, camera) if number else self.first
+            yield dataclasses.replace(self, cameras=(camera,), first=first)
 
 
 def open_camera(bag: BagReader, choices: BagChoices, config: Config) -> BagSources:
@@ -107,8 +124,7 @@ def open_camera(bag: BagReader, choices: BagChoices, config: Config) -> BagSourc
     else:
         _refuse_for_one(choices)
         cameras = tuple(_open_one_of_several(bag, camera) for camera in config.cameras.each)
-    first = first_frame(bag, cameras[0])
-    return BagSources(cameras[0].frames, first, config, None, None, cameras)
+    return BagSources(cameras, first_frame(bag, cameras[0]), config)
 
 
 def open_sources(bag: BagReader, choices: BagChoices, config: Config) -> BagSources:
@@ -144,7 +160,7 @@ def mounted(bag: BagReader, found: BagSources, choices: BagChoices) -> BagSource
         raise problems[0]
     for problem in problems:
         bag.note(str(problem).partition("\n")[0])
-    return dataclasses.replace(found, cameras=tuple(cameras), mounting=cameras[0].mounting)
+    return dataclasses.replace(found, cameras=tuple(cameras))
 
 
 def first_frame(bag: BagReader, camera: BagCamera) -> BagFrame:
