@@ -8,8 +8,6 @@ from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.scene.dataset import demo_camera
 from hfnet_ros.types import RigCamera
 
-MAX_CAMERAS = 4
-
 
 def demo_rig(count: int) -> dict[str, RigCamera]:
     """Return front, left, right and rear camera, the first `count` of them; the front camera is the rig.

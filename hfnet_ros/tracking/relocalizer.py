@@ -88,9 +88,7 @@ class Relocalizer:
             ImageError: the image does not have the size of its calibration.
             EngineError: the network failed.
         """
-        return self._update(
-            frame, base_from_camera, frame.camera_frame_id, ignore_prior=ignore_prior, is_rig=False
-        )
+        return self._update(frame, base_from_camera, frame.camera_frame_id, ignore_prior=ignore_prior)
 
     def update_views(
         self, stamp_ns: int, views: Sequence[CameraView], *, ignore_prior: bool = False
@@ -113,28 +111,15 @@ class Relocalizer:
         if any(view.frame is not None and view.frame.stamp_ns != stamp_ns for view in views):
             self._odometry.wait_for(newest_ns, self._config.odometry.wait_s)
         asked = ask(stamp_ns, self._repeated.named(views), self._odometry)
-        numbered = sorted((view.view_idx, view.camera) for view in asked.views if view.view_idx is not None)
-        names, seen = [name for _, name in numbered], asked.seen
-        is_alone = isinstance(seen, Frame)
-        if len(names) > 1 or self._trust.doubted.intersection(names):
-            seen = self._trust.marked(Query.of(seen), names)
-        frame = (
-            asked.seen.camera_frame_id if isinstance(asked.seen, Frame) else self._config.frames.base_frame
-        )
-        found = self._update(
-            seen, asked.base_from_camera, frame, ignore_prior=ignore_prior, is_rig=not is_alone
-        )
+        names = [view.camera for view in asked.views if view.view_idx is not None]
+        seen = asked.seen if isinstance(asked.seen, Frame) else self._trust.marked(asked.seen, names)
+        frame_id = seen.camera_frame_id if isinstance(seen, Frame) else self._config.frames.base_frame
+        found = self._update(seen, asked.base_from_camera, frame_id, ignore_prior=ignore_prior)
         self._trust.note(found.localization, names)
         return found, asked.views
 
     def _update(
-        self,
-        seen: Frame | Query,
-        base_from_camera: Rigid3 | None,
-        camera_frame: str,
-        *,
-        ignore_prior: bool,
-        is_rig: bool,
+        self, seen: Frame | Query, base_from_camera: Rigid3 | None, camera_frame: str, *, ignore_prior: bool
     ) -> Relocalization:
         stamp_ns = seen.stamp_ns
         with self._lock:
@@ -144,6 +129,7 @@ class Relocalizer:
             wait_s = self._config.odometry.wait_s
         localization = self._localizer.localize(seen, prior)
         self._odometry.wait_for(stamp_ns, wait_s)
+        is_rig = isinstance(seen, Query)
         with self._lock:
             return self._conclude(
                 localization, base_from_camera, camera_frame, is_dated=is_dated, is_rig=is_rig
