@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.geometry.robust import MAD_TO_SIGMA
+
 FloatArray = NDArray[np.float64]
 
-# Median absolute deviation of a normal variable to its standard deviation, and the loss of
-# precision of a median against a mean.
-MAD_TO_SIGMA = 1.4826
-_MEDIAN_LOSS = 1.2533
+_MEDIAN_LOSS = 1.2533  # of precision of a median against a mean
 _MOST_CORRELATION = 0.99
 
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.evaluation.robust_series import MAD_TO_SIGMA, independent_count
+from hfnet_ros.evaluation.robust_series import independent_count
 from hfnet_ros.evaluation.trajectory import MAX_GAP_S, Trajectory, rotation_vectors
+from hfnet_ros.geometry.robust import MAD_TO_SIGMA
 
 FloatArray = NDArray[np.float64]
 

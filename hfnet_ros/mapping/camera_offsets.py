@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.robust import median_with_sigma
 from hfnet_ros.geometry.rotations import rotations_from_rotvecs, rotvecs_from_rotations
 from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement
+from hfnet_ros.mapping.turned_cameras import is_beyond_noise
 
 FloatArray = NDArray[np.float64]
 
 _MIN_PAIRS = 20  # of two cameras
-# Of the median: five deviations of its noise, and what given poses of good maps differ by all the same.
-_MIN_SIGMAS, _MIN_ANGLE_RAD = 5.0, np.radians(0.5)
-_SIGMA_OF_MAD = 1.4826
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,8 +55,7 @@ class CameraOffset:
     @property
     def is_sure(self) -> bool:
         """Tell whether it is beyond noise, and explains images that took no part."""
-        beyond = self.angle_rad > max(_MIN_ANGLE_RAD, _MIN_SIGMAS * self.sigma_rad)
-        return bool(beyond and self.agreement[1] > self.agreement[0])
+        return is_beyond_noise(self.rotvec, self.sigma_rad) and self.agreement[1] > self.agreement[0]
 
 
 def find_camera_offsets(
@@ -73,25 +71,24 @@ def find_camera_offsets(
     """
     of_keyframe = np.array(camera_idxs)
     first, second = of_keyframe[evidence.pairs[:, 0]], of_keyframe[evidence.pairs[:, 1]]
-    known, offsets, turns = {int(of_keyframe.min(initial=0))}, list[CameraOffset](), given.rotations.copy()
+    known, offsets = {int(of_keyframe.min(initial=0))}, list[CameraOffset]()
     for camera_idx in sorted(set(of_keyframe.tolist()) - known):
         others = np.isin(first, list(known)) & (second == camera_idx)
         others |= (first == camera_idx) & np.isin(second, list(known))
         pairs = np.flatnonzero(others)
         if len(pairs) < _MIN_PAIRS:
             continue
-        offset = _offset(evidence, Poses(turns, given.centers), camera_idx, of_keyframe, pairs, max_error_px)
+        offset = _offset(evidence, given, camera_idx, of_keyframe, pairs, max_error_px)
         offsets.append(offset)
         known.add(camera_idx)
         if offset.is_sure:
-            own = of_keyframe == camera_idx
-            turns[own] = turns[own] @ rotations_from_rotvecs(offset.rotvec[None])[0]
+            given = _turned(given, of_keyframe == camera_idx, offset.rotvec)
     return offsets
 
 
 def turned(poses: Sequence[Rigid3], camera_idxs: Sequence[int], offset: CameraOffset) -> list[Rigid3]:
     """Return poses, those of a camera turned by its offset."""
-    turn = Rigid3(rotations_from_rotvecs(offset.rotvec[None])[0], np.zeros(3))
+    turn = Rigid3.from_rotvec(offset.rotvec, np.zeros(3))
     return [
         pose @ turn if camera_idx == offset.camera_idx else pose
         for pose, camera_idx in zip(poses, camera_idxs, strict=True)
@@ -107,19 +104,23 @@ def _offset(
     max_error_px: float,
 ) -> CameraOffset:
     told = _told(evidence, given, camera_idx, of_keyframe, pairs)
-    rotvec, sigma_rad = _median(told)
+    rotvec, sigma_rad = median_with_sigma(told)
     # Every other pair takes part in what the others are held against, and the other way round.
     shares = []
     for part in (0, 1):
-        half, _ = _median(told[part::2])
-        own = of_keyframe == camera_idx
-        changed = given.rotations.copy()
-        changed[own] = changed[own] @ rotations_from_rotvecs(half[None])[0]
+        half, _ = median_with_sigma(told[part::2])
         held_out = evidence.of_pairs(pairs[1 - part :: 2])
-        both = given, Poses(changed, given.centers)
+        both = given, _turned(given, of_keyframe == camera_idx, half)
         shares.append([float(agreement(held_out, poses, max_error_px).mean()) for poses in both])
     as_given, as_turned = np.mean(shares, axis=0).tolist()
     return CameraOffset(camera_idx, rotvec, sigma_rad, len(pairs), (as_given, as_turned))
+
+
+def _turned(poses: Poses, own: NDArray[np.bool_], rotvec: FloatArray) -> Poses:
+    """Return poses, some of them [F] turned about their own axes."""
+    rotations = poses.rotations.copy()
+    rotations[own] = rotations[own] @ rotations_from_rotvecs(rotvec)
+    return Poses(rotations, poses.centers)
 
 
 def _told(
@@ -139,11 +140,3 @@ def _told(
         is_second, given_b_from_a @ b_from_a.transpose(0, 2, 1), given_b_from_a.transpose(0, 2, 1) @ b_from_a
     )
     return rotvecs_from_rotations(turns)
-
-
-def _median(told: FloatArray) -> tuple[FloatArray, float]:
-    """Return the median rotation vector [3] of some [P, 3], and the deviation of its length."""
-    middle = np.median(told, axis=0)
-    spread = _SIGMA_OF_MAD * np.median(np.abs(told - middle), axis=0)
-    # The median scatters 1.25 times as much as the mean.
-    return middle, float(1.25 * np.linalg.norm(spread) / np.sqrt(len(told)))

@@ -71,19 +71,18 @@ def rig_reconstruction(
             rig.add_sensor(camera.sensor_id, colmap_pose_from(mounting))
     reconstruction.add_rig(rig)
     frames: dict[int, pycolmap.Frame] = {}
-    for view_idx, (view, frame_idx) in enumerate(zip(views, frame_idxs, strict=True)):
+    images = [_image(view_idx, keypoints[view_idx], view.camera_idx) for view_idx, view in enumerate(views)]
+    for view, frame_idx, image in zip(views, frame_idxs, images, strict=True):
+        image.frame_id = image_id_of(frame_idx)
         if frame_idx not in frames:
             map_from_first = view.map_from_camera @ first_from_camera[view.camera_idx].inverse()
             frames[frame_idx] = pycolmap.Frame(
-                frame_id=image_id_of(frame_idx), rig_id=1, rig_from_world=colmap_pose_from(map_from_first)
+                frame_id=image.frame_id, rig_id=1, rig_from_world=colmap_pose_from(map_from_first)
             )
-        image = _image(view_idx, keypoints[view_idx], view.camera_idx)
         frames[frame_idx].add_data_id(image.data_id)
     for frame in frames.values():
         reconstruction.add_frame(frame)
-    for view_idx, (view, frame_idx) in enumerate(zip(views, frame_idxs, strict=True)):
-        image = _image(view_idx, keypoints[view_idx], view.camera_idx)
-        image.frame_id = image_id_of(frame_idx)
+    for image in images:
         reconstruction.add_image(image)
     for frame in frames.values():
         reconstruction.register_frame(frame.frame_id)

@@ -32,6 +32,7 @@ from hfnet_ros.mapping.pose_evidence import (
     gather_evidence,
 )
 from hfnet_ros.mapping.pose_systematics import estimate_mounting_offset, estimate_time_offset
+from hfnet_ros.mapping.turned_cameras import camera_name
 from hfnet_ros.mapping.views import Keyframe, PairMatches, View
 
 _logger = logging.getLogger(__name__)
@@ -135,8 +136,7 @@ def _with_cameras_turned(
     for offset in find_camera_offsets(
         evidence, Poses.of(given), camera_idxs, config.mapping.max_epipolar_error_px
     ):
-        example = names[list(camera_idxs).index(offset.camera_idx)]
-        name = example.rpartition("/")[0] or f"camera {offset.camera_idx}"
+        name = camera_name(names[list(camera_idxs).index(offset.camera_idx)], offset.camera_idx)
         mountings.append(
             {
                 "camera": name,

@@ -21,6 +21,7 @@ import numpy as np
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.robust import median_with_sigma
 from hfnet_ros.mapping.calibration_adjustment import add_landmarks, adjustment_config, adjustment_options
 from hfnet_ros.mapping.colmap_convention import pose_from_colmap, quiet_colmap
 from hfnet_ros.mapping.colmap_database import colmap_cameras_from, image_id_of, rig_reconstruction
@@ -29,6 +30,7 @@ from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.rig_mountings import FoundMounting, find_mountings, turned_mountings
 from hfnet_ros.mapping.structure_from_motion import RecoveredMotion
 from hfnet_ros.mapping.triangulation import triangulate
+from hfnet_ros.mapping.turned_cameras import camera_name
 from hfnet_ros.mapping.views import Keyframe, View, views_of
 
 _logger = logging.getLogger(__name__)
@@ -38,7 +40,6 @@ _MIN_FRAMES = 3
 _MIN_KEPT_SHARE = 0.8
 _TOLERANCES = (6.0, 4.0, 2.0)  # of the configured errors: frames come into shape step by step
 _MIN_RELATIVE_DECREASE = 1e-6
-_SIGMA_OF_MAD = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,7 @@ def _name(
 ) -> str:
     """Return what the camera is called: the folder of its images, if they have one."""
     example = registered[motion.camera_idxs.index(found.camera_idx)].image.name
-    return example.rpartition("/")[0] or f"camera {camera_of[found.camera_idx]}"
+    return camera_name(example, camera_of[found.camera_idx])
 
 
 def _text(found: FoundMounting, names: dict[int, str]) -> str:
@@ -172,9 +173,8 @@ def _scale(views: Sequence[View], frame_idxs: Sequence[int], mounted: Sequence[R
             f"{len(ratios)} of them cameras that are apart, expected {_MIN_FRAMES} or more; a map of one camera's "
             "images has an arbitrary scale"
         )
-    scale = float(np.median(ratios))
-    sigma = _SIGMA_OF_MAD * float(np.median(np.abs(np.array(ratios) - scale)))
-    return _Scale(scale, 1.25 * sigma / scale / len(ratios) ** 0.5, len(ratios))
+    (scale,), sigma = median_with_sigma(np.array(ratios)[:, None])
+    return _Scale(float(scale), sigma / float(scale), len(ratios))
 
 
 def _scaled(view: View, scale: float) -> Rigid3:

@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.robust import median_with_sigma
+from hfnet_ros.mapping.turned_cameras import is_beyond_noise
 from hfnet_ros.mapping.views import View
 
 FloatArray = NDArray[np.float64]
-
-# Of the median, as for given poses (`camera_offsets`).
-_MIN_SIGMAS, _MIN_ANGLE_RAD = 5.0, np.radians(0.5)
-_SIGMA_OF_MAD = 1.4826
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,7 @@ class FoundMounting:
     @property
     def is_turned(self) -> bool:
         """Tell whether it is turned beyond noise."""
-        return self.angle_rad > max(_MIN_ANGLE_RAD, _MIN_SIGMAS * self.sigma_rad)
+        return is_beyond_noise(self.rotvec, self.sigma_rad)
 
     def facts(self, name: str, *, corrected: bool) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -82,8 +80,8 @@ def find_mountings(
             if view.camera_idx == camera_idx and frame_idx in firsts
         ]
         if camera_idx > 0 and moves:
-            rotvec, sigma_rad = _median(np.array([move.rotvec for move in moves]))
-            moved, sigma_m = _median(np.array([move.translation for move in moves]))
+            rotvec, sigma_rad = median_with_sigma(np.array([move.rotvec for move in moves]))
+            moved, sigma_m = median_with_sigma(np.array([move.translation for move in moves]))
             found.append(FoundMounting(camera_idx, len(moves), rotvec, moved, sigma_rad, sigma_m))
     return found
 
@@ -97,11 +95,3 @@ def turned_mountings(first_from_camera: Sequence[Rigid3], mountings: Sequence[Fo
                 found.rotvec, np.zeros(3)
             )
     return turned
-
-
-def _median(told: FloatArray) -> tuple[FloatArray, float]:
-    """Return the median [3] of what frames say [F, 3], and the deviation of its length."""
-    middle = np.median(told, axis=0)
-    spread = _SIGMA_OF_MAD * np.median(np.abs(told - middle), axis=0)
-    # The median scatters 1.25 times as much as the mean.
-    return middle, float(1.25 * np.linalg.norm(spread) / np.sqrt(len(told)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.geometry.robust import MAD_TO_SIGMA
 from hfnet_ros.tracking.motion_pairs import MotionPair
 
 FloatArray = NDArray[np.float64]
@@ -60,7 +61,7 @@ def estimate_scale(pairs: Sequence[MotionPair], min_step_m: float = 0.2) -> Scal
     if len(ratios) < max(_MIN_MOTIONS, _MIN_AGREEING * num_long):
         return None
     middle = float(np.median(ratios))
-    spread = 1.4826 * float(np.median(np.abs(np.array(ratios) - middle)))
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(np.array(ratios) - middle)))
     if spread > _MAX_SPREAD * middle:
         return None
     return ScaleEstimate(middle, spread * np.sqrt(0.5 * np.pi * _OVERLAP / len(ratios)), len(ratios))
