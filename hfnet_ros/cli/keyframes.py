@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hfnet_ros.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hfnet_ros.geometry import Rigid3
     from hfnet_ros.geometry.camera import Camera
     from hfnet_ros.mapping.keyframe_stream import PosedImage, SelectionLimits
     from hfnet_ros.mapping.sources import PosedImages, UnposedImages
@@ -53,7 +54,6 @@ def posed_keyframes(options: argparse.Namespace) -> PosedImages:
     """Return the keyframes of a folder with a trajectory."""
     from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.files.posed_images import pair_images_with_poses
-    from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
     from hfnet_ros.mapping.sources import PosedImages
 
     posed = pair_images_with_poses(options.images, options.poses)
@@ -63,12 +63,17 @@ def posed_keyframes(options: argparse.Namespace) -> PosedImages:
         stream = zip(images.images, images.map_from_camera, strict=True)
         kept = list(selected_from_stream(options, stream, images.cameras))
         return PosedImages([image for image, _ in kept], [pose for _, pose in kept], images.cameras)
-    if options.min_distance is not None or options.min_angle is not None:
-        poses = [image.map_from_camera for image in posed]
-        chosen = select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
-    else:
-        chosen = select_every(len(posed), 1 if options.every is None else options.every)
+    chosen = chosen_rows(options, [image.map_from_camera for image in posed])
     return PosedImages.of_files([posed[index] for index in chosen], read_camera_yaml(options.camera))
+
+
+def chosen_rows(options: argparse.Namespace, poses: Sequence[Rigid3]) -> list[int]:
+    """Return which of some poses become keyframes, by motion or by number."""
+    from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
+
+    if options.min_distance is not None or options.min_angle is not None:
+        return select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
+    return select_every(len(poses), 1 if options.every is None else options.every)
 
 
 def refuse_two_selections(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from hfnet_ros.cli.options import (
     read_config,
     tracked,
 )
-from hfnet_ros.cli.rigs import images_in_turn, localize_rig_images
+from hfnet_ros.cli.rigs import given_rig, images_in_turn, localize_rig_images
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.records import QueryResult
@@ -86,7 +86,6 @@ def query_camera(path: Path | None, cameras: Sequence[MapCamera]) -> Camera:
 def _localize(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import localize_images
     from hfnet_ros.files.atomic import atomic_file
-    from hfnet_ros.files.rig_yaml import read_rig
     from hfnet_ros.files.tum import StampedPose, write_tum
 
     for target in (options.out, options.json):
@@ -94,9 +93,7 @@ def _localize(options: argparse.Namespace) -> int:
             check_file_target(target)
     config = read_config(options)
     model = load_scene_model(options.map)
-    rig = read_rig(options.rig) if options.rig else None
-    if rig and options.camera:
-        raise ConfigError("--camera is of one camera; the calibrations of a rig are in the file of --rig")
+    rig = given_rig(options) if options.rig else None
     camera = next(iter(rig.values())).camera if rig else query_camera(options.camera, model.cameras)
     unreadable: list[str] = []
     asked = images_in_turn(options.images, rig) if rig else []

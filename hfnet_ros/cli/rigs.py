@@ -45,6 +45,18 @@ class RigImages:
     poses: Mapping[str, Rigid3]
 
 
+def given_rig(options: argparse.Namespace) -> dict[str, RigCamera]:
+    """Return the rig of --rig.
+
+    Raises:
+        CalibrationError: it cannot be read.
+        ConfigError: --camera is given, too.
+    """
+    if options.camera is not None:
+        raise ConfigError("--camera is of one camera; the calibrations of a rig are in the file of --rig")
+    return read_rig(options.rig)
+
+
 def named_paths(words: Sequence[str], rig: Mapping[str, RigCamera], option: str) -> list[tuple[str, Path]]:
     """Read NAME=PATH of cameras of a rig.
 
@@ -112,9 +124,7 @@ def read_rig_images(
 
 def _rig_and_folders(options: argparse.Namespace) -> tuple[dict[str, RigCamera], dict[str, Path]]:
     """Return the rig, and the folders with images of some of its cameras."""
-    if options.camera is not None:
-        raise ConfigError("--camera is of one camera; the calibrations of a rig are in the file of --rig")
-    rig = read_rig(options.rig)
+    rig = given_rig(options)
     named = named_paths(str(options.images).split(","), rig, "--images")
     if len(dict(named)) != len(named):
         raise ConfigError(f"--images '{options.images}' names a camera twice")
@@ -156,8 +166,7 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
         ConfigError: options contradict each other, or as `read_rig_images`.
         DatasetError: images and poses do not fit.
     """
-    from hfnet_ros.cli.keyframes import refuse_two_selections
-    from hfnet_ros.mapping.keyframe_selection import select_by_motion, select_every
+    from hfnet_ros.cli.keyframes import chosen_rows, refuse_two_selections
     from hfnet_ros.mapping.sources import PosedImages, UnposedImages
     from hfnet_ros.mapping.views import MappingImage
 
@@ -170,11 +179,7 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
             "--sharpest and --min-overlap look at one camera; with --rig take --every or --min-distance"
         )
     rig, groups = read_rig_images(options, tolerance_s)
-    if options.min_distance is not None or options.min_angle is not None:
-        poses = [group.map_from_rig for group in groups if group.map_from_rig is not None]
-        chosen = select_by_motion(poses, options.min_distance or 0.0, options.min_angle or 0.0)
-    else:
-        chosen = select_every(len(groups), 1 if options.every is None else options.every)
+    chosen = chosen_rows(options, [group.map_from_rig for group in groups if group.map_from_rig is not None])
     images, map_from_camera = [], []
     # In the order of time: the map's test of itself takes stretches of it.
     for group in (groups[row] for row in chosen):
