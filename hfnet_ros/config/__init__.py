@@ -11,6 +11,7 @@ from hfnet_ros.config.image import (
     POSE_METHOD_NAMES,
     ExtractorConfig,
     HFNetConfig,
+    LocalizationConfig,
     MatchingConfig,
     PoseConfig,
     PriorConfig,
@@ -24,6 +25,7 @@ from hfnet_ros.config.parameters import MOVED, Config, load_config, refuse_moved
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
 from hfnet_ros.config.ros_file import OF_EVERY_NODE, parameters_of_node
 from hfnet_ros.config.runtime import InferenceConfig
+from hfnet_ros.config.scene import SCENE_NETWORKS, SceneConfig
 
 __all__ = [
     "EXTRACTOR_NAMES",
@@ -32,6 +34,7 @@ __all__ = [
     "OF_EVERY_NODE",
     "PAIR_MATCHER_NAMES",
     "POSE_METHOD_NAMES",
+    "SCENE_NETWORKS",
     "CameraConfig",
     "CamerasConfig",
     "Config",
@@ -40,6 +43,7 @@ __all__ = [
     "GateConfig",
     "HFNetConfig",
     "InferenceConfig",
+    "LocalizationConfig",
     "MappingConfig",
     "MatchingConfig",
     "NodeConfig",
@@ -47,6 +51,7 @@ __all__ = [
     "PoseConfig",
     "PriorConfig",
     "RetrievalConfig",
+    "SceneConfig",
     "SiftConfig",
     "StalenessConfig",
     "VerificationConfig",

@@ -150,6 +150,19 @@ class RetrievalConfig:
 
 
 @dataclass(frozen=True)
+class LocalizationConfig:
+    """What of a map an image is localized by."""
+
+    method: str = parameter(
+        "auto",
+        "What finds matches: landmarks compares keypoints with landmarks; scene asks the map's scene-coordinate "
+        "network; both compares with landmarks and, where that finds no pose, with those near where the network puts "
+        "the keypoints; auto takes all that the map has.",
+        choices=("auto", "landmarks", "scene", "both"),
+    )
+
+
+@dataclass(frozen=True)
 class MatchingConfig:
     """How query keypoints are matched to landmarks."""
 

@@ -13,6 +13,7 @@ from hfnet_ros.config.cameras import CamerasConfig
 from hfnet_ros.config.image import (
     ExtractorConfig,
     HFNetConfig,
+    LocalizationConfig,
     MatchingConfig,
     PoseConfig,
     PriorConfig,
@@ -25,6 +26,7 @@ from hfnet_ros.config.mapping import MappingConfig
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
 from hfnet_ros.config.ros_file import OF_EVERY_NODE, parameters_of_node
 from hfnet_ros.config.runtime import InferenceConfig
+from hfnet_ros.config.scene import SceneConfig
 from hfnet_ros.config.schema import read_section, refuse_unknown
 from hfnet_ros.config.yaml_text import parse_yaml
 from hfnet_ros.errors import ConfigError
@@ -47,10 +49,12 @@ class Config:
     sift: SiftConfig = field(default_factory=SiftConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    localization: LocalizationConfig = field(default_factory=LocalizationConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     pose: PoseConfig = field(default_factory=PoseConfig)
     verification: VerificationConfig = field(default_factory=VerificationConfig)
     mapping: MappingConfig = field(default_factory=MappingConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
     cameras: CamerasConfig = field(default_factory=CamerasConfig)
     frames: FramesConfig = field(default_factory=FramesConfig)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure, visibility_of
 from hfnet_ros.map.stored_poses import stored_pose, stored_poses
 from hfnet_ros.map.unit_vectors import UnitVectors
+
+if TYPE_CHECKING:
+    from hfnet_ros.map.scene_network import SceneNetwork
 
 _COMPACT: dict[str, type[UnitVectors] | type[PixelPositions]] = {
     "landmark_descriptors": UnitVectors,
@@ -150,6 +153,7 @@ class VisualMap:
             where they were not kept.
         search: what a query searches with, of exactly these keyframes and landmarks; None where it was not made.
         given: the poses as they were given, where `keyframe_poses` were refined; None where both are one.
+        scene: a scene-coordinate network of the same frame; None without one.
     """
 
     frame_id: str
@@ -175,6 +179,7 @@ class VisualMap:
     observation_descriptors: UnitVectors | None = None
     search: SearchStructure | None = None
     given: GivenFrame | None = None
+    scene: SceneNetwork | None = None
 
     def __post_init__(self) -> None:
         """Encode descriptors, pixels and names that were given plainly."""

@@ -36,6 +36,7 @@ from hfnet_ros.types.robot import (
     TrackingState,
     Verdict,
 )
+from hfnet_ros.types.scene_coordinates import SceneCoordinates
 
 __all__ = [
     "Answer",
@@ -61,6 +62,7 @@ __all__ = [
     "ReportProgress",
     "RetrievalHit",
     "RigCamera",
+    "SceneCoordinates",
     "Search",
     "Tracking",
     "TrackingState",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.types.scene_coordinates import SceneCoordinates
 
 ImageArray = NDArray[np.uint8]
 
@@ -95,6 +96,7 @@ class ImageFeatures:
         extractor_id: network and digest of its weights.
         size_wh: of the image, px; None where that is not known any more.
         turn_rad: by how much the image was turned clockwise to be described; keypoints are of the image as it is.
+        coordinates: what a dense scene network said of the image; None without one.
     """
 
     local: LocalFeatures
@@ -102,6 +104,7 @@ class ImageFeatures:
     extractor_id: str
     size_wh: tuple[int, int] | None = None
     turn_rad: float = 0.0
+    coordinates: SceneCoordinates | None = None
 
     def chosen(self, rows: NDArray[np.int64]) -> ImageFeatures:
         """Return the same image with some of its local features [M], in the order of `rows`."""
