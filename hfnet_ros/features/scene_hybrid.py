@@ -3,9 +3,9 @@
 Reference: Li et al., "Hierarchical Scene Coordinate Classification and Regression for Visual Localization", CVPR 2020,
     its network over sparse features for large scenes, of which no code was published.
 
-Contract of the file: inputs `descriptors` [N, D], `positions` [N, 2] (see `normalised_positions`) and `identity` [1, I],
-what the network learned of a keyframe, float32; outputs `points` [N, 3] m, `sigmas` [N] m, `confidence` [N], float32, and
-`leaves` [N], int64.
+Contract of the file: inputs `descriptors` [N, D], `positions` [N, 2] (see `normalised_positions`) and `identity`
+[1, I], what the network learned of a keyframe, float32; outputs `points` [N, 3] m, `sigmas` [N] m, `confidence` [N],
+float32, and `leaves` [N], int64.
 """
 
 from __future__ import annotations
@@ -93,10 +93,14 @@ class HybridNetwork:
         count, size = shape
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
-        for tensor, own in zip(model.graph.input, ((count, size), (count, 2), (1, self._identities.shape[1])), strict=True):
-            set_shape(tensor, own)
-        for tensor, own in zip(model.graph.output, ((count, 3), (count,), (count,), (count,)), strict=True):
-            set_shape(tensor, own)
+        shapes: dict[str, tuple[int, ...]] = {
+            "descriptors": (count, size),
+            "positions": (count, 2),
+            "identity": (1, self._identities.shape[1]),
+            "points": (count, 3),
+        }
+        for tensor in (*model.graph.input, *model.graph.output):
+            set_shape(tensor, shapes.get(tensor.name, (count,)))
         return create_engine(NetworkModel(f"scene-{count}", model.SerializeToString()), self._inference)
 
     def close(self) -> None:

@@ -12,8 +12,12 @@ from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.landmarks import nums_common
 from hfnet_ros.map.given_frame import mean_pose
+from hfnet_ros.map.stored_poses import stored_poses
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import Localization, Place, RigCamera
+
+# Keyframes nearer than this count alike.
+_NEAR_M = 0.5
 
 
 def in_given_frame(
@@ -37,10 +41,13 @@ def in_given_frame(
         return answer
     assert answer.estimate is not None and answer.correspondences is not None
     estimate = answer.estimate
-    inliers = np.sort(answer.correspondences.landmark_idxs[estimate.inlier_mask])
-    num_seen = nums_common(visual_map, place.keyframe_idxs, inliers)
-    seeing = num_seen > 0
     refined = estimate.map_from_camera
+    inliers = np.sort(answer.correspondences.landmark_idxs[estimate.inlier_mask])
+    if len(inliers) and inliers[0] < 0:
+        weights = _nearness(visual_map, place, refined)
+    else:
+        weights = nums_common(visual_map, place.keyframe_idxs, inliers).astype(np.float64) ** 2
+    seeing = weights > 0.0
     mounted = refined @ Rigid3(np.eye(3), _lever_arm(visual_map, cameras))
     turns, shifts = visual_map.motions_to_given(
         [frame for frame, sees in zip(place.keyframe_idxs, seeing, strict=True) if sees]
@@ -48,7 +55,7 @@ def in_given_frame(
     answered, scatter = mean_pose(
         turns @ mounted.rotation,
         turns @ mounted.translation + shifts,
-        num_seen[seeing].astype(np.float64) ** 2,
+        weights[seeing],
     )
     moved = answered @ refined.inverse()
     covariance = rotate_covariance(estimate.covariance, Rigid3(moved.rotation, np.zeros(3))) + scatter
@@ -58,6 +65,12 @@ def in_given_frame(
         estimate=dataclasses.replace(estimate, map_from_camera=answered, covariance=covariance),
         correspondences=dataclasses.replace(matches, points3d=moved @ matches.points3d),
     )
+
+
+def _nearness(visual_map: VisualMap, place: Place, pose: Rigid3) -> NDArray[np.float64]:
+    """Return how much each keyframe of a place counts for a pose whose matches are with no landmark."""
+    _, positions = stored_poses(visual_map.keyframe_poses, place.keyframe_idxs, "keyframe_poses")
+    return 1.0 / (_NEAR_M**2 + ((positions - pose.translation) ** 2).sum(axis=1))
 
 
 def _lever_arm(visual_map: VisualMap, cameras: Sequence[RigCamera]) -> NDArray[np.float64]:

@@ -80,8 +80,10 @@ class Landmarks:
         """
         return ExpectedPoints(place.xyz, self._cones_of(place.idxs))
 
-    def cones(self, matches: Correspondences) -> ObserverCones:
-        """Return from where the matched landmarks were seen when the map was made."""
+    def cones(self, matches: Correspondences) -> ObserverCones | None:
+        """Return from where the matched landmarks were seen when the map was made; None of matches with none."""
+        if len(matches) and matches.landmark_idxs[0] < 0:
+            return None
         return self._cones_of(matches.landmark_idxs)
 
     def _cones_of(self, rows: NDArray[np.int64]) -> ObserverCones:

@@ -7,10 +7,8 @@ Scale", CVPR 2019, section 3.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -26,16 +24,17 @@ from hfnet_ros.localization.answers import (
     better,
     better_version,
     conclude,
-    merge_views,
     with_dark_views_named,
     with_flatness_named,
     with_second_look,
 )
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
-from hfnet_ros.localization.learned_matching import AUTO, LEARNED, create_learned_matcher
+from hfnet_ros.localization.learned_matching import LEARNED
 from hfnet_ros.localization.looking_around import LookingAround
+from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
+from hfnet_ros.localization.scene_matching import SCENE, SceneSecondLook
 from hfnet_ros.localization.second_look import SecondLook
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.localization.turning import TurningViews, Version
@@ -65,22 +64,6 @@ _NUM_LIKENESS_MATCHES = 50
 # Of a large map, what a query read is given back after some: 15 MB each were seen in one of 25 million landmarks.
 _MANY_LANDMARKS = 500_000
 _QUERIES_BETWEEN_RELEASES = 8
-
-
-@dataclass(frozen=True)
-class _Matcher:
-    """What finds matches.
-
-    Attributes:
-        name: as `matching.method` has it.
-        match: does it, for the views of a query and a place.
-        num_tried: matchers tried with it; the poses of all are charged to the evidence against chance, and what may be
-            doubted of an answer is shared among them.
-    """
-
-    name: str
-    match: Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
-    num_tried: int
 
 
 class MapSearch(Protocol):
@@ -128,13 +111,14 @@ class Localizer:
         )
         # Nothing that a localizer holds knows it: maps and engines are freed when they are let go of.
         matcher = search.matcher if search is not None else create_matcher(visual_map, config)
-        self._match = partial(_match_views, matcher)
-        self._learned = create_learned_matcher(visual_map, config)
-        self._first, self._second = self._matchers_in_turn(config.matching.method)
+        self._matchers = MatchersInTurn(visual_map, config, matcher)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
-        self._solver = PoseSolver(config.pose, config.verification, _error_model(visual_map, config))
+        self._solver = PoseSolver(
+            config.pose, config.verification, _error_model(visual_map, config, self._matchers.first.name)
+        )
         self._looking_around = LookingAround(self._retrieval, self._landmarks, self._solver)
-        self._second_look = SecondLook(self._landmarks, self._match, self._solver)
+        self._second_look = SecondLook(self._landmarks, self._matchers.compare, self._solver)
+        self._scene_look = SceneSecondLook(self._solver)
         self._thread_pools = ThreadpoolController()
         self._answers_as_given = config.pose.answer_frame == "given"
         self._is_large = visual_map.num_landmarks > _MANY_LANDMARKS
@@ -191,14 +175,18 @@ class Localizer:
         for retrieved in self._retrieve(features, cameras, prior, clock):
             best = None
             for place in retrieved.places[: retrieved.max_places]:
-                answer = self._in_place(place, self._first, retrieved, version, query, cameras, clock)
+                answer = self._in_place(
+                    place, self._matchers.first, retrieved, version, query, cameras, clock
+                )
                 best = better(best, answer, place, retrieved.search)
                 if best.is_valid:
                     break
-            # A network that compares images takes as long as all else together: once, where most was seen.
-            furthest = best.place if best is not None and not best.is_valid else None
-            if self._second is not None and furthest is not None:
-                answer = self._in_place(furthest, self._second, retrieved, version, query, cameras, clock)
+            # Networks take as long as all else together: once, where most was seen.
+            furthest = best.place if best is not None else None
+            for matcher in self._matchers.more:
+                if furthest is None or best is None or best.is_valid:
+                    break
+                answer = self._in_place(furthest, matcher, retrieved, version, query, cameras, clock)
                 best = better(best, answer, furthest, retrieved.search)
             if best is not None and best.is_valid and retrieved.reaches(best):
                 break
@@ -207,7 +195,7 @@ class Localizer:
     def _in_place(
         self,
         place: Place,
-        matcher: _Matcher,
+        matcher: Matcher,
         retrieved: Retrieved,
         version: Version,
         query: Query,
@@ -224,16 +212,6 @@ class Localizer:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
         return answer
 
-    def _matchers_in_turn(self, method: str) -> tuple[_Matcher, _Matcher | None]:
-        """Return what matches every place, and what is asked where that finds no pose."""
-        comparing = _Matcher("nearest" if method == AUTO else method, self._match, 1)
-        if self._learned is None:
-            return comparing, None
-        match_learned = partial(_match_views, self._learned)
-        if method == LEARNED:
-            return _Matcher(LEARNED, match_learned, 1), None
-        return comparing, _Matcher(LEARNED, match_learned, 2)
-
     def _judge(
         self,
         matches: Correspondences,
@@ -241,7 +219,7 @@ class Localizer:
         cameras: Sequence[RigCamera],
         landmarks: PlaceView,
         retrieved: Retrieved,
-        matcher: _Matcher,
+        matcher: Matcher,
         doubted: frozenset[int],
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
@@ -256,13 +234,16 @@ class Localizer:
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
-        seen_again = self._second_look.at(answer, version.features, cameras, landmarks, retrieved.places)
+        if matcher.name == SCENE:
+            elsewhere = [self._landmarks.of(place) for place in retrieved.places[: retrieved.max_places]]
+            seen_again = self._scene_look.at(answer, version.features, cameras, matcher.match, elsewhere)
+        else:
+            seen_again = self._second_look.at(answer, version.features, cameras, landmarks, retrieved.places)
         return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried)
 
     def close(self) -> None:
         """Free the networks that are its own; calling it again does nothing."""
-        if self._learned is not None:
-            self._learned.close()
+        self._matchers.close()
 
     def localize_features(
         self, features: ImageFeatures, camera: Camera, stamp_ns: int, prior: PosePrior | None = None
@@ -302,7 +283,7 @@ class Localizer:
         if not places:
             return 0.0
         with clock.stage("match"):
-            matches = self._match(features, self._landmarks.of(places[0]))
+            matches = self._matchers.first.match(features, self._landmarks.of(places[0]))
         return float(matches.similarity[:_NUM_LIKENESS_MATCHES].sum())
 
     def _refined(self, cameras: Sequence[RigCamera]) -> list[RigCamera]:
@@ -346,14 +327,10 @@ def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor | ImageFe
         )
 
 
-def _match_views(
-    matcher: LandmarkMatcher, features: Sequence[ImageFeatures], place: PlaceView
-) -> Correspondences:
-    return merge_views([matcher.match(view, place) for view in features])
-
-
-def _error_model(visual_map: VisualMap, config: Config) -> ErrorModel:
-    """Return what the map's self-test and calibration say of its errors."""
+def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorModel:
+    """Return what the test of the map, or of its network, on itself and calibration say of its errors."""
+    if method == SCENE and visual_map.scene is not None:
+        visual_map = dataclasses.replace(visual_map, consistency=visual_map.scene.consistency)
     measured_px = visual_map.consistency.measured_residual_px
     residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
     is_given = config.pose.answer_frame == "given"

@@ -174,6 +174,10 @@ class PoseSolver:
         fits = problem.recognized_residuals(map_from_rig) < self._scale(problem)
         return problem.correspondences.chosen(fits)
 
+    def left_over(self, problem: PoseProblem, map_from_rig: Rigid3) -> PoseProblem:
+        """Return a problem without the matches that a pose explains."""
+        return problem.chosen(problem.recognized_residuals(map_from_rig) >= self._scale(problem))
+
     def problem(
         self, matches: Correspondences, cameras: Sequence[RigCamera], cones: ObserverCones | None
     ) -> PoseProblem:

@@ -131,7 +131,9 @@ class HybridModule(nn.Module):
     def leaf_table(self) -> Tensor:
         """Return the conditions of each leaf, [C * K, 8 * width]."""
         part = torch.eye(self.parts).repeat_interleave(self.leaves, dim=0)
-        made: Tensor = self.leaf_generator(torch.cat([part, torch.eye(self.leaves).repeat(self.parts, 1)], dim=1))
+        made: Tensor = self.leaf_generator(
+            torch.cat([part, torch.eye(self.leaves).repeat(self.parts, 1)], dim=1)
+        )
         return made if self.options.conditioned else torch.zeros_like(made)
 
     def forward(
@@ -158,7 +160,9 @@ class HybridModule(nn.Module):
         x = functional.elu(self.third(x))
         validity = self.validity_head(x)[:, 0]
         part_logits = self.part_head(x)
-        part = part_logits.argmax(dim=1) if slot is None else torch.div(slot, self.leaves, rounding_mode="floor")
+        part = (
+            part_logits.argmax(dim=1) if slot is None else torch.div(slot, self.leaves, rounding_mode="floor")
+        )
         of_part = tables[0][part]
         width = self.options.width
         y = _modulated(self.fourth(x), of_part[:, : 2 * width])
@@ -197,7 +201,9 @@ class ExportedHybrid(nn.Module):
         found = self.module(descriptors, positions, identity, (self.part_table, self.leaf_table))
         confidence = torch.sigmoid(found.validity)
         if self.module.options.hierarchical:
-            likeliest = found.part_logits.softmax(dim=1).amax(dim=1) * found.leaf_logits.softmax(dim=1).amax(dim=1)
+            likeliest = found.part_logits.softmax(dim=1).amax(dim=1) * found.leaf_logits.softmax(dim=1).amax(
+                dim=1
+            )
             confidence = confidence * likeliest
         return found.points, found.sigmas, confidence, self.module.leaf_idxs[found.leaf]
 

@@ -181,7 +181,7 @@ def _take_step(run: _Run, task: HybridTask, tensors: _Tensors, steps: int, seed:
     )
     loss = _loss(found, slot, tensors.points[landmark], module)
     run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(module.parameters(), _MAX_GRADIENT)
     run.optimizer.step()
 

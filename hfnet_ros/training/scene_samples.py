@@ -52,7 +52,9 @@ class Samples:
 
     def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Samples:
         """Return some of the samples, in the order of `rows`."""
-        return Samples(self.descriptors[rows], self.positions[rows], self.keyframes[rows], self.landmarks[rows])
+        return Samples(
+            self.descriptors[rows], self.positions[rows], self.keyframes[rows], self.landmarks[rows]
+        )
 
     @staticmethod
     def joined(parts: Sequence[Samples]) -> Samples:
@@ -123,7 +125,9 @@ def samples_of_observations(visual_map: VisualMap, rows: Sequence[int]) -> Sampl
         points, landmarks = _observations(visual_map, row)
         camera = visual_map.cameras[visual_map.camera_idx_of(row)].refined
         local = LocalFeatures(
-            points.astype(np.float32), np.ones(len(points), np.float32), visual_map.observation_descriptors[start:stop]
+            points.astype(np.float32),
+            np.ones(len(points), np.float32),
+            visual_map.observation_descriptors[start:stop],
         )
         features = ImageFeatures(local, None, visual_map.extractor_id, camera.size_wh)
         parts.append(_samples(features, row, landmarks))
@@ -136,8 +140,8 @@ def _limited(parts: Sequence[Samples], seed: int) -> Samples:
     shows, none = np.flatnonzero(joined.landmarks >= 0), np.flatnonzero(joined.landmarks < 0)
     if len(shows) < _FEW_SAMPLES:
         raise MappingError(
-            f"{len(shows)} keypoints of {len(parts)} views show a landmark, {_FEW_SAMPLES} needed to learn from: are these "
-            "the images that the map was built of?"
+            f"{len(shows)} keypoints of {len(parts)} views show a landmark, {_FEW_SAMPLES} needed to learn from: are "
+            "these the images that the map was built of?"
         )
     if len(none) > _MAX_NEGATIVES:
         none = np.sort(np.random.default_rng(seed).choice(none, _MAX_NEGATIVES, replace=False))

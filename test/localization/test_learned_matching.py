@@ -9,7 +9,7 @@ import pytest
 from hfnet_ros.config import Config, MatchingConfig
 from hfnet_ros.errors import ConfigError, WeightsError
 from hfnet_ros.features.sift import SiftExtractor
-from hfnet_ros.localization import localizer as localizer_module
+from hfnet_ros.localization import matchers as matchers_module
 from hfnet_ros.localization.learned_matching import create_learned_matcher
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.unit_vectors import UnitVectors
@@ -66,7 +66,7 @@ class Sharp:
 @pytest.fixture
 def sharp(monkeypatch):
     matcher = Sharp()
-    monkeypatch.setattr(localizer_module, "create_learned_matcher", lambda *_: matcher)
+    monkeypatch.setattr(matchers_module, "create_learned_matcher", lambda *_: matcher)
     return matcher
 
 

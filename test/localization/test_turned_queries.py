@@ -182,7 +182,9 @@ def test_all_angles_are_charged_to_the_evidence(room, make, camera):
     localizer, extractor = make()
     asked = frame(room.scene, room.view, camera)
     features = extractor.extract(asked.image)
-    matches = localizer._match([features], localizer._landmarks.of(localizer.localize(asked).place))
+    matches = localizer._matchers.compare(
+        [features], localizer._landmarks.of(localizer.localize(asked).place)
+    )
     cones, cameras = localizer._landmarks.cones(matches), [RigCamera(camera)]
     once = localizer._solver.solve(matches, cameras, cones)
     eight = localizer._solver.solve(matches, cameras, cones, 8)

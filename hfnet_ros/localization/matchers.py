@@ -1,0 +1,87 @@
+"""What finds matches in a map, one after the other until there is a pose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from hfnet_ros.config import Config
+from hfnet_ros.localization.answers import merge_views
+from hfnet_ros.localization.learned_matching import AUTO, LEARNED, create_learned_matcher
+from hfnet_ros.localization.scene_matching import BOTH, GUIDED, SCENE, GuidedMatcher, SceneMatcher, method_of
+from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
+from hfnet_ros.types import Correspondences, ImageFeatures
+
+MatchViews = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """What finds matches.
+
+    Attributes:
+        name: as `matching.method` has it, or `scene` or `guided` by a scene-coordinate network.
+        match: does it, for the views of a query and a place.
+        num_tried: matchers tried with it; the poses of all are charged to the evidence against chance, and what may be
+            doubted of an answer is shared among them.
+    """
+
+    name: str
+    match: MatchViews
+    num_tried: int
+
+
+class MatchersInTurn:
+    """The matchers of one map; belongs to the thread that made it.
+
+    Attributes:
+        compare: matches by descriptors alone.
+        first: is asked in every place.
+        more: are asked where the first finds no pose, in this order, in the place where most was seen.
+    """
+
+    def __init__(self, visual_map: VisualMap, config: Config, comparing: LandmarkMatcher) -> None:
+        """Open what `localization.method` and `matching.method` ask for.
+
+        Raises:
+            ConfigError: the map is not one for it.
+            WeightsError: a network is nowhere.
+            MapFormatError: the map's own network is damaged.
+        """
+        method = method_of(visual_map, config)
+        self.compare: MatchViews = partial(_match_views, comparing)
+        self._scene = (
+            SceneMatcher(visual_map.scene, config) if method in (SCENE, BOTH) and visual_map.scene else None
+        )
+        self._learned = create_learned_matcher(visual_map, config) if method != SCENE else None
+        found: list[tuple[str, LandmarkMatcher]] = []
+        if method == SCENE and self._scene is not None:
+            found.append((SCENE, self._scene))
+        elif config.matching.method == LEARNED and self._learned is not None:
+            found.append((LEARNED, self._learned))
+        else:
+            found.append(("nearest" if config.matching.method == AUTO else config.matching.method, comparing))
+        if method == BOTH and self._scene is not None:
+            found.append((GUIDED, GuidedMatcher(self._scene, comparing, config)))
+        if self._learned is not None and found[0][0] != LEARNED:
+            found.append((LEARNED, self._learned))
+        matchers = [
+            Matcher(name, partial(_match_views, matcher), row + 1)
+            for row, (name, matcher) in enumerate(found)
+        ]
+        self.first, self.more = matchers[0], tuple(matchers[1:])
+
+    def close(self) -> None:
+        """Free the networks; calling it again does nothing."""
+        for network in (self._scene, self._learned):
+            if network is not None:
+                network.close()
+
+
+def _match_views(
+    matcher: LandmarkMatcher, features: Sequence[ImageFeatures], place: PlaceView
+) -> Correspondences:
+    return merge_views([matcher.match(view, place) for view in features])

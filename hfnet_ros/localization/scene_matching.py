@@ -1,0 +1,137 @@
+"""Matches by a map's scene-coordinate network: with the points that it says, or with the landmarks near them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import ConfigError
+from hfnet_ros.features.scene_hybrid import HybridNetwork
+from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.map.scene_network import FEATURES, SceneNetwork
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.matching.guided import match_guided
+from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
+from hfnet_ros.pose.solver import PoseSolver
+from hfnet_ros.types import Correspondences, ImageFeatures, Localization, RigCamera, SceneCoordinates
+
+LANDMARKS, SCENE, BOTH = "landmarks", "scene", "both"
+GUIDED = "guided"
+# A point that the network doubts more is no match.
+_LEAST_CONFIDENCE = 0.1
+
+
+def method_of(visual_map: VisualMap, config: Config) -> str:
+    """Return what of a map localizes: `landmarks`, `scene` or `both`.
+
+    Raises:
+        ConfigError: `localization.method` asks for what the map does not have.
+    """
+    has = {
+        LANDMARKS: visual_map.num_landmarks > 0 or visual_map.scene is None,
+        SCENE: visual_map.scene is not None,
+    }
+    asked = config.localization.method
+    if asked == "auto":
+        return BOTH if all(has.values()) else next(name for name, there in has.items() if there)
+    needed = (LANDMARKS, SCENE) if asked == BOTH else (asked,)
+    for name in needed:
+        if not has[name]:
+            what, remedy = (
+                ("a scene-coordinate network", "train one by `hfnet-ros map train`")
+                if name == SCENE
+                else ("landmarks", "build it with --kind landmarks or both")
+            )
+            raise ConfigError(
+                f"localization.method is '{asked}', but the map has no {what}; {remedy}, or set it to auto"
+            )
+    return asked
+
+
+class SceneMatcher:
+    """Matches keypoints with the points that the network says, as seen from the place's best keyframe."""
+
+    def __init__(self, scene: SceneNetwork, config: Config) -> None:
+        """Read the network.
+
+        Raises:
+            MapFormatError: it is damaged.
+        """
+        self._num_keypoints = config.matching.max_query_keypoints
+        self._hybrid = HybridNetwork(scene, config.inference) if scene.takes == FEATURES else None
+        self.radius_m = scene.radius_m
+
+    def match(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
+        """Return matches, surest first; see `LandmarkMatcher.match`. They are with no landmark."""
+        found = self.coordinates(features, place)
+        found = found.chosen(found.confidence >= _LEAST_CONFIDENCE)
+        found = found.chosen(np.argsort(-found.confidence, kind="stable"))
+        return Correspondences(
+            found.points2d, found.points3d, found.keypoint_idxs, np.full(len(found), -1), found.confidence
+        )
+
+    def coordinates(self, features: ImageFeatures, place: PlaceView) -> SceneCoordinates:
+        """Return what the network says of an image; of a dense network what came with the features.
+
+        Raises:
+            EngineError: the network failed.
+        """
+        if self._hybrid is None:
+            assert features.coordinates is not None
+            return features.coordinates
+        return self._hybrid.predict(features.strongest(self._num_keypoints), place.keyframe_idxs[0])
+
+    def close(self) -> None:
+        """Free the network; calling it again does nothing."""
+        if self._hybrid is not None:
+            self._hybrid.close()
+
+
+class GuidedMatcher:
+    """Matches keypoints with the landmarks of a place near where the network puts them."""
+
+    def __init__(self, scene: SceneMatcher, comparing: LandmarkMatcher, config: Config) -> None:
+        """Take the network, and what finds matches without it."""
+        self._scene = scene
+        self._comparing = comparing
+        self._min_similarity = config.matching.min_similarity
+
+    def match(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
+        """Return matches, most similar first; see `LandmarkMatcher.match`."""
+        known = self._comparing.match(features, place)
+        coordinates = self._scene.coordinates(features, place)
+        return match_guided(features, place, coordinates, self._scene.radius_m, self._min_similarity, known)
+
+
+class SceneSecondLook:
+    """Would the network, seeing the image as keyframes of other places did, put it elsewhere?"""
+
+    def __init__(self, solver: PoseSolver) -> None:
+        """Take what finds poses."""
+        self._solver = solver
+
+    def at(
+        self,
+        answer: Localization,
+        features: Sequence[ImageFeatures],
+        cameras: Sequence[RigCamera],
+        match: Callable[[Sequence[ImageFeatures], PlaceView], Correspondences],
+        places: Sequence[PlaceView],
+    ) -> dict[str, float]:
+        """Measure `rematch_ratio`: the score of another pose of the inliers' keypoints over the answer's.
+
+        Points that the answer explains, too, are set aside.
+        """
+        assert answer.estimate is not None and answer.correspondences is not None
+        pose = answer.estimate.map_from_camera
+        inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
+        keypoints = [view.chosen(inliers.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
+        own_score, best = self._solver.score(inliers, pose, cameras), 0.0
+        for place in places:
+            problem = self._solver.problem(match(keypoints, place), cameras, None)
+            rival = self._solver.solve_quickly(self._solver.left_over(problem, pose))
+            if rival is not None:
+                best = max(best, rival.score / max(own_score, 1e-9))
+        return {"rematch_ratio": best}
