@@ -17,22 +17,24 @@ ARRAYS_FOLDER = "arrays"
 ADVICE = "copy the map again or rebuild it"
 
 
-def array_file(name: str) -> str:
+def array_file(name: str, subfolder: str = ARRAYS_FOLDER) -> str:
     """Return where an array lies, relative to its map."""
-    return f"{ARRAYS_FOLDER}/{name}.npy"
+    return f"{subfolder}/{name}.npy"
 
 
-def write_array(folder: Path, name: str, array: NDArray[Any], dtype: str) -> dict[str, Any]:
+def write_array(
+    folder: Path, name: str, array: NDArray[Any], dtype: str, subfolder: str = ARRAYS_FOLDER
+) -> dict[str, Any]:
     """Write an array row by row and return its entry for the manifest.
 
     Raises:
         OSError: the disk refuses.
     """
-    plain = np.ascontiguousarray(array, dtype=dtype)
-    file = folder / array_file(name)
+    plain = np.asarray(array, dtype=dtype, order="C")
+    file = folder / array_file(name, subfolder)
     np.save(file, plain, allow_pickle=False)
     return {
-        "file": array_file(name),
+        "file": array_file(name, subfolder),
         "dtype": dtype,
         "shape": list(plain.shape),
         "bytes": file.stat().st_size,
@@ -40,7 +42,9 @@ def write_array(folder: Path, name: str, array: NDArray[Any], dtype: str) -> dic
     }
 
 
-def open_array(folder: Path, name: str, entry: Mapping[str, Any], *, digest: bool) -> NDArray[Any]:
+def open_array(
+    folder: Path, name: str, entry: Mapping[str, Any], *, digest: bool, subfolder: str = ARRAYS_FOLDER
+) -> NDArray[Any]:
     """Map one array into memory after checking its file against the manifest.
 
     Args:
@@ -48,14 +52,15 @@ def open_array(folder: Path, name: str, entry: Mapping[str, Any], *, digest: boo
         name: of the array.
         entry: what the manifest says of it.
         digest: read the whole file and compare its SHA-256.
+        subfolder: of the map, in which the file is.
 
     Raises:
         MapFormatError: the file is missing, damaged or something else.
     """
-    file = folder / array_file(name)
+    file = folder / array_file(name, subfolder)
     where = f"{file}: array '{name}'"
     try:
-        problem = _file_problem(file, entry, digest=digest)
+        problem = file_problem(file, entry, digest=digest)
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
     if problem:
@@ -99,7 +104,12 @@ def file_digest(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _file_problem(file: Path, entry: Mapping[str, Any], *, digest: bool) -> str:
+def file_problem(file: Path, entry: Mapping[str, Any], *, digest: bool) -> str:
+    """Return what of a file contradicts its entry, "" if nothing does; of its content only with `digest`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     if not file.is_file():
         return f"is missing, expected {entry['bytes']} bytes"
     size = file.stat().st_size

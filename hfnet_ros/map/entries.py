@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hfnet_ros.map import array_files, schema
+from hfnet_ros.map.manifest import SCENE
 from hfnet_ros.map.pixel_positions import LARGEST_STEPS
+from hfnet_ros.map.scene_files import scene_entry_problems
 
 
 def manifest_problems(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -34,6 +36,11 @@ def manifest_problems(manifest: Mapping[str, Any]) -> Iterator[str]:
             yield f"array '{name}' is not listed, expected {len(required)} arrays"
     for name, entry in manifest["arrays"].items():
         yield from _entry_problems(name, entry, version)
+    if manifest["kind"] == SCENE or "scene" in manifest:
+        yield from scene_entry_problems(manifest.get("scene"))
+    shape = manifest["arrays"].get("landmark_xyz", {}).get("shape")
+    if manifest["kind"] == SCENE and shape != [0, 3]:
+        yield f"a map of kind '{SCENE}' lists landmarks of shape {shape}, expected none"
 
 
 def _entry_problems(name: str, entry: Any, version: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ FORMAT_NAME = "hfnet_ros map"
 FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 MANIFEST_NAME = "map.json"
+SCENE = "scene"  # the kind of a map that has a scene-coordinate network and no landmarks
 LANDMARKS = "landmarks"  # the kind of a map that says nothing of its kind, as before there were several
 
 _SEAL = re.compile(rb'"manifest_sha256": "([0-9a-f]{64})"')

@@ -1,4 +1,4 @@
-"""Write a map of landmarks to a folder and read it back: one manifest, one plain array file per array.
+"""Write a map to a folder and read it back: one manifest, one plain array file per array.
 
 Nothing in a map is code: the manifest is JSON, the arrays are `.npy` files without objects,
 and neither is ever unpickled. Arrays are mapped into memory: opening a map costs the manifest and
@@ -29,6 +29,7 @@ from hfnet_ros.map.manifest import (
     FORMAT_VERSION,
     LANDMARKS,
     MANIFEST_NAME,
+    SCENE,
     PathLike,
     manifest_bytes,
     read_manifest,
@@ -43,6 +44,8 @@ from hfnet_ros.map.records_json import (
     camera_pair_to_json,
     consistency_from_json,
 )
+from hfnet_ros.map.scene_files import open_scene, scene_bytes, scene_problems, verify_scene, write_scene
+from hfnet_ros.map.scene_map import kind_of
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
@@ -84,7 +87,10 @@ def save_map(visual_map: VisualMap, path: PathLike) -> None:
                 name: array_files.write_array(folder, name, array, _rule(name)[0])
                 for name, array in arrays.items()
             }
-            content = sealed_manifest(LANDMARKS, _manifest_of(visual_map) | {"arrays": entries}, target)
+            listed = _manifest_of(visual_map) | {"arrays": entries}
+            if visual_map.scene is not None:
+                listed["scene"] = write_scene(folder, visual_map.scene)
+            content = sealed_manifest(kind_of(visual_map), listed, target)
             (folder / MANIFEST_NAME).write_bytes(content)
     except OSError as error:
         raise MapFormatError(
@@ -93,7 +99,7 @@ def save_map(visual_map: VisualMap, path: PathLike) -> None:
 
 
 def load_map(path: PathLike, verify: bool = False, *, note_format: bool = True) -> VisualMap:
-    """Read a map; its arrays are read-only views of the files.
+    """Read a map of landmarks, of a scene-coordinate network or of both; its arrays are read-only views of the files.
 
     Versions, sizes, types, shapes and lengths are always checked. Digests and every number are checked too when
     the map is smaller than 64 MiB or `verify` is given; what a query reads of a larger one is checked then.
@@ -108,7 +114,7 @@ def load_map(path: PathLike, verify: bool = False, *, note_format: bool = True) 
             what was found and expected, and what to do.
     """
     folder = Path(path)
-    manifest, content = _read_landmark_manifest(folder)
+    manifest, content = _read_map_manifest(folder)
     version = manifest["format_version"]
     size = sum(entry["bytes"] for entry in manifest["arrays"].values())
     thorough = verify or size <= ALWAYS_VERIFIED_BYTES
@@ -117,6 +123,10 @@ def load_map(path: PathLike, verify: bool = False, *, note_format: bool = True) 
         arrays[name] = array_files.open_array(folder, name, manifest["arrays"][name], digest=thorough)
     for problem in _stored_problems(manifest, arrays, whole=thorough):
         raise MapFormatError(f"{folder}: {problem}; {ADVICE}")
+    visual_map = _assemble(folder, manifest, arrays)
+    if "scene" in manifest:
+        scene = open_scene(folder, manifest["scene"], visual_map.num_keyframes, verify=verify)
+        visual_map = dataclasses.replace(visual_map, scene=scene)
     if manifest_bytes(folder) != content:
         raise MapFormatError(f"{folder}: map was replaced while it was read; load it again")
     if version < FORMAT_VERSION and note_format:
@@ -130,14 +140,14 @@ def load_map(path: PathLike, verify: bool = False, *, note_format: bool = True) 
         )
     elif not thorough:
         _logger.info("%s: %.0f MB, digests not checked; `hfnet-ros map verify` does", folder, size / 1e6)
-    return _assemble(folder, manifest, arrays)
+    return visual_map
 
 
 def verify_map(path: PathLike) -> list[str]:
     """Check every byte of a map and return what is wrong with it; empty means sound."""
     folder = Path(path)
     try:
-        manifest, _ = _read_landmark_manifest(folder)
+        manifest, _ = _read_map_manifest(folder)
     except MapFormatError as error:
         return [str(error)]
     problems: list[str] = []
@@ -156,6 +166,9 @@ def verify_map(path: PathLike) -> list[str]:
             _assemble(folder, manifest, arrays)
         except MapFormatError as error:
             problems.append(str(error))
+    if "scene" in manifest:
+        names = arrays.get("keyframe_name_offsets")
+        problems.extend(verify_scene(folder, manifest["scene"], None if names is None else len(names) - 1))
     return problems
 
 
@@ -169,7 +182,7 @@ def read_map_header(path: PathLike) -> dict[str, Any]:
     Raises:
         MapFormatError: the manifest is missing, damaged, of a newer version or of another kind.
     """
-    manifest, _ = _read_landmark_manifest(Path(path))
+    manifest, _ = _read_map_manifest(Path(path))
     shapes = {name: entry["shape"] for name, entry in manifest["arrays"].items()}
     header = {key: value for key, value in manifest.items() if key != "keyframe_names"}
     header["num_keyframes"] = shapes["keyframe_stamps_ns"][0]
@@ -177,6 +190,8 @@ def read_map_header(path: PathLike) -> dict[str, Any]:
     header["num_observations"] = shapes["observation_landmark_idx"][0]
     header["global_size"] = shapes["global_descriptors"][1]
     header["bytes"] = sum(entry["bytes"] for entry in manifest["arrays"].values())
+    if "scene" in manifest:
+        header["bytes"] += scene_bytes(manifest["scene"])
     return header
 
 
@@ -245,15 +260,18 @@ def _map_problems(visual_map: VisualMap) -> Iterator[str]:
             return
     count = len(visual_map.keyframe_names)
     yield from _array_problems(arrays, count, len(visual_map.cameras), FORMAT_VERSION, whole=True)
+    if visual_map.scene is not None:
+        yield from scene_problems(visual_map.scene, count)
 
 
-def _read_landmark_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the manifest of a map of landmarks, its entries checked, and its bytes."""
+def _read_map_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the manifest of a map of landmarks or of a scene network, its entries checked, and its bytes."""
     manifest, content = read_manifest(folder)
     file = folder / MANIFEST_NAME
-    if manifest["kind"] != LANDMARKS:
+    if manifest["kind"] not in (LANDMARKS, SCENE):
         raise MapFormatError(
-            f"{file}: map of kind '{manifest['kind']}', expected '{LANDMARKS}'; what is asked for needs landmarks"
+            f"{file}: map of kind '{manifest['kind']}', expected '{LANDMARKS}' or '{SCENE}'; what is asked for needs "
+            "one of these"
         )
     for problem in manifest_problems(manifest):
         raise MapFormatError(f"{file}: {problem}; {ADVICE}")

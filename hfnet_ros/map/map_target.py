@@ -8,6 +8,7 @@ from pathlib import Path
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map.array_files import ARRAYS_FOLDER
 from hfnet_ros.map.manifest import FORMAT_NAME, MANIFEST_NAME
+from hfnet_ros.map.scene_files import NETWORK_FILE, SCENE_FOLDER
 
 
 def check_map_target(path: str | os.PathLike[str]) -> None:
@@ -53,10 +54,11 @@ def _foreign_entry(folder: Path) -> str:
     """Return the name of something in `folder` that no map puts there, or ""."""
     entries = sorted(folder.iterdir())
     for entry in entries:
-        if entry.name == ARRAYS_FOLDER and entry.is_dir() and not entry.is_symlink():
+        if entry.name in (ARRAYS_FOLDER, SCENE_FOLDER) and entry.is_dir() and not entry.is_symlink():
             for file in sorted(entry.iterdir()):
-                if file.suffix != ".npy" or not file.is_file():
-                    return f"{ARRAYS_FOLDER}/{file.name}"
+                name = f"{entry.name}/{file.name}"
+                if (file.suffix != ".npy" and name != NETWORK_FILE) or not file.is_file():
+                    return name
         elif entry.name != MANIFEST_NAME or not entry.is_file():
             return entry.name
     # A damaged map may be replaced too, so the name is looked for, not parsed.

@@ -5,6 +5,7 @@ import pytest
 
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.map.arrangement import arranged
+from hfnet_ros.map.scene_network import SceneNetwork
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 
 OBSERVED = ((0, 2, 4), (1, 2), (), (0, 1, 3, 4))
@@ -55,6 +56,24 @@ def visual_map():
         },
     )
     return arranged(built)
+
+
+@pytest.fixture
+def scene():
+    """A network of three leaves for `visual_map`; its file is none, which nobody looks at here."""
+    rng = np.random.default_rng(8)
+    arrays = {
+        "centers": rng.normal(size=(3, 3)).astype(np.float32),
+        "parents": np.array([0, 0, 1], np.int32),
+        "scales": np.array([0.1, 0.2, 0.05], np.float32),
+        "identities": rng.normal(size=(len(OBSERVED), 6)).astype(np.float32),
+        "weights.input.weight": rng.normal(size=(4, 5)).astype(np.float32),
+        "weights.norm.count": np.array(7, np.int64),
+    }
+    facts = {"network": "hybrid", "seconds": 3.5, "curves": [{"step": 10, "near": 0.5}]}
+    return SceneNetwork(
+        "features", b"\x08\x07 not an ONNX file", arrays, facts, MapConsistency(4.0, 0.02, 0.01, 4)
+    )
 
 
 @pytest.fixture
