@@ -170,7 +170,7 @@ def _labels(visual_map: VisualMap, config: Config, start_from: SceneNetwork | No
 
 
 def _rooms(visual_map: VisualMap, count: int, seed: int) -> NDArray[np.int64]:
-    """Return the room [L] of each landmark, that of most keyframes that see it; these are divided by their positions."""
+    """Return the room [L] of each landmark, that of most keyframes that see it; of these by their positions."""
     if count == 1:
         return np.zeros(visual_map.num_landmarks, np.int64)
     if count > visual_map.num_keyframes:
