@@ -21,6 +21,12 @@ class SceneConfig:
     )
     classes: int = parameter(25, "Parts that the scene is divided into, as published.", low=1, high=1000)
     subclasses: int = parameter(25, "Leaves that each part is divided into, as published.", low=1, high=1000)
+    rooms: int = parameter(
+        1,
+        "Rooms (places of keyframes) that are divided into classes each by itself, as published for combined scenes.",
+        low=1,
+        high=1000,
+    )
     regression: bool = parameter(
         True, "Regress coordinates within a leaf; without, the centre of the leaf stands for all of it."
     )

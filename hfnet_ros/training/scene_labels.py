@@ -6,8 +6,9 @@ Reference: Li et al., "Hierarchical Scene Coordinate Classification and Regressi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -64,6 +65,11 @@ class SceneLabels:
                 begin, end = first[label : label + 2]
                 leaves[start + rows] = begin + _nearest(block[rows], self.centers[begin:end])
         return leaves
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> SceneLabels:
+        """Return labels as `arrays` gave them."""
+        return cls(arrays["centers"], arrays["parents"], arrays["scales"], arrays["part_centers"])
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return them as `SceneNetwork.arrays` holds them."""

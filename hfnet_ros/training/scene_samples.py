@@ -119,19 +119,24 @@ def samples_of_observations(visual_map: VisualMap, rows: Sequence[int]) -> Sampl
             "the map does not hold what its keyframes saw, and no images are given to learn from; give --images, or "
             "build the map with --keep-observations"
         )
-    parts = []
-    for row in rows:
-        start, stop = visual_map.observation_offsets[row : row + 2]
-        points, landmarks = _observations(visual_map, row)
-        camera = visual_map.cameras[visual_map.camera_idx_of(row)].refined
-        local = LocalFeatures(
-            points.astype(np.float32),
-            np.ones(len(points), np.float32),
-            visual_map.observation_descriptors[start:stop],
-        )
-        features = ImageFeatures(local, None, visual_map.extractor_id, camera.size_wh)
-        parts.append(_samples(features, row, landmarks))
+    parts = [
+        _samples(observed_features(visual_map, row), row, _observations(visual_map, row)[1]) for row in rows
+    ]
     return _limited(parts, 0)
+
+
+def observed_features(visual_map: VisualMap, row: int) -> ImageFeatures:
+    """Return what a map that keeps it says that a keyframe saw, in the order of its observations."""
+    assert visual_map.observation_descriptors is not None
+    start, stop = visual_map.observation_offsets[row : row + 2]
+    points, _ = _observations(visual_map, row)
+    local = LocalFeatures(
+        points.astype(np.float32),
+        np.ones(len(points), np.float32),
+        visual_map.observation_descriptors[start:stop],
+    )
+    size_wh = visual_map.cameras[visual_map.camera_idx_of(row)].refined.size_wh
+    return ImageFeatures(local, None, visual_map.extractor_id, size_wh)
 
 
 def _limited(parts: Sequence[Samples], seed: int) -> Samples:
