@@ -45,6 +45,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import readable_name
     from hfnet_ros.files.atomic import atomic_file
     from hfnet_ros.localization.landmark_model import LandmarkModel
+    from hfnet_ros.localization.scene_matching import SCENE, method_of
     from hfnet_ros.map.map_io import check_map_target, save_map
     from hfnet_ros.trust.calibration import calibrate
 
@@ -62,7 +63,12 @@ def _calibrate(options: argparse.Namespace) -> int:
     images = options.bag or options.images
     poses = readable_name(options.poses) if options.poses else options.ground_truth
     provenance = {"images": readable_name(images.resolve()), "poses": poses}
-    report = calibrate(results, visual_map, options.take, provenance)
+    asked = visual_map
+    if visual_map.scene is not None:
+        provenance["method"] = method_of(visual_map, run.config)
+        if provenance["method"] == SCENE:  # what was added to covariances is what the network's own test says
+            asked = dataclasses.replace(visual_map, consistency=visual_map.scene.consistency)
+    report = calibrate(results, asked, options.take, provenance)
     _print_report(report, len(results), options.take)
     if options.json:
         with atomic_file(options.json) as temporary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hfnet_ros.cli.bag_sources import add_odometry_options
 from hfnet_ros.cli.options import add_answer_frame, check_file_target, check_folder_target, new_verb
 from hfnet_ros.cli.queries import add_query_options, localize_queries
 from hfnet_ros.cli.scoring import identify_run, write_scored_run
+from hfnet_ros.localization.scene_model import training_curves
 
 _EXAMPLE = """hfnet-ros evaluate --map kitchen.map --images query --poses query.tum --camera camera.yaml --out report
   hfnet-ros evaluate --map kitchen.map --bag robot.bag --ground-truth /ground_truth/pose --out report
@@ -44,5 +46,6 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_file_target(options.rerun)
     run = localize_queries(options, independent=options.independent)
     identity = identify_run(run.model, options.map, run.backend, run.config)
-    write_scored_run(options.out, run.results, identity, run.context, options.rerun)
+    context = dataclasses.replace(run.context, training_curves=training_curves(run.model))
+    write_scored_run(options.out, run.results, identity, context, options.rerun)
     return 0

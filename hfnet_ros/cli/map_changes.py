@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hfnet_ros.cli import scene_maps
 from hfnet_ros.cli.bag_keyframes import (
     add_bag_options,
     has_poses,
@@ -99,6 +100,14 @@ def _add_update(update: argparse.ArgumentParser) -> None:
     update.add_argument(
         "--keep-all", action="store_true", help="keep landmarks that the new images show to be gone"
     )
+    update.add_argument(
+        "--earlier-images",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="images that the map was built from: its scene-coordinate network, if it has one, goes on learning from "
+        "these and the new ones",
+    )
     update.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
     add_config_options(update, extractor=False)
     update.set_defaults(answer_frame="given")  # in which a session's poses are, given or localized
@@ -123,11 +132,15 @@ class _StoredFeatures:
 
 def _merge(options: argparse.Namespace) -> int:
     from hfnet_ros.map.map_io import check_map_target, load_map, save_map
+    from hfnet_ros.map.scene_map import need_landmarks
     from hfnet_ros.mapping.joining import check_joinable, find_same_landmarks, join_maps
     from hfnet_ros.mapping.pruning import with_build_info
 
     check_map_target(options.out)
     first, second = load_map(options.first), load_map(options.second)
+    for visual_map, path in ((first, options.first), (second, options.second)):
+        need_landmarks(visual_map, path, "`map merge`")
+    scene_maps.say_left_out(first, second)
     info: dict[str, Any] = {"method": "merged", "maps": [_origin(first), _origin(second)]}
     if options.align:
         aligned = dataclasses.replace(second, frame_id=first.frame_id)
@@ -215,6 +228,7 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
 def _update(options: argparse.Namespace) -> int:
     from hfnet_ros.features.extractor import create_mapping_extractor, with_extractor_of
     from hfnet_ros.map.map_io import check_map_target, load_map, save_map
+    from hfnet_ros.map.scene_map import need_landmarks
     from hfnet_ros.mapping.options import BuildOptions
     from hfnet_ros.mapping.update import update_map
 
@@ -222,18 +236,19 @@ def _update(options: argparse.Namespace) -> int:
         raise ConfigError(f"--every is {options.every}, expected 1 or more")
     check_map_target(options.out)
     visual_map = load_map(options.map)
+    need_landmarks(visual_map, options.map, "`map update`")
     config = with_extractor_of(read_config(options), visual_map.extractor_id)
     extractor = create_mapping_extractor(config)
     bars, pixels = ProgressBars(), ExitStack()
     try:
+        session = _posed_session(options, visual_map, extractor, config, pixels)
         updated, report = update_map(
-            visual_map,
-            _posed_session(options, visual_map, extractor, config, pixels),
-            extractor,
-            config,
-            BuildOptions(progress=bars),
-            prune=not options.keep_all,
+            visual_map, session, extractor, config, BuildOptions(progress=bars), prune=not options.keep_all
         )
+        if visual_map.scene is not None:
+            updated = scene_maps.gone_on(
+                visual_map, updated, session, options.earlier_images, extractor, config, bars
+            )
     finally:
         bars.close()
         pixels.close()
@@ -321,10 +336,12 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _prune(options: argparse.Namespace) -> int:
     from hfnet_ros.map.map_io import check_map_target, load_map, save_map
+    from hfnet_ros.map.scene_map import need_landmarks
     from hfnet_ros.mapping.pruning import prune_map
 
     check_map_target(options.out)
     visual_map = load_map(options.map)
+    need_landmarks(visual_map, options.map, "`map prune`")
     pruned, reasons = prune_map(visual_map, options.min_observations)
     save_map(pruned, options.out)
     dropped = ", ".join(f"{count} {reason}" for reason, count in reasons.items())

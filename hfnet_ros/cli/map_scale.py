@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hfnet_ros.cli import scene_maps
 from hfnet_ros.cli.bag_sources import (
     add_camera_options,
     add_mounting_options,
@@ -64,6 +65,7 @@ def _scale(options: argparse.Namespace) -> int:
     from hfnet_ros.localization.landmark_model import LandmarkModel
     from hfnet_ros.localization.scene_model import load_scene_model
     from hfnet_ros.map.map_io import check_map_target, save_map
+    from hfnet_ros.map.scene_map import need_landmarks
     from hfnet_ros.mapping.alignment import Similarity, move_map
     from hfnet_ros.replay import open_sources
     from hfnet_ros.replay.map_scale import localize_all, rotation_to_z, scale_by_odometry, scale_by_rig
@@ -76,6 +78,8 @@ def _scale(options: argparse.Namespace) -> int:
     model = load_scene_model(options.map)
     if not isinstance(model, LandmarkModel) or model.is_metric:
         raise MappingError(f"{options.map}: its lengths are metres, there is nothing to scale")
+    if options.out:
+        need_landmarks(model.visual_map, options.map, "`map scale`")
     config, choices, turn = read_config(options), bag_choices(options), np.eye(3)
     with BagReader(options.bag) as bag:
         sources = open_sources(bag, choices, config)
@@ -108,6 +112,7 @@ def _scale(options: argparse.Namespace) -> int:
         "scale": "rig" if options.beside else "odometry",
         "scale_estimate": dataclasses.asdict(scale),
     }
+    scene_maps.say_left_out(visual_map)
     moved = move_map(visual_map, similarity, visual_map.frame_id)
     save_map(dataclasses.replace(moved, build_info={**visual_map.build_info, **facts}), options.out)
     print(f"{options.out}: lengths are metres" + ("" if options.beside else ", z is odometry's"))

@@ -1,18 +1,16 @@
-"""Verbs `map build`, `map info`, `map verify` and `map view`; `map_changes` has the others."""
+"""Verb `map build`; `map_info`, `map_changes`, `map_scale` and `scene_maps` have the others of `map`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hfnet_ros.cli import map_changes, map_scale
+from hfnet_ros.cli import map_changes, map_info, map_scale, scene_maps
 from hfnet_ros.cli.bag_keyframes import add_bag_options, open_keyframes, refuse_bag_options
 from hfnet_ros.cli.keyframes import (
     add_selection_options,
@@ -24,24 +22,20 @@ from hfnet_ros.cli.keyframes import (
 from hfnet_ros.cli.options import (
     ProgressBars,
     add_config_options,
-    check_file_target,
     new_verb,
     print_doubts,
     read_config,
 )
 from hfnet_ros.cli.rigs import RIG_HELP, refuse_beside_rig, refuse_names_without_rig, rig_keyframes
+from hfnet_ros.cli.scene_training import network_text, with_training_options
 from hfnet_ros.config import PAIR_MATCHER_NAMES, Config
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.localization.scene_model import SceneModel
 from hfnet_ros.map.visual_map import VisualMap
 
 if TYPE_CHECKING:
     from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages
 
-_EXTENT_PERCENTILES = (2.0, 98.0)
-_NUM_WORST = 3  # keyframes that are named
 _FAULTS_SHOWN = 5
-_SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
 _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yaml --out kitchen.map
   hfnet-ros map build --bag robot.bag --pose-topic /ground_truth/pose --every 5 --out kitchen.map
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
@@ -56,19 +50,10 @@ def add_verbs(verbs: Any) -> None:
         dest="map_verb", required=True, metavar="VERB"
     )
     _add_build(new_verb(maps, "build", "build a map from images", _BUILD, _build))
-    info = new_verb(maps, "info", "print what is in a map", "hfnet-ros map info kitchen.map", _info)
-    info.add_argument("--json", action="store_true", help="print JSON")
-    verify = new_verb(
-        maps, "verify", "check a map for damage", "hfnet-ros map verify kitchen.map && echo sound", _verify
-    )
-    view = new_verb(maps, "view", "draw a map", "hfnet-ros map view kitchen.map --out map.html", _view)
-    view.add_argument(
-        "--out", type=Path, metavar="FILE", help=".html to turn about, .png to print (default: MAP.html)"
-    )
+    map_info.add_verbs(maps)
     map_changes.add_verbs(maps)
     map_scale.add_verb(maps)
-    for parser in (info, verify, view):
-        parser.add_argument("map", type=Path, metavar="MAP")
+    scene_maps.add_verb(maps)
 
 
 def _add_build(build: argparse.ArgumentParser) -> None:
@@ -123,6 +108,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         help="store what each keyframe saw, some 90 KB each: images can then be matched with keyframes "
         "(matching.method learned or auto)",
     )
+    scene_maps.add_kind_option(build)
     add_config_options(build, extractor=True)
     add_bag_options(build, "(or --poses)")
 
@@ -136,7 +122,7 @@ def _build(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     _refuse_contradictions(options)
     check_map_target(options.out)
-    config = read_config(options)
+    config = with_training_options(read_config(options), options)
     extractor = create_mapping_extractor(config)
     bars, pixels = ProgressBars(), ExitStack()
     wishes = BuildOptions(
@@ -144,22 +130,32 @@ def _build(options: argparse.Namespace) -> int:
         intrinsics=options.refine_intrinsics,
         refine_poses=options.refine_poses,
         drop_moved=options.drop_moved,
-        self_test=not options.no_self_test,
+        # Without landmarks it is the network that is tested.
+        self_test=not options.no_self_test and options.kind != "scene",
         progress=bars,
     )
     try:
-        visual_map = build_map(_source(options, config, pixels), extractor, config, wishes)
+        source, network = _source(options, config, pixels), None
+        if options.kind == "landmarks":
+            visual_map = build_map(source, extractor, config, wishes)
+        else:
+            network = scene_maps.NetworkBuild(options, config, source, extractor)
+            built_from = network.source
+            visual_map = network.finish(lambda: build_map(built_from, extractor, config, wishes), bars)
     finally:
         pixels.close()
         bars.close()
         extractor.close()
     save_map(visual_map, options.out)
+    if network is not None:
+        network.remove()
     _print_built(visual_map, options.out, time.perf_counter() - started)
     return 0
 
 
 def _refuse_contradictions(options: argparse.Namespace) -> None:
     """Refuse options that do not go together, before anything is loaded."""
+    scene_maps.refuse_kind(options)
     if options.rig:
         refuse_beside_rig(options)
         return
@@ -220,6 +216,10 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
         print(
             f"poses: {'refined' if poses['kept'] else 'as given'} ({poses['reason']}){moved * poses['kept']}"
         )
+    if visual_map.scene is not None:
+        print(f"scene network: {network_text(visual_map.scene)}")
+    if not visual_map.num_landmarks:
+        return
     consistency = visual_map.consistency
     if consistency.num_elsewhere:
         print(
@@ -266,124 +266,3 @@ def _lens_text(report: dict[str, Any]) -> str:
     distortion = ", ".join(f"{value:.3f}" for value in used["distortion"])
     verdict = "refined" if report["kept"] else "as given"
     return f"{verdict} ({report['reason']}): focal ({focal}) px, distortion ({distortion})"
-
-
-def _info(options: argparse.Namespace) -> int:
-    from hfnet_ros.localization.landmark_model import load_scene_model
-
-    facts = _facts(load_scene_model(options.map), options.map)
-    if options.json:
-        print(json.dumps(facts, indent=1))
-        return 0
-    for name, value in facts.items():
-        shown = json.dumps(value) if isinstance(value, (dict, list)) else value
-        print(f"{name:22s} {shown}")
-    return 0
-
-
-def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
-    import dataclasses
-
-    from hfnet_ros.localization.landmark_model import LandmarkModel
-
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    if not isinstance(model, LandmarkModel):
-        extent = [round(float(side), 3) for side in model.extent[1] - model.extent[0]]
-        about = {
-            "frame_id": model.frame_id,
-            "extractor": model.extractor_id,
-            "extent_m": extent,
-            "bytes": size,
-        }
-        return {"map": str(path), "kind": model.kind, **model.sizes, **about, "build": dict(model.facts)}
-    visual_map = model.visual_map
-    lengths = np.bincount(visual_map.observation_landmark_idx, minlength=max(visual_map.num_landmarks, 1))
-    # The few landmarks seen through windows or mirrors would make every map huge.
-    points = visual_map.landmark_xyz if visual_map.num_landmarks else np.zeros((1, 3))
-    low, high = np.percentile(points, _EXTENT_PERCENTILES, axis=0)
-    consistency = dataclasses.asdict(visual_map.consistency)
-    for numbers in ("pose_covariance", "refined_pose_covariance", "look_alikes"):
-        del consistency[numbers]
-    calibration = visual_map.calibration
-    return {
-        "map": str(path),
-        "kind": model.kind,
-        "frame_id": visual_map.frame_id,
-        "extractor": visual_map.extractor_id,
-        "keyframes": visual_map.num_keyframes,
-        "landmarks": visual_map.num_landmarks,
-        "observations": visual_map.num_observations,
-        "retrieval": _retrieval_text(visual_map),
-        "cameras": len(visual_map.cameras),
-        "extent_m": [round(float(side), 3) for side in high - low],
-        "track_length_mean": round(float(lengths.mean()), 2),
-        "track_length_p95": int(np.percentile(lengths, 95)),
-        **_given_against_refined(visual_map),
-        "bytes": size,
-        "bytes_per_keyframe": round(size / visual_map.num_keyframes),
-        "self_test": consistency,
-        "calibration": None if calibration is None else dataclasses.asdict(calibration),
-        "build": dict(visual_map.build_info),
-    }
-
-
-def _given_against_refined(visual_map: VisualMap) -> dict[str, Any]:
-    """Return how far the given poses are from those that agree with each other; nothing where they are one."""
-    if visual_map.given is None:
-        return {}
-    moves = visual_map.moved_by_refinement() * [1.0, 180.0 / np.pi]
-    worst = np.argsort(-moves[:, 0], kind="stable")[:_NUM_WORST].tolist()
-    return {
-        "given_against_refined": {
-            "median": _move_text(np.median(moves, axis=0)),
-            "largest": _move_text(moves.max(axis=0)),
-            "worst": [f"{visual_map.keyframe_names[row]}: {_move_text(moves[row])}" for row in worst],
-            "lever_arms_m": np.round(visual_map.given.lever_arms_m, 3).tolist(),
-        }
-    }
-
-
-def _move_text(move: NDArray[np.float64]) -> str:
-    return f"{move[0]:.3f} m, {move[1]:.2f} deg"
-
-
-def _retrieval_text(visual_map: VisualMap) -> str:
-    size = visual_map.global_descriptors.shape[1]
-    if not visual_map.aggregation:
-        return f"global descriptor of the network, {size} dimensions"
-    words = len(visual_map.aggregation["vocabulary"])
-    vlad = f"VLAD over the keypoints, {words} words learned from this map, {size - visual_map.head_size} dimensions"
-    if visual_map.has_head:
-        return f"global descriptor of the network, {visual_map.head_size} dimensions, and {vlad}"
-    return vlad
-
-
-def _verify(options: argparse.Namespace) -> int:
-    from hfnet_ros.errors import MapFormatError
-    from hfnet_ros.map.map_io import verify_map
-
-    problems = verify_map(options.map)
-    if problems:
-        raise MapFormatError("; ".join(problems))
-    print(f"{options.map}: sound")
-    return 0
-
-
-def _view(options: argparse.Namespace) -> int:
-    from hfnet_ros.evaluation.run import readable_name
-    from hfnet_ros.localization.landmark_model import load_scene_model
-    from hfnet_ros.report.map_view import map_view_html
-    from hfnet_ros.report.pictures import map_picture
-
-    folder = options.map.resolve()  # `.` has no name
-    target = options.out or folder.with_name(folder.name + ".html")
-    draw = {".html": map_view_html, ".png": map_picture}.get(target.suffix.lower())
-    if draw is None:
-        raise ConfigError(f"--out is '{target}', expected a file ending in .html or .png")
-    check_file_target(target)
-    model = load_scene_model(options.map)
-    facts = _facts(model, options.map)
-    shown = {name: facts[name] for name in _SHOWN if name in facts}
-    draw(target, model.points, readable_name(folder), shown)
-    print(f"{target}")
-    return 0

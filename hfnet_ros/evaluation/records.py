@@ -79,12 +79,14 @@ class RunContext:
             ground truth of the queries is used.
         fused: map_from_base as filter and odometry had it, at any rate.
         groundtruth_base: true map_from_base to compare `fused` with.
+        training_curves: what was measured while the scene's network was trained.
     """
 
     map_points: MapPoints = field(default_factory=MapPoints)
     groundtruth: Sequence[TimedPose] = ()
     fused: Sequence[TimedPose] = ()
     groundtruth_base: Sequence[TimedPose] = ()
+    training_curves: Sequence[Mapping[str, float]] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

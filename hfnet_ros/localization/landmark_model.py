@@ -1,6 +1,6 @@
-"""A map of landmarks as a scene model: opened with all that it needs, closed in the right order.
+"""A map of landmarks, of a scene-coordinate network or of both as a scene model: opened with all that it needs.
 
-Everything is made, used and closed in one thread, to which engines and GPU memory belong.
+Everything is made, used and closed, in the right order, in one thread, to which engines and GPU memory belong.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from hfnet_ros.features.extractor import NetworkExtractor, create_extractor, wit
 from hfnet_ros.features.reduction import is_much_larger
 from hfnet_ros.localization.gpu_search import open_gpu_search
 from hfnet_ros.localization.localizer import Localizer, check_extractor
+from hfnet_ros.localization.scene_matching import method_of
 from hfnet_ros.localization.scene_model import OpenedLocalizer, load_scene_model, register_scene_model
-from hfnet_ros.map.manifest import LANDMARKS, PathLike
+from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_points import MapPoints
-from hfnet_ros.map.visual_map import MapCamera, VisualMap
+from hfnet_ros.map.scene_map import given_centers, kind_of
+from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.types import ReportProgress
 
 __all__ = ["LandmarkModel", "create_query_extractor", "load_scene_model", "searching"]
@@ -31,7 +33,7 @@ __all__ = ["LandmarkModel", "create_query_extractor", "load_scene_model", "searc
 
 @dataclass(frozen=True, eq=False)
 class LandmarkModel:
-    """A map of landmarks behind the face of `SceneModel`."""
+    """A map behind the face of `SceneModel`; of landmarks, or of kind `scene` without them."""
 
     visual_map: VisualMap
 
@@ -42,8 +44,8 @@ class LandmarkModel:
 
     @property
     def kind(self) -> str:
-        """`landmarks`."""
-        return LANDMARKS
+        """`landmarks`; `scene` of a map that has a scene-coordinate network and no landmarks."""
+        return kind_of(self.visual_map)
 
     @property
     def frame_id(self) -> str:
@@ -68,8 +70,14 @@ class LandmarkModel:
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """Keyframes and landmarks."""
-        return {"keyframes": self.visual_map.num_keyframes, "landmarks": self.visual_map.num_landmarks}
+        """Keyframes and landmarks, and of a scene-coordinate network leaves and bytes."""
+        found = {"keyframes": self.visual_map.num_keyframes}
+        if self.kind == LANDMARKS:
+            found["landmarks"] = self.visual_map.num_landmarks
+        scene = self.visual_map.scene
+        if scene is not None:
+            found |= {"leaves": scene.num_leaves, "network_bytes": len(scene.network)}
+        return found
 
     @property
     def is_metric(self) -> bool:
@@ -79,18 +87,33 @@ class LandmarkModel:
     @property
     def residual_px(self) -> float | None:
         """Of the self-test; None without one."""
-        return self.visual_map.consistency.measured_residual_px
+        return self._consistency.measured_residual_px
 
     @property
     def elsewhere_share(self) -> float:
         """Share of the held-out keyframes that the self-test localized elsewhere."""
-        return self.visual_map.consistency.elsewhere_share
+        return self._consistency.elsewhere_share
+
+    @property
+    def _consistency(self) -> MapConsistency:
+        """Of what localizes by default."""
+        scene = self.visual_map.scene
+        return scene.consistency if scene is not None and self.kind == SCENE else self.visual_map.consistency
+
+    @property
+    def training_curves(self) -> Sequence[Mapping[str, float]]:
+        """What was measured while a scene-coordinate network was trained, in the order of steps; see `scene_model`."""
+        scene = self.visual_map.scene
+        return [] if scene is None else scene.facts.get("curves", [])
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """The self-test, and how the map was built."""
-        self_test = dataclasses.asdict(self.visual_map.consistency)
-        return {"self_test": self_test, **self.visual_map.build_info}
+        facts = {"self_test": dataclasses.asdict(self._consistency), **self.visual_map.build_info}
+        scene = self.visual_map.scene
+        if scene is not None:
+            facts["scene_network"] = {name: value for name, value in scene.facts.items() if name != "curves"}
+        return facts
 
     @property
     def keyframe_names(self) -> Sequence[str]:
@@ -99,11 +122,11 @@ class LandmarkModel:
 
     @property
     def points(self) -> MapPoints:
-        """Landmarks and keyframes, in the frame of the given poses."""
-        visual_map = self.visual_map
+        """Landmarks, without them the middles of leaves, and keyframes, in the frame of the given poses."""
+        visual_map, is_scene = self.visual_map, self.kind == SCENE
         return MapPoints(
-            visual_map.given_landmark_xyz(),
-            visual_map.landmark_colors,
+            given_centers(visual_map) if is_scene else visual_map.given_landmark_xyz(),
+            None if is_scene else visual_map.landmark_colors,
             visual_map.keyframe_names,
             visual_map.given_poses,
             None if visual_map.given is None else visual_map.moved_by_refinement(),
@@ -119,7 +142,12 @@ class LandmarkModel:
         image_wh: tuple[int, int] | None = None,
         report: ReportProgress | None = None,
     ) -> OpenedLocalizer:
-        """Make the extractor and a localizer that searches where its networks run; see `SceneModel.open`."""
+        """Make the extractor and a localizer that searches where its networks run; see `SceneModel.open`.
+
+        Raises:
+            ConfigError: `localization.method` asks for what the map does not have.
+        """
+        method_of(self.visual_map, config)  # before an engine is made, which may take minutes
         with contextlib.ExitStack() as opened:
             extractor = create_query_extractor(self.visual_map, config, report)
             opened.callback(extractor.close)
@@ -156,7 +184,7 @@ def searching(
     # What runs the network is known after the first image, which takes several times longer than the next.
     # It is a black one here, so that no robot waits for it.
     extractor.extract(np.zeros((height, width), np.uint8))
-    search = open_gpu_search(visual_map, config, extractor.backend)
+    search = open_gpu_search(visual_map, config, extractor.backend) if visual_map.num_landmarks else None
     with contextlib.ExitStack() as opened:
         if search is not None:
             opened.enter_context(contextlib.closing(search))
@@ -164,3 +192,4 @@ def searching(
 
 
 register_scene_model(LANDMARKS, LandmarkModel.load)
+register_scene_model(SCENE, LandmarkModel.load)

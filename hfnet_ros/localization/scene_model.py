@@ -40,7 +40,7 @@ class OpenedLocalizer:
 class SceneModel(Protocol):
     """A scene that images can be localized in.
 
-    Two more properties are asked for by `is_metric` and `elsewhere_share`, and need not be there.
+    Three more properties are asked for by `is_metric`, `elsewhere_share` and `training_curves`, and need not be there.
     """
 
     @property
@@ -130,6 +130,12 @@ def is_metric(model: SceneModel) -> bool:
 def elsewhere_share(model: SceneModel) -> float:
     """Return the share of held-out keyframes that a scene's self-test localized elsewhere; 0 if it does not say."""
     return float(getattr(model, "elsewhere_share", 0.0))
+
+
+def training_curves(model: SceneModel) -> Sequence[Mapping[str, float]]:
+    """Return what was measured while a scene was trained, by name, `step` among them; nothing if it does not say."""
+    curves: Sequence[Mapping[str, float]] = getattr(model, "training_curves", ())
+    return curves
 
 
 LoadSceneModel = Callable[[Path], SceneModel]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike
@@ -51,6 +52,23 @@ def without_landmarks(visual_map: VisualMap) -> VisualMap:
             visual_map.search, words=np.empty((0, size), np.float32), landmark_words=np.empty(0, np.uint16)
         ),
     )
+
+
+def given_centers(visual_map: VisualMap) -> NDArray[np.float64]:
+    """Return the middles of a network's leaves [N, 3], m, in the frame of the given poses.
+
+    Each is where the keyframe nearest to it puts it. Nothing where the map has no network.
+    """
+    if visual_map.scene is None:
+        return np.zeros((0, 3))
+    centers = np.asarray(visual_map.scene.arrays["centers"], np.float64)
+    if visual_map.given is None:
+        return centers
+    positions = visual_map.keyframe_poses[:, :3]
+    nearest = np.array([int(((positions - center) ** 2).sum(axis=1).argmin()) for center in centers])
+    rotations, translations = visual_map.motions_to_given(range(visual_map.num_keyframes))
+    moved = np.einsum("nij,nj->ni", rotations[nearest], centers) + translations[nearest]
+    return np.asarray(moved)
 
 
 def need_landmarks(visual_map: VisualMap, path: PathLike, what: str) -> None:

@@ -208,6 +208,8 @@ def move_map(visual_map: VisualMap, new_from_map: Similarity, frame_id: str) -> 
         ),
         calibration=calibration,
         given=given,
+        # A network says points of the frame that it was trained in.
+        scene=None,
     )
 
 

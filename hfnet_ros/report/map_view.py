@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -16,6 +16,7 @@ from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.report.map_points import as_points, break_jumps, points_with_colors, thin, view_box
 from hfnet_ros.report.map_viewer import SCRIPT, STYLE
 from hfnet_ros.report.page import fact_table, script_json
+from hfnet_ros.report.training_curves import draw_median, draw_shares
 
 _MAX_POINTS = 150_000
 _NUM_WORST = 3  # keyframes that are named
@@ -26,6 +27,7 @@ def map_view_html(
     map_points: MapPoints,
     title: str,
     info: Mapping[str, object],
+    training_curves: Sequence[Mapping[str, float]] = (),
 ) -> None:
     """Write a self-contained page to orbit, zoom and pan around the map's points.
 
@@ -35,6 +37,7 @@ def map_view_html(
             are coloured by height.
         title: plain text.
         info: facts shown beside the map, nested as you like.
+        training_curves: what was measured while the scene's network was trained.
 
     Raises:
         OSError: the file cannot be written.
@@ -57,12 +60,13 @@ def map_view_html(
         facts["points drawn"] = f"{len(kept)} of {len(points)}"
     if origin.any():
         facts["drawn from"] = f"({', '.join(f'{value:.0f}' for value in origin)}) m, the origin of this page"
+    charts = _moves_chart(map_points) + _curves_chart(training_curves)
     document = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         '<canvas id="view" tabindex="0" aria-label="points and keyframes of the map"></canvas>\n'
-        f"{_panel(title, facts, _moves_chart(map_points), has_colors=colors is not None)}"
+        f"{_panel(title, facts, charts, has_colors=colors is not None)}"
         f'<script type="application/json" id="data">{script_json(data)}</script>\n'
         f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
@@ -93,6 +97,17 @@ def _moves_chart(map_points: MapPoints) -> str:
         '<p class="moves">Given against refined poses, keyframe by keyframe: moved by up to '
         f'<b class="far">{most_m}</b>, turned by up to <b class="turned">{most_deg}</b>; farthest {names}</p>'
         f'<svg class="moves" viewBox="0 0 300 46" role="img" aria-label="given against refined">{turned}{far}</svg>'
+    )
+
+
+def _curves_chart(curves: Sequence[Mapping[str, float]]) -> str:
+    """Return how points of held-out keyframes came into place while a network was trained; "" without."""
+    shares, median = draw_shares(curves), draw_median(curves)
+    if shares is None:
+        return ""
+    return (
+        '<p class="moves">The network on keyframes that it was not trained on: points in place</p>'
+        f'<div class="curves">{shares[0]}{shares[1]}{median or ""}</div>'
     )
 
 

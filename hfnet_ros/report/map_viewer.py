@@ -37,6 +37,12 @@ svg.moves { width: 100%; height: 46px; } p.moves { font-size: 12.5px; margin: 8p
 polyline { fill: none; stroke-width: 1.4; vector-effect: non-scaling-stroke; }
 polyline.far { stroke: #d9531e; } b.far { color: #d9531e; }
 polyline.turned { stroke: #5b7ea8; } b.turned { color: #5b7ea8; }
+.curves svg text { fill: var(--soft); font-size: 17px; } .curves svg path { fill: none; }
+.curves svg .grid { stroke: var(--line); } .curves svg .base { stroke: var(--soft); }
+.curves svg .line { stroke: currentColor; stroke-width: 2.5; }
+.run0 { color: #d9531e; } .run1 { color: #5b7ea8; } .run2 { color: #3f8f5f; } .run3 { color: #8a63b0; }
+.legend { list-style: none; padding: 0; margin: 2px 0 6px; font-size: 12.5px; color: var(--soft); }
+.legend i { display: inline-block; width: 18px; height: 3px; margin-right: 7px; background: currentColor; }
 #hint { color: var(--soft); font-size: 12.5px; margin: 10px 0 0; }
 """
 

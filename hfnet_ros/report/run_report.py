@@ -27,6 +27,7 @@ from hfnet_ros.report.player import PLAYER_HTML, PLAYER_SCRIPT, PLAYER_STYLE
 from hfnet_ros.report.svg import legend
 from hfnet_ros.report.timeline import Timeline, arrange_timeline
 from hfnet_ros.report.timeline_pictures import choose_pictures
+from hfnet_ros.report.training_curves import draw_median, draw_shares
 from hfnet_ros.report.trajectory_plots import MapView, draw_trajectory
 from hfnet_ros.report.worst_queries import draw_worst
 
@@ -78,6 +79,7 @@ def write_report(
                 draw_worst(scores, index_of),
                 "False fixes first, then examples without a pose, then the largest errors.",
             ),
+            _training_section(context),
             _identity_section(summary),
         )
     )
@@ -215,6 +217,19 @@ def _run_section(results: Sequence[QueryResult]) -> str:
         figure("Mean time by stage", run_plots.draw_stage_shares(localizations)),
     )
     return section("How fast", f'<div class="pair">{"".join(figures)}</div>')
+
+
+def _training_section(context: RunContext) -> str:
+    shares, median = draw_shares(context.training_curves), draw_median(context.training_curves)
+    figures = ""
+    if shares is not None:
+        figures += figure("Points in place", *shares)
+    if median is not None:
+        figures += figure("Error of points", median)
+    if not figures:
+        return ""
+    lead = "The scene-coordinate network on keyframes of the map that it was not trained on."
+    return section("How it learned", f'<div class="pair">{figures}</div>', lead)
 
 
 def _identity_section(summary: Mapping[str, object]) -> str:
