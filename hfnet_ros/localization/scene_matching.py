@@ -40,7 +40,7 @@ def method_of(visual_map: VisualMap, config: Config) -> str:
     for name in needed:
         if not has[name]:
             what, remedy = (
-                ("a scene-coordinate network", "train one by `hfnet-ros map train`")
+                ("scene-coordinate network", "train one by `hfnet-ros map train`")
                 if name == SCENE
                 else ("landmarks", "build it with --kind landmarks or both")
             )
