@@ -47,7 +47,7 @@ class HybridOutputs(NamedTuple):
 
     Attributes:
         part_logits: [B, C].
-        leaf_logits: [B, K], within the part; -inf of leaves that it does not have.
+        leaf_logits: [B, K], within the part; very small of leaves that it does not have.
         leaf: [B] int64, position of the leaf in the table [C * K].
         points: [B, 3] m.
         sigmas: [B] m.
@@ -151,7 +151,8 @@ class HybridModule(nn.Module):
             positions: [B, 2].
             identities: [B, 2 * width] or [1, 2 * width].
             tables: conditions of parts and of leaves.
-            slot: [B] true leaves, on which the finer outputs then depend; those that are likeliest without.
+            slot: true leaves of the first keypoints, on which the finer outputs then depend, and no others have any;
+                those that are likeliest without.
         """
         if not self.options.positions:
             positions = torch.zeros_like(positions)
@@ -160,18 +161,17 @@ class HybridModule(nn.Module):
         x = functional.elu(self.third(x))
         validity = self.validity_head(x)[:, 0]
         part_logits = self.part_head(x)
-        part = (
-            part_logits.argmax(dim=1) if slot is None else torch.div(slot, self.leaves, rounding_mode="floor")
-        )
-        of_part = tables[0][part]
-        width = self.options.width
-        y = _modulated(self.fourth(x), of_part[:, : 2 * width])
-        y = _modulated(self.fifth(y), of_part[:, 2 * width :])
+        if slot is None:
+            part = part_logits.argmax(dim=1)
+        else:
+            part = torch.div(slot, self.leaves, rounding_mode="floor")
+            x = x[: len(slot)]
+        first, second = tables[0][part].chunk(2, dim=1)
+        y = _modulated(self.fifth(_modulated(self.fourth(x), first)), second)
         leaf_logits = self.leaf_head(y).masked_fill(~self.has_leaf[part], -1e4)
         leaf = part * self.leaves + leaf_logits.argmax(dim=1) if slot is None else slot
-        of_leaf = tables[1][leaf]
-        z = _modulated(self.sixth(y), of_leaf[:, : 4 * width])
-        z = _modulated(self.seventh(z), of_leaf[:, 4 * width :])
+        first, second = tables[1][leaf].chunk(2, dim=1)
+        z = _modulated(self.seventh(_modulated(self.sixth(y), first)), second)
         raw = self.output(z)
         sigmas = _LEAST_SIGMA_M + _SIGMA_SCALE_M * functional.softplus(raw[:, 3])
         if not self.options.hierarchical:
@@ -218,5 +218,5 @@ def _generator(inputs: int, widths: tuple[int, ...], outputs: int) -> nn.Sequent
 
 def _modulated(x: Tensor, condition: Tensor) -> Tensor:
     """Scale and shift x [B, W] by a condition [B or 1, 2 W], then ELU."""
-    width = x.shape[1]
-    return functional.elu((1.0 + condition[:, :width]) * x + condition[:, width:])
+    scale, shift = condition.chunk(2, dim=1)
+    return functional.elu((1.0 + scale) * x + shift)
