@@ -30,6 +30,7 @@ class HybridOptions:
         conditioned: finer outputs depend on coarser labels, not on features alone.
         hierarchical: labels are classified; else coordinates are regressed in one step.
         identity: outputs depend on the keyframe that the image looks like.
+        context: what is seen around a keypoint is looked at.
         positions: keypoints' positions in the image are looked at.
         regression: coordinates are regressed in a leaf; else its middle stands for all of it.
     """
@@ -38,6 +39,7 @@ class HybridOptions:
     conditioned: bool = True
     hierarchical: bool = True
     identity: bool = True
+    context: bool = True
     positions: bool = True
     regression: bool = True
 
@@ -47,7 +49,7 @@ class HybridOutputs(NamedTuple):
 
     Attributes:
         part_logits: [B, C].
-        leaf_logits: [B, K], within the part; -inf of leaves that it does not have.
+        leaf_logits: [B, K], within the part; very small of leaves that it does not have.
         leaf: [B] int64, position of the leaf in the table [C * K].
         points: [B, 3] m.
         sigmas: [B] m.
@@ -78,7 +80,7 @@ class HybridModule(nn.Module):
         self.options = options
         width, parts, leaves = options.width, labels.num_parts, labels.num_subclasses
         self.parts, self.leaves = parts, leaves
-        self.input = nn.Linear(descriptor_size + 2, width)
+        self.input = nn.Linear(3 * descriptor_size + 2, width)
         self.second = nn.Linear(width, width)
         self.third = nn.Linear(width, width)
         self.codes = nn.Embedding(num_keyframes, _CODE_SIZE)
@@ -139,6 +141,7 @@ class HybridModule(nn.Module):
     def forward(
         self,
         descriptors: Tensor,
+        contexts: Tensor,
         positions: Tensor,
         identities: Tensor,
         tables: tuple[Tensor, Tensor],
@@ -148,30 +151,34 @@ class HybridModule(nn.Module):
 
         Args:
             descriptors: unit norm.
+            contexts: [B, 2 D].
             positions: [B, 2].
             identities: [B, 2 * width] or [1, 2 * width].
             tables: conditions of parts and of leaves.
-            slot: [B] true leaves, on which the finer outputs then depend; those that are likeliest without.
+            slot: true leaves of the first keypoints, on which the finer outputs then depend, and no others have any;
+                those that are likeliest without.
         """
         if not self.options.positions:
             positions = torch.zeros_like(positions)
-        x = functional.elu(self.input(torch.cat([_DESCRIPTOR_GAIN * descriptors, positions], dim=1)))
+        if not self.options.context:
+            contexts = torch.zeros_like(contexts)
+        seen = _DESCRIPTOR_GAIN * torch.cat([descriptors, contexts], dim=1)
+        x = functional.elu(self.input(torch.cat([seen, positions], dim=1)))
         x = _modulated(self.second(x), identities)
         x = functional.elu(self.third(x))
         validity = self.validity_head(x)[:, 0]
         part_logits = self.part_head(x)
-        part = (
-            part_logits.argmax(dim=1) if slot is None else torch.div(slot, self.leaves, rounding_mode="floor")
-        )
-        of_part = tables[0][part]
-        width = self.options.width
-        y = _modulated(self.fourth(x), of_part[:, : 2 * width])
-        y = _modulated(self.fifth(y), of_part[:, 2 * width :])
+        if slot is None:
+            part = part_logits.argmax(dim=1)
+        else:
+            part = torch.div(slot, self.leaves, rounding_mode="floor")
+            x = x[: len(slot)]
+        first, second = tables[0][part].chunk(2, dim=1)
+        y = _modulated(self.fifth(_modulated(self.fourth(x), first)), second)
         leaf_logits = self.leaf_head(y).masked_fill(~self.has_leaf[part], -1e4)
         leaf = part * self.leaves + leaf_logits.argmax(dim=1) if slot is None else slot
-        of_leaf = tables[1][leaf]
-        z = _modulated(self.sixth(y), of_leaf[:, : 4 * width])
-        z = _modulated(self.seventh(z), of_leaf[:, 4 * width :])
+        first, second = tables[1][leaf].chunk(2, dim=1)
+        z = _modulated(self.seventh(_modulated(self.sixth(y), first)), second)
         raw = self.output(z)
         sigmas = _LEAST_SIGMA_M + _SIGMA_SCALE_M * functional.softplus(raw[:, 3])
         if not self.options.hierarchical:
@@ -196,9 +203,11 @@ class ExportedHybrid(nn.Module):
         self.register_buffer("part_table", module.part_table().detach())
         self.register_buffer("leaf_table", module.leaf_table().detach())
 
-    def forward(self, descriptors: Tensor, positions: Tensor, identity: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, descriptors: Tensor, contexts: Tensor, positions: Tensor, identity: Tensor
+    ) -> tuple[Tensor, ...]:
         """Return points [N, 3], sigmas [N], confidence [N] and leaves [N]; see `features.scene_hybrid`."""
-        found = self.module(descriptors, positions, identity, (self.part_table, self.leaf_table))
+        found = self.module(descriptors, contexts, positions, identity, (self.part_table, self.leaf_table))
         confidence = torch.sigmoid(found.validity)
         if self.module.options.hierarchical:
             likeliest = found.part_logits.softmax(dim=1).amax(dim=1) * found.leaf_logits.softmax(dim=1).amax(
@@ -218,5 +227,5 @@ def _generator(inputs: int, widths: tuple[int, ...], outputs: int) -> nn.Sequent
 
 def _modulated(x: Tensor, condition: Tensor) -> Tensor:
     """Scale and shift x [B, W] by a condition [B or 1, 2 W], then ELU."""
-    width = x.shape[1]
-    return functional.elu((1.0 + condition[:, :width]) * x + condition[:, width:])
+    scale, shift = condition.chunk(2, dim=1)
+    return functional.elu((1.0 + scale) * x + shift)

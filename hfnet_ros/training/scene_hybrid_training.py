@@ -170,14 +170,13 @@ def _take_step(run: _Run, task: HybridTask, tensors: _Tensors, steps: int, seed:
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     module.train()
-    # Of keypoints that show nothing the finer outputs are computed for any leaf, and not looked at.
-    slots = torch.cat([slot, torch.zeros(len(rows) - BATCH, dtype=torch.int64)])
     found = module(
         torch.from_numpy(descriptors),
+        torch.from_numpy(batch.contexts.astype(np.float32)),
         torch.from_numpy(batch.positions),
         module.identities()[torch.from_numpy(keyframes)],
         (module.part_table(), module.leaf_table()),
-        slots,
+        slot,
     )
     loss = _loss(found, slot, tensors.points[landmark], module)
     run.optimizer.zero_grad(set_to_none=True)
@@ -188,15 +187,15 @@ def _take_step(run: _Run, task: HybridTask, tensors: _Tensors, steps: int, seed:
 
 def _loss(found: HybridOutputs, slot: Tensor, points: Tensor, module: HybridModule) -> Tensor:
     count = len(slot)
-    error = (found.points[:count] - points).norm(dim=1)
-    sigma = found.sigmas[:count]
+    error = (found.points - points).norm(dim=1)
+    sigma = found.sigmas
     loss = 0.3 * (error.detach() / sigma + 3.0 * sigma.log()).mean()
     if module.options.regression or not module.options.hierarchical:
         loss = loss + error.mean()
     if module.options.hierarchical:
         part = torch.div(slot, module.leaves, rounding_mode="floor")
         loss = loss + functional.cross_entropy(found.part_logits[:count], part)
-        loss = loss + functional.cross_entropy(found.leaf_logits[:count], slot - part * module.leaves)
+        loss = loss + functional.cross_entropy(found.leaf_logits, slot - part * module.leaves)
     valid = functional.softplus(-found.validity[:count]).mean()
     if len(found.validity) > count:
         valid = valid + 0.5 * functional.softplus(found.validity[count:]).mean()
@@ -257,6 +256,7 @@ def _measure(module: HybridModule, task: HybridTask) -> dict[str, float]:
         return {"part": 0.0, "leaf": 0.0, "median_m": 0.0, "near": 0.0}
     found = module(
         torch.from_numpy(shows.descriptors.astype(np.float32)),
+        torch.from_numpy(shows.contexts.astype(np.float32)),
         torch.from_numpy(shows.positions),
         module.identities()[torch.from_numpy(shows.keyframes)],
         (module.part_table(), module.leaf_table()),

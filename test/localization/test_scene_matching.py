@@ -1,0 +1,110 @@
+"""Localizing by a map's scene network, alone and as a guide."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from memorised_scenes import memorised_scene
+
+from hfnet_ros.config import Config, LocalizationConfig
+from hfnet_ros.errors import ConfigError
+from hfnet_ros.features.sift import SiftExtractor
+from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.localization.scene_matching import method_of
+from hfnet_ros.map.visual_map import MapConsistency, with_search
+from hfnet_ros.retrieval.index import create_index
+from hfnet_ros.scene import build_apartment, query_walk
+from hfnet_ros.types import Correspondences, Outcome
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def with_scene(apartment):
+    return replace(apartment.visual_map, scene=memorised_scene(apartment.visual_map))
+
+
+def localizer(visual_map, config, method):
+    config = replace(config, localization=LocalizationConfig(method=method))
+    return Localizer(visual_map, SiftExtractor(config), config)
+
+
+def frames(apartment, count=6):
+    return [(pose, apartment.frame(pose)) for _, pose in query_walk(apartment.scene)[:: 40 // count][:count]]
+
+
+def test_a_map_says_what_it_can_be_asked_by(apartment, with_scene):
+    plain, asked = apartment.visual_map, lambda method: Config(localization=LocalizationConfig(method=method))
+    assert [method_of(plain, asked(method)) for method in ("auto", "landmarks")] == ["landmarks"] * 2
+    assert [method_of(with_scene, asked(method)) for method in ("auto", "landmarks", "scene", "both")] == [
+        "both",
+        "landmarks",
+        "scene",
+        "both",
+    ]
+    for method in ("scene", "both"):
+        with pytest.raises(
+            ConfigError, match=rf"'{method}', but the map has no scene-coordinate network; train one"
+        ):
+            method_of(plain, asked(method))
+
+
+def test_the_network_alone_localizes_with_points_of_no_landmark(apartment, config, with_scene):
+    alone = localizer(with_scene, config, "scene")
+    for pose, frame in frames(apartment):
+        answer = alone.localize(frame)
+        assert (answer.outcome, answer.matched_by) == (Outcome.LOCALIZED, "scene")
+        assert set(answer.correspondences.landmark_idxs) == {-1}
+        assert answer.estimate.map_from_camera.translation_to(pose) < 0.1
+        assert np.linalg.eigvalsh(answer.estimate.covariance)[0] > 0.0
+        assert "rematch_ratio" in answer.evidence.scores
+    alone.close()
+
+
+def test_another_apartment_is_refused(apartment, config, with_scene):
+    other = build_apartment(77)
+    alone = localizer(with_scene, config, "scene")
+    answers = [
+        alone.localize(replace(apartment, scene=other).frame(pose)) for _, pose in query_walk(other)[::40]
+    ]
+    assert answers and not any(answer.is_valid for answer in answers)
+
+
+def test_its_own_test_says_how_far_it_can_be_trusted(apartment, config, with_scene):
+    _, frame = frames(apartment, 1)[0]
+    unsure = MapConsistency(2.0, 0.3, 0.02, 20, tuple(np.diag([0.09] * 3 + [1e-6] * 3).ravel()))
+    doubted = replace(with_scene, scene=replace(with_scene.scene, consistency=unsure))
+    sigma = [
+        float(np.sqrt(localizer(visual_map, config, "scene").localize(frame).estimate.covariance[0, 0]))
+        for visual_map in (with_scene, doubted)
+    ]
+    assert sigma[1] > 0.29 > sigma[0]
+    # As a guide it finds landmarks, whose errors are the map's.
+    as_guide = localizer(doubted, config, "both").localize(frame).estimate.covariance
+    assert np.sqrt(as_guide[0, 0]) < 0.29
+
+
+class Blind:
+    """Finds no matches."""
+
+    def match(self, features, place):
+        nothing = np.empty(0, np.int64)
+        return Correspondences(np.empty((0, 2)), np.empty((0, 3)), nothing, nothing, np.empty(0, np.float32))
+
+
+def test_as_a_guide_it_is_asked_only_where_nearest_finds_no_pose(apartment, config, with_scene):
+    pose, frame = frames(apartment, 1)[0]
+    seeing = localizer(with_scene, config, "both").localize(frame)
+    assert seeing.matched_by == "nearest"
+    index = create_index(with_scene.global_descriptors, with_search(with_scene).search, config.retrieval)
+    blind = Localizer(
+        with_scene, SiftExtractor(config), config, SimpleNamespace(index=index, matcher=Blind())
+    )
+    answer = blind.localize(frame)
+    assert (answer.outcome, answer.matched_by) == (Outcome.LOCALIZED, "guided")
+    assert answer.estimate.map_from_camera.translation_to(pose) < 0.05
+    assert answer.correspondences.landmark_idxs.min() >= 0
+    # The second of two ways is charged for both.
+    assert blind._matchers.more[0].num_tried == 2
+    blind.close()
