@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -18,6 +19,9 @@ from hfnet_ros.types import ImageArray
 
 if TYPE_CHECKING:
     from hfnet_ros.config import Config
+
+# As `mapping.joining` numbers names that are taken.
+_NUMBERED = re.compile(r"~\d+$")
 
 ReadPixels = Callable[[int], ImageArray]
 Find = Callable[[str], Callable[[], ImageArray] | None]
@@ -68,7 +72,8 @@ def pixels_by_row(
 ) -> ReadPixels:
     """Return what reads the images of some keyframes.
 
-    Keyframes of one name are of several sessions: their images are in as many places, in the same order.
+    Keyframes of one name, which a map numbers, are of several sessions: their images are in as many places, in the
+    same order.
 
     Args:
         visual_map: whose keyframes are meant.
@@ -81,7 +86,7 @@ def pixels_by_row(
     """
     by_name: dict[str, list[int]] = {}
     for row in rows:
-        by_name.setdefault(visual_map.keyframe_names[row], []).append(row)
+        by_name.setdefault(_own_name(visual_map.keyframe_names[row]), []).append(row)
     found: dict[int, Callable[[], ImageArray]] = {}
     for name, own_rows in by_name.items():
         images = [image for find in places if (image := find(name)) is not None]
@@ -104,6 +109,11 @@ def pixels_by_row(
         return image
 
     return read
+
+
+def _own_name(name: str) -> str:
+    """Return the name that an image had before it became part of a map that had one of this name already."""
+    return _NUMBERED.sub("", name)
 
 
 def in_folder(words: str) -> Find:
@@ -151,7 +161,7 @@ def _in_bag(
     from hfnet_ros.replay import open_camera
     from hfnet_ros.replay.keyframes import KeyframeStore
 
-    store, wanted = kept.enter_context(KeyframeStore()), set(visual_map.keyframe_names)
+    store, wanted = kept.enter_context(KeyframeStore()), set(map(_own_name, visual_map.keyframe_names))
     found: dict[str, Any] = {}
     with BagReader(path) as bag:
         sources = open_camera(bag, bag_choices(options), with_cameras(config, options))

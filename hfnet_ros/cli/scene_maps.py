@@ -213,15 +213,12 @@ def gone_on(
         config: parameters.
         bars: shows how far it is.
     """
-    from hfnet_ros.map.scene_network import FEATURES
-
     assert before.scene is not None
     remedy = "train one by `hfnet-ros map train`"
     if not has_torch():
         print(f"{LEFT_OUT}: {NO_TORCH}, or {remedy} where it is", file=sys.stderr)
         return updated
-    pixels = _pixels_of_update(before, updated, session, earlier) if earlier else None
-    if pixels is None and (updated.observation_descriptors is None or before.scene.takes != FEATURES):
+    if not earlier:
         print(
             f"{LEFT_OUT}: to go on it needs the images of all keyframes; name those of the map before by "
             f"--earlier-images, or {remedy}",
@@ -230,6 +227,7 @@ def gone_on(
         return updated
     network = str(before.scene.facts.get("network", config.scene.network))
     config = dataclasses.replace(config, scene=dataclasses.replace(config.scene, network=network))
+    pixels = _pixels_of_update(before, updated, session, earlier)
     scene = train_network(updated, pixels, extractor, config, bars, start_from=before.scene)
     print(f"scene network: {network_text(scene)}")
     return dataclasses.replace(updated, scene=scene)

@@ -65,7 +65,8 @@ class TrainingFolder:
             try:
                 return load_map(self.path / _MAP, verify=True)
             except MapFormatError:  # it was interrupted before, or the disk has lost it
-                shutil.rmtree(self.checkpoint)
+                for part in (self.checkpoint, self.path / _MAP):
+                    shutil.rmtree(part, ignore_errors=True)
                 self.checkpoint.mkdir()
         made = make()
         save_map(made, self.path / _MAP)

@@ -115,6 +115,7 @@ def join_maps(
         consistency=_join_consistency(first.consistency, second.consistency),
         calibration=_join_calibration(first.calibration, second.calibration),
         given=_join_given(first, second, len(cameras), camera_row),
+        scene=None,  # it knows the first map's keyframes only
         **_join_landmarks(first, second, same),
     )
 
