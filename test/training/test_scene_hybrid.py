@@ -215,7 +215,7 @@ def test_altered_views_show_the_same_landmarks(mapped, config):
 def test_images_of_another_place_are_noticed(mapped, config):
     visual_map, images = mapped
     black = [np.zeros_like(image) for image in images]
-    with pytest.raises(MappingError, match=r"keypoints show a landmark, 2000 needed.*are these the images that the map was built of"):
+    with pytest.raises(MappingError, match=r"keypoints show a landmark, 2000 needed.*are these the images"):
         train_scene(visual_map, black.__getitem__, SiftExtractor(config), config)
 
 
