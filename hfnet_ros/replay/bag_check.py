@@ -97,7 +97,11 @@ def check_bag(bag: BagReader, served: ServedMap, choices: BagChoices, config: Co
     else:
         yield from _of_mountings(sources)
         yield _of_odometry(sources)
-    localizer, close = served.opener(sources.config)(lambda _: None)
+    try:
+        localizer, close = served.opener(sources.config)(lambda _: None)
+    except ConfigError as error:
+        yield BagFinding("map", _first_line(error), is_fatal=True)
+        return
     try:
         seen = _localize(Replay(sources, localizer), sources)
     finally:

@@ -492,6 +492,13 @@ def test_a_recording_is_replayed_and_examined(run, either, drive, tmp_path):
     assert answer.status == 0, answer.out
 
 
+def test_the_doctor_says_what_a_map_does_not_have(run, built, drive, tmp_path):
+    (tmp_path / "p.yaml").write_text("localization: {method: scene}\n")
+    answer = run("doctor", "--map", built.path, "--bag", drive, "--params", tmp_path / "p.yaml")
+    assert answer.status == 1
+    assert "localization.method is 'scene', but the map has no scene-coordinate network" in answer.out
+
+
 def test_what_a_map_does_not_have_is_refused_by_name(run, query, small, built, tmp_path):
     image = query.files[0]
     for path, method, words in (
