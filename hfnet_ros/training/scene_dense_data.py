@@ -16,11 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.features.scene_dense import STRIDE, cell_centers
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.geometry.pixels import rescale_pixels
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.training.scene_dense_network import STRIDE
 from hfnet_ros.training.scene_depth import RegisteredDepth
 from hfnet_ros.types import ImageArray, Progress
 
@@ -81,13 +80,6 @@ def network_size(size_wh: tuple[int, int], long_side: int) -> tuple[int, int]:
     scale = long_side / max(size_wh)
     width, height = (max(round(side * scale / STRIDE), 1) * STRIDE for side in size_wh)
     return width, height
-
-
-def cell_centers(size_wh: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the middles [n, 2] of the cells of an image, px, by rows."""
-    x = np.arange(STRIDE // 2, size_wh[0], STRIDE) - 0.5
-    y = np.arange(STRIDE // 2, size_wh[1], STRIDE) - 0.5
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
 
 def read_keyframes(
@@ -156,7 +148,7 @@ def example_of(
         np.uint8,
     )
     centers = cell_centers(size_wh)
-    taken_px = _moved(np.linalg.inv(seen_from_taken), centers)
+    taken_px = _moved(np.asarray(np.linalg.inv(seen_from_taken), np.float64), centers)
     shows = ((taken_px >= -0.5) & (taken_px < np.array(taken_wh) - 0.5)).all(axis=1)
     rays = np.full((len(centers), 2), np.nan)
     rays[shows] = keyframe.camera.undistort(taken_px[shows])
@@ -224,8 +216,3 @@ def _relit(image: ImageArray, rng: np.random.Generator) -> ImageArray:
 
 def _moved(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(points @ matrix[:2, :2].T + matrix[:2, 2])
-
-
-def taken_pixels(size_wh: tuple[int, int], taken_wh: tuple[int, int]) -> NDArray[np.float64]:
-    """Return where the cells' middles are in the image as it was taken, [n, 2] px."""
-    return rescale_pixels(cell_centers(size_wh), np.array(taken_wh, np.float64) / size_wh)

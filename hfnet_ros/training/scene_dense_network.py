@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from hfnet_ros.training.scene_labels import SceneLabels
 
-STRIDE = 8
 _COMBINED_PARTS = 26  # from so many parts on, a network is one of combined scenes
 _IMPOSSIBLE = -1e4
 

@@ -278,7 +278,7 @@ def registered(
     points = depth_from_color.inverse() @ (np.column_stack([rays, np.ones(len(rays))]) * z[:, None])
     pixels = camera.project(points)
     place = np.floor((pixels + 0.5) * (np.array(size_wh) / camera.size_wh))
-    inside = np.isfinite(place).all(axis=1)
+    inside = np.asarray(np.isfinite(place).all(axis=1))
     inside[inside] &= ((place[inside] >= 0) & (place[inside] < size_wh)).all(axis=1)
     cell = place[inside].astype(np.int64)
     nearest = np.full(size_wh[0] * size_wh[1], np.inf)
