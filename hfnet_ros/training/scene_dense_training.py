@@ -62,7 +62,7 @@ class DenseSchedule:
 
 
 SCHEDULES = {
-    "dense": DenseSchedule(9000, 2, 1e-3, True, 1e-4, True),
+    "dense": DenseSchedule(3000, 2, 1e-3, True, 1e-4, True),
     "dense-full": DenseSchedule(300_000, 1, 1e-4, False, 0.0, False),
 }
 
@@ -130,7 +130,7 @@ def fit_dense(
     run = _start(task, options, schedule, device, start)
     if checkpoint is not None and checkpoint.is_file():
         _restore(run, checkpoint, device)
-    every = max(schedule.steps // _CHECKS, 1)
+    every = math.ceil(schedule.steps / _CHECKS)
     last = min(schedule.steps, stop_after or schedule.steps)
     losses: list[float] = []
     while run.step < last and not _has_settled(run.curves):
@@ -361,7 +361,8 @@ def _halved(share: float) -> float:
 
 
 def _has_settled(curves: list[dict[str, float]]) -> bool:
-    if len(curves) <= _PATIENCE:
+    # At first it learns labels that no held-out cell has right yet.
+    if len(curves) <= max(_PATIENCE, _CHECKS // 2):
         return False
     before = max(entry["near"] for entry in curves[:-_PATIENCE])
     return max(entry["near"] for entry in curves[-_PATIENCE:]) < before + _LEAST_GAIN

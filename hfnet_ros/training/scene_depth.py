@@ -242,7 +242,9 @@ def _relative_errors(
     pixels = moved[:, :2] / z[:, None] * focal + camera.center
     found = np.full(len(points), np.nan)
     for index, image in enumerate(images):
-        rows = image_idxs == index
+        rows = np.flatnonzero(image_idxs == index)
+        if len(rows) == 0:
+            continue
         found[rows] = _interpolated(image, pixels[rows])
     return np.asarray(found / z - 1.0)
 
