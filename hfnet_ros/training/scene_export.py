@@ -23,13 +23,8 @@ def export_hybrid(module: HybridModule, descriptor_size: int) -> bytes:
         WeightsError: the export is not of the operator set that engines know.
     """
     identity = torch.zeros(1, 2 * module.options.width)
-    example = (
-        torch.zeros(8, descriptor_size),
-        torch.zeros(8, 2 * descriptor_size),
-        torch.zeros(8, 2),
-        identity,
-    )
-    any_number = {name: {0: "keypoints"} for name in (*INPUTS[:-1], *OUTPUTS)}
+    example = (torch.zeros(8, descriptor_size), torch.zeros(8, 2), identity)
+    any_number = {name: {0: "keypoints"} for name in (*INPUTS[:2], *OUTPUTS)}
     return traced_onnx(ExportedHybrid(module.eval()), example, INPUTS, OUTPUTS, any_number)
 
 
