@@ -14,7 +14,9 @@ from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, re
 from hfnet_ros.cli.scene_training import (
     KINDS,
     NO_TORCH,
+    Depth,
     add_training_options,
+    depth_of,
     has_torch,
     need_torch,
     network_text,
@@ -78,8 +80,9 @@ def refuse_kind(options: argparse.Namespace) -> None:
     """
     if options.kind != "landmarks":
         need_torch()
-    elif options.scene_network:
-        raise ConfigError("--scene-network needs --kind scene or both")
+    elif options.scene_network or options.depth_images or options.depth_camera:
+        named = "--scene-network" if options.scene_network else "--depth-images"
+        raise ConfigError(f"{named} needs --kind scene or both")
 
 
 class NetworkBuild:
@@ -101,7 +104,7 @@ class NetworkBuild:
         if isinstance(source, ColmapModel):
             source = read_colmap_model(source.model, source.image_folder)
         self.source = source
-        self._kind = options.kind
+        self._kind, self._depth = options.kind, depth_of(options)
         self._config = config
         self._extractor = extractor
         wanted = {name: value for name, value in vars(options).items() if name not in ("run", "verbose")}
@@ -119,7 +122,9 @@ class NetworkBuild:
         images = by_name({image.name: image.read for image in self.source.images})
         rows = range(visual_map.num_keyframes)
         pixels = pixels_by_row(visual_map, rows, [images], "the images")
-        return with_network(visual_map, pixels, self._extractor, self._config, bars, self._folder, self._kind)
+        return with_network(
+            visual_map, pixels, self._extractor, self._config, bars, self._folder, self._kind, self._depth
+        )
 
     def remove(self) -> None:
         """Delete what an interrupted build would go on from."""
@@ -134,12 +139,13 @@ def with_network(
     bars: ProgressBars,
     folder: TrainingFolder,
     kind: str,
+    depth: Depth | None = None,
 ) -> VisualMap:
     """Return the map with a network trained for it, without landmarks if it shall be of kind `scene`."""
     from hfnet_ros.map.scene_map import without_landmarks
 
     try:
-        scene = train_network(visual_map, pixels, extractor, config, bars, folder.checkpoint)
+        scene = train_network(visual_map, pixels, extractor, config, bars, folder.checkpoint, depth=depth)
     except MappingError as error:
         folder.remove_without_checkpoint()
         if folder.holds_map:
@@ -178,12 +184,15 @@ def _train(options: argparse.Namespace) -> int:
             "map": read_manifest(options.map)[0]["manifest_sha256"],
             "config": config.to_dict(),
             "images": [*options.images, *options.bag],
+            "depth": options.depth_images,
         }
         extractor = create_mapping_extractor(config)
         kept.callback(extractor.close)
         folder = TrainingFolder(options.out, wanted)
         say_resumed(folder)
-        trained = with_network(visual_map, pixels, extractor, config, bars, folder, options.kind)
+        trained = with_network(
+            visual_map, pixels, extractor, config, bars, folder, options.kind, depth_of(options)
+        )
         save_map(trained, options.out)
         folder.remove()
     assert trained.scene is not None

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from hfnet_ros.features.extractor import NetworkExtractor
     from hfnet_ros.map.scene_network import SceneNetwork
     from hfnet_ros.map.visual_map import VisualMap
+    from hfnet_ros.training.scene_depth import DepthSource
+
+Depth = tuple[Path, Path]  # a folder of depth images, and the calibration of their camera
 
 NO_TORCH = "training a scene-coordinate network needs PyTorch: pip install torch"
 KINDS = ("landmarks", "scene", "both")
@@ -33,16 +36,37 @@ _DENSE_TIME = {"dense": "up to an hour on two cores", "dense-full": "hours on a 
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add the option that chooses a network; `scene.*` of --params has all others."""
+    """Add the options that choose a network and give it depth; `scene.*` of --params has all others."""
     parser.add_argument(
         "--scene-network",
         choices=SCENE_NETWORKS,
         help=f"network to train (default: {Config().scene.network}; docs/scene_coordinates.md)",
     )
+    parser.add_argument(
+        "--depth-images",
+        type=Path,
+        metavar="DIR",
+        help="depth of keyframes, for a dense network: PNG of 16 bit, mm, 0 for none, named as the images",
+    )
+    parser.add_argument(
+        "--depth-camera",
+        type=Path,
+        metavar="FILE",
+        help="calibration of the camera that took them; where it is beside the map's camera is found",
+    )
 
 
 def with_training_options(config: Config, options: argparse.Namespace) -> Config:
-    """Return the parameters with what `add_training_options` added."""
+    """Return the parameters with what `add_training_options` added.
+
+    Raises:
+        ConfigError: options do not go together.
+    """
+    network = options.scene_network or config.scene.network
+    if (options.depth_images is None) != (options.depth_camera is None):
+        raise ConfigError("--depth-images and --depth-camera belong together, found one of them")
+    if options.depth_images is not None and network not in _IMAGE_NETWORKS:
+        raise ConfigError(f"--depth-images teach a dense network, found scene.network '{network}'")
     if not options.scene_network:
         return config
     return dataclasses.replace(config, scene=dataclasses.replace(config.scene, network=options.scene_network))
@@ -80,6 +104,7 @@ def train_network(
     bars: ProgressBars,
     checkpoint: Path | None = None,
     start_from: SceneNetwork | None = None,
+    depth: Depth | None = None,
 ) -> SceneNetwork:
     """Say what is trained and how long that takes, and do it.
 
@@ -91,8 +116,11 @@ def train_network(
         bars: shows how far it is.
         checkpoint: folder that an interrupted training goes on from.
         start_from: network to go on with.
+        depth: folder of depth images and the calibration of their camera.
 
     Raises:
+        CalibrationError: the depth camera's calibration cannot be read.
+        DatasetError: depth images do not fit the map.
         ConfigError: PyTorch is not installed, or a dense network shall learn without images.
         MappingError: keyframes, landmarks or memory do not suffice.
         ImageError: an image cannot be read.
@@ -104,9 +132,17 @@ def train_network(
         )
     print(announcement(visual_map, config, with_images=pixels is not None), flush=True)
     train_scene = load_trainer(config.inference.num_threads)
+    more = {} if depth is None else {"depths": _read_depths(visual_map, depth)}
     try:
         return train_scene(
-            visual_map, pixels, extractor, config, progress=bars, checkpoint=checkpoint, start_from=start_from
+            visual_map,
+            pixels,
+            extractor,
+            config,
+            progress=bars,
+            checkpoint=checkpoint,
+            start_from=start_from,
+            **more,
         )
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
@@ -117,6 +153,18 @@ def train_network(
         ) from error
     finally:
         bars.close()
+
+
+def depth_of(options: argparse.Namespace) -> Depth | None:
+    """Return what `add_training_options` asked for of depth."""
+    return None if options.depth_images is None else (options.depth_images, options.depth_camera)
+
+
+def _read_depths(visual_map: VisualMap, depth: Depth) -> DepthSource:
+    from hfnet_ros.files.camera_yaml import read_camera_yaml
+    from hfnet_ros.training.scene_depth import depth_folder
+
+    return depth_folder(visual_map, depth[0], read_camera_yaml(depth[1]))
 
 
 def announcement(visual_map: VisualMap, config: Config, *, with_images: bool) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from memorised_scenes import memorised_scene
@@ -34,8 +35,12 @@ class Trainer:
         self.calls = []
         self.failure = None
 
-    def __call__(self, visual_map, pixels, extractor, config, progress, checkpoint=None, start_from=None):
-        self.calls.append({"config": config.scene, "start_from": start_from, "checkpoint": checkpoint})
+    def __call__(
+        self, visual_map, pixels, extractor, config, progress, checkpoint=None, start_from=None, depths=None
+    ):
+        self.calls.append(
+            {"config": config.scene, "start_from": start_from, "checkpoint": checkpoint, "depths": depths}
+        )
         self.calls[-1]["resumed"] = checkpoint is not None and any(checkpoint.iterdir())
         rows = range(visual_map.num_keyframes)
         self.calls[-1]["images"] = None if pixels is None else [pixels(row) for row in rows]
@@ -246,6 +251,23 @@ def test_a_dense_network_needs_images(run, built, tmp_path, trainer):
     answer = run("map", "train", built.path, "--out", tmp_path / "new.map", "--scene-network", "dense")
     assert "scene.network is 'dense', which learns from images; name them" in answer.error
     assert trainer.calls == []
+
+
+def test_depth_images_teach_a_dense_network(run, built, mapping, tmp_path, trainer):
+    new, folder = tmp_path / "new.map", tmp_path / "depth"
+    folder.mkdir()
+    depth = np.full((240, 320), 1500, np.uint16)
+    cv2.imwrite(str(folder / f"{mapping.files[0].stem}.png"), depth)
+    named = ("map", "train", built.path, "--images", mapping.files[0].parent, "--out", new)
+    both = ("--depth-images", folder, "--depth-camera", mapping.camera)
+    assert "--depth-images teach a dense network, found scene.network 'hybrid'" in run(*named, *both).error
+    dense = (*named, "--scene-network", "dense")
+    assert "belong together, found one of them" in run(*dense, *both[:2]).error
+    assert trainer.calls == []
+    answer = run(*dense, *both)
+    assert answer.status == 0, answer.err
+    found = trainer.calls[0]["depths"]
+    assert found.read(1) is None and found.read(0)[5, 5] == np.float32(1.5)
 
 
 def test_images_that_are_missing_are_counted(run, built, mapping, tmp_path, trainer):
