@@ -162,8 +162,8 @@ class SceneSecondLook:
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         keypoints = [view.chosen(inliers.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
         own_score, best = self._solver.score(inliers, pose, cameras), 0.0
-        # A dense network says the same of a cell whatever the place: it has no second word on the inliers.
-        for place in places if (inliers.keypoint_idxs >= 0).any() else ():
+        # A dense network says the same whatever the place; what the pose leaves over of it may still fit another pose.
+        for place in places if (inliers.keypoint_idxs >= 0).any() else places[:1]:
             problem = self._solver.problem(match(keypoints, place), cameras, None)
             rival = self._solver.solve_quickly(self._solver.left_over(problem, pose))
             if rival is not None:
