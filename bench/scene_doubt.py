@@ -5,8 +5,8 @@
         aside-6@62 euroc-1 --elsewhere aside-6@63 walk-6@62 walk-6@61
 
 Asks the networks of bench/scene_coordinates.py (the same cache) with the acceptance test off: images of their own
-scene, and of other generated apartments. Fits the probability that a pose is wrong (0.5 m or 10 deg) to the evidence and the
-lead over other poses, and says what limits would let through, each scene judged by the others.
+scene, and of other generated apartments. Fits the probability that a pose is wrong (0.5 m or 10 deg) to the evidence
+and the lead over other poses, and says what limits would let through, each scene judged by the others.
 """
 
 from __future__ import annotations
