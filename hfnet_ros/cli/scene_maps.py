@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _TRAIN = """hfnet-ros map train kitchen.map --images map --out trained.map
   hfnet-ros map train kitchen.map --bag robot.bag --kind scene --out small.map   # without landmarks
   hfnet-ros map train kitchen.map --out trained.map    # a map built with --keep-observations needs no images"""
+# Options that do not decide what comes out.
+_NO_MATTER = ("run", "verbose", "threads", "params")
 LEFT_OUT = "scene network: left out"
 
 
@@ -104,10 +106,10 @@ class NetworkBuild:
         self._kind = options.kind
         self._config = config
         self._extractor = extractor
-        wanted = {name: value for name, value in vars(options).items() if name not in ("run", "verbose")}
+        wanted = {name: value for name, value in vars(options).items() if name not in _NO_MATTER}
         images = [(image.name, image.stamp_ns) for image in source.images]
         self._folder = TrainingFolder(
-            options.out, {"options": wanted, "config": config.to_dict(), "images": images}
+            options.out, {"options": wanted, "config": _deciding(config), "images": images}
         )
         say_resumed(self._folder)
 
@@ -149,6 +151,11 @@ def with_network(
     return without_landmarks(trained) if kind == "scene" else trained
 
 
+def _deciding(config: Config) -> dict[str, Any]:
+    """Return the parameters but for those of how networks are run."""
+    return {section: values for section, values in config.to_dict().items() if section != "inference"}
+
+
 def say_resumed(folder: TrainingFolder) -> None:
     """Print where an interrupted run went on, or would."""
     if folder.is_resumed:
@@ -176,7 +183,7 @@ def _train(options: argparse.Namespace) -> int:
         pixels = images_of(visual_map, options, config, kept)
         wanted = {
             "map": read_manifest(options.map)[0]["manifest_sha256"],
-            "config": config.to_dict(),
+            "config": _deciding(config),
             "images": [*options.images, *options.bag],
         }
         extractor = create_mapping_extractor(config)

@@ -131,7 +131,7 @@ def announcement(visual_map: VisualMap, config: Config, *, with_images: bool) ->
         samples = _SHOWN_PER_OBSERVATION * views * visual_map.num_observations / max(count, 1)
         steps = scene.steps or float(np.clip(_EPOCHS * samples / _BATCH, _LEAST_STEPS, _MOST_STEPS))
         minutes = (steps * _STEP_S + with_images * views * _VIEW_S) / 60.0
-        duration = f"about {max(math.ceil(minutes), 1)} min on two cores, at the most"
+        duration = f"some {max(math.ceil(minutes), 1)} min on two cores"
         on += f", {scene.views} altered views of each" if with_images else ", by what the map kept of them"
     return f"training: {scene.network} network on {on}; {duration}; the others measure it"
 

@@ -152,7 +152,7 @@ def test_an_interrupted_build_goes_on_where_it_was(run, mapping, kit, tmp_path, 
     assert run(*command).status == 130
     assert [path.name for path in tmp_path.iterdir()] == ["a.map.training"]
     trainer.failure = None
-    answer = run(*command)
+    answer = run(*command, "--threads", 1)
     assert answer.status == 0, answer.err
     assert f"going on with what was interrupted: {tmp_path / 'a.map.training'}" in answer.lines
     assert [call["resumed"] for call in trainer.calls] == [False, True]
