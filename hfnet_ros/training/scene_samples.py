@@ -25,7 +25,6 @@ _SAME_PX = 2.0  # a keypoint shows a landmark that is seen no further from it, o
 _OTHER_PX = 6.0  # and shows none if all are further away
 _MAX_NEGATIVES = 200_000
 _STRENGTH = 0.75  # of `draw_homography`: up to 26 degrees, a factor of 1.5
-_FEW_SAMPLES = 2000
 
 ReadPixels = Callable[[int], ImageArray]
 
@@ -91,7 +90,6 @@ def samples_of_images(
 
     Raises:
         ImageError: an image cannot be read.
-        MappingError: next to no keypoint shows a landmark.
     """
     parts = []
     for done, row in enumerate(rows):
@@ -141,11 +139,6 @@ def _limited(parts: Sequence[Samples], seed: int) -> Samples:
     """Join samples, of which no more than so many show no landmark."""
     joined = Samples.joined(parts)
     shows, none = np.flatnonzero(joined.landmarks >= 0), np.flatnonzero(joined.landmarks < 0)
-    if len(shows) < _FEW_SAMPLES:
-        raise MappingError(
-            f"{len(shows)} keypoints of {len(parts)} views show a landmark, {_FEW_SAMPLES} needed to learn from: are "
-            "these the images that the map was built of?"
-        )
     if len(none) > _MAX_NEGATIVES:
         none = np.sort(np.random.default_rng(seed).choice(none, _MAX_NEGATIVES, replace=False))
     return joined.chosen(np.concatenate([shows, none]))

@@ -41,7 +41,7 @@ from hfnet_ros.types import ImageFeatures, Progress, ignore_progress
 _logger = logging.getLogger(__name__)
 
 HELD_OUT_EVERY, _HELD_OUT_FIRST = 10, 4
-_MIN_KEYFRAMES = 10
+_MIN_KEYFRAMES, _LEAST_SHOWN = 10, 2000
 # Landmarks that fewer keyframes see are too doubtful to say where the scene is.
 _LABELLED_TRACK = 3
 # More samples are not kept in memory; keyframes then have fewer altered views.
@@ -94,6 +94,12 @@ def train_scene(
     trained = np.setdiff1d(rows, held_out)
     turns = _turns(visual_map, extractor, config)
     samples = _samples(visual_map, trained, pixels, extractor, config, turns, scene.views, progress)
+    num_shown = int((samples.landmarks >= 0).sum())
+    if num_shown < _LEAST_SHOWN:
+        raise MappingError(
+            f"{num_shown} keypoints show a landmark, {_LEAST_SHOWN} needed to learn from: are these the images that "
+            "the map was built of?"
+        )
     asked = _samples(visual_map, held_out, pixels, extractor, config, turns, 0, ignore_progress)
     neighbors = covisible_keyframes(visual_map, trained)
     task = HybridTask(
@@ -104,7 +110,6 @@ def train_scene(
         neighbors,
         visual_map.landmark_descriptors.shape[1],
     )
-    num_shown = int((samples.landmarks >= 0).sum())
     steps = scene.steps or default_steps(num_shown)
     file = None if checkpoint is None else checkpoint / "hybrid.pt"
     start = None if start_from is None else weights_of(start_from)
