@@ -5,7 +5,7 @@
         redkitchen-photos euroc-1 walk-3@71 --methods landmarks scene both
 
 Prints a line for each set and method. Maps and networks stay in --cache; --without trains and asks a network from
-which one part of the method is left out: conditioned, hierarchical, identity, context, positions, regression, views.
+which one part of the method is left out: conditioned, hierarchical, identity, positions, regression, views.
 Queries are never trained on. Times are those of the machine as busy as it is.
 """
 
@@ -25,7 +25,7 @@ from hfnet_ros.localization.landmark_model import LandmarkModel
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import Frame
 
-_PARTS = ("conditioned", "hierarchical", "identity", "context", "positions", "regression")
+_PARTS = ("conditioned", "hierarchical", "identity", "positions", "regression")
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
 Reference: Li et al., "Hierarchical Scene Coordinate Classification and Regression for Visual Localization", CVPR 2020,
     its network over sparse features for large scenes, of which no code was published.
 
-Contract of the file: inputs `descriptors` [N, D], `contexts` [N, 2 D] (see `contexts_of`), `positions` [N, 2] (see
-`normalised_positions`) and `identity` [1, I], what the network learned of a keyframe, float32; outputs `points` [N, 3]
-m, `sigmas` [N] m, `confidence` [N], float32, and `leaves` [N], int64.
+Contract of the file: inputs `descriptors` [N, D], `positions` [N, 2] (see `normalised_positions`) and `identity`
+[1, I], what the network learned of a keyframe, float32; outputs `points` [N, 3] m, `sigmas` [N] m, `confidence` [N],
+float32, and `leaves` [N], int64.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ from hfnet_ros.inference.engine import Engine, NetworkModel
 from hfnet_ros.map.scene_network import SceneNetwork
 from hfnet_ros.types import ImageFeatures, SceneCoordinates
 
-INPUTS = ("descriptors", "contexts", "positions", "identity")
+INPUTS = ("descriptors", "positions", "identity")
 OUTPUTS = ("points", "sigmas", "confidence", "leaves")
 # Engines are made for these numbers of keypoints, of which the last are padding.
 _COUNTS = (256, 512, 1024, 2048)
-# An image has so many cells along its longer side, and so many on each side of a keypoint's own are looked at.
-_CELLS, _REACHES = 10, (1, 3)
 
 
 class HybridNetwork:
@@ -71,14 +69,11 @@ class HybridNetwork:
         count = next(known for known in _COUNTS if known >= num)
         descriptors = np.zeros((count, features.local.descriptors.shape[1]), np.float32)
         descriptors[:num] = features.local.descriptors
-        contexts = np.zeros((count, 2 * descriptors.shape[1]), np.float32)
-        contexts[:num] = contexts_of(features)
         positions = np.zeros((count, 2), np.float32)
         positions[:num] = normalised_positions(features)
         found = self._engines.get((count, descriptors.shape[1]), self._load).run(
             {
                 "descriptors": descriptors,
-                "contexts": contexts,
                 "positions": positions,
                 "identity": self._identities[keyframe_idx : keyframe_idx + 1],
             }
@@ -100,7 +95,6 @@ class HybridNetwork:
         model.CopyFrom(self._model)
         shapes: dict[str, tuple[int, ...]] = {
             "descriptors": (count, size),
-            "contexts": (count, 2 * size),
             "positions": (count, 2),
             "identity": (1, self._identities.shape[1]),
             "points": (count, 3),
@@ -120,30 +114,3 @@ def normalised_positions(features: ImageFeatures) -> NDArray[np.float32]:
     points = turned(features.local.keypoints, size_wh, features.turn_rad)
     size = np.array(size_wh, np.float64)
     return np.asarray((points - (size - 1.0) / 2.0) / (size.max() / 2.0), np.float32)
-
-
-def contexts_of(features: ImageFeatures) -> NDArray[np.float32]:
-    """Return the mean descriptors around each keypoint [N, 2 D]: those of about 190 and of 450 of 640 px.
-
-    That is as much as HSCNet's middle and largest receptive fields see (185 and 409 px).
-    """
-    positions, descriptors = normalised_positions(features), features.local.descriptors
-    size = descriptors.shape[1]
-    if len(descriptors) == 0:
-        return np.empty((0, 2 * size), np.float32)
-    cells = np.clip(((positions + 1.0) * (_CELLS / 2.0)).astype(np.int64), 0, _CELLS - 1)
-    sums = np.zeros((_CELLS, _CELLS, size + 1), np.float32)
-    np.add.at(
-        sums,
-        (cells[:, 1], cells[:, 0]),
-        np.column_stack([descriptors, np.ones(len(descriptors), np.float32)]),
-    )
-    found = []
-    for reach in _REACHES:
-        padded = np.pad(sums, ((reach, reach), (reach, reach), (0, 0)))
-        windows = np.lib.stride_tricks.sliding_window_view(
-            padded, (2 * reach + 1, 2 * reach + 1), axis=(0, 1)
-        )
-        around = windows.sum(axis=(3, 4))[cells[:, 1], cells[:, 0]]
-        found.append(around[:, :size] / around[:, size:])
-    return np.concatenate(found, axis=1)

@@ -24,12 +24,7 @@ def export_hybrid(module: HybridModule, descriptor_size: int) -> bytes:
 
     wrapped = ExportedHybrid(module.eval())
     identity = torch.zeros(1, 2 * module.options.width)
-    example = (
-        torch.zeros(8, descriptor_size),
-        torch.zeros(8, 2 * descriptor_size),
-        torch.zeros(8, 2),
-        identity,
-    )
+    example = (torch.zeros(8, descriptor_size), torch.zeros(8, 2), identity)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "scene.onnx"
         # The tracing exporter announces its end; the other one needs onnxscript.
@@ -42,7 +37,7 @@ def export_hybrid(module: HybridModule, descriptor_size: int) -> bytes:
             opset_version=OPSET,
             input_names=list(INPUTS),
             output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "keypoints"} for name in (*INPUTS[:-1], *OUTPUTS)},
+            dynamic_axes={name: {0: "keypoints"} for name in (*INPUTS[:2], *OUTPUTS)},
         )
         model = onnx.load(path)
     model.producer_name = "hfnet_ros"

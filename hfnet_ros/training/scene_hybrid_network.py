@@ -30,7 +30,6 @@ class HybridOptions:
         conditioned: finer outputs depend on coarser labels, not on features alone.
         hierarchical: labels are classified; else coordinates are regressed in one step.
         identity: outputs depend on the keyframe that the image looks like.
-        context: what is seen around a keypoint is looked at.
         positions: keypoints' positions in the image are looked at.
         regression: coordinates are regressed in a leaf; else its middle stands for all of it.
     """
@@ -39,7 +38,6 @@ class HybridOptions:
     conditioned: bool = True
     hierarchical: bool = True
     identity: bool = True
-    context: bool = True
     positions: bool = True
     regression: bool = True
 
@@ -80,7 +78,7 @@ class HybridModule(nn.Module):
         self.options = options
         width, parts, leaves = options.width, labels.num_parts, labels.num_subclasses
         self.parts, self.leaves = parts, leaves
-        self.input = nn.Linear(3 * descriptor_size + 2, width)
+        self.input = nn.Linear(descriptor_size + 2, width)
         self.second = nn.Linear(width, width)
         self.third = nn.Linear(width, width)
         self.codes = nn.Embedding(num_keyframes, _CODE_SIZE)
@@ -141,7 +139,6 @@ class HybridModule(nn.Module):
     def forward(
         self,
         descriptors: Tensor,
-        contexts: Tensor,
         positions: Tensor,
         identities: Tensor,
         tables: tuple[Tensor, Tensor],
@@ -151,7 +148,6 @@ class HybridModule(nn.Module):
 
         Args:
             descriptors: unit norm.
-            contexts: [B, 2 D].
             positions: [B, 2].
             identities: [B, 2 * width] or [1, 2 * width].
             tables: conditions of parts and of leaves.
@@ -160,10 +156,7 @@ class HybridModule(nn.Module):
         """
         if not self.options.positions:
             positions = torch.zeros_like(positions)
-        if not self.options.context:
-            contexts = torch.zeros_like(contexts)
-        seen = _DESCRIPTOR_GAIN * torch.cat([descriptors, contexts], dim=1)
-        x = functional.elu(self.input(torch.cat([seen, positions], dim=1)))
+        x = functional.elu(self.input(torch.cat([_DESCRIPTOR_GAIN * descriptors, positions], dim=1)))
         x = _modulated(self.second(x), identities)
         x = functional.elu(self.third(x))
         validity = self.validity_head(x)[:, 0]
@@ -203,11 +196,9 @@ class ExportedHybrid(nn.Module):
         self.register_buffer("part_table", module.part_table().detach())
         self.register_buffer("leaf_table", module.leaf_table().detach())
 
-    def forward(
-        self, descriptors: Tensor, contexts: Tensor, positions: Tensor, identity: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(self, descriptors: Tensor, positions: Tensor, identity: Tensor) -> tuple[Tensor, ...]:
         """Return points [N, 3], sigmas [N], confidence [N] and leaves [N]; see `features.scene_hybrid`."""
-        found = self.module(descriptors, contexts, positions, identity, (self.part_table, self.leaf_table))
+        found = self.module(descriptors, positions, identity, (self.part_table, self.leaf_table))
         confidence = torch.sigmoid(found.validity)
         if self.module.options.hierarchical:
             likeliest = found.part_logits.softmax(dim=1).amax(dim=1) * found.leaf_logits.softmax(dim=1).amax(

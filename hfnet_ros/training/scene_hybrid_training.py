@@ -172,7 +172,6 @@ def _take_step(run: _Run, task: HybridTask, tensors: _Tensors, steps: int, seed:
     module.train()
     found = module(
         torch.from_numpy(descriptors),
-        torch.from_numpy(batch.contexts.astype(np.float32)),
         torch.from_numpy(batch.positions),
         module.identities()[torch.from_numpy(keyframes)],
         (module.part_table(), module.leaf_table()),
@@ -256,7 +255,6 @@ def _measure(module: HybridModule, task: HybridTask) -> dict[str, float]:
         return {"part": 0.0, "leaf": 0.0, "median_m": 0.0, "near": 0.0}
     found = module(
         torch.from_numpy(shows.descriptors.astype(np.float32)),
-        torch.from_numpy(shows.contexts.astype(np.float32)),
         torch.from_numpy(shows.positions),
         module.identities()[torch.from_numpy(shows.keyframes)],
         (module.part_table(), module.leaf_table()),

@@ -7,7 +7,7 @@ what its keyframes saw will do without images, and without altered views.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.errors import MappingError
 from hfnet_ros.features.extractor import FeatureExtractor
-from hfnet_ros.features.scene_hybrid import contexts_of, normalised_positions
+from hfnet_ros.features.scene_hybrid import normalised_positions
 from hfnet_ros.features.turning import extract_turned
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.training.augmentation import draw_homography, spoil, transfer
@@ -35,14 +35,12 @@ class Samples:
 
     Attributes:
         descriptors: [S, D] float16.
-        contexts: [S, 2 D] float16, as `contexts_of`.
         positions: [S, 2] float32, as `normalised_positions`.
         keyframes: [S] int64, row of the keyframe.
         landmarks: [S] int64, row of the landmark; -1 of a keypoint that shows none.
     """
 
     descriptors: NDArray[np.float16]
-    contexts: NDArray[np.float16]
     positions: NDArray[np.float32]
     keyframes: NDArray[np.int64]
     landmarks: NDArray[np.int64]
@@ -53,15 +51,19 @@ class Samples:
 
     def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Samples:
         """Return some of the samples, in the order of `rows`."""
-        return Samples(*(getattr(self, name)[rows] for name in _FIELDS))
+        return Samples(
+            self.descriptors[rows], self.positions[rows], self.keyframes[rows], self.landmarks[rows]
+        )
 
     @staticmethod
     def joined(parts: Sequence[Samples]) -> Samples:
         """Return all samples of several."""
-        return Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in _FIELDS))
-
-
-_FIELDS = tuple(entry.name for entry in fields(Samples))
+        return Samples(
+            np.concatenate([part.descriptors for part in parts]),
+            np.concatenate([part.positions for part in parts]),
+            np.concatenate([part.keyframes for part in parts]),
+            np.concatenate([part.landmarks for part in parts]),
+        )
 
 
 def samples_of_images(
@@ -172,18 +174,17 @@ def _labelled(
     valid = np.isfinite(points).all(axis=1)
     points, landmarks = points[valid], landmarks[valid]
     if len(points) == 0 or len(keypoints) == 0:
-        return _samples(features, row, np.full(len(keypoints), -1)).chosen(np.empty(0, np.int64))
+        return _samples(features.chosen(np.empty(0, np.int64)), row, np.empty(0, np.int64))
     distance, nearest = cKDTree(points).query(keypoints)
     _, back = cKDTree(keypoints).query(points)
     shows = (distance <= _SAME_PX) & (back[nearest] == np.arange(len(keypoints)))
     kept = np.flatnonzero(shows | (distance > _OTHER_PX))
-    return _samples(features, row, np.where(shows, landmarks[nearest], -1)).chosen(kept)
+    return _samples(features.chosen(kept), row, np.where(shows, landmarks[nearest], -1)[kept])
 
 
 def _samples(features: ImageFeatures, row: int, landmarks: NDArray[np.int64]) -> Samples:
     return Samples(
         features.local.descriptors.astype(np.float16),
-        contexts_of(features).astype(np.float16),
         normalised_positions(features),
         np.full(len(landmarks), row, np.int64),
         landmarks,

@@ -8,7 +8,7 @@ from memorised_scenes import IDENTITY_SIZE, looking_up
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.features.scene_hybrid import HybridNetwork, contexts_of, normalised_positions
+from hfnet_ros.features.scene_hybrid import HybridNetwork, normalised_positions
 from hfnet_ros.map.scene_network import FEATURES, SceneNetwork
 from hfnet_ros.map.visual_map import MapConsistency
 from hfnet_ros.types import ImageFeatures, LocalFeatures
@@ -55,9 +55,7 @@ def test_what_is_no_network_or_another_is_named():
 
     other = onnx.load_model_from_string(scene().network)
     other.graph.input[0].name = "image"
-    with pytest.raises(
-        MapFormatError, match="has image, contexts, positions, identity, expected descriptors"
-    ):
+    with pytest.raises(MapFormatError, match="has image, positions, identity, expected descriptors"):
         HybridNetwork(scene(other.SerializeToString()), InferenceConfig())
 
 
@@ -68,17 +66,3 @@ def test_positions_are_those_in_the_image_that_was_described():
     upright, upside_down = normalised_positions(asked), normalised_positions(replace(asked, turn_rad=np.pi))
     np.testing.assert_allclose(upright, [[-0.998, -0.748], [0.998, 0.748]], atol=1e-3)
     np.testing.assert_allclose(upside_down, -upright, atol=1e-5)
-
-
-def test_contexts_are_the_mean_of_what_is_around():
-    corner, near, beside, far = [0.0, 0.0], [60.0, 60.0], [200.0, 0.0], [639.0, 479.0]
-    local = LocalFeatures(
-        np.array([corner, near, beside, far], np.float32), np.ones(4, np.float32), np.eye(4, dtype=np.float32)
-    )
-    found = contexts_of(ImageFeatures(local, None, "toy", (640, 480)))
-    np.testing.assert_allclose(found[0], [1 / 2, 1 / 2, 0, 0, 1 / 3, 1 / 3, 1 / 3, 0], atol=1e-6)
-    np.testing.assert_allclose(found[3], [0, 0, 0, 1, 0, 0, 0, 1], atol=1e-6)
-    nothing = ImageFeatures(
-        LocalFeatures(local.keypoints[:0], local.scores[:0], local.descriptors[:0]), None, "toy"
-    )
-    assert contexts_of(nothing).shape == (0, 8)

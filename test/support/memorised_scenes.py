@@ -42,7 +42,6 @@ def looking_up(descriptors, points, leaves, shift=(0.0, 0.0, 0.0)):
         kept("leaf", leaves.astype(np.int64)),
         kept("sigma", np.full(len(points), 0.02, np.float32)),
         kept("place", np.zeros((2, 3), np.float32)),
-        kept("around", np.zeros((2 * size, 3), np.float32)),
         kept("who", np.zeros((IDENTITY_SIZE, 3), np.float32)),
     ]
     nodes = [
@@ -51,12 +50,10 @@ def looking_up(descriptors, points, leaves, shift=(0.0, 0.0, 0.0)):
         helper.make_node("ReduceMax", ["alike"], ["confidence"], axes=[1], keepdims=0),
         # Position and identity are looked at and change nothing, so that no input is left out.
         helper.make_node("MatMul", ["positions", "place"], ["nothing"]),
-        helper.make_node("MatMul", ["contexts", "around"], ["nowhere"]),
         helper.make_node("MatMul", ["identity", "who"], ["nobody"]),
         helper.make_node("Gather", ["xyz", "best"], ["found"]),
         helper.make_node("Add", ["found", "nothing"], ["moved"]),
-        helper.make_node("Add", ["moved", "nobody"], ["seen"]),
-        helper.make_node("Add", ["seen", "nowhere"], ["points"]),
+        helper.make_node("Add", ["moved", "nobody"], ["points"]),
         helper.make_node("Gather", ["sigma", "best"], ["sigmas"]),
         helper.make_node("Gather", ["leaf", "best"], ["leaves"]),
     ]
@@ -66,7 +63,6 @@ def looking_up(descriptors, points, leaves, shift=(0.0, 0.0, 0.0)):
         "memorised",
         [
             helper.make_tensor_value_info("descriptors", real, ["keypoints", size]),
-            helper.make_tensor_value_info("contexts", real, ["keypoints", 2 * size]),
             helper.make_tensor_value_info("positions", real, ["keypoints", 2]),
             helper.make_tensor_value_info("identity", real, [1, IDENTITY_SIZE]),
         ],
