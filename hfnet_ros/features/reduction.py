@@ -73,4 +73,8 @@ def extract_reduced(
     features = extract_turned(extractor, reduced, turn_rad)
     scale = np.array([width, height]) / np.array(size_wh)
     keypoints = rescale_pixels(features.local.keypoints, scale).astype(np.float32)
-    return replace(features, local=features.local.moved_to(keypoints), size_wh=(width, height))
+    coordinates = features.coordinates
+    if coordinates is not None:
+        coordinates = replace(coordinates, points2d=rescale_pixels(coordinates.points2d, scale))
+    local = features.local.moved_to(keypoints)
+    return replace(features, local=local, size_wh=(width, height), coordinates=coordinates)

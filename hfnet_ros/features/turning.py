@@ -59,10 +59,17 @@ def extract_turned(extractor: FeatureExtractor, image: ImageArray, turn_rad: flo
     )
     features = extractor.extract(np.asarray(turned_image, np.uint8))
     keypoints = turned_back(features.local.keypoints, size_wh, turn_rad)
+    local = features.local.moved_to(keypoints).chosen(_inside(keypoints, size_wh))
+    coordinates = features.coordinates
+    if coordinates is not None:
+        points = turned_back(coordinates.points2d, size_wh, turn_rad).astype(np.float64)
+        coordinates = replace(coordinates, points2d=points).chosen(_inside(points, size_wh))
+    return replace(features, local=local, size_wh=size_wh, turn_rad=turn_rad, coordinates=coordinates)
+
+
+def _inside(points_px: NDArray[np.floating], size_wh: tuple[int, int]) -> NDArray[np.int64]:
     limit = np.array(size_wh, np.float32) - 1.0 - _MARGIN_PX
-    is_inside = ((keypoints >= _MARGIN_PX) & (keypoints <= limit)).all(axis=1)
-    local = features.local.moved_to(keypoints).chosen(np.flatnonzero(is_inside))
-    return replace(features, local=local, size_wh=size_wh, turn_rad=turn_rad)
+    return np.flatnonzero(((points_px >= _MARGIN_PX) & (points_px <= limit)).all(axis=1))
 
 
 def turning_matrix(size_wh: tuple[int, int], turn_rad: float) -> NDArray[np.float64]:
@@ -74,13 +81,13 @@ def turning_matrix(size_wh: tuple[int, int], turn_rad: float) -> NDArray[np.floa
 
 
 def turned_back(
-    points_px: NDArray[np.float32], size_wh: tuple[int, int], turn_rad: float
+    points_px: NDArray[np.floating], size_wh: tuple[int, int], turn_rad: float
 ) -> NDArray[np.float32]:
     """Return where points [N, 2] of a turned image are in the image as it is, px."""
     return turned(points_px, size_wh, -turn_rad)
 
 
-def turned(points_px: NDArray[np.float32], size_wh: tuple[int, int], turn_rad: float) -> NDArray[np.float32]:
+def turned(points_px: NDArray[np.floating], size_wh: tuple[int, int], turn_rad: float) -> NDArray[np.float32]:
     """Return where points [N, 2] of an image are when it is turned, px."""
     matrix = turning_matrix(size_wh, turn_rad)
     return np.asarray(points_px.astype(np.float64) @ matrix[:, :2].T + matrix[:, 2], np.float32)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import NetworkExtractor, create_extractor, with_extractor_of
 from hfnet_ros.features.reduction import is_much_larger
+from hfnet_ros.features.scene_dense import DenseNetwork, WithCoordinates
 from hfnet_ros.localization.gpu_search import open_gpu_search
 from hfnet_ros.localization.localizer import Localizer, check_extractor
 from hfnet_ros.localization.scene_matching import method_of
@@ -25,6 +26,7 @@ from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.map.scene_map import given_centers, kind_of
+from hfnet_ros.map.scene_network import IMAGE
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.types import ReportProgress
 
@@ -166,7 +168,11 @@ def create_query_extractor(
     if visual_map.has_head:
         described = min(described, config.matching.max_query_keypoints)
     of_query = dataclasses.replace(config.extractor, max_keypoints=described)
-    return create_extractor(dataclasses.replace(config, extractor=of_query), report)
+    extractor = create_extractor(dataclasses.replace(config, extractor=of_query), report)
+    scene = visual_map.scene
+    if scene is None or scene.takes != IMAGE or method_of(visual_map, config) == LANDMARKS:
+        return extractor
+    return WithCoordinates(extractor, DenseNetwork(scene, config.inference))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
+from hfnet_ros.features.scene_dense import coordinates_at
 from hfnet_ros.features.scene_hybrid import HybridNetwork
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.scene_network import FEATURES, SceneNetwork
@@ -84,6 +85,11 @@ class SceneMatcher:
             return features.coordinates
         return self._hybrid.predict(features.strongest(self._num_keypoints), place.keyframe_idxs[0])
 
+    def at_keypoints(self, features: ImageFeatures, place: PlaceView) -> SceneCoordinates:
+        """Return where keypoints are; of a dense network what it says of the cells that they are in."""
+        found = self.coordinates(features, place)
+        return found if self._hybrid is not None else coordinates_at(found, features.local.keypoints)
+
     def close(self) -> None:
         """Free the network; calling it again does nothing."""
         if self._hybrid is not None:
@@ -102,7 +108,7 @@ class GuidedMatcher:
     def match(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
         """Return matches, most similar first; see `LandmarkMatcher.match`."""
         known = self._comparing.match(features, place)
-        coordinates = self._scene.coordinates(features, place)
+        coordinates = self._scene.at_keypoints(features, place)
         return match_guided(features, place, coordinates, self._scene.radius_m, self._min_similarity, known)
 
 
@@ -130,7 +136,8 @@ class SceneSecondLook:
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         keypoints = [view.chosen(inliers.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
         own_score, best = self._solver.score(inliers, pose, cameras), 0.0
-        for place in places:
+        # A dense network says the same whatever the place.
+        for place in places if (inliers.keypoint_idxs >= 0).any() else places[:1]:
             problem = self._solver.problem(match(keypoints, place), cameras, None)
             rival = self._solver.solve_quickly(self._solver.left_over(problem, pose))
             if rival is not None:

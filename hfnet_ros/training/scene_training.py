@@ -18,6 +18,8 @@ from hfnet_ros.features.turning import extract_turned
 from hfnet_ros.map.scene_network import FEATURES, SceneNetwork
 from hfnet_ros.map.visual_map import MapConsistency, VisualMap, with_search
 from hfnet_ros.mapping.upright import turns_upright
+from hfnet_ros.training.scene_dense import train_dense
+from hfnet_ros.training.scene_depth import DepthSource
 from hfnet_ros.training.scene_export import export_hybrid
 from hfnet_ros.training.scene_hybrid_network import HybridModule, HybridOptions
 from hfnet_ros.training.scene_hybrid_training import (
@@ -27,7 +29,8 @@ from hfnet_ros.training.scene_hybrid_training import (
     train_hybrid,
     with_identity,
 )
-from hfnet_ros.training.scene_labels import SceneLabels, combine_labels, make_labels
+from hfnet_ros.training.scene_labels import SceneLabels
+from hfnet_ros.training.scene_map_labels import held_out_rows, labels_of_landmarks
 from hfnet_ros.training.scene_samples import (
     ReadPixels,
     Samples,
@@ -40,18 +43,10 @@ from hfnet_ros.types import ImageFeatures, Progress, ignore_progress
 
 _logger = logging.getLogger(__name__)
 
-HELD_OUT_EVERY, _HELD_OUT_FIRST = 10, 4
 _MIN_KEYFRAMES, _LEAST_SHOWN = 10, 2000
-# Landmarks that fewer keyframes see are too doubtful to say where the scene is.
-_LABELLED_TRACK = 3
 # More samples are not kept in memory; keyframes then have fewer altered views.
 _MOST_VIEWS = 2000
 _WEIGHTS = "weights."
-
-
-def held_out_rows(num_keyframes: int) -> NDArray[np.int64]:
-    """Return the keyframes that are never trained on: every tenth, from the fifth on."""
-    return np.arange(_HELD_OUT_FIRST, num_keyframes, HELD_OUT_EVERY)
 
 
 def train_scene(
@@ -63,8 +58,9 @@ def train_scene(
     checkpoint: Path | None = None,
     start_from: SceneNetwork | None = None,
     options: HybridOptions | None = None,
+    depths: DepthSource | None = None,
 ) -> SceneNetwork:
-    """Train a hybrid network on a map, and measure it on keyframes held out.
+    """Train the network that `scene.network` names on a map, and measure it on keyframes held out.
 
     Args:
         visual_map: with landmarks.
@@ -74,12 +70,16 @@ def train_scene(
         progress: called with stages.
         checkpoint: folder that an interrupted training goes on from; none is kept without.
         start_from: network of the map before it was updated, whose labels and weights are taken over.
-        options: what to leave out of the network, for comparisons.
+        options: what to leave out of the hybrid network, for comparisons.
+        depths: depth images of keyframes, for a dense network.
 
     Raises:
-        MappingError: keyframes, landmarks or observations do not suffice; the message says which.
+        ConfigError: a dense network has no images to learn from.
+        MappingError: keyframes, landmarks, observations or memory do not suffice; the message says which.
         ImageError: an image cannot be read.
     """
+    if config.scene.network != "hybrid":
+        return train_dense(visual_map, pixels, extractor, config, progress, depths, checkpoint, start_from)
     started = time.perf_counter()
     visual_map = with_search(visual_map, config.retrieval.vocabulary_size, config.pose.seed)
     if visual_map.num_keyframes < _MIN_KEYFRAMES:
@@ -88,7 +88,11 @@ def train_scene(
             "to hold some back; map more images"
         )
     scene, options = config.scene, options or HybridOptions(regression=config.scene.regression)
-    labels = _labels(visual_map, config, start_from)
+    labels = (
+        labels_of_landmarks(visual_map, config)
+        if start_from is None
+        else SceneLabels.from_arrays(start_from.arrays)
+    )
     rows = np.arange(visual_map.num_keyframes)
     held_out = held_out_rows(visual_map.num_keyframes)
     trained = np.setdiff1d(rows, held_out)
@@ -153,41 +157,6 @@ def weights_of(scene: SceneNetwork) -> dict[str, NDArray[Any]]:
         for name, values in scene.arrays.items()
         if name.startswith(_WEIGHTS)
     }
-
-
-def _labels(visual_map: VisualMap, config: Config, start_from: SceneNetwork | None) -> SceneLabels:
-    """Return the labels of a map's landmarks, or those that training goes on with."""
-    if start_from is not None:
-        return SceneLabels.from_arrays(start_from.arrays)
-    scene = config.scene
-    points = np.asarray(visual_map.landmark_xyz, np.float32)
-    seen_enough = visual_map.track_lengths >= _LABELLED_TRACK
-    if np.count_nonzero(seen_enough) < scene.rooms * scene.classes * scene.subclasses:
-        seen_enough[:] = True
-    rooms = _rooms(visual_map, scene.rooms, scene.seed)[seen_enough]
-    points = points[seen_enough]
-    return combine_labels(
-        [
-            make_labels(points[rooms == room], scene.classes, scene.subclasses, scene.seed)
-            for room in range(scene.rooms)
-        ]
-    )
-
-
-def _rooms(visual_map: VisualMap, count: int, seed: int) -> NDArray[np.int64]:
-    """Return the room [L] of each landmark, that of most keyframes that see it; of these by their positions."""
-    if count == 1:
-        return np.zeros(visual_map.num_landmarks, np.int64)
-    if count > visual_map.num_keyframes:
-        raise MappingError(f"scene.rooms is {count}, but the map has {visual_map.num_keyframes} keyframes")
-    of_keyframe = make_labels(visual_map.keyframe_poses[:, :3], count, 1, seed).of(
-        visual_map.keyframe_poses[:, :3]
-    )
-    votes = np.zeros((visual_map.num_landmarks, count), np.int32)
-    np.add.at(
-        votes, (visual_map.observation_landmark_idx, of_keyframe[visual_map.observation_keyframe_idx]), 1
-    )
-    return votes.argmax(axis=1)
 
 
 def _turns(visual_map: VisualMap, extractor: FeatureExtractor, config: Config) -> NDArray[np.float64]:

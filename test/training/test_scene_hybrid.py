@@ -255,10 +255,10 @@ def test_a_trained_network_is_measured_and_can_be_asked(mapped, config, apartmen
 
 
 def test_rooms_have_leaves_of_their_own(mapped, config):
-    from hfnet_ros.training.scene_training import _labels
+    from hfnet_ros.training.scene_map_labels import labels_of_landmarks
 
     asked = dataclasses.replace(Config(), scene=SceneConfig(rooms=3, classes=4, subclasses=3))
-    labels = _labels(mapped[0], asked, None)
+    labels = labels_of_landmarks(mapped[0], asked)
     assert labels.num_parts == 12 and len(labels.centers) == 36
     rooms = labels.part_centers.reshape(3, 4, 3)
     spread = rooms.std(axis=1).max()

@@ -1,0 +1,393 @@
+"""Train HSCNet on the keyframes of a map: so many steps, fewer where keyframes that it never saw gain no more.
+
+Reference: Li et al., "Hierarchical Scene Coordinate Classification and Regression for Visual Localization", CVPR 2020,
+    section 3.3 (losses) and 4.1 (weights, optimizer).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from hfnet_ros.errors import ConfigError
+from hfnet_ros.files.atomic import atomic_file
+from hfnet_ros.training.scene_dense_data import DenseExample, DenseKeyframe, example_of
+from hfnet_ros.training.scene_dense_network import DenseModule, DenseOptions, DenseOutputs
+from hfnet_ros.training.scene_labels import SceneLabels
+from hfnet_ros.types import Progress
+
+# Of coordinates in metres, as published for single scenes and for combined ones; both cross-entropies weigh 1.
+_SINGLE_WEIGHT, _COMBINED_WEIGHT, _COMBINED_PARTS = 10.0, 1e5, 26
+# Per pixel of reprojection error, which at 2 m and 525 px is what 10 per metre is.
+_REPROJECTION_WEIGHT = 0.02
+_REPROJECTION_PX = (50.0, 1.0)  # beyond which an error counts no more, at the beginning and at the end
+_LEAST_DEPTH_M, _MOST_ERROR_PX = 0.1, 1000.0
+_WARM_UP, _LAST_RATE, _MAX_GRADIENT = 0.03, 0.01, 1.0
+_CHECKS = 24  # of keyframes that are not trained on, evenly over the steps
+_PATIENCE = 8  # checks without gain after which training ends
+_LEAST_GAIN = 0.005
+_BYTES_PER_VALUE = 4
+
+
+@dataclass(frozen=True)
+class DenseSchedule:
+    """How long and how fast.
+
+    Attributes:
+        steps: of the optimizer.
+        batch: images a step.
+        rate: highest learning rate.
+        warms_up: it rises first and falls along half a cosine; else it is halved in the last two thirds, at their
+            beginning and three times more, as published.
+        weight_decay: of AdamW; 0 is Adam.
+        half: multiply in bfloat16 where the processor does.
+    """
+
+    steps: int
+    batch: int
+    rate: float
+    warms_up: bool
+    weight_decay: float
+    half: bool
+
+
+SCHEDULES = {
+    "dense": DenseSchedule(3000, 2, 1e-3, True, 1e-4, True),
+    "dense-full": DenseSchedule(300_000, 1, 1e-4, False, 0.0, False),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTask:
+    """What is to be learned.
+
+    Attributes:
+        trained: keyframes to learn from.
+        held_out: keyframes that say when to end.
+        labels: of the scene.
+        size_wh: at which the network sees images, px.
+        reprojects: cells of unknown depth are taught by reprojection.
+    """
+
+    trained: Sequence[DenseKeyframe]
+    held_out: Sequence[DenseKeyframe]
+    labels: SceneLabels
+    size_wh: tuple[int, int]
+    reprojects: bool
+
+
+@dataclass
+class _Run:
+    """What changes from step to step, and is kept in a checkpoint."""
+
+    module: DenseModule
+    optimizer: torch.optim.Optimizer
+    best: dict[str, Tensor]
+    step: int = 0
+    curves: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit_dense(
+    task: DenseTask,
+    options: DenseOptions,
+    schedule: DenseSchedule,
+    seed: int,
+    progress: Progress,
+    checkpoint: Path | None = None,
+    start: dict[str, NDArray[Any]] | None = None,
+    stop_after: int | None = None,
+) -> tuple[DenseModule, list[dict[str, float]]]:
+    """Train, or go on from a checkpoint with the same numbers as without a stop.
+
+    Args:
+        task: what is to be learned.
+        options: the network.
+        schedule: how long and how fast.
+        seed: of everything random.
+        progress: called with stage "train".
+        checkpoint: file that an interrupted run goes on from; none is kept without.
+        start: weights by name to start from; those of another shape start at random.
+        stop_after: step at which to stop early, as an interruption would.
+
+    Returns:
+        The network that was best on held-out keyframes, and what was measured on the way.
+
+    Raises:
+        ConfigError: the checkpoint is of another network.
+    """
+    torch.manual_seed(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = _start(task, options, schedule, device, start)
+    if checkpoint is not None and checkpoint.is_file():
+        _restore(run, checkpoint, device)
+    every = math.ceil(schedule.steps / _CHECKS)
+    last = min(schedule.steps, stop_after or schedule.steps)
+    losses: list[float] = []
+    while run.step < last and not _has_settled(run.curves):
+        progress("train", run.step, schedule.steps)
+        losses.append(_take_step(run, task, schedule, seed))
+        run.step += 1
+        if run.step % every == 0 or run.step == last:
+            measured = measure_dense(run.module, task.held_out, task)
+            run.curves.append({"step": run.step, "loss": float(np.mean(losses)), **measured})
+            losses = []
+            if run.curves[-1]["near"] >= max(entry["near"] for entry in run.curves):
+                run.best = copy.deepcopy(run.module.state_dict())
+            if checkpoint is not None:
+                _save(run, checkpoint)
+    progress("train", schedule.steps, schedule.steps)
+    run.module.load_state_dict(run.best)
+    return run.module.eval().cpu(), run.curves
+
+
+def needed_bytes(module: DenseModule, batch: int, size_wh: tuple[int, int]) -> int:
+    """Return about how much memory a step takes: weights, gradients, both moments, and what layers keep."""
+    weights = sum(value.numel() for value in module.parameters())
+    options, cells = module.options, size_wh[0] * size_wh[1] // 64
+    strides = (64, 16, 4, 4, 1, 1, 1, 1)
+    trunk = sum(width * stride for width, stride in zip(options.trunk, strides, strict=True))
+    # Each layer keeps its output before and after its ELU; those that regress gamma, beta and products besides.
+    kept = cells * (2 * trunk + 24 * options.classifier + 12 * options.regressor)
+    return _BYTES_PER_VALUE * (4 * weights + 2 * batch * kept)
+
+
+def _start(
+    task: DenseTask,
+    options: DenseOptions,
+    schedule: DenseSchedule,
+    device: torch.device,
+    start: dict[str, NDArray[Any]] | None,
+) -> _Run:
+    module = DenseModule(task.labels, options)
+    if start is not None:
+        own = module.state_dict()
+        for name, values in start.items():
+            if name in own and tuple(own[name].shape) == values.shape:
+                own[name].copy_(torch.from_numpy(np.array(values)))
+    lay_out: Any = module.to(device).to  # its stubs leave out memory formats
+    lay_out(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=schedule.rate, weight_decay=schedule.weight_decay)
+    return _Run(module.train(), optimizer, copy.deepcopy(module.state_dict()))
+
+
+def _take_step(run: _Run, task: DenseTask, schedule: DenseSchedule, seed: int) -> float:
+    # Drawn by the number of the step, so that a run that was interrupted draws the same.
+    rng = np.random.default_rng([seed, run.step])
+    chosen = rng.integers(len(task.trained), size=schedule.batch)
+    examples = [example_of(task.trained[row], task.size_wh, rng) for row in chosen]
+    share = run.step / schedule.steps
+    for group in run.optimizer.param_groups:
+        group["lr"] = schedule.rate * (_cosine(share) if schedule.warms_up else _halved(share))
+    run.module.train()
+    found, batch = _seen(run.module, examples, task, schedule.half, True)
+    loss = dense_loss(found, batch, run.module, task.reprojects, share)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(run.module.parameters(), _MAX_GRADIENT)
+    run.optimizer.step()
+    return float(loss.detach())
+
+
+@dataclass(frozen=True, eq=False)
+class DenseBatch:
+    """What is known of the cells of B images, tensors.
+
+    Attributes:
+        slots: [B, h, w] int64 true labels; -1 where none is known.
+        points: [B, 3, h, w] m; 0 where none is known.
+        rays: [B, 2, h, w]; NaN of cells that show nothing.
+        rotations: [B, 3, 3] and `translations` [B, 3]: map_from_camera.
+        translations: see there.
+        focals: [B] px.
+        medians: [B] m.
+    """
+
+    slots: Tensor
+    points: Tensor
+    rays: Tensor
+    rotations: Tensor
+    translations: Tensor
+    focals: Tensor
+    medians: Tensor
+
+
+def _seen(
+    module: DenseModule, examples: Sequence[DenseExample], task: DenseTask, half: bool, teaches: bool
+) -> tuple[DenseOutputs, DenseBatch]:
+    """Run the network on examples; in training true labels condition it."""
+    device = module.centers.device
+    images = torch.from_numpy(np.stack([example.image for example in examples])).to(device)
+    labels = task.labels
+    parents = torch.from_numpy(labels.parents.astype(np.int64)).to(device)
+    first = torch.from_numpy(labels.first_leaves).to(device)
+    height, width = task.size_wh[1] // 8, task.size_wh[0] // 8
+    points = np.stack([example.points for example in examples])
+    known = np.isfinite(points).all(axis=2)
+    leaves = np.full(known.shape, -1)
+    leaves[known] = labels.of(points[known])
+
+    def of_cells(values: NDArray[Any], kind: Any = torch.float32) -> Tensor:
+        shaped = torch.from_numpy(values).reshape(len(examples), height, width, -1)
+        return shaped.permute(0, 3, 1, 2).to(device, kind)
+
+    def of_images(values: list[Any]) -> Tensor:
+        return torch.from_numpy(np.array(values)).to(device, torch.float32)
+
+    batch = DenseBatch(
+        module.slots_of(of_cells(leaves, torch.int64)[:, 0], parents, first),
+        of_cells(np.nan_to_num(points)),
+        of_cells(np.stack([example.rays for example in examples])),
+        of_images([example.map_from_camera.rotation for example in examples]),
+        of_images([example.map_from_camera.translation for example in examples]),
+        of_images([example.focal_px for example in examples]),
+        of_images([example.median_m for example in examples]),
+    )
+    shown = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, torch.bfloat16, enabled=half and has_bfloat16(device)):
+        found = module(shown, batch.slots if teaches else None)
+    return found, batch
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Tell whether products of bfloat16 are faster there than of float32."""
+    return device.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def dense_loss(
+    found: DenseOutputs, batch: DenseBatch, module: DenseModule, reprojects: bool, share: float
+) -> Tensor:
+    """Return cross-entropies of parts and leaves and the distance of points, summed with the published weights.
+
+    Args:
+        found: of the network, conditioned on the true labels.
+        batch: what is known.
+        module: the network.
+        reprojects: all cells that show something are taught by reprojection, too.
+        share: of training that is done, 0 to 1.
+    """
+    known = batch.slots >= 0
+    loss = found.points.sum() * 0.0
+    options = module.options
+    if bool(known.any()):
+        if options.hierarchical:
+            part = torch.div(batch.slots[known], module.leaves, rounding_mode="floor")
+            leaf = batch.slots[known] - part * module.leaves
+            loss = loss + functional.cross_entropy(found.part_logits.permute(0, 2, 3, 1)[known], part)
+            loss = loss + functional.cross_entropy(found.leaf_logits.permute(0, 2, 3, 1)[known], leaf)
+        if options.regression or not options.hierarchical:
+            weight = _SINGLE_WEIGHT if module.parts < _COMBINED_PARTS else _COMBINED_WEIGHT
+            loss = loss + weight * (found.points - batch.points).norm(dim=1)[known].mean()
+    if reprojects and (options.regression or not options.hierarchical):
+        loss = loss + reprojection_loss(found.points, batch, share)
+    return loss
+
+
+def reprojection_loss(points: Tensor, batch: DenseBatch, share: float) -> Tensor:
+    """Return how far points [B, 3, h, w] are from their cells' rays, on all cells that show something.
+
+    An error r counts tau * tanh(r / tau), with a tau that falls. Points behind or beside the camera are drawn to the
+    cell's ray at the keyframe's median depth.
+
+    Reference: Brachmann et al., "Accelerated Coordinate Encoding", CVPR 2023, section 3.3.
+    """
+    shows = torch.isfinite(batch.rays).all(dim=1)
+    if not bool(shows.any()):
+        return points.sum() * 0.0
+    cells = points.permute(0, 2, 3, 1)[shows]
+    image = torch.nonzero(shows)[:, 0]
+    rays = batch.rays.permute(0, 2, 3, 1)[shows]
+    moved = torch.einsum("nji,nj->ni", batch.rotations[image], cells - batch.translations[image])
+    depth = moved[:, 2].clamp(min=_LEAST_DEPTH_M)
+    error = (moved[:, :2] / depth[:, None] - rays).norm(dim=1) * batch.focals[image]
+    valid = (moved[:, 2] > _LEAST_DEPTH_M) & (error < _MOST_ERROR_PX)
+    first, last = _REPROJECTION_PX
+    tau = last + (first - last) * math.sqrt(max(1.0 - share * share, 0.0))
+    target = torch.cat([rays, torch.ones_like(rays[:, :1])], dim=1) * batch.medians[image][:, None]
+    pulled = (moved - target).norm(dim=1) * _SINGLE_WEIGHT
+    counted = torch.where(valid, _REPROJECTION_WEIGHT * tau * torch.tanh(error / tau), pulled)
+    return counted.mean()
+
+
+@torch.no_grad()
+def measure_dense(
+    module: DenseModule, keyframes: Sequence[DenseKeyframe], task: DenseTask
+) -> dict[str, float]:
+    """Return how well cells of keyframes are placed: labels, the median error, the share within a leaf's radius."""
+    module.eval()
+    answers = [
+        _seen(module, [example_of(keyframe, task.size_wh, None)], task, False, False)
+        for keyframe in keyframes
+    ]
+    slots, true, error = [], [], []
+    for found, batch in answers:
+        known = batch.slots >= 0
+        slots.append(found.slots[known])
+        true.append(batch.slots[known])
+        error.append((found.points - batch.points).norm(dim=1)[known])
+    if sum(len(values) for values in true) == 0:
+        return {"part": 0.0, "leaf": 0.0, "median_m": 0.0, "near": 0.0}
+    told, right, off = torch.cat(slots), torch.cat(true), torch.cat(error)
+    same_part = torch.div(told, module.leaves, rounding_mode="floor") == torch.div(
+        right, module.leaves, rounding_mode="floor"
+    )
+    radius = 2.0 * float(np.median(task.labels.scales))
+    return {
+        "part": float(same_part.float().mean()),
+        "leaf": float((told == right).float().mean()),
+        "median_m": float(off.median()),
+        "near": float((off < radius).float().mean()),
+    }
+
+
+def _cosine(share: float) -> float:
+    if share < _WARM_UP:
+        return (share + 1e-3) / (_WARM_UP + 1e-3)
+    fallen = (share - _WARM_UP) / (1.0 - _WARM_UP)
+    return _LAST_RATE + (1.0 - _LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * fallen))
+
+
+def _halved(share: float) -> float:
+    return 0.5 ** (math.floor((share - 1.0 / 3.0) * 6.0) + 1 if share >= 1.0 / 3.0 else 0)
+
+
+def _has_settled(curves: list[dict[str, float]]) -> bool:
+    # At first it learns labels that no held-out cell has right yet.
+    if len(curves) <= max(_PATIENCE, _CHECKS // 2):
+        return False
+    before = max(entry["near"] for entry in curves[:-_PATIENCE])
+    return max(entry["near"] for entry in curves[-_PATIENCE:]) < before + _LEAST_GAIN
+
+
+def _save(run: _Run, path: Path) -> None:
+    content: dict[str, Any] = {
+        "module": run.module.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "best": run.best,
+        "step": run.step,
+        "curves": run.curves,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
+        torch.save(content, temporary)
+
+
+def _restore(run: _Run, path: Path, device: torch.device) -> None:
+    content = torch.load(path, map_location=device, weights_only=True)
+    try:
+        run.module.load_state_dict(content["module"])
+        run.optimizer.load_state_dict(content["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{path}: of another network: {error}; delete it, or train as it was begun"
+        ) from error
+    run.best, run.step, run.curves = content["best"], content["step"], content["curves"]

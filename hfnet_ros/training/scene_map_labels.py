@@ -1,0 +1,71 @@
+"""The labels of a map's scene: of its landmarks, or of what depth images show; and the keyframes held out."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.config import Config
+from hfnet_ros.errors import MappingError
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.training.scene_labels import SceneLabels, combine_labels, make_labels
+
+HELD_OUT_EVERY, _HELD_OUT_FIRST = 10, 4
+# Landmarks that fewer keyframes see are too doubtful to say where the scene is.
+_LABELLED_TRACK = 3
+
+
+def held_out_rows(num_keyframes: int) -> NDArray[np.int64]:
+    """Return the keyframes that are never trained on: every tenth, from the fifth on."""
+    return np.arange(_HELD_OUT_FIRST, num_keyframes, HELD_OUT_EVERY)
+
+
+def labels_of_landmarks(visual_map: VisualMap, config: Config) -> SceneLabels:
+    """Return the labels of a map's landmarks.
+
+    Raises:
+        MappingError: there are too few.
+    """
+    scene = config.scene
+    seen_enough = visual_map.track_lengths >= _LABELLED_TRACK
+    if np.count_nonzero(seen_enough) < scene.rooms * scene.classes * scene.subclasses:
+        seen_enough[:] = True
+    of_keyframe = _rooms(visual_map, scene.rooms, scene.seed)
+    votes = np.zeros((visual_map.num_landmarks, scene.rooms), np.int32)
+    np.add.at(
+        votes, (visual_map.observation_landmark_idx, of_keyframe[visual_map.observation_keyframe_idx]), 1
+    )
+    points = np.asarray(visual_map.landmark_xyz, np.float32)
+    return _combined(points[seen_enough], votes.argmax(axis=1)[seen_enough], config)
+
+
+def labels_of_points(
+    visual_map: VisualMap, points: NDArray[np.floating], keyframes: NDArray[np.int64], config: Config
+) -> SceneLabels:
+    """Return the labels of points [P, 3] m that keyframes [P] of a map show.
+
+    Raises:
+        MappingError: there are too few.
+    """
+    rooms = _rooms(visual_map, config.scene.rooms, config.scene.seed)[keyframes]
+    return _combined(np.asarray(points, np.float32), rooms, config)
+
+
+def _combined(points: NDArray[np.float32], rooms: NDArray[np.int64], config: Config) -> SceneLabels:
+    scene = config.scene
+    return combine_labels(
+        [
+            make_labels(points[rooms == room], scene.classes, scene.subclasses, scene.seed)
+            for room in range(scene.rooms)
+        ]
+    )
+
+
+def _rooms(visual_map: VisualMap, count: int, seed: int) -> NDArray[np.int64]:
+    """Return the room [F] of each keyframe, by its position."""
+    if count == 1:
+        return np.zeros(visual_map.num_keyframes, np.int64)
+    if count > visual_map.num_keyframes:
+        raise MappingError(f"scene.rooms is {count}, but the map has {visual_map.num_keyframes} keyframes")
+    positions = visual_map.keyframe_poses[:, :3]
+    return make_labels(positions, count, 1, seed).of(positions)
