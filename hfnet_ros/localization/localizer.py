@@ -44,6 +44,7 @@ from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.matching.registry import create_matcher
 from hfnet_ros.pose.learned_doubt import LEARNED_SCORE
 from hfnet_ros.pose.problem import ErrorModel
+from hfnet_ros.pose.scene_doubt import SCENE_SCORE
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import (
@@ -64,6 +65,10 @@ _NUM_LIKENESS_MATCHES = 50
 # Of a large map, what a query read is given back after some: 15 MB each were seen in one of 25 million landmarks.
 _MANY_LANDMARKS = 500_000
 _QUERIES_BETWEEN_RELEASES = 8
+
+
+# Matchers whose poses are doubted in their own way, by the score that says so.
+_KINDS = ((LEARNED, LEARNED_SCORE), (SCENE, SCENE_SCORE))
 
 
 class MapSearch(Protocol):
@@ -228,9 +233,9 @@ class Localizer:
                 matches, matcher.match, version.features, retrieved.descriptors, cameras, doubted
             )
         cones = self._landmarks.cones(matches)
-        learned = {LEARNED_SCORE: 1.0} if matcher.name == LEARNED else {}
+        kind = {name: 1.0 for named, name in _KINDS if named == matcher.name}
         num_tried = matcher.num_tried * version.num_tried
-        answer = self._solver.solve(matches, cameras, cones, num_tried, doubted, learned)
+        answer = self._solver.solve(matches, cameras, cones, num_tried, doubted, kind)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer

@@ -9,12 +9,21 @@ from functools import partial
 from hfnet_ros.config import Config
 from hfnet_ros.localization.answers import merge_views
 from hfnet_ros.localization.learned_matching import AUTO, LEARNED, create_learned_matcher
-from hfnet_ros.localization.scene_matching import BOTH, GUIDED, SCENE, GuidedMatcher, SceneMatcher, method_of
+from hfnet_ros.localization.scene_matching import (
+    BOTH,
+    GUIDED,
+    MORE_KEYFRAMES,
+    SCENE,
+    GuidedMatcher,
+    SceneMatcher,
+    method_of,
+)
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.types import Correspondences, ImageFeatures
 
+_MatchView = Callable[[ImageFeatures, PlaceView], Correspondences]
 MatchViews = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
 
 
@@ -52,25 +61,28 @@ class MatchersInTurn:
             MapFormatError: the map's own network is damaged.
         """
         method = method_of(visual_map, config)
-        self.compare: MatchViews = partial(_match_views, comparing)
+        self.compare: MatchViews = partial(_match_views, comparing.match)
         self._scene = (
             SceneMatcher(visual_map.scene, config) if method in (SCENE, BOTH) and visual_map.scene else None
         )
         self._learned = create_learned_matcher(visual_map, config) if method != SCENE else None
-        found: list[tuple[str, LandmarkMatcher]] = []
+        found: list[tuple[str, _MatchView]] = []
         if method == SCENE and self._scene is not None:
-            found.append((SCENE, self._scene))
+            found.append((SCENE, self._scene.match))
+            if self._scene.asks_keyframes:
+                found.append((SCENE, partial(self._scene.match, num_keyframes=MORE_KEYFRAMES)))
         elif config.matching.method == LEARNED and self._learned is not None:
-            found.append((LEARNED, self._learned))
+            found.append((LEARNED, self._learned.match))
         else:
-            found.append(("nearest" if config.matching.method == AUTO else config.matching.method, comparing))
+            found.append(
+                ("nearest" if config.matching.method == AUTO else config.matching.method, comparing.match)
+            )
         if method == BOTH and self._scene is not None:
-            found.append((GUIDED, GuidedMatcher(self._scene, comparing, config)))
+            found.append((GUIDED, GuidedMatcher(self._scene, comparing, config).match))
         if self._learned is not None and found[0][0] != LEARNED:
-            found.append((LEARNED, self._learned))
+            found.append((LEARNED, self._learned.match))
         matchers = [
-            Matcher(name, partial(_match_views, matcher), row + 1)
-            for row, (name, matcher) in enumerate(found)
+            Matcher(name, partial(_match_views, match), row + 1) for row, (name, match) in enumerate(found)
         ]
         self.first, self.more = matchers[0], tuple(matchers[1:])
 
@@ -81,7 +93,5 @@ class MatchersInTurn:
                 network.close()
 
 
-def _match_views(
-    matcher: LandmarkMatcher, features: Sequence[ImageFeatures], place: PlaceView
-) -> Correspondences:
-    return merge_views([matcher.match(view, place) for view in features])
+def _match_views(match: _MatchView, features: Sequence[ImageFeatures], place: PlaceView) -> Correspondences:
+    return merge_views([match(view, place) for view in features])

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
-from hfnet_ros.pose import false_probability_model
+from hfnet_ros.pose import false_probability_model, scene_doubt
 from hfnet_ros.pose.evidence import backs, cell_fraction, chance_evidence, matched_image, thresholds_px
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.learned_doubt import LEARNED_SCORE, learned_false_probability
 from hfnet_ros.pose.picture_test import uncalibrated_ratio
 from hfnet_ros.pose.problem import PoseProblem, robust_score, robust_scores
+from hfnet_ros.pose.scene_doubt import SCENE_SCORE
 from hfnet_ros.types import Outcome, PoseEstimate
 
 FloatArray = NDArray[np.float64]
@@ -89,6 +90,9 @@ _CERTAIN = (
         Outcome.ILL_CONDITIONED,
         "orientation is sure to {found:.1f} deg only, {limit:.1f} deg needed",
     ),
+)
+# What of a scene network counts only in the probability that a pose is wrong.
+_UNRIVALLED = (
     _Check(
         "rival_ratio",
         "max_rival_ratio",
@@ -140,6 +144,8 @@ def verify_pose(
     if failed is None and not is_valid_covariance(estimate.covariance):
         failed = Outcome.ILL_CONDITIONED, "the inliers do not determine all six degrees of freedom"
     failed = failed or _first_failed(_CERTAIN, scores, config)
+    if failed is None and not scores.get(SCENE_SCORE):
+        failed = _first_failed(_UNRIVALLED, scores, config)
     if failed is None:
         ratio = uncalibrated_ratio(problem, estimate.map_from_camera, scale_px)
         scores = with_false_probability({**scores, "uncalibrated_ratio": ratio})
@@ -154,7 +160,9 @@ def with_false_probability(scores: Mapping[str, float]) -> dict[str, float]:
 
     It is not less than the share of wrong answers that the map's test of itself gave there.
     """
-    if scores.get(LEARNED_SCORE):
+    if scores.get(SCENE_SCORE):
+        probability = scene_doubt.FITTED.probability(scores)
+    elif scores.get(LEARNED_SCORE):
         probability = learned_false_probability(scores)
     else:
         probability = false_probability_model.FITTED.probability(scores)
@@ -171,7 +179,8 @@ def doubt_of(scores: Mapping[str, float], config: VerificationConfig) -> str:
             f"a share of {found:.3g} of the answers that the map's self-test gave there were wrong: it looks like "
             f"another place; {limit:.3g} allowed (`verification.max_false_probability`)"
         )
-    score = false_probability_model.FITTED.weightiest(scores)
+    model = scene_doubt.FITTED if scores.get(SCENE_SCORE) else false_probability_model.FITTED
+    score = model.weightiest(scores)
     return (
         f"the pose is wrong with probability {found:.3g}, {limit:.3g} allowed; most of the doubt is "
         f"{score} {scores[score]:.3g}"
