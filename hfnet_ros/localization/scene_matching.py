@@ -55,6 +55,12 @@ def method_of(visual_map: VisualMap, config: Config) -> str:
     return asked
 
 
+def _finite(found: SceneCoordinates) -> SceneCoordinates:
+    """Leave out what is no point: a network is a file, and says what somebody wrote."""
+    is_point = np.isfinite(found.points3d).all(axis=1)
+    return found if is_point.all() else found.chosen(is_point)
+
+
 class SceneMatcher:
     """Matches keypoints with the points that the network says, as seen from the place's best keyframes."""
 
@@ -94,7 +100,7 @@ class SceneMatcher:
         """
         if self._hybrid is None:
             assert features.coordinates is not None
-            return features.coordinates
+            return _finite(features.coordinates)
         features = features.strongest(self._num_keypoints)
         best, *others = (
             self._hybrid.predict(features, frame) for frame in place.keyframe_idxs[:num_keyframes]
@@ -109,7 +115,7 @@ class SceneMatcher:
                 np.where(surer, other.confidence, best.confidence),
                 np.where(surer, other.leaves, best.leaves),
             )
-        return best
+        return _finite(best)
 
     def at_keypoints(self, features: ImageFeatures, place: PlaceView) -> SceneCoordinates:
         """Return where keypoints are; of a dense network what it says of the cells that they are in."""
