@@ -77,7 +77,8 @@ class SceneLabels:
         missing = [name for name in names if name not in arrays]
         if missing:
             raise MappingError(
-                f"the map's scene network does not hold {', '.join(missing)}, which training goes on from; train it anew"
+                f"the map's scene network does not hold {', '.join(missing)}, which training goes on from; train it "
+                "anew"
             )
         centers, parents, scales, part_centers = (np.array(arrays[name]) for name in names)
         return cls(centers, parents, scales, part_centers)
