@@ -35,9 +35,15 @@ __all__ = ["LandmarkModel", "create_query_extractor", "load_scene_model", "searc
 
 @dataclass(frozen=True, eq=False)
 class LandmarkModel:
-    """A map behind the face of `SceneModel`; of landmarks, or of kind `scene` without them."""
+    """A map behind the face of `SceneModel`; of landmarks, or of kind `scene` without them.
+
+    Attributes:
+        visual_map: the map.
+        by_network: it is localized in by its network alone, though it may have landmarks.
+    """
 
     visual_map: VisualMap
+    by_network: bool = False
 
     @classmethod
     def load(cls, path: PathLike) -> LandmarkModel:
@@ -98,9 +104,15 @@ class LandmarkModel:
 
     @property
     def _consistency(self) -> MapConsistency:
-        """Of what localizes by default."""
+        """Of what localizes: the network, where it does so alone."""
         scene = self.visual_map.scene
-        return scene.consistency if scene is not None and self.kind == SCENE else self.visual_map.consistency
+        is_alone = self.by_network or self.kind == SCENE
+        return scene.consistency if scene is not None and is_alone else self.visual_map.consistency
+
+    def asked_by(self, config: Config) -> LandmarkModel:
+        """Return the map as parameters ask it; see `scene_model.asked_by`."""
+        is_alone = self.visual_map.scene is not None and config.localization.method == SCENE
+        return self if is_alone == self.by_network else dataclasses.replace(self, by_network=is_alone)
 
     @property
     def training_curves(self) -> Sequence[Mapping[str, float]]:

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from generated_maps import CONFIG
-from memorised_scenes import colours_as_points
+from memorised_scenes import colours_as_points, memorised_scene
 
 from hfnet_ros.config import LocalizationConfig
 from hfnet_ros.errors import ConfigError, EngineError, ExtractorMismatchError
@@ -16,6 +16,7 @@ from hfnet_ros.localization import landmark_model
 from hfnet_ros.localization.gpu_search import GpuSearch
 from hfnet_ros.localization.landmark_model import LandmarkModel, searching
 from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.localization.scene_model import asked_by
 from hfnet_ros.map.scene_map import without_landmarks
 from hfnet_ros.map.scene_network import IMAGE, SceneNetwork
 from hfnet_ros.map.visual_map import MapConsistency
@@ -156,6 +157,23 @@ def test_what_a_map_does_not_have_is_refused_before_anything_is_made(apartment, 
         with pytest.raises(ConfigError, match=f"localization.method is '{method}'"):
             LandmarkModel(visual_map).open(asked)
     assert events == []
+
+
+def test_its_self_test_is_of_what_localizes(apartment):
+    of_network, of_landmarks = MapConsistency(7.0, 0.1, 0.1, 9), MapConsistency(2.0, 0.1, 0.1, 9)
+    scene = dataclasses.replace(memorised_scene(apartment.visual_map), consistency=of_network)
+    both = dataclasses.replace(apartment.visual_map, scene=scene, consistency=of_landmarks)
+    for visual_map, method, residual_px in (
+        (both, "auto", 2.0),
+        (both, "scene", 7.0),
+        (without_landmarks(both), "auto", 7.0),
+        (dataclasses.replace(both, scene=None), "scene", 2.0),
+    ):
+        config = dataclasses.replace(CONFIG, localization=LocalizationConfig(method=method))
+        asked = asked_by(LandmarkModel(visual_map), config)
+        assert asked.residual_px == residual_px
+        assert asked.facts["self_test"]["residual_px"] == residual_px
+        assert asked_by(asked, CONFIG).residual_px == (2.0 if visual_map.num_landmarks else 7.0)
 
 
 def test_a_map_of_kind_scene_says_what_it_is(dense_map):
