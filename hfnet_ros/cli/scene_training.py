@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hfnet_ros.features.extractor import NetworkExtractor
     from hfnet_ros.map.scene_network import SceneNetwork
     from hfnet_ros.map.visual_map import VisualMap
+    from hfnet_ros.training.scene_depth import DepthSource
 
 NO_TORCH = "training a scene-coordinate network needs PyTorch: pip install torch"
 KINDS = ("landmarks", "scene", "both")
@@ -33,12 +34,51 @@ _DENSE_TIME = {"dense": "up to an hour on two cores", "dense-full": "hours on a 
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add the option that chooses a network; `scene.*` of --params has all others."""
+    """Add the options that choose a network and what it learns from; `scene.*` of --params has all others."""
     parser.add_argument(
         "--scene-network",
         choices=SCENE_NETWORKS,
         help=f"network to train (default: {Config().scene.network}; docs/scene_coordinates.md)",
     )
+    parser.add_argument(
+        "--depth-images",
+        type=Path,
+        metavar="DIR",
+        help="depth images of keyframes for a dense network to learn from: PNG of 16 bit, mm, named as these",
+    )
+    parser.add_argument(
+        "--depth-camera", type=Path, metavar="FILE", help="calibration of the camera that took them"
+    )
+
+
+def refuse_depth(options: argparse.Namespace, config: Config) -> None:
+    """Refuse depth images that nothing would learn from, before the work.
+
+    Raises:
+        ConfigError: says what is missing.
+    """
+    if bool(options.depth_images) != bool(options.depth_camera):
+        raise ConfigError("--depth-images and --depth-camera are given together")
+    if options.depth_images and config.scene.network not in _IMAGE_NETWORKS:
+        raise ConfigError(
+            f"--depth-images is for --scene-network {' or '.join(_IMAGE_NETWORKS)}: a {config.scene.network} network "
+            "learns from landmarks"
+        )
+
+
+def depths_of(visual_map: VisualMap, options: argparse.Namespace) -> DepthSource | None:
+    """Return the depth images that the options name; None without.
+
+    Raises:
+        CalibrationError: the calibration cannot be read.
+        DatasetError: none is of a keyframe of the map.
+    """
+    if not options.depth_images:
+        return None
+    from hfnet_ros.files.camera_yaml import read_camera_yaml
+    from hfnet_ros.training.scene_depth import depth_folder
+
+    return depth_folder(visual_map, options.depth_images, read_camera_yaml(options.depth_camera))
 
 
 def with_training_options(config: Config, options: argparse.Namespace) -> Config:
@@ -80,6 +120,7 @@ def train_network(
     bars: ProgressBars,
     checkpoint: Path | None = None,
     start_from: SceneNetwork | None = None,
+    depths: DepthSource | None = None,
 ) -> SceneNetwork:
     """Say what is trained and how long that takes, and do it.
 
@@ -91,6 +132,7 @@ def train_network(
         bars: shows how far it is.
         checkpoint: folder that an interrupted training goes on from.
         start_from: network to go on with.
+        depths: depth images for a dense network.
 
     Raises:
         ConfigError: PyTorch is not installed, or a dense network shall learn without images.
@@ -106,7 +148,14 @@ def train_network(
     train_scene = load_trainer(config.inference.num_threads)
     try:
         return train_scene(
-            visual_map, pixels, extractor, config, progress=bars, checkpoint=checkpoint, start_from=start_from
+            visual_map,
+            pixels,
+            extractor,
+            config,
+            progress=bars,
+            checkpoint=checkpoint,
+            start_from=start_from,
+            depths=depths,
         )
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
@@ -131,7 +180,7 @@ def announcement(visual_map: VisualMap, config: Config, *, with_images: bool) ->
         samples = _SHOWN_PER_OBSERVATION * views * visual_map.num_observations / max(count, 1)
         steps = scene.steps or float(np.clip(_EPOCHS * samples / _BATCH, _LEAST_STEPS, _MOST_STEPS))
         minutes = (steps * _STEP_S + with_images * views * _VIEW_S) / 60.0
-        duration = f"about {max(math.ceil(minutes), 1)} min on two cores, at the most"
+        duration = f"some {max(math.ceil(minutes), 1)} min on two cores"
         on += f", {scene.views} altered views of each" if with_images else ", by what the map kept of them"
     return f"training: {scene.network} network on {on}; {duration}; the others measure it"
 

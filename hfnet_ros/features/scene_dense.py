@@ -47,7 +47,8 @@ class DenseNetwork:
             names = tuple(tensor.name for tensor in tensors)
             if names != expected:
                 raise MapFormatError(
-                    f"the map's scene network has {', '.join(names)}, expected {', '.join(expected)}; train it anew"
+                    f"the map's scene network has {', '.join(map(str, names))}, expected {', '.join(expected)}; train "
+                    "it anew"
                 )
         shape = [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
         if len(shape) != 4 or shape[:2] != [1, 3] or min(shape[2:]) < STRIDE or shape[2] % 8 or shape[3] % 8:

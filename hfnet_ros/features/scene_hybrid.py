@@ -48,7 +48,8 @@ class HybridNetwork:
             names = tuple(tensor.name for tensor in tensors)
             if names != expected:
                 raise MapFormatError(
-                    f"the map's scene network has {', '.join(names)}, expected {', '.join(expected)}; train it anew"
+                    f"the map's scene network has {', '.join(map(str, names))}, expected {', '.join(expected)}; train "
+                    "it anew"
                 )
         self._identities = np.asarray(scene.arrays["identities"], np.float32)
         self._inference = inference

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
@@ -20,6 +21,7 @@ from hfnet_ros.types import Correspondences, ImageFeatures, Localization, RigCam
 
 LANDMARKS, SCENE, BOTH = "landmarks", "scene", "both"
 GUIDED = "guided"
+_FURTHEST_M = 1e9
 # Less sure points are no matches: of those at 0.3 to 0.5 a third is within 16 px of the truth, of less sure ones a
 # tenth. Chosen on EuRoC and a generated apartment.
 _LEAST_CONFIDENCE = 0.3
@@ -53,6 +55,12 @@ def method_of(visual_map: VisualMap, config: Config) -> str:
                 f"localization.method is '{asked}', but the map has no {what}; {remedy}, or set it to auto"
             )
     return asked
+
+
+def _finite(found: SceneCoordinates) -> SceneCoordinates:
+    """Leave out what is no point: a network is a file, and says what somebody wrote."""
+    is_point: NDArray[np.bool_] = np.all(np.abs(found.points3d) < _FURTHEST_M, axis=1)
+    return found if is_point.all() else found.chosen(is_point)
 
 
 class SceneMatcher:
@@ -94,7 +102,7 @@ class SceneMatcher:
         """
         if self._hybrid is None:
             assert features.coordinates is not None
-            return features.coordinates
+            return _finite(features.coordinates)
         features = features.strongest(self._num_keypoints)
         best, *others = (
             self._hybrid.predict(features, frame) for frame in place.keyframe_idxs[:num_keyframes]
@@ -109,7 +117,7 @@ class SceneMatcher:
                 np.where(surer, other.confidence, best.confidence),
                 np.where(surer, other.leaves, best.leaves),
             )
-        return best
+        return _finite(best)
 
     def at_keypoints(self, features: ImageFeatures, place: PlaceView) -> SceneCoordinates:
         """Return where keypoints are; of a dense network what it says of the cells that they are in."""

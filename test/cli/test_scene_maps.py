@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 from memorised_scenes import memorised_scene
@@ -34,8 +35,10 @@ class Trainer:
         self.calls = []
         self.failure = None
 
-    def __call__(self, visual_map, pixels, extractor, config, progress, checkpoint=None, start_from=None):
-        self.calls.append({"config": config.scene, "start_from": start_from, "checkpoint": checkpoint})
+    def __call__(
+        self, visual_map, pixels, extractor, config, progress, checkpoint=None, start_from=None, depths=None
+    ):
+        self.calls.append({"config": config.scene, "start_from": start_from, "depths": depths})
         self.calls[-1]["resumed"] = checkpoint is not None and any(checkpoint.iterdir())
         rows = range(visual_map.num_keyframes)
         self.calls[-1]["images"] = None if pixels is None else [pixels(row) for row in rows]
@@ -152,7 +155,7 @@ def test_an_interrupted_build_goes_on_where_it_was(run, mapping, kit, tmp_path, 
     assert run(*command).status == 130
     assert [path.name for path in tmp_path.iterdir()] == ["a.map.training"]
     trainer.failure = None
-    answer = run(*command)
+    answer = run(*command, "--threads", 1)
     assert answer.status == 0, answer.err
     assert f"going on with what was interrupted: {tmp_path / 'a.map.training'}" in answer.lines
     assert [call["resumed"] for call in trainer.calls] == [False, True]
@@ -246,6 +249,42 @@ def test_a_dense_network_needs_images(run, built, tmp_path, trainer):
     answer = run("map", "train", built.path, "--out", tmp_path / "new.map", "--scene-network", "dense")
     assert "scene.network is 'dense', which learns from images; name them" in answer.error
     assert trainer.calls == []
+
+
+def test_depth_images_are_for_a_dense_network(run, built, mapping, tmp_path, trainer):
+    (tmp_path / "depth").mkdir()
+    depth = np.full((240, 320), 2500, np.uint16)
+    cv2.imwrite(str(tmp_path / "depth" / f"{mapping.files[2].stem}.png"), depth)
+    of_depth = ("--depth-images", tmp_path / "depth")
+    command = (
+        "map",
+        "train",
+        built.path,
+        "--images",
+        mapping.images,
+        "--out",
+        tmp_path / "new.map",
+        *of_depth,
+    )
+    assert "are given together" in run(*command).error
+    command += ("--depth-camera", mapping.camera)
+    assert "--depth-images is for --scene-network dense or dense-full" in run(*command).error
+    answer = run(*command, "--scene-network", "dense")
+    assert answer.status == 0, answer.err
+    read = trainer.calls[0]["depths"].read
+    assert read(0) is None
+    np.testing.assert_allclose(read(2), 2.5)
+
+
+def test_depth_images_of_nothing_leave_nothing_behind(run, built, mapping, tmp_path, trainer):
+    (tmp_path / "depth").mkdir()
+    of_depth = ("--depth-images", tmp_path / "depth", "--depth-camera", mapping.camera)
+    answer = run(
+        "map", "train", built.path, "--images", mapping.images, "--out", tmp_path / "new.map", *of_depth,
+        "--scene-network", "dense",
+    )  # fmt: skip
+    assert "0 .png files, none named as a keyframe" in answer.error
+    assert [path.name for path in tmp_path.iterdir()] == ["depth"]
 
 
 def test_images_that_are_missing_are_counted(run, built, mapping, tmp_path, trainer):

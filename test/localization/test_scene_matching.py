@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from memorised_scenes import memorised_scene
+from memorised_scenes import looking_up, memorised_scene
 
 from hfnet_ros.config import Config, LocalizationConfig, VerificationConfig
 from hfnet_ros.errors import ConfigError
@@ -72,6 +72,21 @@ def test_another_apartment_is_refused(apartment, config, with_scene):
         alone.localize(replace(apartment, scene=other).frame(pose)) for _, pose in query_walk(other)[::40]
     ]
     assert answers and not any(answer.is_valid for answer in answers)
+
+
+def test_points_that_are_none_are_left_out(apartment, config):
+    visual_map = apartment.visual_map
+    descriptors, points = visual_map.landmark_descriptors[:], visual_map.landmark_xyz.astype(np.float32)
+    points[::2] = np.nan
+    network = looking_up(descriptors, points, np.zeros(len(points), np.int64))
+    scene = replace(memorised_scene(visual_map), network=network)
+    alone = localizer(replace(visual_map, scene=scene), config, "scene")
+    pose, frame = frames(apartment, 1)[0]
+    answer = alone.localize(frame)
+    assert answer.outcome == Outcome.LOCALIZED
+    assert np.isfinite(answer.correspondences.points3d).all()
+    assert answer.estimate.map_from_camera.translation_to(pose) < 0.1
+    alone.close()
 
 
 def test_its_own_test_says_how_far_it_can_be_trusted(apartment, config, with_scene):
