@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import MapFormatError
+from hfnet_ros.features.engines import checked_outputs
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.features.protocol import NetworkExtractor
 from hfnet_ros.geometry.pixels import rescale_pixels
@@ -77,7 +78,10 @@ class DenseNetwork:
         if self._engine is None:
             model = NetworkModel(f"scene-{self.size_wh[0]}x{self.size_wh[1]}", self._network)
             self._engine = create_engine(model, self._inference)
+        cells = self.size_wh[0] // STRIDE * (self.size_wh[1] // STRIDE)
+        shapes = {"points": (cells, 3), "confidence": (cells,), "leaves": (cells,)}
         found = self._engine.run({"image": network_image(image, self.size_wh)})
+        found = checked_outputs(found, shapes, "scene")
         confidence = found["confidence"].astype(np.float32)
         return SceneCoordinates(
             np.full(len(confidence), -1, np.int64),

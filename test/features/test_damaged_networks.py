@@ -41,7 +41,7 @@ def test_whatever_the_file_says_nothing_else_escapes():
     )
     features = ImageFeatures(local, None, "toy", (320, 240))
     ends = {"answered": 0, "refused": 0, "failed": 0}
-    for _ in range(120):
+    for _ in range(400):
         damaged = dataclasses.replace(scene, network=mutated(rng, network))
         try:
             hybrid = HybridNetwork(damaged, InferenceConfig(backend="onnxruntime"))
