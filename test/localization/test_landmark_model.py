@@ -127,8 +127,8 @@ def dense_map(apartment):
         "confidence_levels": np.array([0.0, 1.0], np.float32),
         "confidence_sigmas": np.array([0.5, 0.5], np.float32),
     }
-    unmeasured = MapConsistency(0.0, 0.0, 0.0, 0)
-    scene = SceneNetwork(IMAGE, colours_as_points((320, 240)), arrays, {}, unmeasured)
+    measured = MapConsistency(2.0, 0.05, 0.01, 20)
+    scene = SceneNetwork(IMAGE, colours_as_points((320, 240)), arrays, {}, measured)
     return without_landmarks(dataclasses.replace(visual_map, scene=scene))
 
 
@@ -181,5 +181,5 @@ def test_a_map_of_kind_scene_says_what_it_is(dense_map):
     assert model.kind == "scene"
     assert model.sizes["leaves"] == 1
     assert "landmarks" not in model.sizes
-    assert model.residual_px is None
+    assert model.residual_px == 2.0
     np.testing.assert_allclose(model.points.landmark_xyz, [[128.0, 128.0, 128.0]])
