@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What conditioning, hierarchy and regression buy a dense scene network: the paper's ablations at a small equal budget.
 
-A generated room with exact poses and depth is learned from every other image of a walk; the images of another walk are
+A generated room with exact poses and depth is learned from a walk; the images of another walk are
 asked. Each variant has the same steps, seed and images.
 
     python bench/scene_dense.py [--steps 600] [--long-side 160] [--only NAME ...]
@@ -64,7 +64,7 @@ def main() -> None:
     cv2.setNumThreads(options.threads)
     scene = build_apartment(3, num_rooms=1)
     size_wh = network_size(CAMERA.size_wh, options.long_side)
-    trained = [keyframe_of(scene, pose, seed) for seed, (_, pose) in enumerate(mapping_walk(scene)[::2])]
+    trained = [keyframe_of(scene, pose, seed) for seed, (_, pose) in enumerate(mapping_walk(scene))]
     asked = [keyframe_of(scene, pose, 10_000 + seed) for seed, (_, pose) in enumerate(query_walk(scene)[::4])]
     points = np.concatenate([example_of(keyframe, size_wh, None).points for keyframe in trained])
     labels = make_labels(points[np.isfinite(points).all(axis=1)])

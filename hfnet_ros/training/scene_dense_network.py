@@ -356,8 +356,11 @@ def _conditioned(features: Tensor, conditions: tuple[Tensor, ...]) -> Tensor:
 
 
 def _placed(rows: tuple[Tensor, ...], where: Tensor) -> tuple[Tensor, ...]:
-    """Return rows [S, planes] at the cells [B, h, w] that they are of."""
-    return tuple(row[where].permute(0, 3, 1, 2) for row in rows)
+    """Return rows [S, planes] at the cells [B, h, w] that they are of.
+
+    What comes back of many cells is summed in float32, and in the same order whatever the number of threads.
+    """
+    return tuple(functional.embedding(where, row.float()).to(row.dtype).permute(0, 3, 1, 2) for row in rows)
 
 
 def _by_cell(points: Tensor) -> Tensor:

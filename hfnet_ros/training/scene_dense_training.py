@@ -1,7 +1,7 @@
 """Train HSCNet on the keyframes of a map: so many steps, fewer where keyframes that it never saw gain no more.
 
 Reference: Li et al., "Hierarchical Scene Coordinate Classification and Regression for Visual Localization", CVPR 2020,
-    section 3.3 (losses) and 4.1 (weights, optimizer).
+    section 4.1 (optimizer).
 """
 
 from __future__ import annotations
@@ -17,21 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.training.scene_dense_data import DenseExample, DenseKeyframe, example_of
+from hfnet_ros.training.scene_dense_losses import DenseBatch, dense_loss
 from hfnet_ros.training.scene_dense_network import DenseModule, DenseOptions, DenseOutputs
 from hfnet_ros.training.scene_labels import SceneLabels
 from hfnet_ros.types import Progress
 
-# Of coordinates in metres, as published for single scenes and for combined ones; both cross-entropies weigh 1.
-_SINGLE_WEIGHT, _COMBINED_WEIGHT, _COMBINED_PARTS = 10.0, 1e5, 26
-# Per pixel of reprojection error, which at 2 m and 525 px is what 10 per metre is.
-_REPROJECTION_WEIGHT = 0.02
-_REPROJECTION_PX = (50.0, 1.0)  # beyond which an error counts no more, at the beginning and at the end
-_LEAST_DEPTH_M, _MOST_ERROR_PX = 0.1, 1000.0
 _WARM_UP, _LAST_RATE, _MAX_GRADIENT = 0.03, 0.01, 1.0
 _CHECKS = 24  # of keyframes that are not trained on, evenly over the steps
 _PATIENCE = 8  # checks without gain after which training ends
@@ -47,8 +41,8 @@ class DenseSchedule:
         steps: of the optimizer.
         batch: images a step.
         rate: highest learning rate.
-        warms_up: it rises first and falls along half a cosine; else it is halved in the last two thirds, at their
-            beginning and three times more, as published.
+        warms_up: it rises first and falls along half a cosine, and gradients are clipped; else it is halved in the last
+            two thirds, at their beginning and three times more, as published.
         weight_decay: of AdamW; 0 is Adam.
         half: multiply in bfloat16 where the processor does.
     """
@@ -193,32 +187,10 @@ def _take_step(run: _Run, task: DenseTask, schedule: DenseSchedule, seed: int) -
     loss = dense_loss(found, batch, run.module, task.reprojects, share)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(run.module.parameters(), _MAX_GRADIENT)
+    if schedule.warms_up:
+        torch.nn.utils.clip_grad_norm_(run.module.parameters(), _MAX_GRADIENT)
     run.optimizer.step()
     return float(loss.detach())
-
-
-@dataclass(frozen=True, eq=False)
-class DenseBatch:
-    """What is known of the cells of B images, tensors.
-
-    Attributes:
-        slots: [B, h, w] int64 true labels; -1 where none is known.
-        points: [B, 3, h, w] m; 0 where none is known.
-        rays: [B, 2, h, w]; NaN of cells that show nothing.
-        rotations: [B, 3, 3] and `translations` [B, 3]: map_from_camera.
-        translations: see there.
-        focals: [B] px.
-        medians: [B] m.
-    """
-
-    slots: Tensor
-    points: Tensor
-    rays: Tensor
-    rotations: Tensor
-    translations: Tensor
-    focals: Tensor
-    medians: Tensor
 
 
 def _seen(
@@ -261,61 +233,6 @@ def _seen(
 def has_bfloat16(device: torch.device) -> bool:
     """Tell whether products of bfloat16 are faster there than of float32."""
     return device.type == "cuda" or bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def dense_loss(
-    found: DenseOutputs, batch: DenseBatch, module: DenseModule, reprojects: bool, share: float
-) -> Tensor:
-    """Return cross-entropies of parts and leaves and the distance of points, summed with the published weights.
-
-    Args:
-        found: of the network, conditioned on the true labels.
-        batch: what is known.
-        module: the network.
-        reprojects: all cells that show something are taught by reprojection, too.
-        share: of training that is done, 0 to 1.
-    """
-    known = batch.slots >= 0
-    loss = found.points.sum() * 0.0
-    options = module.options
-    if bool(known.any()):
-        if options.hierarchical:
-            part = torch.div(batch.slots[known], module.leaves, rounding_mode="floor")
-            leaf = batch.slots[known] - part * module.leaves
-            loss = loss + functional.cross_entropy(found.part_logits.permute(0, 2, 3, 1)[known], part)
-            loss = loss + functional.cross_entropy(found.leaf_logits.permute(0, 2, 3, 1)[known], leaf)
-        if options.regression or not options.hierarchical:
-            weight = _SINGLE_WEIGHT if module.parts < _COMBINED_PARTS else _COMBINED_WEIGHT
-            loss = loss + weight * (found.points - batch.points).norm(dim=1)[known].mean()
-    if reprojects and (options.regression or not options.hierarchical):
-        loss = loss + reprojection_loss(found.points, batch, share)
-    return loss
-
-
-def reprojection_loss(points: Tensor, batch: DenseBatch, share: float) -> Tensor:
-    """Return how far points [B, 3, h, w] are from their cells' rays, on all cells that show something.
-
-    An error r counts tau * tanh(r / tau), with a tau that falls. Points behind or beside the camera are drawn to the
-    cell's ray at the keyframe's median depth.
-
-    Reference: Brachmann et al., "Accelerated Coordinate Encoding", CVPR 2023, section 3.3.
-    """
-    shows = torch.isfinite(batch.rays).all(dim=1)
-    if not bool(shows.any()):
-        return points.sum() * 0.0
-    cells = points.permute(0, 2, 3, 1)[shows]
-    image = torch.nonzero(shows)[:, 0]
-    rays = batch.rays.permute(0, 2, 3, 1)[shows]
-    moved = torch.einsum("nji,nj->ni", batch.rotations[image], cells - batch.translations[image])
-    depth = moved[:, 2].clamp(min=_LEAST_DEPTH_M)
-    error = (moved[:, :2] / depth[:, None] - rays).norm(dim=1) * batch.focals[image]
-    valid = (moved[:, 2] > _LEAST_DEPTH_M) & (error < _MOST_ERROR_PX)
-    first, last = _REPROJECTION_PX
-    tau = last + (first - last) * math.sqrt(max(1.0 - share * share, 0.0))
-    target = torch.cat([rays, torch.ones_like(rays[:, :1])], dim=1) * batch.medians[image][:, None]
-    pulled = (moved - target).norm(dim=1) * _SINGLE_WEIGHT
-    counted = torch.where(valid, _REPROJECTION_WEIGHT * tau * torch.tanh(error / tau), pulled)
-    return counted.mean()
 
 
 @torch.no_grad()

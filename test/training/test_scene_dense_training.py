@@ -18,15 +18,14 @@ from hfnet_ros.scene import query_walk, render_depth  # noqa: E402
 from hfnet_ros.training import scene_dense, scene_dense_training  # noqa: E402
 from hfnet_ros.training.scene_dense import export_dense, sigmas_of, train_dense  # noqa: E402
 from hfnet_ros.training.scene_dense_data import example_of, network_size, read_keyframes  # noqa: E402
+from hfnet_ros.training.scene_dense_losses import DenseBatch, reprojection_loss  # noqa: E402
 from hfnet_ros.training.scene_dense_network import DenseModule, DenseOptions  # noqa: E402
 from hfnet_ros.training.scene_dense_training import (  # noqa: E402
     SCHEDULES,
-    DenseBatch,
     DenseSchedule,
     DenseTask,
     fit_dense,
     needed_bytes,
-    reprojection_loss,
 )
 from hfnet_ros.training.scene_depth import DepthSource  # noqa: E402
 from hfnet_ros.training.scene_labels import make_labels  # noqa: E402
@@ -87,9 +86,12 @@ def test_it_learns_where_cells_are(task):
     assert curves[-1]["median_m"] < 0.8 * curves[0]["median_m"]
 
 
-def test_same_seed_same_file(task):
-    short = dataclasses.replace(SHORT, steps=4)
+@pytest.mark.parametrize(("half", "threads"), [(False, 1), (True, 2)])
+def test_same_seed_same_file(half, threads, task):
+    torch.set_num_threads(threads)
+    short = dataclasses.replace(SHORT, steps=4, half=half)
     same = [digest(fit_dense(task, TINY, short, seed, ignore_progress)[0], task) for seed in (0, 0, 1)]
+    torch.set_num_threads(1)
     assert same[0] == same[1] != same[2]
 
 
