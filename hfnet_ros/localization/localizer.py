@@ -244,8 +244,14 @@ class Localizer:
         if not answer.is_valid:
             return answer
         if matcher.name == SCENE:
-            elsewhere = [self._landmarks.of(place) for place in retrieved.places[: retrieved.max_places]]
-            seen_again = self._scene_look.at(answer, version.features, cameras, matcher.match, elsewhere)
+            elsewhere = self._matchers.seen_otherwise(landmarks, retrieved.places[: retrieved.max_places])
+            seen_again = self._scene_look.at(
+                answer,
+                version.features,
+                cameras,
+                matcher.match,
+                [self._landmarks.of(place) for place in elsewhere],
+            )
         else:
             seen_again = self._second_look.at(answer, version.features, cameras, landmarks, retrieved.places)
         return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried)

@@ -163,12 +163,14 @@ class SceneSecondLook:
     ) -> dict[str, float]:
         """Measure `rematch_ratio`: the score of another pose of the inliers' keypoints over the answer's.
 
-        Points that the answer explains, too, are set aside.
+        Points that the answer explains, too, are set aside. Nothing is measured where there is no other place.
         """
         assert answer.estimate is not None and answer.correspondences is not None
         pose = answer.estimate.map_from_camera
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         keypoints = [view.chosen(inliers.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
+        if not places:
+            return {}
         own_score, best = self._solver.score(inliers, pose, cameras), 0.0
         # A dense network says the same whatever the place.
         for place in places if (inliers.keypoint_idxs >= 0).any() else places[:1]:
