@@ -25,6 +25,7 @@ from hfnet_ros.training.scene_dense_training import (
     SCHEDULES,
     DenseSchedule,
     DenseTask,
+    default_steps,
     fit_dense,
     needed_bytes,
 )
@@ -97,8 +98,9 @@ def train_dense(
         )
     visual_map = with_search(visual_map, config.retrieval.vocabulary_size, config.pose.seed)
     schedule = schedule or SCHEDULES[scene.network]
-    if scene.steps:
-        schedule = dataclasses.replace(schedule, steps=scene.steps)
+    num_trained = visual_map.num_keyframes - len(held_out_rows(visual_map.num_keyframes))
+    steps = scene.steps or schedule.steps or default_steps(num_trained, schedule.batch)
+    schedule = dataclasses.replace(schedule, steps=steps)
     long_side = (options or dense_options(scene.network, 1)).long_side
     size_wh = network_size(visual_map.cameras[0].refined.size_wh, long_side)
     prepared = _prepare(visual_map, pixels, config, size_wh, depths, start_from, progress)

@@ -24,6 +24,7 @@ from hfnet_ros.training.scene_dense_training import (  # noqa: E402
     SCHEDULES,
     DenseSchedule,
     DenseTask,
+    default_steps,
     fit_dense,
     needed_bytes,
 )
@@ -199,6 +200,10 @@ def test_what_does_not_suffice_is_said(mapped, config, monkeypatch):
     monkeypatch.setattr(scene_dense, "_LEAST_CELLS", 10_000_000)
     with pytest.raises(MappingError, match="10000000 needed to learn from; give depth"):
         train_dense(visual_map, images.__getitem__, extractor, config)
+
+
+def test_more_keyframes_are_worth_more_steps_up_to_an_hour():
+    assert [default_steps(count, 2) for count in (90, 200, 5000)] == [1600, 3200, 8000]
 
 
 def test_a_step_of_the_full_network_needs_some_gigabytes():
