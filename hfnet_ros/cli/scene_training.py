@@ -28,7 +28,7 @@ KINDS = ("landmarks", "scene", "both")
 _HYBRID, _IMAGE_NETWORKS = "hybrid", ("dense", "dense-full")
 _HELD_OUT_EVERY = 10
 # Of two cores of a PC with HF-Net at 640x480: a view described, and a step of training, s.
-_VIEW_S, _STEP_S = 0.13, 0.27
+_VIEW_S, _STEP_S = 0.06, 0.4
 _SHOWN_PER_OBSERVATION, _BATCH, _EPOCHS, _LEAST_STEPS, _MOST_STEPS = 0.6, 4096, 8.0, 1000, 6000
 _DENSE_TIME = {"dense": "up to an hour on two cores", "dense-full": "hours on a GPU, weeks on two cores"}
 

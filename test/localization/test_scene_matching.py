@@ -61,7 +61,7 @@ def test_the_network_alone_localizes_with_points_of_no_landmark(apartment, confi
         assert set(answer.correspondences.landmark_idxs) == {-1}
         assert answer.estimate.map_from_camera.translation_to(pose) < 0.1
         assert np.linalg.eigvalsh(answer.estimate.covariance)[0] > 0.0
-        assert "rematch_ratio" in answer.evidence.scores
+        assert answer.evidence.scores["scene"] == 1.0
     alone.close()
 
 
