@@ -207,7 +207,8 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
     from hfnet_ros.mapping.alignment import align_through_places, move_map
 
     # Landmarks of both are put onto each other, so what their poses agree with counts.
-    decided = dataclasses.replace(config, pose=dataclasses.replace(config.pose, answer_frame="refined"))
+    decided = _by_landmarks(config)
+    decided = dataclasses.replace(decided, pose=dataclasses.replace(config.pose, answer_frame="refined"))
     localizer = Localizer(first, _StoredFeatures(first.extractor_id), decided)
 
     def locate(features: ImageFeatures, camera: Camera, stamp_ns: int) -> Rigid3 | None:
@@ -223,6 +224,13 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
         f"{alignment.num_agreeing} of them agree, within {spread}{scale}"
     )
     return move_map(second, alignment.first_from_second, first.frame_id), alignment
+
+
+def _by_landmarks(config: Config) -> Config:
+    """Return the parameters for what has landmarks, and looks at no image for a dense scene-coordinate network."""
+    return dataclasses.replace(
+        config, localization=dataclasses.replace(config.localization, method="landmarks")
+    )
 
 
 def _update(options: argparse.Namespace) -> int:
@@ -288,7 +296,7 @@ def _posed_session(
         )
 
     def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
-        return searching(visual_map, extractor, config, image_wh)
+        return searching(visual_map, extractor, _by_landmarks(config), image_wh)
 
     if options.bag:
         if has_poses(options):

@@ -27,7 +27,7 @@ from hfnet_ros.cli.options import (
     read_config,
 )
 from hfnet_ros.cli.rigs import RIG_HELP, refuse_beside_rig, refuse_names_without_rig, rig_keyframes
-from hfnet_ros.cli.scene_training import network_text, with_training_options
+from hfnet_ros.cli.scene_training import network_text, refuse_depth, with_training_options
 from hfnet_ros.config import PAIR_MATCHER_NAMES, Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.map.visual_map import VisualMap
@@ -123,6 +123,7 @@ def _build(options: argparse.Namespace) -> int:
     _refuse_contradictions(options)
     check_map_target(options.out)
     config = with_training_options(read_config(options), options)
+    refuse_depth(options, config)
     extractor = create_mapping_extractor(config)
     bars, pixels = ProgressBars(), ExitStack()
     wishes = BuildOptions(

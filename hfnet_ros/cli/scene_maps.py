@@ -14,16 +14,16 @@ from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, re
 from hfnet_ros.cli.scene_training import (
     KINDS,
     NO_TORCH,
-    Depth,
     add_training_options,
-    depth_of,
+    depths_of,
     has_torch,
     need_torch,
     network_text,
+    refuse_depth,
     train_network,
     with_training_options,
 )
-from hfnet_ros.errors import ConfigError, MappingError
+from hfnet_ros.errors import ConfigError, DatasetError, MappingError
 
 if TYPE_CHECKING:
     from hfnet_ros.cli.training_folder import TrainingFolder
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _TRAIN = """hfnet-ros map train kitchen.map --images map --out trained.map
   hfnet-ros map train kitchen.map --bag robot.bag --kind scene --out small.map   # without landmarks
   hfnet-ros map train kitchen.map --out trained.map    # a map built with --keep-observations needs no images"""
+# Options that do not decide what comes out.
+_NO_MATTER = ("run", "verbose", "threads", "params")
 LEFT_OUT = "scene network: left out"
 
 
@@ -80,9 +82,10 @@ def refuse_kind(options: argparse.Namespace) -> None:
     """
     if options.kind != "landmarks":
         need_torch()
-    elif options.scene_network or options.depth_images or options.depth_camera:
-        named = "--scene-network" if options.scene_network else "--depth-images"
-        raise ConfigError(f"{named} needs --kind scene or both")
+        return
+    for name in ("scene_network", "depth_images", "depth_camera"):
+        if getattr(options, name):
+            raise ConfigError(f"--{name.replace('_', '-')} needs --kind scene or both")
 
 
 class NetworkBuild:
@@ -104,13 +107,13 @@ class NetworkBuild:
         if isinstance(source, ColmapModel):
             source = read_colmap_model(source.model, source.image_folder)
         self.source = source
-        self._kind, self._depth = options.kind, depth_of(options)
+        self._options = options
         self._config = config
         self._extractor = extractor
-        wanted = {name: value for name, value in vars(options).items() if name not in ("run", "verbose")}
+        wanted = {name: value for name, value in vars(options).items() if name not in _NO_MATTER}
         images = [(image.name, image.stamp_ns) for image in source.images]
         self._folder = TrainingFolder(
-            options.out, {"options": wanted, "config": config.to_dict(), "images": images}
+            options.out, {"options": wanted, "config": _deciding(config), "images": images}
         )
         say_resumed(self._folder)
 
@@ -123,7 +126,7 @@ class NetworkBuild:
         rows = range(visual_map.num_keyframes)
         pixels = pixels_by_row(visual_map, rows, [images], "the images")
         return with_network(
-            visual_map, pixels, self._extractor, self._config, bars, self._folder, self._kind, self._depth
+            visual_map, pixels, self._extractor, self._config, bars, self._folder, self._options
         )
 
     def remove(self) -> None:
@@ -138,21 +141,26 @@ def with_network(
     config: Config,
     bars: ProgressBars,
     folder: TrainingFolder,
-    kind: str,
-    depth: Depth | None = None,
+    options: argparse.Namespace,
 ) -> VisualMap:
     """Return the map with a network trained for it, without landmarks if it shall be of kind `scene`."""
     from hfnet_ros.map.scene_map import without_landmarks
 
     try:
-        scene = train_network(visual_map, pixels, extractor, config, bars, folder.checkpoint, depth=depth)
-    except MappingError as error:
+        depths = depths_of(visual_map, options)
+        scene = train_network(visual_map, pixels, extractor, config, bars, folder.checkpoint, depths=depths)
+    except (MappingError, DatasetError) as error:
         folder.remove_without_checkpoint()
         if folder.holds_map:
-            raise MappingError(f"{error} (the map of landmarks is in {folder.path / 'map'})") from error
+            raise type(error)(f"{error} (the map of landmarks is in {folder.path / 'map'})") from error
         raise
     trained = dataclasses.replace(visual_map, scene=scene)
-    return without_landmarks(trained) if kind == "scene" else trained
+    return without_landmarks(trained) if options.kind == "scene" else trained
+
+
+def _deciding(config: Config) -> dict[str, Any]:
+    """Return the parameters but for those of how networks are run."""
+    return {section: values for section, values in config.to_dict().items() if section != "inference"}
 
 
 def say_resumed(folder: TrainingFolder) -> None:
@@ -176,23 +184,21 @@ def _train(options: argparse.Namespace) -> int:
     visual_map = load_map(options.map)
     need_landmarks(visual_map, options.map, "`map train`")
     config = with_training_options(read_config(options), options)
+    refuse_depth(options, config)
     config = with_extractor_of(config, visual_map.extractor_id)
     bars = ProgressBars()
     with ExitStack() as kept:
         pixels = images_of(visual_map, options, config, kept)
         wanted = {
             "map": read_manifest(options.map)[0]["manifest_sha256"],
-            "config": config.to_dict(),
-            "images": [*options.images, *options.bag],
-            "depth": options.depth_images,
+            "config": _deciding(config),
+            "images": [*options.images, *options.bag, options.depth_images],
         }
         extractor = create_mapping_extractor(config)
         kept.callback(extractor.close)
         folder = TrainingFolder(options.out, wanted)
         say_resumed(folder)
-        trained = with_network(
-            visual_map, pixels, extractor, config, bars, folder, options.kind, depth_of(options)
-        )
+        trained = with_network(visual_map, pixels, extractor, config, bars, folder, options)
         save_map(trained, options.out)
         folder.remove()
     assert trained.scene is not None

@@ -23,20 +23,18 @@ if TYPE_CHECKING:
     from hfnet_ros.map.visual_map import VisualMap
     from hfnet_ros.training.scene_depth import DepthSource
 
-Depth = tuple[Path, Path]  # a folder of depth images, and the calibration of their camera
-
 NO_TORCH = "training a scene-coordinate network needs PyTorch: pip install torch"
 KINDS = ("landmarks", "scene", "both")
 _HYBRID, _IMAGE_NETWORKS = "hybrid", ("dense", "dense-full")
 _HELD_OUT_EVERY = 10
 # Of two cores of a PC with HF-Net at 640x480: a view described, and a step of training, s.
-_VIEW_S, _STEP_S = 0.13, 0.27
+_VIEW_S, _STEP_S = 0.06, 0.4
 _SHOWN_PER_OBSERVATION, _BATCH, _EPOCHS, _LEAST_STEPS, _MOST_STEPS = 0.6, 4096, 8.0, 1000, 6000
 _DENSE_TIME = {"dense": "up to an hour on two cores", "dense-full": "hours on a GPU, weeks on two cores"}
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a network and give it depth; `scene.*` of --params has all others."""
+    """Add the options that choose a network and what it learns from; `scene.*` of --params has all others."""
     parser.add_argument(
         "--scene-network",
         choices=SCENE_NETWORKS,
@@ -46,27 +44,45 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--depth-images",
         type=Path,
         metavar="DIR",
-        help="depth of keyframes, for a dense network: PNG of 16 bit, mm, 0 for none, named as the images",
+        help="depth images of keyframes for a dense network to learn from: PNG of 16 bit, mm, named as these",
     )
     parser.add_argument(
-        "--depth-camera",
-        type=Path,
-        metavar="FILE",
-        help="calibration of the camera that took them; where it is beside the map's camera is found",
+        "--depth-camera", type=Path, metavar="FILE", help="calibration of the camera that took them"
     )
+
+
+def refuse_depth(options: argparse.Namespace, config: Config) -> None:
+    """Refuse depth images that nothing would learn from, before the work.
+
+    Raises:
+        ConfigError: says what is missing.
+    """
+    if bool(options.depth_images) != bool(options.depth_camera):
+        raise ConfigError("--depth-images and --depth-camera are given together")
+    if options.depth_images and config.scene.network not in _IMAGE_NETWORKS:
+        raise ConfigError(
+            f"--depth-images is for --scene-network {' or '.join(_IMAGE_NETWORKS)}: a {config.scene.network} network "
+            "learns from landmarks"
+        )
+
+
+def depths_of(visual_map: VisualMap, options: argparse.Namespace) -> DepthSource | None:
+    """Return the depth images that the options name; None without.
+
+    Raises:
+        CalibrationError: the calibration cannot be read.
+        DatasetError: none is of a keyframe of the map.
+    """
+    if not options.depth_images:
+        return None
+    from hfnet_ros.files.camera_yaml import read_camera_yaml
+    from hfnet_ros.training.scene_depth import depth_folder
+
+    return depth_folder(visual_map, options.depth_images, read_camera_yaml(options.depth_camera))
 
 
 def with_training_options(config: Config, options: argparse.Namespace) -> Config:
-    """Return the parameters with what `add_training_options` added.
-
-    Raises:
-        ConfigError: options do not go together.
-    """
-    network = options.scene_network or config.scene.network
-    if (options.depth_images is None) != (options.depth_camera is None):
-        raise ConfigError("--depth-images and --depth-camera belong together, found one of them")
-    if options.depth_images is not None and network not in _IMAGE_NETWORKS:
-        raise ConfigError(f"--depth-images teach a dense network, found scene.network '{network}'")
+    """Return the parameters with what `add_training_options` added."""
     if not options.scene_network:
         return config
     return dataclasses.replace(config, scene=dataclasses.replace(config.scene, network=options.scene_network))
@@ -104,7 +120,7 @@ def train_network(
     bars: ProgressBars,
     checkpoint: Path | None = None,
     start_from: SceneNetwork | None = None,
-    depth: Depth | None = None,
+    depths: DepthSource | None = None,
 ) -> SceneNetwork:
     """Say what is trained and how long that takes, and do it.
 
@@ -116,11 +132,9 @@ def train_network(
         bars: shows how far it is.
         checkpoint: folder that an interrupted training goes on from.
         start_from: network to go on with.
-        depth: folder of depth images and the calibration of their camera.
+        depths: depth images for a dense network.
 
     Raises:
-        CalibrationError: the depth camera's calibration cannot be read.
-        DatasetError: depth images do not fit the map.
         ConfigError: PyTorch is not installed, or a dense network shall learn without images.
         MappingError: keyframes, landmarks or memory do not suffice.
         ImageError: an image cannot be read.
@@ -132,7 +146,6 @@ def train_network(
         )
     print(announcement(visual_map, config, with_images=pixels is not None), flush=True)
     train_scene = load_trainer(config.inference.num_threads)
-    more = {} if depth is None else {"depths": _read_depths(visual_map, depth)}
     try:
         return train_scene(
             visual_map,
@@ -142,7 +155,7 @@ def train_network(
             progress=bars,
             checkpoint=checkpoint,
             start_from=start_from,
-            **more,
+            depths=depths,
         )
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
@@ -153,18 +166,6 @@ def train_network(
         ) from error
     finally:
         bars.close()
-
-
-def depth_of(options: argparse.Namespace) -> Depth | None:
-    """Return what `add_training_options` asked for of depth."""
-    return None if options.depth_images is None else (options.depth_images, options.depth_camera)
-
-
-def _read_depths(visual_map: VisualMap, depth: Depth) -> DepthSource:
-    from hfnet_ros.files.camera_yaml import read_camera_yaml
-    from hfnet_ros.training.scene_depth import depth_folder
-
-    return depth_folder(visual_map, depth[0], read_camera_yaml(depth[1]))
 
 
 def announcement(visual_map: VisualMap, config: Config, *, with_images: bool) -> str:
@@ -179,7 +180,7 @@ def announcement(visual_map: VisualMap, config: Config, *, with_images: bool) ->
         samples = _SHOWN_PER_OBSERVATION * views * visual_map.num_observations / max(count, 1)
         steps = scene.steps or float(np.clip(_EPOCHS * samples / _BATCH, _LEAST_STEPS, _MOST_STEPS))
         minutes = (steps * _STEP_S + with_images * views * _VIEW_S) / 60.0
-        duration = f"about {max(math.ceil(minutes), 1)} min on two cores, at the most"
+        duration = f"some {max(math.ceil(minutes), 1)} min on two cores"
         on += f", {scene.views} altered views of each" if with_images else ", by what the map kept of them"
     return f"training: {scene.network} network on {on}; {duration}; the others measure it"
 

@@ -11,7 +11,7 @@ from typing import Any
 import hfnet_ros
 from hfnet_ros.config import Config
 from hfnet_ros.evaluation.records import QueryResult, RunContext, RunIdentity, describe_machine
-from hfnet_ros.localization.scene_model import SceneModel
+from hfnet_ros.localization.scene_model import SceneModel, asked_by
 
 
 def write_scored_run(
@@ -52,6 +52,7 @@ def identify_run(model: SceneModel, map_path: Path, backend: str, config: Config
     """Return what produced the results of a run."""
     from hfnet_ros.evaluation.run import readable_name
 
+    model = asked_by(model, config)
     return RunIdentity(
         map={"name": readable_name(map_path.resolve()), **model.sizes, **model.facts},
         extractor_id=model.extractor_id,

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from numpy.typing import NDArray
+
+from hfnet_ros.errors import EngineError
 from hfnet_ros.inference.engine import Engine
+
+Array = NDArray[Any]
 
 _MAX_ENGINES = 4  # image sizes kept loaded; a robot has one, a photo collection many
 
@@ -50,3 +56,18 @@ class EnginesBySize:
         """Close all; calling it again does nothing."""
         while self._engines:
             self._engines.popitem()[1].close()
+
+
+def checked_outputs(
+    found: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], network: str
+) -> Mapping[str, Array]:
+    """Return what a network gave, if it has these shapes: one that comes with a map may be anybody's.
+
+    Raises:
+        EngineError: an output has another shape.
+    """
+    for name, shape in shapes.items():
+        if name not in found or found[name].shape != shape:
+            given = "nothing" if name not in found else str(list(found[name].shape))
+            raise EngineError(f"network '{network}': output '{name}' is {given}, expected {list(shape)}")
+    return found

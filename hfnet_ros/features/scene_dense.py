@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import MapFormatError
+from hfnet_ros.features.engines import checked_outputs
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.features.protocol import NetworkExtractor
 from hfnet_ros.geometry.pixels import rescale_pixels
@@ -47,7 +48,8 @@ class DenseNetwork:
             names = tuple(tensor.name for tensor in tensors)
             if names != expected:
                 raise MapFormatError(
-                    f"the map's scene network has {', '.join(names)}, expected {', '.join(expected)}; train it anew"
+                    f"the map's scene network has {', '.join(map(str, names))}, expected {', '.join(expected)}; train "
+                    "it anew"
                 )
         shape = [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
         if len(shape) != 4 or shape[:2] != [1, 3] or min(shape[2:]) < STRIDE or shape[2] % 8 or shape[3] % 8:
@@ -76,7 +78,10 @@ class DenseNetwork:
         if self._engine is None:
             model = NetworkModel(f"scene-{self.size_wh[0]}x{self.size_wh[1]}", self._network)
             self._engine = create_engine(model, self._inference)
+        cells = self.size_wh[0] // STRIDE * (self.size_wh[1] // STRIDE)
+        shapes = {"points": (cells, 3), "confidence": (cells,), "leaves": (cells,)}
         found = self._engine.run({"image": network_image(image, self.size_wh)})
+        found = checked_outputs(found, shapes, "scene")
         confidence = found["confidence"].astype(np.float32)
         return SceneCoordinates(
             np.full(len(confidence), -1, np.int64),

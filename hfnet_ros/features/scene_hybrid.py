@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.features.engines import EnginesBySize
+from hfnet_ros.features.engines import EnginesBySize, checked_outputs
 from hfnet_ros.features.onnx_network import set_shape
 from hfnet_ros.features.turning import turned
 from hfnet_ros.inference.backend import create_engine
@@ -48,7 +48,8 @@ class HybridNetwork:
             names = tuple(tensor.name for tensor in tensors)
             if names != expected:
                 raise MapFormatError(
-                    f"the map's scene network has {', '.join(names)}, expected {', '.join(expected)}; train it anew"
+                    f"the map's scene network has {', '.join(map(str, names))}, expected {', '.join(expected)}; train "
+                    "it anew"
                 )
         self._identities = np.asarray(scene.arrays["identities"], np.float32)
         self._inference = inference
@@ -78,6 +79,8 @@ class HybridNetwork:
                 "identity": self._identities[keyframe_idx : keyframe_idx + 1],
             }
         )
+        shapes = {"points": (count, 3), "sigmas": (count,), "confidence": (count,), "leaves": (count,)}
+        found = checked_outputs(found, shapes, "scene")
         return SceneCoordinates(
             np.arange(num),
             features.local.keypoints.astype(np.float64),

@@ -62,14 +62,15 @@ def with_second_look(
 
     Args:
         answer: a valid one.
-        measured: `rematch_ratio`, the score of the inliers elsewhere over their own, and `seen_share`, see there.
+        measured: `rematch_ratio`, the score of the inliers elsewhere over their own, and `seen_share`, see there; of
+            each only if there was something to measure it by.
         limits: of that ratio, and of the probability that the answer is wrong.
         num_tried: ways in which an answer was sought; each may be wrong with its share of that probability, or a
             query that is asked until there is no doubt would be wrong more often than `limits` says.
     """
     limits = dataclasses.replace(limits, max_false_probability=limits.max_false_probability / num_tried)
     scores = with_false_probability({**answer.evidence.scores, **measured})
-    ratio, most = scores["rematch_ratio"], limits.max_rematch_ratio
+    ratio, most = scores.get("rematch_ratio", 0.0), limits.max_rematch_ratio
     if ratio > most:
         doubt = f"the inliers fit another place {ratio:.2f} times as well, {most:.2f} allowed"
     else:

@@ -26,7 +26,7 @@ from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.map.scene_map import given_centers, kind_of
-from hfnet_ros.map.scene_network import IMAGE
+from hfnet_ros.map.scene_network import IMAGE, SceneNetwork
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.types import ReportProgress
 
@@ -35,9 +35,15 @@ __all__ = ["LandmarkModel", "create_query_extractor", "load_scene_model", "searc
 
 @dataclass(frozen=True, eq=False)
 class LandmarkModel:
-    """A map behind the face of `SceneModel`; of landmarks, or of kind `scene` without them."""
+    """A map behind the face of `SceneModel`; of landmarks, or of kind `scene` without them.
+
+    Attributes:
+        visual_map: the map.
+        by_network: it is localized in by its network alone, though it may have landmarks.
+    """
 
     visual_map: VisualMap
+    by_network: bool = False
 
     @classmethod
     def load(cls, path: PathLike) -> LandmarkModel:
@@ -98,9 +104,15 @@ class LandmarkModel:
 
     @property
     def _consistency(self) -> MapConsistency:
-        """Of what localizes by default."""
+        """Of what localizes: the network, where it does so alone."""
         scene = self.visual_map.scene
-        return scene.consistency if scene is not None and self.kind == SCENE else self.visual_map.consistency
+        is_alone = self.by_network or self.kind == SCENE
+        return scene.consistency if scene is not None and is_alone else self.visual_map.consistency
+
+    def asked_by(self, config: Config) -> LandmarkModel:
+        """Return the map as parameters ask it; see `scene_model.asked_by`."""
+        is_alone = self.visual_map.scene is not None and config.localization.method == SCENE
+        return self if is_alone == self.by_network else dataclasses.replace(self, by_network=is_alone)
 
     @property
     def training_curves(self) -> Sequence[Mapping[str, float]]:
@@ -149,12 +161,23 @@ class LandmarkModel:
         Raises:
             ConfigError: `localization.method` asks for what the map does not have.
         """
-        method_of(self.visual_map, config)  # before an engine is made, which may take minutes
+        method = method_of(self.visual_map, config)  # before an engine is made, which may take minutes
+        scene = self.visual_map.scene if method != LANDMARKS else None
         with contextlib.ExitStack() as opened:
             extractor = create_query_extractor(self.visual_map, config, report)
             opened.callback(extractor.close)
+            if scene is not None and scene.takes == IMAGE:
+                extractor = _with_coordinates(extractor, scene, config)
+                opened.callback(extractor.close)
             localizer = opened.enter_context(searching(self.visual_map, extractor, config, image_wh))
             return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
+
+
+def _with_coordinates(extractor: NetworkExtractor, scene: SceneNetwork, config: Config) -> NetworkExtractor:
+    """Let features carry what a dense network says of the image."""
+    from hfnet_ros.features.scene_dense import DenseNetwork, WithCoordinates
+
+    return WithCoordinates(extractor, DenseNetwork(scene, config.inference))
 
 
 def create_query_extractor(

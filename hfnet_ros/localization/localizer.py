@@ -71,6 +71,10 @@ _QUERIES_BETWEEN_RELEASES = 8
 _KINDS = ((LEARNED, LEARNED_SCORE), (SCENE, SCENE_SCORE))
 
 
+# Of an untested scene network: a point off by so much turns a camera that sees it from 2 m away.
+_UNTESTED_RAD_PER_M = 0.5
+
+
 class MapSearch(Protocol):
     """How a map is searched, where that is not left to the `Localizer`."""
 
@@ -240,8 +244,14 @@ class Localizer:
         if not answer.is_valid:
             return answer
         if matcher.name == SCENE:
-            elsewhere = [self._landmarks.of(place) for place in retrieved.places[: retrieved.max_places]]
-            seen_again = self._scene_look.at(answer, version.features, cameras, matcher.match, elsewhere)
+            elsewhere = self._matchers.seen_otherwise(landmarks, retrieved.places[: retrieved.max_places])
+            seen_again = self._scene_look.at(
+                answer,
+                version.features,
+                cameras,
+                matcher.match,
+                [self._landmarks.of(place) for place in elsewhere],
+            )
         else:
             seen_again = self._second_look.at(answer, version.features, cameras, landmarks, retrieved.places)
         return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried)
@@ -340,6 +350,14 @@ def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorMod
     residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
     is_given = config.pose.answer_frame == "given"
     model = visual_map.covariance_model if is_given else visual_map.refined_covariance_model
+    if (
+        method == SCENE
+        and measured_px is None
+        and visual_map.scene is not None
+        and visual_map.calibration is None
+    ):
+        # Nothing but the size of its leaves says how far a network is off that could not be tested.
+        model = 1.0, visual_map.scene.radius_m**2 * np.diag([1.0] * 3 + [_UNTESTED_RAD_PER_M**2] * 3)
     return ErrorModel(
         residual_px,
         *model,

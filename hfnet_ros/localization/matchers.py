@@ -21,7 +21,7 @@ from hfnet_ros.localization.scene_matching import (
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
-from hfnet_ros.types import Correspondences, ImageFeatures
+from hfnet_ros.types import Correspondences, ImageFeatures, Place
 
 _MatchView = Callable[[ImageFeatures, PlaceView], Correspondences]
 MatchViews = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
@@ -85,6 +85,15 @@ class MatchersInTurn:
             Matcher(name, partial(_match_views, match), row + 1) for row, (name, match) in enumerate(found)
         ]
         self.first, self.more = matchers[0], tuple(matchers[1:])
+
+    def seen_otherwise(self, here: PlaceView, places: Sequence[Place]) -> list[Place]:
+        """Return the places as which the scene network may see an image otherwise than as this one.
+
+        A dense network asks no keyframe, and says the same of all.
+        """
+        if self._scene is None or not self._scene.asks_keyframes:
+            return []
+        return [place for place in places if place.keyframe_idxs != here.keyframe_idxs]
 
     def close(self) -> None:
         """Free the networks; calling it again does nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
@@ -20,6 +21,7 @@ from hfnet_ros.types import Correspondences, ImageFeatures, Localization, RigCam
 
 LANDMARKS, SCENE, BOTH = "landmarks", "scene", "both"
 GUIDED = "guided"
+_FURTHEST_M = 1e9
 # Less sure points are no matches: of those at 0.3 to 0.5 a third is within 16 px of the truth, of less sure ones a
 # tenth. Chosen on EuRoC and a generated apartment.
 _LEAST_CONFIDENCE = 0.3
@@ -53,6 +55,12 @@ def method_of(visual_map: VisualMap, config: Config) -> str:
                 f"localization.method is '{asked}', but the map has no {what}; {remedy}, or set it to auto"
             )
     return asked
+
+
+def _finite(found: SceneCoordinates) -> SceneCoordinates:
+    """Leave out what is no point: a network is a file, and says what somebody wrote."""
+    is_point: NDArray[np.bool_] = np.all(np.abs(found.points3d) < _FURTHEST_M, axis=1)
+    return found if is_point.all() else found.chosen(is_point)
 
 
 class SceneMatcher:
@@ -94,7 +102,7 @@ class SceneMatcher:
         """
         if self._hybrid is None:
             assert features.coordinates is not None
-            return features.coordinates
+            return _finite(features.coordinates)
         features = features.strongest(self._num_keypoints)
         best, *others = (
             self._hybrid.predict(features, frame) for frame in place.keyframe_idxs[:num_keyframes]
@@ -109,7 +117,7 @@ class SceneMatcher:
                 np.where(surer, other.confidence, best.confidence),
                 np.where(surer, other.leaves, best.leaves),
             )
-        return best
+        return _finite(best)
 
     def at_keypoints(self, features: ImageFeatures, place: PlaceView) -> SceneCoordinates:
         """Return where keypoints are; of a dense network what it says of the cells that they are in."""
@@ -155,12 +163,14 @@ class SceneSecondLook:
     ) -> dict[str, float]:
         """Measure `rematch_ratio`: the score of another pose of the inliers' keypoints over the answer's.
 
-        Points that the answer explains, too, are set aside.
+        Points that the answer explains, too, are set aside. Nothing is measured where there is no other place.
         """
         assert answer.estimate is not None and answer.correspondences is not None
         pose = answer.estimate.map_from_camera
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         keypoints = [view.chosen(inliers.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
+        if not places:
+            return {}
         own_score, best = self._solver.score(inliers, pose, cameras), 0.0
         # A dense network says the same whatever the place; what the pose leaves over of it may still fit another pose.
         for place in places if (inliers.keypoint_idxs >= 0).any() else places[:1]:

@@ -40,7 +40,7 @@ class OpenedLocalizer:
 class SceneModel(Protocol):
     """A scene that images can be localized in.
 
-    Three more properties are asked for by `is_metric`, `elsewhere_share` and `training_curves`, and need not be there.
+    More is asked for by `is_metric`, `elsewhere_share`, `training_curves` and `asked_by`, and need not be there.
     """
 
     @property
@@ -136,6 +136,12 @@ def training_curves(model: SceneModel) -> Sequence[Mapping[str, float]]:
     """Return what was measured while a scene was trained, by name, `step` among them; nothing if it does not say."""
     curves: Sequence[Mapping[str, float]] = getattr(model, "training_curves", ())
     return curves
+
+
+def asked_by(model: SceneModel, config: Config) -> SceneModel:
+    """Return a scene whose self-test is of what these parameters localize by; as it is if it knows one way only."""
+    asked: SceneModel = model.asked_by(config) if hasattr(model, "asked_by") else model
+    return asked
 
 
 LoadSceneModel = Callable[[Path], SceneModel]

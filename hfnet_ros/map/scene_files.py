@@ -34,6 +34,10 @@ _RULES: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "scales": ("<f4", ("N",)),
 }
 _OF_FEATURES: dict[str, tuple[str, tuple[str | int, ...]]] = {"identities": ("<f4", ("F", "I"))}
+_OF_IMAGE: dict[str, tuple[str, tuple[str | int, ...]]] = {
+    "confidence_levels": ("<f4", ("K",)),
+    "confidence_sigmas": ("<f4", ("K",)),
+}
 
 _Array = NDArray[Any]
 
@@ -202,10 +206,14 @@ def array_problems(
         yield f"scene array 'parents' ranges from {parents.min()} to {parents.max()}, expected 0 to {count - 1}"
     if scales.min() <= 0.0:
         yield f"scene array 'scales' has {scales.min():g}, expected sizes above 0"
+    if takes == IMAGE:
+        levels, sigmas = arrays["confidence_levels"], arrays["confidence_sigmas"]
+        if not len(levels) or (np.diff(levels) < 0.0).any() or sigmas.min() <= 0.0:
+            yield "scene arrays 'confidence_levels' and 'confidence_sigmas': expected rising levels and sizes above 0"
 
 
 def _required(takes: str) -> dict[str, tuple[str, tuple[str | int, ...]]]:
-    return _RULES | (_OF_FEATURES if takes == FEATURES else {})
+    return _RULES | (_OF_FEATURES if takes == FEATURES else _OF_IMAGE)
 
 
 def _is_name(name: str) -> bool:

@@ -13,6 +13,9 @@ from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap, with_search
 
+# Of the arrays of a network those that only training reads.
+WEIGHTS_PREFIX = "weights."
+
 
 def kind_of(visual_map: VisualMap) -> str:
     """Return `scene` of a map that has a network and no landmarks, `landmarks` of every other one."""
@@ -26,15 +29,19 @@ def without_landmarks(visual_map: VisualMap) -> VisualMap:
     """Return the map with its keyframes, their descriptors and covisibility, and no landmark.
 
     Args:
-        visual_map: one with a scene-coordinate network, which then stands in for the landmarks.
+        visual_map: one with a scene-coordinate network, which then stands in for the landmarks. What training goes on
+            from is left out: it needs landmarks.
 
     Raises:
         ValueError: it has none.
     """
     if visual_map.scene is None:
         raise ValueError("the map has no scene-coordinate network; without landmarks nothing would be left")
+    arrays = {
+        name: array for name, array in visual_map.scene.arrays.items() if not name.startswith(WEIGHTS_PREFIX)
+    }
     visual_map = with_search(visual_map)
-    assert visual_map.search is not None
+    assert visual_map.search is not None and visual_map.scene is not None
     size = visual_map.landmark_descriptors.shape[1]
     nothing = UnitVectors(np.empty((0, size), np.int8))
     return replace(
@@ -48,6 +55,7 @@ def without_landmarks(visual_map: VisualMap) -> VisualMap:
         landmark_view_directions=np.empty((0, 3), np.float32),
         landmark_distance_ranges=np.empty((0, 2), np.float32),
         landmark_colors=np.empty((0, 3), np.uint8),
+        scene=replace(visual_map.scene, arrays=arrays),
         search=replace(
             visual_map.search, words=np.empty((0, size), np.float32), landmark_words=np.empty(0, np.uint16)
         ),

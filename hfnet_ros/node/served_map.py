@@ -14,7 +14,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.localization.doubts import ARBITRARY_SCALE
 from hfnet_ros.localization.landmark_model import load_scene_model
-from hfnet_ros.localization.scene_model import SceneModel, elsewhere_share, is_metric
+from hfnet_ros.localization.scene_model import SceneModel, asked_by, elsewhere_share, is_metric
 from hfnet_ros.map.manifest import read_manifest
 from hfnet_ros.map.map_points import drawing_origin
 from hfnet_ros.messages.diagnostics import MapHealth
@@ -85,6 +85,7 @@ class ServedMap:
 
     def opener(self, config: Config) -> Callable[[ReportProgress], tuple[ImageLocalizer, Callable[[], None]]]:
         """Return what the localizing thread calls to make its engine and localizer, and hears of it by."""
+        self.model = asked_by(self.model, config)
 
         def open_served(report: ReportProgress) -> tuple[ImageLocalizer, Callable[[], None]]:
             opened = self.model.open(self.model.configured(config), report=report)

@@ -68,8 +68,20 @@ class SceneLabels:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> SceneLabels:
-        """Return labels as `arrays` gave them."""
-        return cls(arrays["centers"], arrays["parents"], arrays["scales"], arrays["part_centers"])
+        """Return labels as `arrays` gave them, copied: those of a map may be mapped from files.
+
+        Raises:
+            MappingError: one of them is missing.
+        """
+        names = ("centers", "parents", "scales", "part_centers")
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            raise MappingError(
+                f"the map's scene network does not hold {', '.join(missing)}, which training goes on from; train it "
+                "anew"
+            )
+        centers, parents, scales, part_centers = (np.array(arrays[name]) for name in names)
+        return cls(centers, parents, scales, part_centers)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return them as `SceneNetwork.arrays` holds them."""

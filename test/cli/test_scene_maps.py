@@ -38,9 +38,7 @@ class Trainer:
     def __call__(
         self, visual_map, pixels, extractor, config, progress, checkpoint=None, start_from=None, depths=None
     ):
-        self.calls.append(
-            {"config": config.scene, "start_from": start_from, "checkpoint": checkpoint, "depths": depths}
-        )
+        self.calls.append({"config": config.scene, "start_from": start_from, "depths": depths})
         self.calls[-1]["resumed"] = checkpoint is not None and any(checkpoint.iterdir())
         rows = range(visual_map.num_keyframes)
         self.calls[-1]["images"] = None if pixels is None else [pixels(row) for row in rows]
@@ -157,7 +155,7 @@ def test_an_interrupted_build_goes_on_where_it_was(run, mapping, kit, tmp_path, 
     assert run(*command).status == 130
     assert [path.name for path in tmp_path.iterdir()] == ["a.map.training"]
     trainer.failure = None
-    answer = run(*command)
+    answer = run(*command, "--threads", 1)
     assert answer.status == 0, answer.err
     assert f"going on with what was interrupted: {tmp_path / 'a.map.training'}" in answer.lines
     assert [call["resumed"] for call in trainer.calls] == [False, True]
@@ -253,21 +251,40 @@ def test_a_dense_network_needs_images(run, built, tmp_path, trainer):
     assert trainer.calls == []
 
 
-def test_depth_images_teach_a_dense_network(run, built, mapping, tmp_path, trainer):
-    new, folder = tmp_path / "new.map", tmp_path / "depth"
-    folder.mkdir()
-    depth = np.full((240, 320), 1500, np.uint16)
-    cv2.imwrite(str(folder / f"{mapping.files[0].stem}.png"), depth)
-    named = ("map", "train", built.path, "--images", mapping.files[0].parent, "--out", new)
-    both = ("--depth-images", folder, "--depth-camera", mapping.camera)
-    assert "--depth-images teach a dense network, found scene.network 'hybrid'" in run(*named, *both).error
-    dense = (*named, "--scene-network", "dense")
-    assert "belong together, found one of them" in run(*dense, *both[:2]).error
-    assert trainer.calls == []
-    answer = run(*dense, *both)
+def test_depth_images_are_for_a_dense_network(run, built, mapping, tmp_path, trainer):
+    (tmp_path / "depth").mkdir()
+    depth = np.full((240, 320), 2500, np.uint16)
+    cv2.imwrite(str(tmp_path / "depth" / f"{mapping.files[2].stem}.png"), depth)
+    of_depth = ("--depth-images", tmp_path / "depth")
+    command = (
+        "map",
+        "train",
+        built.path,
+        "--images",
+        mapping.images,
+        "--out",
+        tmp_path / "new.map",
+        *of_depth,
+    )
+    assert "are given together" in run(*command).error
+    command += ("--depth-camera", mapping.camera)
+    assert "--depth-images is for --scene-network dense or dense-full" in run(*command).error
+    answer = run(*command, "--scene-network", "dense")
     assert answer.status == 0, answer.err
-    found = trainer.calls[0]["depths"]
-    assert found.read(1) is None and found.read(0)[5, 5] == np.float32(1.5)
+    read = trainer.calls[0]["depths"].read
+    assert read(0) is None
+    np.testing.assert_allclose(read(2), 2.5)
+
+
+def test_depth_images_of_nothing_leave_nothing_behind(run, built, mapping, tmp_path, trainer):
+    (tmp_path / "depth").mkdir()
+    of_depth = ("--depth-images", tmp_path / "depth", "--depth-camera", mapping.camera)
+    answer = run(
+        "map", "train", built.path, "--images", mapping.images, "--out", tmp_path / "new.map", *of_depth,
+        "--scene-network", "dense",
+    )  # fmt: skip
+    assert "0 .png files, none named as a keyframe" in answer.error
+    assert [path.name for path in tmp_path.iterdir()] == ["depth"]
 
 
 def test_images_that_are_missing_are_counted(run, built, mapping, tmp_path, trainer):

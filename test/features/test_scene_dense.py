@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from memorised_scenes import colours_as_points
 
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import MapFormatError
@@ -17,44 +18,13 @@ pytest.importorskip("onnx")
 SIZE_WH = (64, 48)
 
 
-def colours_as_points(size_wh=SIZE_WH, output="points"):
-    """Return the ONNX network that takes a cell's mean colour for its place in the scene."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    cells = size_wh[0] // 8 * (size_wh[1] // 8)
-    nodes = [
-        helper.make_node("AveragePool", ["image"], ["mean"], kernel_shape=[8, 8], strides=[8, 8]),
-        helper.make_node("Reshape", ["mean", "by_channel"], ["rows"]),
-        helper.make_node("Transpose", ["rows"], [output], perm=[1, 0]),
-        helper.make_node("ReduceMax", [output], ["largest"], axes=[1], keepdims=0),
-        helper.make_node("Div", ["largest", "most"], ["confidence"]),
-        helper.make_node("ArgMax", [output], ["leaves"], axis=1, keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "colours",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, size_wh[1], size_wh[0]])],
-        [
-            helper.make_tensor_value_info(output, TensorProto.FLOAT, [cells, 3]),
-            helper.make_tensor_value_info("confidence", TensorProto.FLOAT, [cells]),
-            helper.make_tensor_value_info("leaves", TensorProto.INT64, [cells]),
-        ],
-        [
-            numpy_helper.from_array(np.array([3, cells], np.int64), "by_channel"),
-            numpy_helper.from_array(np.array(255.0, np.float32), "most"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return model.SerializeToString()
-
-
 def scene(network=None):
     arrays = {
         "centers": np.zeros((3, 3), np.float32),
         "confidence_levels": np.array([0.2, 0.8], np.float32),
         "confidence_sigmas": np.array([0.5, 0.1], np.float32),
     }
-    network = colours_as_points() if network is None else network
+    network = colours_as_points(SIZE_WH) if network is None else network
     return SceneNetwork(IMAGE, network, arrays, {}, MapConsistency(0.0, 0.0, 0.0, 0))
 
 
@@ -71,7 +41,7 @@ def coloured(width, height):
     return np.stack([200 * x, 200 * y, np.full_like(x, 20)], axis=-1).astype(np.uint8)
 
 
-@pytest.mark.parametrize("size_wh", [SIZE_WH, (640, 480), (160, 96)])
+@pytest.mark.parametrize("size_wh", [(128, 96), (640, 480), (160, 96)])
 def test_an_image_of_any_size_is_answered_in_its_own_pixels(dense, size_wh):
     found = dense.predict(coloured(*size_wh))
     assert len(found) == 48 and set(found.keypoint_idxs) == {-1}
@@ -140,6 +110,6 @@ def test_what_is_no_network_or_another_is_named():
     with pytest.raises(MapFormatError, match=r"no ONNX.*train it anew"):
         DenseNetwork(scene(b"not a network"), InferenceConfig())
     with pytest.raises(MapFormatError, match="has xyz, confidence, leaves, expected points"):
-        DenseNetwork(scene(colours_as_points(output="xyz")), InferenceConfig())
+        DenseNetwork(scene(colours_as_points(SIZE_WH, output="xyz")), InferenceConfig())
     with pytest.raises(MapFormatError, match=r"takes images \[1, 3, 50, 64\], expected"):
         DenseNetwork(scene(colours_as_points((64, 50))), InferenceConfig())

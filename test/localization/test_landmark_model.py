@@ -1,20 +1,29 @@
 """One way to open and close a localizer, for the node and for the command line."""
 
+import dataclasses
 import sys
 
 import numpy as np
 import pytest
 from generated_maps import CONFIG
+from memorised_scenes import colours_as_points, memorised_scene
 
-from hfnet_ros.errors import EngineError, ExtractorMismatchError
+from hfnet_ros.config import LocalizationConfig
+from hfnet_ros.errors import ConfigError, EngineError, ExtractorMismatchError
 from hfnet_ros.features.sift import SiftExtractor
+from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.localization import landmark_model
 from hfnet_ros.localization.gpu_search import GpuSearch
 from hfnet_ros.localization.landmark_model import LandmarkModel, searching
 from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.localization.scene_model import asked_by
+from hfnet_ros.map.scene_map import without_landmarks
+from hfnet_ros.map.scene_network import IMAGE, SceneNetwork
+from hfnet_ros.map.visual_map import MapConsistency
 from hfnet_ros.matching.landmark_matcher import MutualNearestMatcher
 from hfnet_ros.retrieval.index import ExactIndex
 from hfnet_ros.scene import query_walk
+from hfnet_ros.types import Frame, Outcome
 
 
 class Watched(SiftExtractor):
@@ -105,3 +114,72 @@ def test_what_fails_while_opening_is_closed(apartment, on_gpu, monkeypatch):
     with pytest.raises(EngineError, match="no memory left"):
         LandmarkModel(apartment.visual_map).open(CONFIG)
     assert on_gpu[1:] == ["close search", "close extractor"]
+
+
+@pytest.fixture
+def dense_map(apartment):
+    """A map of kind scene whose network takes the colour of a cell, in shares of 255, for its place in m."""
+    visual_map = apartment.visual_map
+    arrays = {
+        "centers": np.full((1, 3), 128.0, np.float32),
+        "parents": np.zeros(1, np.int32),
+        "scales": np.full(1, 50.0, np.float32),
+        "confidence_levels": np.array([0.0, 1.0], np.float32),
+        "confidence_sigmas": np.array([0.5, 0.5], np.float32),
+    }
+    measured = MapConsistency(2.0, 0.05, 0.01, 20)
+    scene = SceneNetwork(IMAGE, colours_as_points((320, 240)), arrays, {}, measured)
+    return without_landmarks(dataclasses.replace(visual_map, scene=scene))
+
+
+def test_a_dense_network_is_asked_through_the_extractor(dense_map, events):
+    """The picture of a hilly ground whose colours are its coordinates, with speckles for the extractor."""
+    camera = Camera(DistortionModel.NONE, (320, 240), [300.0, 300.0], [159.5, 119.5], [])
+    x, y = np.meshgrid(np.arange(320.0), np.arange(240.0))
+    depth = 180.0 + 50.0 * np.sin(x / 40.0) * np.cos(y / 30.0)
+    rays = np.stack([(x - 159.5) / 300.0, (y - 119.5) / 300.0, np.ones_like(x)], axis=-1)
+    seen_from = np.array([125.0, 130.0, -60.0])
+    image = np.rint(rays * depth[..., None] + seen_from).clip(0, 255).astype(np.uint8)
+    image[::16, ::16] = 0
+    opened = LandmarkModel(dense_map).open(CONFIG, (320, 240))
+    try:
+        answer = opened.localizer.localize(Frame(0, image, camera))
+    finally:
+        opened.close()
+    assert (answer.outcome, answer.matched_by) == (Outcome.LOCALIZED, "scene")
+    assert np.linalg.norm(answer.estimate.map_from_camera.translation - seen_from) < 2.0
+    assert events[-1] == "close extractor"
+
+
+def test_what_a_map_does_not_have_is_refused_before_anything_is_made(apartment, dense_map, events):
+    for visual_map, method in ((apartment.visual_map, "scene"), (dense_map, "landmarks")):
+        asked = dataclasses.replace(CONFIG, localization=LocalizationConfig(method=method))
+        with pytest.raises(ConfigError, match=f"localization.method is '{method}'"):
+            LandmarkModel(visual_map).open(asked)
+    assert events == []
+
+
+def test_its_self_test_is_of_what_localizes(apartment):
+    of_network, of_landmarks = MapConsistency(7.0, 0.1, 0.1, 9), MapConsistency(2.0, 0.1, 0.1, 9)
+    scene = dataclasses.replace(memorised_scene(apartment.visual_map), consistency=of_network)
+    both = dataclasses.replace(apartment.visual_map, scene=scene, consistency=of_landmarks)
+    for visual_map, method, residual_px in (
+        (both, "auto", 2.0),
+        (both, "scene", 7.0),
+        (without_landmarks(both), "auto", 7.0),
+        (dataclasses.replace(both, scene=None), "scene", 2.0),
+    ):
+        config = dataclasses.replace(CONFIG, localization=LocalizationConfig(method=method))
+        asked = asked_by(LandmarkModel(visual_map), config)
+        assert asked.residual_px == residual_px
+        assert asked.facts["self_test"]["residual_px"] == residual_px
+        assert asked_by(asked, CONFIG).residual_px == (2.0 if visual_map.num_landmarks else 7.0)
+
+
+def test_a_map_of_kind_scene_says_what_it_is(dense_map):
+    model = LandmarkModel(dense_map)
+    assert model.kind == "scene"
+    assert model.sizes["leaves"] == 1
+    assert "landmarks" not in model.sizes
+    assert model.residual_px == 2.0
+    np.testing.assert_allclose(model.points.landmark_xyz, [[128.0, 128.0, 128.0]])

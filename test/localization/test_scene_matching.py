@@ -5,14 +5,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from memorised_scenes import memorised_scene
+from memorised_scenes import looking_up, memorised_scene
 
-from hfnet_ros.config import Config, LocalizationConfig
+from hfnet_ros.config import Config, LocalizationConfig, VerificationConfig
 from hfnet_ros.errors import ConfigError
+from hfnet_ros.features.scene_hybrid import HybridNetwork
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.scene_matching import method_of
 from hfnet_ros.map.visual_map import MapConsistency, with_search
+from hfnet_ros.pose.scene_doubt import SCENE_SCORE
+from hfnet_ros.pose.verification import doubt_of, with_false_probability
 from hfnet_ros.retrieval.index import create_index
 from hfnet_ros.scene import build_apartment, query_walk
 from hfnet_ros.types import Correspondences, Outcome
@@ -58,7 +61,7 @@ def test_the_network_alone_localizes_with_points_of_no_landmark(apartment, confi
         assert set(answer.correspondences.landmark_idxs) == {-1}
         assert answer.estimate.map_from_camera.translation_to(pose) < 0.1
         assert np.linalg.eigvalsh(answer.estimate.covariance)[0] > 0.0
-        assert "rematch_ratio" in answer.evidence.scores
+        assert answer.evidence.scores["scene"] == 1.0
     alone.close()
 
 
@@ -71,6 +74,21 @@ def test_another_apartment_is_refused(apartment, config, with_scene):
     assert answers and not any(answer.is_valid for answer in answers)
 
 
+def test_points_that_are_none_are_left_out(apartment, config):
+    visual_map = apartment.visual_map
+    descriptors, points = visual_map.landmark_descriptors[:], visual_map.landmark_xyz.astype(np.float32)
+    points[::2] = np.nan
+    network = looking_up(descriptors, points, np.zeros(len(points), np.int64))
+    scene = replace(memorised_scene(visual_map), network=network)
+    alone = localizer(replace(visual_map, scene=scene), config, "scene")
+    pose, frame = frames(apartment, 1)[0]
+    answer = alone.localize(frame)
+    assert answer.outcome == Outcome.LOCALIZED
+    assert np.isfinite(answer.correspondences.points3d).all()
+    assert answer.estimate.map_from_camera.translation_to(pose) < 0.1
+    alone.close()
+
+
 def test_its_own_test_says_how_far_it_can_be_trusted(apartment, config, with_scene):
     _, frame = frames(apartment, 1)[0]
     unsure = MapConsistency(2.0, 0.3, 0.02, 20, tuple(np.diag([0.09] * 3 + [1e-6] * 3).ravel()))
@@ -80,6 +98,11 @@ def test_its_own_test_says_how_far_it_can_be_trusted(apartment, config, with_sce
         for visual_map in (with_scene, doubted)
     ]
     assert sigma[1] > 0.29 > sigma[0]
+    untested = replace(with_scene.scene, consistency=MapConsistency(0.0, 0.0, 0.0, 0))
+    unknown = (
+        localizer(replace(with_scene, scene=untested), config, "scene").localize(frame).estimate.covariance
+    )
+    assert np.sqrt(unknown[0, 0]) >= untested.radius_m and np.sqrt(unknown[5, 5]) >= 0.5 * untested.radius_m
     # As a guide it finds landmarks, whose errors are the map's.
     as_guide = localizer(doubted, config, "both").localize(frame).estimate.covariance
     assert np.sqrt(as_guide[0, 0]) < 0.29
@@ -108,3 +131,37 @@ def test_as_a_guide_it_is_asked_only_where_nearest_finds_no_pose(apartment, conf
     # The second of two ways is charged for both.
     assert blind._matchers.more[0].num_tried == 2
     blind.close()
+
+
+def test_where_one_keyframe_does_not_do_three_are_asked(apartment, config, with_scene, monkeypatch):
+    _, frame = frames(apartment, 1)[0]
+    alone, asked = localizer(with_scene, config, "scene"), []
+    predict = HybridNetwork.predict
+
+    def remember(network, features, keyframe_idx):
+        asked.append(keyframe_idx)
+        found = predict(network, features, keyframe_idx)
+        # The first and the last keyframe know nothing.
+        lowered = found.confidence * (0.1 if len(asked) in (1, 2, 4) else 1.0)
+        return replace(found, confidence=lowered.astype(np.float32))
+
+    monkeypatch.setattr(HybridNetwork, "predict", remember)
+    answer = alone.localize(frame)
+    assert answer.is_valid and answer.matched_by == "scene"
+    first = asked[0]
+    # Once alone, then with two others.
+    assert asked.count(first) >= 2 and len(set(asked)) >= 3
+    alone.close()
+
+
+def test_a_pose_of_a_network_is_doubted_by_its_own_scores():
+    weak = {"evidence": 20.0, "lead_over_rival": 0.6, "rival_ratio": 0.99, "twin_ratio": 0.5}
+    strong = weak | {"evidence": 90.0, "lead_over_rival": 5.0}
+    found = [
+        with_false_probability({**scores, SCENE_SCORE: 1.0})["false_probability"] for scores in (weak, strong)
+    ]
+    assert found[0] > 0.5 > 0.1 > found[1]
+    # What rivals it has is another matter where points are keypoints'.
+    assert with_false_probability(strong)["false_probability"] > 0.25
+    said = doubt_of({**weak, SCENE_SCORE: 1.0, "false_probability": found[0]}, VerificationConfig())
+    assert "most of the doubt is evidence 20" in said

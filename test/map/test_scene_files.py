@@ -96,7 +96,9 @@ def test_landmarks_can_be_left_out(both, tmp_path):
         kept = getattr(loaded.search, name)
         np.testing.assert_array_equal(kept, getattr(both.search, name))
     assert len(loaded.search.covisible_counts) > 0
-    assert_same_scene(loaded.scene, both.scene)
+    arrays = {name: array for name, array in both.scene.arrays.items() if not name.startswith("weights.")}
+    assert len(arrays) == 4
+    assert_same_scene(loaded.scene, dataclasses.replace(both.scene, arrays=arrays))
 
 
 def test_without_a_network_landmarks_stay(visual_map):
@@ -166,9 +168,21 @@ def test_an_array_that_is_needed_is_missed(both, scene, tmp_path, name):
 
 def test_a_dense_network_knows_no_keyframes(both, scene, tmp_path):
     arrays = {key: array for key, array in scene.arrays.items() if key != "identities"}
-    dense = dataclasses.replace(scene, takes="image", arrays=arrays)
-    save_map(dataclasses.replace(both, scene=dense), tmp_path / "map")
-    assert load_map(tmp_path / "map").scene.takes == "image"
+    arrays["confidence_levels"] = np.array([0.0, 0.5, 1.0], np.float32)
+    for name, values, is_sound in (
+        ("confidence_sigmas", [2.0, 0.5, 0.1], True),
+        ("confidence_sigmas", [2.0, 0.0, 0.1], False),
+        ("confidence_sigmas", [2.0, 0.1], False),
+        ("confidence_levels", [0.0, 1.0, 0.5], False),
+    ):
+        arrays |= {"confidence_sigmas": np.ones(3, np.float32), name: np.array(values, np.float32)}
+        dense = dataclasses.replace(scene, takes="image", arrays=arrays)
+        if is_sound:
+            save_map(dataclasses.replace(both, scene=dense), tmp_path / "map")
+            assert load_map(tmp_path / "map").scene.takes == "image"
+        else:
+            with pytest.raises(MapFormatError, match="confidence_"):
+                save_map(dataclasses.replace(both, scene=dense), tmp_path / "map")
 
 
 # Damage

@@ -1,4 +1,4 @@
-"""A scene network without training: one that knows a map's landmarks by heart, and looks keypoints up among them."""
+"""Scene networks without training: one that knows a map's landmarks by heart, and one that reads places off colours."""
 
 import numpy as np
 
@@ -73,6 +73,37 @@ def looking_up(descriptors, points, leaves, shift=(0.0, 0.0, 0.0)):
             helper.make_tensor_value_info("leaves", whole, ["keypoints"]),
         ],
         constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+def colours_as_points(size_wh, output="points"):
+    """Return the ONNX network that takes a cell's mean colour for its place in the scene."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    cells = size_wh[0] // 8 * (size_wh[1] // 8)
+    nodes = [
+        helper.make_node("AveragePool", ["image"], ["mean"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Reshape", ["mean", "by_channel"], ["rows"]),
+        helper.make_node("Transpose", ["rows"], [output], perm=[1, 0]),
+        helper.make_node("ReduceMax", [output], ["largest"], axes=[1], keepdims=0),
+        helper.make_node("Div", ["largest", "most"], ["confidence"]),
+        helper.make_node("ArgMax", [output], ["leaves"], axis=1, keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, size_wh[1], size_wh[0]])],
+        [
+            helper.make_tensor_value_info(output, TensorProto.FLOAT, [cells, 3]),
+            helper.make_tensor_value_info("confidence", TensorProto.FLOAT, [cells]),
+            helper.make_tensor_value_info("leaves", TensorProto.INT64, [cells]),
+        ],
+        [
+            numpy_helper.from_array(np.array([3, cells], np.int64), "by_channel"),
+            numpy_helper.from_array(np.array(255.0, np.float32), "most"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return model.SerializeToString()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import MappingError
-from hfnet_ros.training.scene_labels import combine_labels, make_labels
+from hfnet_ros.training.scene_labels import SceneLabels, combine_labels, make_labels
 
 
 def cloud(seed=0, count=4000, shift=(0.0, 0.0, 0.0)):
@@ -45,3 +45,16 @@ def test_combined_scenes_keep_their_parts_apart():
     assert both.num_parts == 10 and len(both.centers) == len(first.centers) + len(second.centers)
     leaves = both.of(cloud(5, shift=(20.0, 0, 0)))
     assert leaves.min() >= len(first.centers) and both.parents[leaves].min() >= 4
+
+
+def test_labels_of_a_map_can_be_changed_and_are_missed():
+    made = make_labels(np.random.default_rng(3).normal(size=(200, 3)), 3, 4)
+    stored = made.arrays()
+    for array in stored.values():
+        array.flags.writeable = False
+    again = SceneLabels.from_arrays(stored)
+    assert again.centers.flags.writeable
+    np.testing.assert_array_equal(again.part_centers, made.part_centers)
+    del stored["part_centers"]
+    with pytest.raises(MappingError, match="does not hold part_centers"):
+        SceneLabels.from_arrays(stored)
