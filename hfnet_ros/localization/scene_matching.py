@@ -172,8 +172,7 @@ class SceneSecondLook:
         if not places:
             return {}
         own_score, best = self._solver.score(inliers, pose, cameras), 0.0
-        # A dense network says the same whatever the place; what the pose leaves over of it may still fit another pose.
-        for place in places if (inliers.keypoint_idxs >= 0).any() else places[:1]:
+        for place in places:
             problem = self._solver.problem(match(keypoints, place), cameras, None)
             rival = self._solver.solve_quickly(self._solver.left_over(problem, pose))
             if rival is not None:
