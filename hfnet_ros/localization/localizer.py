@@ -71,8 +71,8 @@ _QUERIES_BETWEEN_RELEASES = 8
 _KINDS = ((LEARNED, LEARNED_SCORE), (SCENE, SCENE_SCORE))
 
 
-# Of an untested scene network: a point off by so much turns a camera that sees it from 2 m away.
-_UNTESTED_RAD_PER_M = 0.5
+# Of an untested scene network: points off by so much turn a camera that sees them from 4 m away.
+_UNTESTED_RAD_PER_M = 0.25
 
 
 class MapSearch(Protocol):

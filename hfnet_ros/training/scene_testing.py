@@ -12,7 +12,7 @@ from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.scene_network import SceneNetwork
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.map.visual_map import MapConsistency, VisualMap
 from hfnet_ros.trust.self_test import HeldOutKeyframe, compare_held_out, summarize_differences
 from hfnet_ros.types import ImageFeatures, Progress
 
@@ -40,6 +40,8 @@ def with_consistency(
         progress: called with stage "test".
     """
     assert visual_map.search is not None
+    # As if it had been tested: what it is off by is what is asked for, not what is assumed.
+    tested = MapConsistency(config.pose.assumed_residual_px, 0.0, 0.0, len(held_out))
     # A held-out keyframe must not be found as its own prior frame: nothing is like zeros.
     rows = [row for row, _ in held_out]
     codes = visual_map.global_descriptors.codes.copy()
@@ -50,7 +52,7 @@ def with_consistency(
         visual_map,
         global_descriptors=UnitVectors(codes),
         search=dataclasses.replace(visual_map.search, cell_descriptors=UnitVectors(cells)),
-        scene=scene,
+        scene=dataclasses.replace(scene, consistency=tested),
     )
     alone = dataclasses.replace(
         config,
