@@ -201,8 +201,8 @@ def network_text(scene: SceneNetwork) -> str:
         )
     elif tested.num_asked:
         parts.append(
-            f"too few of {tested.num_asked} held-out keyframes localized by it alone: covariances count the noise of "
-            "its points only"
+            f"too few of {tested.num_asked} held-out keyframes localized by it alone: covariances are "
+            "those of an untested network, the size of its leaves"
         )
     return "; ".join(filter(None, parts))
 

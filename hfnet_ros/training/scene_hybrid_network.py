@@ -166,11 +166,12 @@ class HybridModule(nn.Module):
         else:
             part = torch.div(slot, self.leaves, rounding_mode="floor")
             x = x[: len(slot)]
-        first, second = tables[0][part].chunk(2, dim=1)
+        # Looked up as an embedding, whose gradient is the same on any number of threads.
+        first, second = functional.embedding(part, tables[0]).chunk(2, dim=1)
         y = _modulated(self.fifth(_modulated(self.fourth(x), first)), second)
         leaf_logits = self.leaf_head(y).masked_fill(~self.has_leaf[part], -1e4)
         leaf = part * self.leaves + leaf_logits.argmax(dim=1) if slot is None else slot
-        first, second = tables[1][leaf].chunk(2, dim=1)
+        first, second = functional.embedding(leaf, tables[1]).chunk(2, dim=1)
         z = _modulated(self.seventh(_modulated(self.sixth(y), first)), second)
         raw = self.output(z)
         sigmas = _LEAST_SIGMA_M + _SIGMA_SCALE_M * functional.softplus(raw[:, 3])

@@ -173,7 +173,7 @@ def _take_step(run: _Run, task: HybridTask, tensors: _Tensors, steps: int, seed:
     found = module(
         torch.from_numpy(descriptors),
         torch.from_numpy(batch.positions),
-        module.identities()[torch.from_numpy(keyframes)],
+        functional.embedding(torch.from_numpy(keyframes), module.identities()),
         (module.part_table(), module.leaf_table()),
         slot,
     )

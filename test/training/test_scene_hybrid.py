@@ -80,6 +80,18 @@ def test_same_seed_same_file(task):
     assert same[0] == same[1] != same[2]
 
 
+def test_same_file_by_several_threads(task):
+    """Gradients of what is looked up are summed in one order, whoever of the threads is first."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        options = dataclasses.replace(SMALL, width=128)
+        files = {digest(train_hybrid(task, options, 12, 0, ignore_progress)[0]) for _ in range(3)}
+    finally:
+        torch.set_num_threads(before)
+    assert len(files) == 1
+
+
 def test_an_interrupted_training_goes_on_with_the_same_numbers(task, tmp_path, monkeypatch):
     monkeypatch.setattr(scene_hybrid_training, "_PATIENCE", 99)
     whole, curves = train_hybrid(task, SMALL, 40, 0, ignore_progress)
