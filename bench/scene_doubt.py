@@ -57,7 +57,7 @@ def main() -> None:
     is_right = np.array([row["off"][0] <= 0.25 and row["off"][1] <= 5.0 for row in rows])
     scenes = np.array([row["scene"] for row in rows])
     features = np.array(
-        [[1.0] + [term.badness(row["scores"][term.score]) for term in FITTED.terms] for row in rows]
+        [[1.0] + [term.badness(row["scores"][term.score]) for term in FITTED.terms[:2]] for row in rows]
     )
     print(f"{len(rows)} answers, {is_wrong.sum()} wrong; fitted: {_fit(features, is_wrong).round(2)}")
     odds = np.empty(len(rows))

@@ -23,7 +23,7 @@ from hfnet_ros.cli.scene_training import (
     train_network,
     with_training_options,
 )
-from hfnet_ros.errors import ConfigError, DatasetError, MappingError
+from hfnet_ros.errors import ConfigError, DatasetError, ImageError, MappingError
 
 if TYPE_CHECKING:
     from hfnet_ros.cli.training_folder import TrainingFolder
@@ -192,7 +192,7 @@ def _train(options: argparse.Namespace) -> int:
         wanted = {
             "map": read_manifest(options.map)[0]["manifest_sha256"],
             "config": _deciding(config),
-            "images": [*options.images, *options.bag, options.depth_images],
+            "images": [*options.images, *options.bag, options.depth_images, options.depth_camera],
         }
         extractor = create_mapping_extractor(config)
         kept.callback(extractor.close)
@@ -242,8 +242,13 @@ def gone_on(
         return updated
     network = str(before.scene.facts.get("network", config.scene.network))
     config = dataclasses.replace(config, scene=dataclasses.replace(config.scene, network=network))
-    pixels = _pixels_of_update(before, updated, session, earlier)
-    scene = train_network(updated, pixels, extractor, config, bars, start_from=before.scene)
+    try:
+        pixels = _pixels_of_update(before, updated, session, earlier)
+        scene = train_network(updated, pixels, extractor, config, bars, start_from=before.scene)
+    except (ConfigError, MappingError, DatasetError, ImageError) as error:
+        # The landmarks are updated; that work is not lost for the network.
+        print(f"{LEFT_OUT}: {error}; {remedy}", file=sys.stderr)
+        return updated
     print(f"scene network: {network_text(scene)}")
     return dataclasses.replace(updated, scene=scene)
 

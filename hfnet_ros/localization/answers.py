@@ -120,7 +120,7 @@ def _with_keypoints(best: Localization, features: Sequence[ImageFeatures]) -> tu
 
 
 def _why_nothing(share: ViewShare, num_keypoints: int, answer: Localization) -> str:
-    if num_keypoints == 0:
+    if num_keypoints == 0 and share.num_matches == 0:
         return "no keypoint found"
     if share.num_matches == 0:
         where = "in the map" if answer.place is None else "where the other views are"

@@ -26,7 +26,7 @@ from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.map.scene_map import given_centers, kind_of
-from hfnet_ros.map.scene_network import IMAGE, SceneNetwork
+from hfnet_ros.map.scene_network import IMAGE
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.types import ReportProgress
 
@@ -161,23 +161,12 @@ class LandmarkModel:
         Raises:
             ConfigError: `localization.method` asks for what the map does not have.
         """
-        method = method_of(self.visual_map, config)  # before an engine is made, which may take minutes
-        scene = self.visual_map.scene if method != LANDMARKS else None
+        method_of(self.visual_map, config)  # before an engine is made, which may take minutes
         with contextlib.ExitStack() as opened:
             extractor = create_query_extractor(self.visual_map, config, report)
             opened.callback(extractor.close)
-            if scene is not None and scene.takes == IMAGE:
-                extractor = _with_coordinates(extractor, scene, config)
-                opened.callback(extractor.close)
             localizer = opened.enter_context(searching(self.visual_map, extractor, config, image_wh))
             return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
-
-
-def _with_coordinates(extractor: NetworkExtractor, scene: SceneNetwork, config: Config) -> NetworkExtractor:
-    """Let features carry what a dense network says of the image."""
-    from hfnet_ros.features.scene_dense import DenseNetwork, WithCoordinates
-
-    return WithCoordinates(extractor, DenseNetwork(scene, config.inference))
 
 
 def create_query_extractor(

@@ -232,7 +232,7 @@ class Localizer:
         doubted: frozenset[int],
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
-        if len(cameras) > 1:
+        if len(cameras) > 1 and self._matchers.asks_places(matcher):
             matches = self._looking_around.more(
                 matches, matcher.match, version.features, retrieved.descriptors, cameras, doubted
             )
@@ -244,7 +244,9 @@ class Localizer:
         if not answer.is_valid:
             return answer
         if matcher.name == SCENE:
-            elsewhere = self._matchers.seen_otherwise(landmarks, retrieved.places[: retrieved.max_places])
+            elsewhere = self._matchers.seen_otherwise(
+                landmarks, retrieved.places[: self._config.retrieval.max_places]
+            )
             seen_again = self._scene_look.at(
                 answer,
                 version.features,
@@ -269,6 +271,11 @@ class Localizer:
     def _check(self, view: View) -> None:
         if view.features is not None:
             check_extractor(self._map, view.features)
+            if self._matchers.asks_pixels and view.features.coordinates is None:
+                raise ExtractorMismatchError(
+                    "features without scene coordinates were given, but the map's dense network is asked, which takes "
+                    "the image; give the image, or set localization.method to landmarks"
+                )
             return
         assert view.image is not None
         check_image(view.image)
@@ -346,6 +353,10 @@ def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorMod
     """Return what the test of the map, or of its network, on itself and calibration say of its errors."""
     if method == SCENE and visual_map.scene is not None:
         visual_map = dataclasses.replace(visual_map, consistency=visual_map.scene.consistency)
+    calibration = visual_map.calibration
+    if calibration is not None and (calibration.source.get("method") == SCENE) != (method == SCENE):
+        # Calibrated by another method's answers, whose errors are others.
+        visual_map = dataclasses.replace(visual_map, calibration=None)
     measured_px = visual_map.consistency.measured_residual_px
     residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
     is_given = config.pose.answer_frame == "given"

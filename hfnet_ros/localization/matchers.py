@@ -86,6 +86,15 @@ class MatchersInTurn:
         ]
         self.first, self.more = matchers[0], tuple(matchers[1:])
 
+    @property
+    def asks_pixels(self) -> bool:
+        """Tell whether a dense network is asked, whose answers come with an image's features."""
+        return self._scene is not None and not self._scene.asks_keyframes
+
+    def asks_places(self, matcher: Matcher) -> bool:
+        """Tell whether what a matcher finds depends on the place; a dense network alone says the same of all."""
+        return matcher.name != SCENE or not self.asks_pixels
+
     def seen_otherwise(self, here: PlaceView, places: Sequence[Place]) -> list[Place]:
         """Return the places as which the scene network may see an image otherwise than as this one.
 

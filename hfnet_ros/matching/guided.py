@@ -15,6 +15,7 @@ from hfnet_ros.types import Correspondences, ImageFeatures, SceneCoordinates
 
 # How sure the network must be before a match is dropped that it contradicts.
 _SURE = 0.25
+_BLOCK = 8192  # pairs compared at a time
 
 
 def match_guided(
@@ -40,7 +41,7 @@ def match_guided(
     points = coordinates.keypoint_idxs[keypoints]
     free = ~np.isin(points, known.keypoint_idxs) & ~np.isin(place.idxs[rows], known.landmark_idxs)
     points, rows = points[free], rows[free]
-    similarity = np.einsum("ij,ij->i", features.local.descriptors[points], place.descriptors[rows])
+    similarity = _similarity(features.local.descriptors, points, place.descriptors, rows)
     alike = similarity > min_similarity
     points, rows, similarity = points[alike], rows[alike], similarity[alike]
     order = np.argsort(-similarity, kind="stable")
@@ -51,6 +52,20 @@ def match_guided(
     )
     guided = as_correspondences(features.local, place, points[mutual], rows[mutual], similarity[mutual])
     return _joined(known, guided)
+
+
+def _similarity(
+    first: NDArray[np.float32],
+    first_rows: NDArray[np.int64],
+    second: NDArray[np.float32],
+    second_rows: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Return the cosine of each pair of rows [P], so many at a time that they fit the cache."""
+    found = np.empty(len(first_rows), np.float32)
+    for start in range(0, len(found), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        np.einsum("ij,ij->i", first[first_rows[part]], second[second_rows[part]], out=found[part])
+    return found
 
 
 def pairs_within(

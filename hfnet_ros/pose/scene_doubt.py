@@ -19,6 +19,8 @@ FITTED = FalseProbabilityModel(
     terms=(
         Term("evidence", 2.58, 1.0, 120.0, False, True),
         Term("lead_over_rival", 1.60, 0.5, 6.0, False, True),
+        # Not fitted: as much as landmarks of an untested map are doubted.
+        Term("self_tested", 1.0, 0.0, 1.0, False, False),
     ),
     least=0.02,
 )

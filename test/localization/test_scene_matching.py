@@ -8,12 +8,12 @@ import pytest
 from memorised_scenes import looking_up, memorised_scene
 
 from hfnet_ros.config import Config, LocalizationConfig, VerificationConfig
-from hfnet_ros.errors import ConfigError
+from hfnet_ros.errors import ConfigError, ExtractorMismatchError
 from hfnet_ros.features.scene_hybrid import HybridNetwork
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.scene_matching import method_of
-from hfnet_ros.map.visual_map import MapConsistency, with_search
+from hfnet_ros.map.visual_map import CovarianceCalibration, MapConsistency, with_search
 from hfnet_ros.pose.scene_doubt import SCENE_SCORE
 from hfnet_ros.pose.verification import doubt_of, with_false_probability
 from hfnet_ros.retrieval.index import create_index
@@ -165,3 +165,24 @@ def test_a_pose_of_a_network_is_doubted_by_its_own_scores():
     assert with_false_probability(strong)["false_probability"] > 0.25
     said = doubt_of({**weak, SCENE_SCORE: 1.0, "false_probability": found[0]}, VerificationConfig())
     assert "most of the doubt is evidence 20" in said
+
+
+def test_a_calibration_counts_for_the_method_that_it_was_made_of(apartment, config, with_scene):
+    _, frame = frames(apartment, 1)[0]
+    tight = CovarianceCalibration(1.0, tuple(np.diag([1e-6] * 6).ravel()), 20, {"method": "landmarks"})
+    loose = MapConsistency(2.0, 0.3, 0.02, 20, tuple(np.diag([0.09] * 3 + [1e-6] * 3).ravel()))
+    scene = replace(with_scene.scene, consistency=loose)
+    sigmas = {}
+    for of in ("landmarks", "scene"):
+        calibrated = replace(with_scene, scene=scene, calibration=replace(tight, source={"method": of}))
+        covariance = localizer(calibrated, config, "scene").localize(frame).estimate.covariance
+        sigmas[of] = float(np.sqrt(covariance[0, 0]))
+    assert sigmas["landmarks"] > 0.29 > 0.05 > sigmas["scene"]
+
+
+def test_features_without_coordinates_are_refused_where_pixels_are_asked(apartment, config, with_scene):
+    dense = replace(with_scene, scene=replace(with_scene.scene, takes="image"))
+    asked = localizer(dense, config, "scene")
+    features = SiftExtractor(config).extract(frames(apartment, 1)[0][1].image)
+    with pytest.raises(ExtractorMismatchError, match="give the image"):
+        asked.localize_features(features, apartment.visual_map.cameras[0].refined, 0)
