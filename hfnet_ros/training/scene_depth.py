@@ -88,7 +88,9 @@ class DepthOffset:
 
 
 def depth_folder(visual_map: VisualMap, folder: Path, camera: Camera) -> DepthSource:
-    """Return the depth images of a folder: PNG of 16 bit, mm, 0 for none, named as the keyframes' images.
+    """Return the depth images of a folder: PNG of 16 bit, mm, named as the keyframes' images.
+
+    0 is none, and so is the largest number, which recordings of 7-Scenes write where the sensor saw nothing.
 
     Raises:
         DatasetError: the folder has none of a keyframe of the map.
@@ -110,7 +112,7 @@ def depth_folder(visual_map: VisualMap, folder: Path, camera: Camera) -> DepthSo
             raise DatasetError(f"{path}: no depth image, expected PNG of one channel of 16 bit, mm")
         camera.check_size(image.shape, str(path))
         depth = image.astype(np.float32) / np.float32(1000.0)
-        depth[image == 0] = np.nan
+        depth[(image == 0) | (image == np.iinfo(np.uint16).max)] = np.nan
         return depth
 
     return DepthSource(read, camera)
