@@ -45,7 +45,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import readable_name
     from hfnet_ros.files.atomic import atomic_file
     from hfnet_ros.localization.landmark_model import LandmarkModel
-    from hfnet_ros.localization.scene_matching import SCENE, method_of
+    from hfnet_ros.localization.scene_matching import method_of
+    from hfnet_ros.map.manifest import SCENE
     from hfnet_ros.map.map_io import check_map_target, save_map
     from hfnet_ros.trust.calibration import calibrate
 

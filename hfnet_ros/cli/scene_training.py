@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 NO_TORCH = "training a scene-coordinate network needs PyTorch: pip install torch"
 KINDS = ("landmarks", "scene", "both")
 _HYBRID, _IMAGE_NETWORKS = "hybrid", ("dense", "dense-full")
-_HELD_OUT_EVERY = 10
 # Of two cores of a PC with HF-Net at 640x480: a view described, and a step of training, s.
 _VIEW_S, _STEP_S = 0.06, 0.4
-_SHOWN_PER_OBSERVATION, _BATCH, _EPOCHS, _LEAST_STEPS, _MOST_STEPS = 0.6, 4096, 8.0, 1000, 6000
+_SHOWN_PER_OBSERVATION = 0.6
 _DENSE_TIME = {"dense": "up to an hour on two cores", "dense-full": "hours on a GPU, weeks on two cores"}
 
 
@@ -170,15 +169,18 @@ def train_network(
 
 def announcement(visual_map: VisualMap, config: Config, *, with_images: bool) -> str:
     """Return the sentence that comes before a training: what is trained, on what, and for how long."""
+    from hfnet_ros.training.scene_map_labels import held_out_rows
+    from hfnet_ros.training.scene_samples import default_steps
+
     scene, count = config.scene, visual_map.num_keyframes
-    held_out = max(count - _HELD_OUT_EVERY // 2, 0) // _HELD_OUT_EVERY + 1
+    held_out = len(held_out_rows(count))
     on = f"{count - held_out} of {count} keyframes"
     if scene.network != _HYBRID:
         duration = _DENSE_TIME[scene.network]
     else:
         views = (count - held_out) * (scene.views + 1 if with_images else 1)
         samples = _SHOWN_PER_OBSERVATION * views * visual_map.num_observations / max(count, 1)
-        steps = scene.steps or float(np.clip(_EPOCHS * samples / _BATCH, _LEAST_STEPS, _MOST_STEPS))
+        steps = scene.steps or default_steps(round(samples))
         minutes = (steps * _STEP_S + with_images * views * _VIEW_S) / 60.0
         duration = f"some {max(math.ceil(minutes), 1)} min on two cores"
         on += f", {scene.views} altered views of each" if with_images else ", by what the map kept of them"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_ros.config import InferenceConfig
-from hfnet_ros.errors import WeightsError
+from hfnet_ros.errors import MapFormatError, WeightsError
 from hfnet_ros.features.engines import EnginesBySize
 from hfnet_ros.inference.backend import create_engine
 from hfnet_ros.inference.engine import Engine, NetworkModel
@@ -184,6 +184,28 @@ def read_onnx(path: Path, expected: str) -> tuple[bytes, Any]:
         return content, onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's exception classes differ between its versions
         raise WeightsError(f"{path}: no ONNX network: {error}; expected {expected}") from error
+
+
+def read_scene_network(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """Return the scene network of a map as a model.
+
+    Raises:
+        MapFormatError: it is no ONNX, or has other inputs or outputs.
+    """
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's exception classes differ between its versions
+        raise MapFormatError(f"the map's scene network is no ONNX: {error}; train it anew") from error
+    for tensors, expected in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        names = [tensor.name for tensor in tensors]
+        if names != list(expected):
+            raise MapFormatError(
+                f"the map's scene network has {', '.join(map(str, names))}, expected {', '.join(expected)}; train it "
+                "anew"
+            )
+    return model
 
 
 def _shape(tensor: Any) -> tuple[int | None, ...]:

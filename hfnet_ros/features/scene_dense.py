@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import InferenceConfig
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.engines import checked_outputs
+from hfnet_ros.features.onnx_network import read_scene_network
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.features.protocol import NetworkExtractor
 from hfnet_ros.geometry.pixels import rescale_pixels
@@ -38,19 +39,7 @@ class DenseNetwork:
         Raises:
             MapFormatError: it is no ONNX, or not of this kind.
         """
-        import onnx
-
-        try:
-            graph = onnx.load_model_from_string(scene.network).graph
-        except Exception as error:  # protobuf's exception classes differ between its versions
-            raise MapFormatError(f"the map's scene network is no ONNX: {error}; train it anew") from error
-        for tensors, expected in ((graph.input, INPUTS), (graph.output, OUTPUTS)):
-            names = tuple(tensor.name for tensor in tensors)
-            if names != expected:
-                raise MapFormatError(
-                    f"the map's scene network has {', '.join(map(str, names))}, expected {', '.join(expected)}; train "
-                    "it anew"
-                )
+        graph = read_scene_network(scene.network, INPUTS, OUTPUTS).graph
         shape = [dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim]
         if len(shape) != 4 or shape[:2] != [1, 3] or min(shape[2:]) < STRIDE or shape[2] % 8 or shape[3] % 8:
             raise MapFormatError(

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import InferenceConfig
-from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.engines import EnginesBySize, checked_outputs
-from hfnet_ros.features.onnx_network import set_shape
+from hfnet_ros.features.onnx_network import read_scene_network, set_shape
 from hfnet_ros.features.turning import turned
 from hfnet_ros.inference.backend import create_engine
 from hfnet_ros.inference.engine import Engine, NetworkModel
@@ -38,19 +37,7 @@ class HybridNetwork:
         Raises:
             MapFormatError: it is no ONNX, or not of this kind.
         """
-        import onnx
-
-        try:
-            self._model = onnx.load_model_from_string(scene.network)
-        except Exception as error:  # protobuf's exception classes differ between its versions
-            raise MapFormatError(f"the map's scene network is no ONNX: {error}; train it anew") from error
-        for tensors, expected in ((self._model.graph.input, INPUTS), (self._model.graph.output, OUTPUTS)):
-            names = tuple(tensor.name for tensor in tensors)
-            if names != expected:
-                raise MapFormatError(
-                    f"the map's scene network has {', '.join(map(str, names))}, expected {', '.join(expected)}; train "
-                    "it anew"
-                )
+        self._model = read_scene_network(scene.network, INPUTS, OUTPUTS)
         self._identities = np.asarray(scene.arrays["identities"], np.float32)
         self._inference = inference
         self._engines = EnginesBySize()

@@ -34,10 +34,11 @@ from hfnet_ros.localization.learned_matching import LEARNED
 from hfnet_ros.localization.looking_around import LookingAround
 from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
-from hfnet_ros.localization.scene_matching import SCENE, SceneSecondLook
+from hfnet_ros.localization.scene_matching import SceneSecondLook
 from hfnet_ros.localization.second_look import SecondLook
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.localization.turning import TurningViews, Version
+from hfnet_ros.map.manifest import SCENE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
@@ -90,7 +91,7 @@ class MapSearch(Protocol):
 
 
 class Localizer:
-    """Localizes queries in one map of landmarks; belongs to the thread that made its extractor."""
+    """Localizes queries in one map; belongs to the thread that made its extractor."""
 
     def __init__(
         self,

@@ -13,11 +13,11 @@ from hfnet_ros.localization.scene_matching import (
     BOTH,
     GUIDED,
     MORE_KEYFRAMES,
-    SCENE,
     GuidedMatcher,
     SceneMatcher,
     method_of,
 )
+from hfnet_ros.map.manifest import SCENE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher

@@ -11,6 +11,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.features.scene_dense import coordinates_at
 from hfnet_ros.features.scene_hybrid import HybridNetwork
+from hfnet_ros.map.manifest import LANDMARKS, SCENE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.scene_network import FEATURES, SceneNetwork
 from hfnet_ros.map.visual_map import VisualMap
@@ -19,8 +20,8 @@ from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, ImageFeatures, Localization, RigCamera, SceneCoordinates
 
-LANDMARKS, SCENE, BOTH = "landmarks", "scene", "both"
-GUIDED = "guided"
+# What localizes, besides the kinds of map; and what finds matches near where a network says.
+BOTH, GUIDED = "both", "guided"
 _FURTHEST_M = 1e9
 # Less sure points are no matches: of those at 0.3 to 0.5 a third is within 16 px of the truth, of less sure ones a
 # tenth. Chosen on EuRoC and a generated apartment.
@@ -165,12 +166,12 @@ class SceneSecondLook:
 
         Points that the answer explains, too, are set aside. Nothing is measured where there is no other place.
         """
+        if not places:
+            return {}
         assert answer.estimate is not None and answer.correspondences is not None
         pose = answer.estimate.map_from_camera
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         keypoints = [view.chosen(inliers.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
-        if not places:
-            return {}
         own_score, best = self._solver.score(inliers, pose, cameras), 0.0
         for place in places:
             problem = self._solver.problem(match(keypoints, place), cameras, None)

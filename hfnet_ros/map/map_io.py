@@ -22,7 +22,7 @@ from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.plausibility import principal_point_problem
 from hfnet_ros.map import array_files, schema
 from hfnet_ros.map.arrangement import arranged
-from hfnet_ros.map.array_files import ADVICE, ARRAYS_FOLDER
+from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES, ARRAYS_FOLDER
 from hfnet_ros.map.entries import manifest_problems
 from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.manifest import (
@@ -51,10 +51,6 @@ from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 
 __all__ = ["check_map_target", "load_map", "read_map_header", "save_map", "verify_map"]
-
-# Up to this size every load reads all and checks digests: 64 MiB take less than 0.2 s, and a flipped bit
-# never localizes.
-ALWAYS_VERIFIED_BYTES = 64 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
 

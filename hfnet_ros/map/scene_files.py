@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map import array_files
-from hfnet_ros.map.array_files import ADVICE
+from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES
 from hfnet_ros.map.records_json import consistency_from_json
 from hfnet_ros.map.scene_network import FEATURES, IMAGE, SceneNetwork
 
 SCENE_FOLDER = "scene"
 NETWORK_FILE = f"{SCENE_FOLDER}/network.onnx"
-# Below this, arrays are compared with their digests whenever a map is loaded, as those of landmarks are.
-ALWAYS_VERIFIED_BYTES = 64 * 1024 * 1024
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _LONGEST_NAME = 120

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike
 from hfnet_ros.map.pixel_positions import PixelPositions
+from hfnet_ros.map.scene_network import WEIGHTS_PREFIX
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap, with_search
-
-# Of the arrays of a network those that only training reads.
-WEIGHTS_PREFIX = "weights."
 
 
 def kind_of(visual_map: VisualMap) -> str:

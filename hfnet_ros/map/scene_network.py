@@ -13,6 +13,8 @@ from hfnet_ros.map.visual_map import MapConsistency
 
 # What a network takes: keypoints of the map's extractor with their descriptors, or pixels.
 FEATURES, IMAGE = "features", "image"
+# Of the arrays of a network those that only training reads.
+WEIGHTS_PREFIX = "weights."
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,15 @@ class SceneNetwork:
     def num_leaves(self) -> int:
         """Number of leaves, N."""
         return len(self.arrays["centers"])
+
+    @property
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """What training goes on from, by parameter; nothing in a map without landmarks."""
+        return {
+            name.removeprefix(WEIGHTS_PREFIX): values
+            for name, values in self.arrays.items()
+            if name.startswith(WEIGHTS_PREFIX)
+        }
 
     @property
     def radius_m(self) -> float:

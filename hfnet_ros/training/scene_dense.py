@@ -32,11 +32,17 @@ from hfnet_ros.training.scene_dense_training import (
 from hfnet_ros.training.scene_depth import DepthSource, RegisteredDepth, find_offset, registered
 from hfnet_ros.training.scene_export import traced_onnx
 from hfnet_ros.training.scene_labels import SceneLabels
-from hfnet_ros.training.scene_map_labels import held_out_rows, labels_of_landmarks, labels_of_points
+from hfnet_ros.training.scene_map_labels import (
+    check_keyframes,
+    held_out_rows,
+    labels_of_landmarks,
+    labels_of_points,
+)
+from hfnet_ros.training.scene_runs import rounded, weight_arrays
 from hfnet_ros.training.scene_testing import with_consistency
 from hfnet_ros.types import ImageArray, Progress, ignore_progress
 
-_MIN_KEYFRAMES, _LEAST_CELLS = 10, 2000
+_LEAST_CELLS = 2000
 # Confidences from which errors of held-out cells are counted together.
 _LEVELS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 _LEAST_OF_LEVEL = 30
@@ -91,11 +97,7 @@ def train_dense(
         raise ConfigError(
             f"scene.network '{scene.network}' learns from images, and there are none; name their folder"
         )
-    if visual_map.num_keyframes < _MIN_KEYFRAMES:
-        raise MappingError(
-            f"the map has {visual_map.num_keyframes} keyframes, {_MIN_KEYFRAMES} needed to train a scene network and "
-            "to hold some back; map more images"
-        )
+    check_keyframes(visual_map)
     visual_map = with_search(visual_map, config.retrieval.vocabulary_size, config.pose.seed)
     schedule = schedule or SCHEDULES[scene.network]
     num_trained = visual_map.num_keyframes - len(held_out_rows(visual_map.num_keyframes))
@@ -115,7 +117,7 @@ def train_dense(
         scene.seed,
         progress,
         None if checkpoint is None else checkpoint / f"{scene.network}.pt",
-        None if start_from is None else _weights_of(start_from),
+        None if start_from is None else start_from.weights,
     )
     facts = {
         "network": scene.network,
@@ -130,7 +132,7 @@ def train_dense(
         "keyframes": len(task.trained),
         "held_out": len(task.held_out),
         **prepared.facts,
-        "curves": [{name: round(value, 4) for name, value in entry.items()} for entry in curves],
+        "curves": rounded(curves),
     }
     made = SceneNetwork(
         IMAGE,
@@ -140,7 +142,7 @@ def train_dense(
             # Until they are measured.
             "confidence_levels": np.array([0.0, 1.0], np.float32),
             "confidence_sigmas": np.array([1.0, 1.0], np.float32),
-            **{f"weights.{name}": value.detach().numpy() for name, value in module.named_parameters()},
+            **weight_arrays(module),
         },
         facts,
         MapConsistency(0.0, 0.0, 0.0, 0),
@@ -264,10 +266,10 @@ def _measured(
     scene = dataclasses.replace(
         scene, arrays={**scene.arrays, "confidence_levels": levels, "confidence_sigmas": sigmas}
     )
-    asked = []
-    for row, found in zip(rows, seen, strict=True):
-        told = dataclasses.replace(found, sigmas_m=np.interp(found.confidence, levels, sigmas))
-        asked.append((row, dataclasses.replace(extractor.extract(pixels(row)), coordinates=told)))
+    asked = [
+        (row, dataclasses.replace(extractor.extract(pixels(row)), coordinates=found))
+        for row, found in zip(rows, seen, strict=True)
+    ]
     return with_consistency(visual_map, scene, asked, extractor, config, progress)
 
 
@@ -290,14 +292,6 @@ def sigmas_of(
         levels = [0.5]
         sigmas = [max(float(np.median(errors)) / _MEDIAN_3D, _LEAST_SIGMA_M) if len(errors) else 1.0]
     return np.array(levels, np.float32), np.minimum.accumulate(sigmas).astype(np.float32)
-
-
-def _weights_of(scene: SceneNetwork) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix("weights."): values
-        for name, values in scene.arrays.items()
-        if name.startswith("weights.")
-    }
 
 
 def _check_memory(needed: int) -> None:

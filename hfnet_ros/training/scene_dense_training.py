@@ -6,10 +6,9 @@ Reference: Li et al., "Hierarchical Scene Coordinate Classification and Regressi
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hfnet_ros.errors import ConfigError
-from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.training.scene_dense_data import DenseExample, DenseKeyframe, example_of
 from hfnet_ros.training.scene_dense_losses import DenseBatch, dense_loss
 from hfnet_ros.training.scene_dense_network import DenseModule, DenseOptions, DenseOutputs
 from hfnet_ros.training.scene_labels import SceneLabels
+from hfnet_ros.training.scene_runs import Run, fit, gains_no_more, take_weights
 from hfnet_ros.types import Progress
 
 _WARM_UP, _LAST_RATE, _MAX_GRADIENT = 0.03, 0.01, 1.0
@@ -31,7 +29,6 @@ _WARM_UP, _LAST_RATE, _MAX_GRADIENT = 0.03, 0.01, 1.0
 _EPOCHS, _LEAST_STEPS, _MOST_STEPS = 32, 1600, 8000
 _CHECKS = 24  # of keyframes that are not trained on, evenly over the steps
 _PATIENCE = 8  # checks without gain after which training ends
-_LEAST_GAIN = 0.005
 _BYTES_PER_VALUE = 4
 
 
@@ -87,17 +84,6 @@ class DenseTask:
     reprojects: bool
 
 
-@dataclass
-class _Run:
-    """What changes from step to step, and is kept in a checkpoint."""
-
-    module: DenseModule
-    optimizer: torch.optim.Optimizer
-    best: dict[str, Tensor]
-    step: int = 0
-    curves: list[dict[str, float]] = field(default_factory=list)
-
-
 def fit_dense(
     task: DenseTask,
     options: DenseOptions,
@@ -129,26 +115,29 @@ def fit_dense(
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = _start(task, options, schedule, device, start)
-    if checkpoint is not None and checkpoint.is_file():
-        _restore(run, checkpoint, device)
-    every = math.ceil(schedule.steps / _CHECKS)
-    last = min(schedule.steps, stop_after or schedule.steps)
     losses: list[float] = []
-    while run.step < last and not _has_settled(run.curves):
-        progress("train", run.step, schedule.steps)
+
+    def take_step() -> None:
         losses.append(_take_step(run, task, schedule, seed))
-        run.step += 1
-        if run.step % every == 0 or run.step == last:
-            measured = measure_dense(run.module, task.held_out, task)
-            run.curves.append({"step": run.step, "loss": float(np.mean(losses)), **measured})
-            losses = []
-            if run.curves[-1]["near"] >= max(entry["near"] for entry in run.curves):
-                run.best = copy.deepcopy(run.module.state_dict())
-            if checkpoint is not None:
-                _save(run, checkpoint)
-    progress("train", schedule.steps, schedule.steps)
-    run.module.load_state_dict(run.best)
-    return run.module.eval().cpu(), run.curves
+
+    def measure() -> dict[str, float]:
+        loss = float(np.mean(losses))
+        losses.clear()
+        return {"loss": loss, **measure_dense(run.module, task.held_out, task)}
+
+    # At first it learns labels that no held-out cell has right yet.
+    fit(
+        run,
+        schedule.steps,
+        math.ceil(schedule.steps / _CHECKS),
+        take_step,
+        measure,
+        lambda curves: gains_no_more(curves, _PATIENCE, _CHECKS // 2),
+        progress,
+        checkpoint,
+        stop_after,
+    )
+    return run.module.cpu(), run.curves
 
 
 def needed_bytes(module: DenseModule, batch: int, size_wh: tuple[int, int]) -> int:
@@ -168,20 +157,17 @@ def _start(
     schedule: DenseSchedule,
     device: torch.device,
     start: dict[str, NDArray[Any]] | None,
-) -> _Run:
+) -> Run[DenseModule]:
     module = DenseModule(task.labels, options)
     if start is not None:
-        own = module.state_dict()
-        for name, values in start.items():
-            if name in own and tuple(own[name].shape) == values.shape:
-                own[name].copy_(torch.from_numpy(np.array(values)))
+        take_weights(module, start)
     lay_out: Any = module.to(device).to  # its stubs leave out memory formats
     lay_out(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(module.parameters(), lr=schedule.rate, weight_decay=schedule.weight_decay)
-    return _Run(module.train(), optimizer, copy.deepcopy(module.state_dict()))
+    return Run.of(module.train(), optimizer)
 
 
-def _take_step(run: _Run, task: DenseTask, schedule: DenseSchedule, seed: int) -> float:
+def _take_step(run: Run[DenseModule], task: DenseTask, schedule: DenseSchedule, seed: int) -> float:
     # Drawn by the number of the step, so that a run that was interrupted draws the same.
     rng = np.random.default_rng([seed, run.step])
     chosen = rng.integers(len(task.trained), size=schedule.batch)
@@ -282,36 +268,3 @@ def _cosine(share: float) -> float:
 
 def _halved(share: float) -> float:
     return 0.5 ** (math.floor((share - 1.0 / 3.0) * 6.0) + 1 if share >= 1.0 / 3.0 else 0)
-
-
-def _has_settled(curves: list[dict[str, float]]) -> bool:
-    # At first it learns labels that no held-out cell has right yet.
-    if len(curves) <= max(_PATIENCE, _CHECKS // 2):
-        return False
-    before = max(entry["near"] for entry in curves[:-_PATIENCE])
-    return max(entry["near"] for entry in curves[-_PATIENCE:]) < before + _LEAST_GAIN
-
-
-def _save(run: _Run, path: Path) -> None:
-    content: dict[str, Any] = {
-        "module": run.module.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "best": run.best,
-        "step": run.step,
-        "curves": run.curves,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as temporary:
-        torch.save(content, temporary)
-
-
-def _restore(run: _Run, path: Path, device: torch.device) -> None:
-    content = torch.load(path, map_location=device, weights_only=True)
-    try:
-        run.module.load_state_dict(content["module"])
-        run.optimizer.load_state_dict(content["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"{path}: of another network: {error}; delete it, or train as it was begun"
-        ) from error
-    run.best, run.step, run.curves = content["best"], content["step"], content["curves"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.training.scene_hybrid_network import HybridModule, HybridOptions, HybridOutputs
 from hfnet_ros.training.scene_labels import SceneLabels
-from hfnet_ros.training.scene_samples import Samples
+from hfnet_ros.training.scene_runs import Run, fit, gains_no_more, take_weights
+from hfnet_ros.training.scene_samples import BATCH, Samples
 from hfnet_ros.types import Progress
 
-BATCH, _NEGATIVES = 4096, 1024
-_EPOCHS = 8.0
-_LEAST_STEPS, _MOST_STEPS = 1000, 6000
+_NEGATIVES = 1024
 _RATE, _WEIGHT_DECAY, _WARM_UP, _LAST_RATE = 2e-3, 1e-4, 0.04, 0.002
 _MAX_GRADIENT = 1.0
 _DESCRIPTOR_NOISE = 0.05
@@ -32,7 +29,6 @@ _DESCRIPTOR_NOISE = 0.05
 _SWAPPED, _MIN_SHARED = 0.5, 30
 _CHECKS = 20  # of keyframes that are not trained on, evenly over the steps
 _PATIENCE = 6  # checks without gain after which training ends
-_LEAST_GAIN = 0.005
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,22 +50,6 @@ class HybridTask:
     points: NDArray[np.float32]
     neighbors: list[NDArray[np.int64]]
     descriptor_size: int
-
-
-@dataclass
-class _Run:
-    """What changes from step to step, and is kept in a checkpoint."""
-
-    module: HybridModule
-    optimizer: torch.optim.AdamW
-    best: dict[str, Tensor]
-    step: int = 0
-    curves: list[dict[str, float]] = field(default_factory=list)
-
-
-def default_steps(num_samples: int) -> int:
-    """Return how many steps so many samples are worth."""
-    return int(np.clip(round(_EPOCHS * num_samples / BATCH), _LEAST_STEPS, _MOST_STEPS))
 
 
 def train_hybrid(
@@ -96,24 +76,17 @@ def train_hybrid(
         The network that was best on held-out keyframes, and what was measured on the way.
     """
     torch.manual_seed(seed)
-    run = _start(task, options, start)
-    if checkpoint is not None and checkpoint.is_file():
-        _restore(run, checkpoint)
-    tensors = _Tensors.of(task)
-    every = max(steps // _CHECKS, 1)
-    while run.step < steps and not _has_settled(run.curves):
-        progress("train", run.step, steps)
-        _take_step(run, task, tensors, steps, seed)
-        run.step += 1
-        if run.step % every == 0 or run.step == steps:
-            run.curves.append({"step": run.step, **_measure(run.module, task)})
-            if run.curves[-1]["near"] >= max(entry["near"] for entry in run.curves):
-                run.best = copy.deepcopy(run.module.state_dict())
-            if checkpoint is not None:
-                _save(run, checkpoint)
-    progress("train", steps, steps)
-    run.module.load_state_dict(run.best)
-    run.module.eval()
+    run, tensors = _start(task, options, start), _Tensors.of(task)
+    fit(
+        run,
+        steps,
+        max(steps // _CHECKS, 1),
+        lambda: _take_step(run, task, tensors, steps, seed),
+        lambda: _measure(run.module, task),
+        lambda curves: gains_no_more(curves, _PATIENCE, _PATIENCE),
+        progress,
+        checkpoint,
+    )
     return run.module, run.curves
 
 
@@ -139,21 +112,21 @@ class _Tensors:
         )
 
 
-def _start(task: HybridTask, options: HybridOptions, start: Mapping[str, NDArray[Any]] | None) -> _Run:
+def _start(
+    task: HybridTask, options: HybridOptions, start: Mapping[str, NDArray[Any]] | None
+) -> Run[HybridModule]:
     module = HybridModule(task.descriptor_size, len(task.neighbors), task.labels, options)
     if start is not None:
-        own = module.state_dict()
-        for name, values in start.items():
-            if name in own and tuple(own[name].shape) == values.shape:
-                own[name].copy_(torch.from_numpy(np.array(values)))
-            elif name == "codes.weight" and own[name].shape[1:] == values.shape[1:]:
-                count = min(len(values), len(own[name]))
-                own[name][:count].copy_(torch.from_numpy(np.array(values[:count])))
-    optimizer = torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
-    return _Run(module, optimizer, copy.deepcopy(module.state_dict()))
+        take_weights(module, start)
+        codes, learned = module.codes.weight.data, start.get("codes.weight")
+        # Of the keyframes that were there before; others are new.
+        if learned is not None and codes.shape[1:] == learned.shape[1:]:
+            count = min(len(learned), len(codes))
+            codes[:count].copy_(torch.from_numpy(np.array(learned[:count])))
+    return Run.of(module, torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY))
 
 
-def _take_step(run: _Run, task: HybridTask, tensors: _Tensors, steps: int, seed: int) -> None:
+def _take_step(run: Run[HybridModule], task: HybridTask, tensors: _Tensors, steps: int, seed: int) -> None:
     # Drawn by the number of the step, so that a run that was interrupted draws the same.
     rng = np.random.default_rng([seed, run.step])
     rows = tensors.shows[rng.integers(len(tensors.shows), size=BATCH)]
@@ -239,13 +212,6 @@ def _rate(step: int, steps: int) -> float:
     return _RATE * (_LAST_RATE + (1.0 - _LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * share)))
 
 
-def _has_settled(curves: list[dict[str, float]]) -> bool:
-    if len(curves) <= _PATIENCE:
-        return False
-    before = max(entry["near"] for entry in curves[:-_PATIENCE])
-    return max(entry["near"] for entry in curves[-_PATIENCE:]) < before + _LEAST_GAIN
-
-
 @torch.no_grad()
 def _measure(module: HybridModule, task: HybridTask) -> dict[str, float]:
     """Return how well keypoints of held-out keyframes are placed: medians, and the share within the guide's radius."""
@@ -269,25 +235,6 @@ def _measure(module: HybridModule, task: HybridTask) -> dict[str, float]:
         "median_m": float(np.median(error)),
         "near": float(np.mean(error < 2.0 * float(np.median(task.labels.scales)))),
     }
-
-
-def _save(run: _Run, path: Path) -> None:
-    content: dict[str, Any] = {
-        "module": run.module.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
-        "best": run.best,
-        "step": run.step,
-        "curves": run.curves,
-    }
-    with atomic_file(path) as temporary:
-        torch.save(content, temporary)
-
-
-def _restore(run: _Run, path: Path) -> None:
-    content = torch.load(path, weights_only=True)
-    run.module.load_state_dict(content["module"])
-    run.optimizer.load_state_dict(content["optimizer"])
-    run.best, run.step, run.curves = content["best"], content["step"], content["curves"]
 
 
 def with_identity(samples: Samples, keyframes: NDArray[np.int64]) -> Samples:

@@ -10,14 +10,28 @@ from hfnet_ros.errors import MappingError
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.training.scene_labels import SceneLabels, combine_labels, make_labels
 
-HELD_OUT_EVERY, _HELD_OUT_FIRST = 10, 4
+_HELD_OUT_EVERY, _HELD_OUT_FIRST = 10, 4
+_MIN_KEYFRAMES = 10
 # Landmarks that fewer keyframes see are too doubtful to say where the scene is.
 _LABELLED_TRACK = 3
 
 
 def held_out_rows(num_keyframes: int) -> NDArray[np.int64]:
     """Return the keyframes that are never trained on: every tenth, from the fifth on."""
-    return np.arange(_HELD_OUT_FIRST, num_keyframes, HELD_OUT_EVERY)
+    return np.arange(_HELD_OUT_FIRST, num_keyframes, _HELD_OUT_EVERY)
+
+
+def check_keyframes(visual_map: VisualMap) -> None:
+    """Refuse a map that is too small to hold some of it back.
+
+    Raises:
+        MappingError: it has too few keyframes.
+    """
+    if visual_map.num_keyframes < _MIN_KEYFRAMES:
+        raise MappingError(
+            f"the map has {visual_map.num_keyframes} keyframes, {_MIN_KEYFRAMES} needed to train a scene network and "
+            "to hold some back; map more images"
+        )
 
 
 def labels_of_landmarks(visual_map: VisualMap, config: Config) -> SceneLabels:

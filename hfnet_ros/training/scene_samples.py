@@ -26,6 +26,9 @@ _OTHER_PX = 6.0  # and shows none if all are further away
 _MAX_NEGATIVES = 200_000
 _STRENGTH = 0.75  # of `draw_homography`: up to 26 degrees, a factor of 1.5
 
+BATCH = 4096  # samples a step
+_EPOCHS, _LEAST_STEPS, _MOST_STEPS = 8.0, 1000, 6000
+
 ReadPixels = Callable[[int], ImageArray]
 
 
@@ -64,6 +67,11 @@ class Samples:
             np.concatenate([part.keyframes for part in parts]),
             np.concatenate([part.landmarks for part in parts]),
         )
+
+
+def default_steps(num_samples: int) -> int:
+    """Return how many steps so many samples are worth."""
+    return int(np.clip(round(_EPOCHS * num_samples / BATCH), _LEAST_STEPS, _MOST_STEPS))
 
 
 def samples_of_images(

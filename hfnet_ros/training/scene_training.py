@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,16 @@ from hfnet_ros.training.scene_hybrid_network import HybridModule, HybridOptions
 from hfnet_ros.training.scene_hybrid_training import (
     HybridTask,
     covisible_keyframes,
-    default_steps,
     train_hybrid,
     with_identity,
 )
 from hfnet_ros.training.scene_labels import SceneLabels
-from hfnet_ros.training.scene_map_labels import held_out_rows, labels_of_landmarks
+from hfnet_ros.training.scene_map_labels import check_keyframes, held_out_rows, labels_of_landmarks
+from hfnet_ros.training.scene_runs import rounded, weight_arrays
 from hfnet_ros.training.scene_samples import (
     ReadPixels,
     Samples,
+    default_steps,
     observed_features,
     samples_of_images,
     samples_of_observations,
@@ -41,12 +41,9 @@ from hfnet_ros.training.scene_samples import (
 from hfnet_ros.training.scene_testing import with_consistency
 from hfnet_ros.types import ImageFeatures, Progress, ignore_progress
 
-_logger = logging.getLogger(__name__)
-
-_MIN_KEYFRAMES, _LEAST_SHOWN = 10, 2000
+_LEAST_SHOWN = 2000
 # More samples are not kept in memory; keyframes then have fewer altered views.
 _MOST_VIEWS = 2000
-_WEIGHTS = "weights."
 
 
 def train_scene(
@@ -82,11 +79,7 @@ def train_scene(
         return train_dense(visual_map, pixels, extractor, config, progress, depths, checkpoint, start_from)
     started = time.perf_counter()
     visual_map = with_search(visual_map, config.retrieval.vocabulary_size, config.pose.seed)
-    if visual_map.num_keyframes < _MIN_KEYFRAMES:
-        raise MappingError(
-            f"the map has {visual_map.num_keyframes} keyframes, {_MIN_KEYFRAMES} needed to train a scene network and "
-            "to hold some back; map more images"
-        )
+    check_keyframes(visual_map)
     scene, options = config.scene, options or HybridOptions(regression=config.scene.regression)
     labels = (
         labels_of_landmarks(visual_map, config)
@@ -116,7 +109,7 @@ def train_scene(
     )
     steps = scene.steps or default_steps(num_shown)
     file = None if checkpoint is None else checkpoint / "hybrid.pt"
-    start = None if start_from is None else weights_of(start_from)
+    start = None if start_from is None else start_from.weights
     module, curves = train_hybrid(task, options, steps, scene.seed, progress, file, start)
     identities = _identities(module, trained, neighbors, _most_alike(visual_map, rows, trained))
     facts: dict[str, Any] = {
@@ -129,7 +122,7 @@ def train_scene(
         "samples": num_shown,
         "keyframes": len(trained),
         "held_out": len(held_out),
-        "curves": [{name: round(value, 4) for name, value in entry.items()} for entry in curves],
+        "curves": rounded(curves),
     }
     made = SceneNetwork(
         FEATURES,
@@ -137,7 +130,7 @@ def train_scene(
         {
             **labels.arrays(),
             "identities": identities,
-            **{f"{_WEIGHTS}{name}": value.detach().numpy() for name, value in module.named_parameters()},
+            **weight_arrays(module),
         },
         facts,
         MapConsistency(0.0, 0.0, 0.0, 0),
@@ -148,15 +141,6 @@ def train_scene(
     ]
     made = with_consistency(visual_map, made, held, extractor, config, progress)
     return dataclasses.replace(made, facts={**facts, "duration_s": round(time.perf_counter() - started, 1)})
-
-
-def weights_of(scene: SceneNetwork) -> dict[str, NDArray[Any]]:
-    """Return the trained weights of a network by parameter."""
-    return {
-        name.removeprefix(_WEIGHTS): values
-        for name, values in scene.arrays.items()
-        if name.startswith(_WEIGHTS)
-    }
 
 
 def _turns(visual_map: VisualMap, extractor: FeatureExtractor, config: Config) -> NDArray[np.float64]:

@@ -185,7 +185,7 @@ class Localization:
         timings_s: seconds per stage: extract, retrieve, match, pose, total.
         search: where the answer was found, or the last place it was looked for.
         turn_rad: by how much the image, of several views the first, was turned clockwise to be known; 0 as it is.
-        matched_by: what found the matches, `nearest` or another of `matching.method`.
+        matched_by: what found the matches: `nearest` or another of `matching.method`, `scene` or `guided`.
         is_metric: lengths are metres; False in a map of images alone, whose scale nobody knows.
         warnings: what is doubtful about calibration or map whatever the outcome, in sentences.
         views: what each view of the query brought, in its order; none where no localizer says it.
