@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfnet_ros.training.scene_labels import SceneLabels
+from hfnet_ros.training.scene_leaf_table import LeafTable, start_as_published
 
 _COMBINED_PARTS = 26  # from so many parts on, a network is one of combined scenes
 _IMPOSSIBLE = -1e4
@@ -106,21 +107,13 @@ class _Seen(NamedTuple):
     far: Tensor
 
 
-class DenseModule(nn.Module):
+class DenseModule(LeafTable):
     """The network, for training and as it is exported."""
-
-    centers: Tensor
-    scales: Tensor
-    has_leaf: Tensor
-    leaf_idxs: Tensor
-    middle: Tensor
-    extent: Tensor
 
     def __init__(self, labels: SceneLabels, options: DenseOptions) -> None:
         """Start at random, by torch's seed: xavier's uniform weights, no biases."""
-        super().__init__()
+        super().__init__(labels)
         self.options = options
-        self.parts, self.leaves = labels.num_parts, labels.num_subclasses
         widths, strides = (3, *options.trunk), (1, 2, 2, 1, 2, 1, 1, 1)
         self.trunk = nn.Sequential(
             *(
@@ -148,38 +141,7 @@ class DenseModule(nn.Module):
             self.leaf_output = _convolution(options.leaf_last, self.leaves, 1, activated=False)
             self.part_generator = _Generator(self.parts, options.part_generator, (planes, options.leaf_last))
             self.leaf_generator = _Generator(self.parts + self.leaves, options.leaf_generator, (wide, wide))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        self._keep_labels(labels)
-
-    def _keep_labels(self, labels: SceneLabels) -> None:
-        """Hold the leaves in a table [C * K], of which parts with fewer leaves leave some unused."""
-        first = labels.first_leaves
-        slots = torch.full((self.parts, self.leaves), -1, dtype=torch.int64)
-        for part in range(self.parts):
-            slots[part, : first[part + 1] - first[part]] = torch.arange(
-                int(first[part]), int(first[part + 1])
-            )
-        used = slots.clamp(min=0).ravel()
-        low, high = labels.centers.min(axis=0), labels.centers.max(axis=0)
-        for name, values in (
-            ("leaf_idxs", used),
-            ("has_leaf", slots >= 0),
-            ("centers", torch.from_numpy(labels.centers)[used]),
-            ("scales", torch.from_numpy(labels.scales)[used]),
-            ("middle", torch.from_numpy((low + high) / 2.0)),
-            ("extent", torch.from_numpy((high - low) / 2.0)),
-        ):
-            self.register_buffer(name, values, persistent=False)
-
-    def slots_of(self, leaves: Tensor, parents: Tensor, first: Tensor) -> Tensor:
-        """Return where leaves of `SceneLabels` are in the table; -1 stays."""
-        known = leaves.clamp(min=0)
-        part = parents[known]
-        return torch.where(leaves >= 0, part * self.leaves + known - first[part], -1)
+        start_as_published(self)
 
     def forward(self, image: Tensor, true: Tensor | None = None) -> DenseOutputs:
         """Look at images.

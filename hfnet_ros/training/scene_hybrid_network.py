@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hfnet_ros.training.scene_labels import SceneLabels
+from hfnet_ros.training.scene_leaf_table import LeafTable, start_as_published
 
 _CODE_SIZE = 64
 _LEAST_SIGMA_M, _SIGMA_SCALE_M = 0.003, 0.1
@@ -62,22 +63,16 @@ class HybridOutputs(NamedTuple):
     validity: Tensor
 
 
-class HybridModule(nn.Module):
+class HybridModule(LeafTable):
     """Layers of 1x1 kind over each keypoint by itself."""
-
-    centers: Tensor
-    scales: Tensor
-    has_leaf: Tensor
-    leaf_idxs: Tensor
 
     def __init__(
         self, descriptor_size: int, num_keyframes: int, labels: SceneLabels, options: HybridOptions
     ) -> None:
         """Start at random, by torch's seed."""
-        super().__init__()
+        super().__init__(labels)
         self.options = options
-        width, parts, leaves = options.width, labels.num_parts, labels.num_subclasses
-        self.parts, self.leaves = parts, leaves
+        width, parts, leaves = options.width, self.parts, self.leaves
         self.input = nn.Linear(descriptor_size + 2, width)
         self.second = nn.Linear(width, width)
         self.third = nn.Linear(width, width)
@@ -91,32 +86,7 @@ class HybridModule(nn.Module):
         self.sixth, self.seventh = nn.Linear(width, 2 * width), nn.Linear(2 * width, 2 * width)
         self.output = nn.Linear(2 * width, 4)
         self.validity_head = nn.Linear(width, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        self._keep_labels(labels)
-
-    def _keep_labels(self, labels: SceneLabels) -> None:
-        """Hold the leaves in a table [C * K], of which parts with fewer leaves leave some unused."""
-        first = labels.first_leaves
-        slots = torch.full((self.parts, self.leaves), -1, dtype=torch.int64)
-        for part in range(self.parts):
-            count = int(first[part + 1] - first[part])
-            slots[part, :count] = torch.arange(int(first[part]), int(first[part + 1]))
-        used = slots.clamp(min=0).ravel()
-        self.register_buffer("leaf_idxs", used, persistent=False)
-        self.register_buffer("has_leaf", slots >= 0, persistent=False)
-        self.register_buffer("centers", torch.from_numpy(labels.centers)[used], persistent=False)
-        self.register_buffer("scales", torch.from_numpy(labels.scales)[used], persistent=False)
-        low, high = labels.centers.min(axis=0), labels.centers.max(axis=0)
-        self.register_buffer("middle", torch.from_numpy((low + high) / 2.0), persistent=False)
-        self.register_buffer("extent", torch.from_numpy((high - low) / 2.0), persistent=False)
-
-    def slot_of(self, leaf: Tensor, parents: Tensor, first: Tensor) -> Tensor:
-        """Return where leaves [B] of `SceneLabels` are in the table."""
-        part = parents[leaf]
-        return part * self.leaves + (leaf - first[part])
+        start_as_published(self)
 
     def identities(self) -> Tensor:
         """Return what is learned of each keyframe, [F, 2 * width]."""

@@ -138,7 +138,7 @@ def _take_step(run: Run[HybridModule], task: HybridTask, tensors: _Tensors, step
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     keyframes = _mistaken(batch.keyframes, task.neighbors, rng)
     landmark = torch.from_numpy(batch.landmarks[:BATCH])
-    slot = run.module.slot_of(tensors.leaves[landmark], tensors.parents, tensors.first)
+    slot = run.module.slots_of(tensors.leaves[landmark], tensors.parents, tensors.first)
     module, rate = run.module, _rate(run.step, steps)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
