@@ -127,7 +127,9 @@ class Localizer:
             config.pose, config.verification, _error_model(visual_map, config, self._matchers.first.name)
         )
         self._looking_around = LookingAround(self._retrieval, self._landmarks, self._solver)
-        self._second_look = SecondLook(self._landmarks, self._matchers.compare, self._solver)
+        self._second_look = SecondLook(
+            self._landmarks, self._matchers.compare, self._solver, config.verification.max_rematch_ratio
+        )
         self._scene_look = SceneSecondLook(self._solver)
         self._thread_pools = ThreadpoolController()
         self._answers_as_given = config.pose.answer_frame == "given"

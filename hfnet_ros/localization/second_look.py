@@ -25,8 +25,14 @@ MatchLandmarks = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
 class SecondLook:
     """Looks at a map again with a pose that has passed every other test."""
 
-    def __init__(self, landmarks: Landmarks, match: MatchLandmarks, solver: PoseSolver) -> None:
-        """Take the landmarks of the map, how they are matched with the views of a query, and what finds poses."""
+    def __init__(
+        self, landmarks: Landmarks, match: MatchLandmarks, solver: PoseSolver, max_ratio: float
+    ) -> None:
+        """Take the landmarks of the map, how they are matched with the views of a query, and what finds poses.
+
+        A `rematch_ratio` above `max_ratio` is not sought further.
+        """
+        self._max_ratio = max_ratio
         self._landmarks = landmarks
         self._match = match
         self._solver = solver
@@ -59,12 +65,29 @@ class SecondLook:
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         own = inliers.chosen(np.arange(min(len(inliers), _MAX_KEYPOINTS)))
         keypoints = [view.chosen(own.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
-        unexplained = self._unexplained_matches(keypoints, own, pose, cameras, places)
-        alias = self._solver.solve_quickly(unexplained)
-        own_score = self._solver.score(own, pose, cameras)
-        ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
+        own_score = max(self._solver.score(own, pose, cameras), 1e-9)
+        # All at once, for a rival that several places see a part of; then one by one, for where there are many rivals:
+        # a keypoint is matched once, and ten twins then have a tenth of the keypoints each.
+        ratio = self._elsewhere(keypoints, own, pose, cameras, places) / own_score
+        for place in places if len(places) > 2 else ():
+            if ratio > self._max_ratio:
+                break
+            ratio = max(ratio, self._elsewhere(keypoints, own, pose, cameras, (place,)) / own_score)
         share = seen_share(self._landmarks.expected(landmarks), inliers, pose, cameras)
         return {"rematch_ratio": ratio, "seen_share": share}
+
+    def _elsewhere(
+        self,
+        keypoints: Sequence[ImageFeatures],
+        own: Correspondences,
+        pose: Rigid3,
+        cameras: Sequence[RigCamera],
+        places: Sequence[Place],
+    ) -> float:
+        """Return the score of the best pose by what places know and this pose does not explain."""
+        unexplained = self._unexplained_matches(keypoints, own, pose, cameras, places)
+        alias = self._solver.solve_quickly(unexplained)
+        return 0.0 if alias is None else alias.score
 
     def _unexplained_matches(
         self,
