@@ -101,7 +101,12 @@ def write_city(city: City, count: int, path: Path) -> None:
             work / f"{name}.npy", "w+", firsts[0].dtype, (rows, *firsts[0].shape[1:])
         )
 
-    names = ("landmark_view_directions", "landmark_distance_ranges", "landmark_colors", "observation_landmark_idx")
+    names = (
+        "landmark_view_directions",
+        "landmark_distance_ranges",
+        "landmark_colors",
+        "observation_landmark_idx",
+    )
     arrays = {name: array(name) for name in names}
     xyz = array("landmark_xyz")
     dim = city.bases[0].descriptors.shape[1]
@@ -147,7 +152,10 @@ def write_city(city: City, count: int, path: Path) -> None:
         words,
         offsets("covisible_offsets", pair_sums),
         np.concatenate(
-            [one.search.covisible_keyframe_idx + start for one, start in zip(maps, keyframe_sums, strict=False)]
+            [
+                one.search.covisible_keyframe_idx + start
+                for one, start in zip(maps, keyframe_sums, strict=False)
+            ]
         ).astype(np.int32),
         np.concatenate([one.search.covisible_counts for one in maps]),
         centers,
@@ -160,7 +168,9 @@ def write_city(city: City, count: int, path: Path) -> None:
         first,
         cameras=tuple(cameras),
         keyframe_names=[
-            f"{flat.number}/{name}" for flat, one in zip(flats, maps, strict=True) for name in one.keyframe_names
+            f"{flat.number}/{name}"
+            for flat, one in zip(flats, maps, strict=True)
+            for name in one.keyframe_names
         ],
         keyframe_stamps_ns=np.concatenate([one.keyframe_stamps_ns for one in maps]),
         keyframe_camera_idx=np.concatenate(
@@ -177,9 +187,7 @@ def write_city(city: City, count: int, path: Path) -> None:
         global_descriptors=global_descriptors,
         observation_descriptors=None,
         aggregation=city.aggregation.arrays(),
-        consistency=dataclasses.replace(
-            first.consistency, look_alikes=(), num_elsewhere=0
-        ),
+        consistency=dataclasses.replace(first.consistency, look_alikes=(), num_elsewhere=0),
         calibration=None,
         given=None,
         search=search,
@@ -190,7 +198,9 @@ def write_city(city: City, count: int, path: Path) -> None:
     shutil.rmtree(work)
 
 
-def ask(city: City, path: Path, count: int, num_queries: int, config: Config, seed: int) -> list[dict[str, Any]]:
+def ask(
+    city: City, path: Path, count: int, num_queries: int, config: Config, seed: int
+) -> list[dict[str, Any]]:
     """Ask random flats, each with a random image of its base."""
     localizer = Localizer(load_map(path), Described(city.bases[0].map.extractor_id), config)
     flat_of = lru_cache(maxsize=256)(lambda number: Flat(city, number))
@@ -219,7 +229,9 @@ def ask(city: City, path: Path, count: int, num_queries: int, config: Config, se
             found = answer.estimate.map_from_camera
             row["error_m"] = float(np.linalg.norm(found.translation - truth.translation))
             turned = found.rotation.T @ truth.rotation
-            row["error_deg"] = float(np.degrees(np.arccos(np.clip((np.trace(turned) - 1.0) / 2.0, -1.0, 1.0))))
+            row["error_deg"] = float(
+                np.degrees(np.arccos(np.clip((np.trace(turned) - 1.0) / 2.0, -1.0, 1.0)))
+            )
         row["valid"] = answer.is_valid
         row["false"] = answer.is_valid and not (row["error_m"] < FALSE_M and row["error_deg"] < FALSE_DEG)
         rows.append(row)
@@ -228,7 +240,7 @@ def ask(city: City, path: Path, count: int, num_queries: int, config: Config, se
 
 def table_rows(count: int, keyframes: int, rows: list[dict[str, Any]]) -> list[str]:
     lines = []
-    for share in (*SHARES, None):
+    for share in (*sorted({row["share"] for row in rows}), None):
         some = [row for row in rows if share is None or row["share"] == share]
         refused = [row for row in some if not row["valid"]]
         alias = sum(bool(ALIAS.search(row["reason"])) for row in refused)
@@ -247,28 +259,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of photos (and redkitchen, euroc_v101)")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder of photos (and redkitchen, euroc_v101)"
+    )
     parser.add_argument("--cache", type=Path, required=True, help="folder for maps; those there are taken")
     parser.add_argument("--bases", nargs="+", default=GENERATED)
     parser.add_argument("--real", action="store_true", help="RedKitchen and EuRoC V1_01, too")
     parser.add_argument("--flats", type=int, nargs="+", default=(10, 100, 1000))
     parser.add_argument("--queries", type=int, default=2000, help="of each size")
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=SHARES, help="replaced, of a base's flats in turn"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=Path, help="write what each query gave there (JSON lines)")
-    parser.add_argument("--keep", action="store_true", help="leave the cities' maps there, take those that are")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the cities' maps there, take those that are"
+    )
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     bases = [base_of(name, options) for name in (*options.bases, *(REAL if options.real else ()))]
     config = Config()
     learned = [features_of(base.map, row) for base in bases for row in range(base.map.num_keyframes)]
     aggregation = fit_aggregation(learned, config.retrieval, options.seed)
-    city = City(bases, aggregation, head_pool(bases, options), options.seed)
+    city = City(bases, aggregation, head_pool(bases, options), options.seed, options.shares)
     print(
         "| flats | keyframes | replaced | queries | right | false | refused: looks like elsewhere | other refusals | "
         f"asked in its flat | p50 ms | p99 ms |\n{'|---' * 11}|"
     )
     for count in options.flats:
-        path = options.cache / f"city-{count}-{options.seed}.map"
+        path = options.cache / f"city-{count}-{options.seed}-{len(options.shares)}.map"
         if not path.exists():
             write_city(city, count, path)
         rows = ask(city, path, count, options.queries, config, options.seed + 1)

@@ -107,9 +107,7 @@ class Base:
             found = fits[np.arange(len(best)), best] > 0
             landmark[found] = rows[best[found]]
             nearest = away.argmin(axis=1)
-            block = np.where(
-                away.min(axis=1) < _BLOCK_REACH_PX, self.block_of[rows[nearest]], block
-            )
+            block = np.where(away.min(axis=1) < _BLOCK_REACH_PX, self.block_of[rows[nearest]], block)
             block[found] = self.block_of[landmark[found]]
         self.asked.append(AskedImage(features, truth, landmark, block, keyframe))
 
@@ -123,11 +121,14 @@ class Flat:
         count = len(city.bases)
         self.base_idx = number % count
         base = self.base = city.bases[self.base_idx]
-        self.share = SHARES[(number // count) % len(SHARES)]
+        self.share = city.shares[(number // count) % len(city.shares)]
         self.replaced = rng.random(base.num_blocks) < self.share
         self.source = rng.integers(0, count, base.num_blocks)
         self.source_block = np.array(
-            [city.block_at_least(int(of), int(size), rng) for of, size in zip(self.source, base.sizes, strict=True)]
+            [
+                city.block_at_least(int(of), int(size), rng)
+                for of, size in zip(self.source, base.sizes, strict=True)
+            ]
         )
         weights = rng.dirichlet(np.ones(_HEADS_MIXED))
         center = weights @ city.pool[rng.choice(len(city.pool), _HEADS_MIXED, replace=False)]
@@ -166,17 +167,31 @@ class Flat:
         middle = base.heads.mean(axis=0)
         other = self.center * np.linalg.norm(middle) + (base.heads[keyframe] - middle)
         mixed = (1.0 - share) * base.heads[keyframe] + share * other / np.linalg.norm(other)
-        return (mixed / np.linalg.norm(mixed)).astype(np.float32)
+        return unit_rows(mixed[None].astype(np.float32))[0]
+
+    def surveyed_head(self, keyframe: int) -> NDArray[np.float32]:
+        """Return the head with the noise of this flat's survey: half the flat's own light, half the keyframe's."""
+        size = self.base.heads.shape[1]
+        noise = sum(
+            np.random.default_rng([self.city.seed, self.number, *which]).standard_normal(size)
+            for which in ((3,), (4, keyframe))
+        )
+        return unit_rows(
+            (self.head(keyframe) + noise * SURVEY_NOISE / np.sqrt(2 * size))[None].astype(np.float32)
+        )[0]
 
     def globals(self, described: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the global descriptors [F, G] of its keyframes, from the landmarks' [L, D]."""
         base, found = self.base, []
         for keyframe in range(base.map.num_keyframes):
             features = base.remembered[keyframe]
-            local = LocalFeatures(features.local.keypoints, features.local.scores, described[base.remembered_rows[keyframe]])
+            local = LocalFeatures(
+                features.local.keypoints, features.local.scores, described[base.remembered_rows[keyframe]]
+            )
             found.append(
                 describe_beside_head(
-                    self.city.aggregation, ImageFeatures(local, self.head(keyframe), base.map.extractor_id)
+                    self.city.aggregation,
+                    ImageFeatures(local, self.surveyed_head(keyframe), base.map.extractor_id),
                 )
             )
         return np.stack(found)
@@ -203,7 +218,9 @@ class Flat:
             described[unknown] = unit_rows(self.new_of(members) + noise * scale)
         head = image.features.global_descriptor
         assert head is not None
-        own = unit_rows((self.head(image.keyframe) + unit_rows(head[None])[0] - base.heads[image.keyframe])[None])[0]
+        own = unit_rows(
+            (self.head(image.keyframe) + unit_rows(head[None])[0] - base.heads[image.keyframe])[None]
+        )[0]
         features = ImageFeatures(
             LocalFeatures(local.keypoints, local.scores, described), own, base.map.extractor_id
         )
@@ -214,9 +231,15 @@ class City:
     """Bases and what their flats are made with."""
 
     def __init__(
-        self, bases: Sequence[Base], aggregation: VladAggregation, pool: NDArray[np.float32], seed: int = 0
+        self,
+        bases: Sequence[Base],
+        aggregation: VladAggregation,
+        pool: NDArray[np.float32],
+        seed: int = 0,
+        shares: Sequence[float] = SHARES,
     ) -> None:
         self.bases, self.aggregation, self.pool, self.seed = bases, aggregation, pool, seed
+        self.shares = tuple(shares)
         self._by_size = [np.argsort(base.sizes, kind="stable") for base in bases]
         for base in bases:
             base.remembered = [features_of(base.map, row) for row in range(base.map.num_keyframes)]

@@ -74,6 +74,30 @@ def with_a_copy(place, offset):
     return dataclasses.replace(place, visual_map=arranged(both)).with_map()
 
 
+def surveyed_again(place, count):
+    """A place that stands `count` times side by side, each mapped by a survey of its own, whose descriptors differ."""
+    whole, rng = place.visual_map, np.random.default_rng(5)
+    for number in range(1, count):
+        noise = rng.normal(size=whole.landmark_descriptors.shape)[: place.visual_map.num_landmarks]
+        described = np.asarray(place.visual_map.landmark_descriptors) + 0.25 * noise / np.sqrt(noise.shape[1])
+        copy = dataclasses.replace(place.visual_map, landmark_descriptors=described.astype(np.float32))
+        copy = move_map(
+            copy, Similarity(1.0, np.eye(3), np.array([100.0 * number, 0.0, 0.0])), whole.frame_id
+        )
+        whole = join_maps(whole, copy, np.full(copy.num_landmarks, -1))
+    return dataclasses.replace(place, visual_map=arranged(whole)).with_map()
+
+
+def test_eight_places_alike_refuse_every_answer_though_each_explains_a_share_only(apartment):
+    """Matched with all of them at once, a keypoint goes to one of them: each is left with an eighth."""
+    localizer = surveyed_again(apartment, 8)
+    for index, row in enumerate((2, 6, 11)):
+        truth = apartment.visual_map.map_from_camera(row)
+        result = localizer.localize(apartment.frame(truth, seed=600 + index))
+        assert result.outcome is Outcome.ILL_CONDITIONED, result.evidence.scores
+        assert "fit another place" in result.evidence.reason
+
+
 def test_a_copy_behind_the_wall_that_is_looked_at_refuses_every_answer(apartment):
     """All of it lies in the camera's view; only walls hide it."""
     for index, row in enumerate((2, 6, 11)):
