@@ -41,7 +41,7 @@ from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import SearchStructure, make_cells
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.map.visual_map import VisualMap, with_search
+from hfnet_ros.map.visual_map import with_search
 from hfnet_ros.map.visual_words import assign_words
 from hfnet_ros.mapping.alignment import features_of
 from hfnet_ros.mapping.options import BuildOptions
