@@ -19,7 +19,8 @@ from hfnet_ros.features.extractor import NetworkExtractor, create_extractor, wit
 from hfnet_ros.features.reduction import is_much_larger
 from hfnet_ros.features.scene_dense import DenseNetwork, WithCoordinates
 from hfnet_ros.localization.gpu_search import open_gpu_search
-from hfnet_ros.localization.localizer import Localizer, check_extractor
+from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.localization.map_parts import check_extractor
 from hfnet_ros.localization.scene_matching import method_of
 from hfnet_ros.localization.scene_model import OpenedLocalizer, load_scene_model, register_scene_model
 from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike

@@ -110,6 +110,7 @@ class MapSet:
     Attributes:
         frame_id: name of the set's frame.
         extractor_id: of all sub-maps.
+        descriptor_size: D, of local descriptors.
         sub_maps: in the order of the index's rows.
         overlaps: by the names of both sub-maps.
         generation: rises with every change; names the folder of the index.
@@ -119,6 +120,7 @@ class MapSet:
 
     frame_id: str
     extractor_id: str
+    descriptor_size: int
     sub_maps: tuple[SubMap, ...]
     overlaps: Mapping[tuple[str, str], Overlap]
     generation: int
@@ -157,6 +159,7 @@ class MapSet:
         return {
             "frame_id": self.frame_id,
             "extractor_id": self.extractor_id,
+            "descriptor_size": self.descriptor_size,
             "generation": self.generation,
             "sub_maps": [sub_map.to_json() for sub_map in self.sub_maps],
             "overlaps": overlaps,
@@ -215,8 +218,10 @@ def map_set_from_json(manifest: Mapping[str, Any]) -> MapSet:
             raise MapFormatError(f"an overlap is of {between}, which are not both sub-maps")
         overlaps[between] = overlap
     index = _of_kind(manifest, "arrays", dict)
-    generation, digest = _count(manifest, "generation"), manifest["manifest_sha256"]
-    return MapSet(frame_id, extractor_id, sub_maps, overlaps, generation, index, digest)
+    size, generation = _count(manifest, "descriptor_size"), _count(manifest, "generation")
+    return MapSet(
+        frame_id, extractor_id, size, sub_maps, overlaps, generation, index, manifest["manifest_sha256"]
+    )
 
 
 def _sub_map(entry: Any) -> SubMap:

@@ -18,7 +18,7 @@ from hfnet_ros.errors import ExtractorMismatchError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.manifest import LANDMARKS, MANIFEST_NAME, PathLike, read_manifest
-from hfnet_ros.map.map_io import load_map
+from hfnet_ros.map.map_io import load_map, read_map_header
 from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet, Overlap, SubMap, check_area, check_name
 from hfnet_ros.map.map_set_io import (
     INDEX_FOLDER,
@@ -74,7 +74,9 @@ def write_set(
     if twice:
         raise MapFormatError(f"two maps are named '{twice[0]}'; name one otherwise: NAME=MAP")
     paths = dict(sub_maps)
-    extractor_id = str(_readable(paths[names[0]])["extractor_id"])
+    extractor_id, size = (
+        read_map_header(paths[names[0]])[key] for key in ("extractor_id", "descriptor_size")
+    )
     given = {
         name: _Entry(paths[name], (placements or {}).get(name, _UNMOVED), tuple((areas or {}).get(name, ())))
         for name in names
@@ -92,7 +94,7 @@ def write_set(
                 listed.append(described)
                 parts.append(part)
             index = write_index(made, f"{INDEX_FOLDER}/0", index_arrays(parts, aggregation))
-            found = MapSet(frame_id, extractor_id, tuple(listed), dict(overlaps), 0, index)
+            found = MapSet(frame_id, extractor_id, size, tuple(listed), dict(overlaps), 0, index)
             write_manifest(made, found, target)
     except OSError as error:
         raise _refused_by_disk(target, error) from error
@@ -220,7 +222,15 @@ def _rewrite(
         changed = set(put) | (set(before.names) - set(after))
         if overlaps is None:
             overlaps = {pair: overlap for pair, overlap in before.overlaps.items() if not changed & set(pair)}
-        found = MapSet(before.frame_id, before.extractor_id, tuple(listed), dict(overlaps), generation, index)
+        found = MapSet(
+            before.frame_id,
+            before.extractor_id,
+            before.descriptor_size,
+            tuple(listed),
+            dict(overlaps),
+            generation,
+            index,
+        )
         write_manifest(target, found, target)
     except BaseException:
         for path in written:
