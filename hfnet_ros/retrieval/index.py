@@ -24,8 +24,19 @@ SearchDescriptor = Callable[[NDArray[np.float32], int], list[RetrievalHit]]
 class DescriptorIndex(Protocol):
     """Search over the global descriptors of a map's keyframes."""
 
-    def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return the `count` most similar keyframes, best first, for a unit descriptor [G]."""
+    def search(
+        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[RetrievalHit]:
+        """Return the most similar keyframes, best first; ties by keyframe order.
+
+        Args:
+            descriptor: [G] unit norm.
+            count: keyframes wanted; there may be fewer.
+            among: [F] true for those that may be found; all without.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
         ...
 
 
@@ -33,11 +44,19 @@ class ExactIndex:
     """One matrix-vector product: exact, and 0.1 ms for a thousand keyframes of 1024 dimensions."""
 
     def __init__(self, descriptors: UnitVectors | NDArray[np.float32]) -> None:
-        """Take unit descriptors [F, G]; codes are decoded once."""
-        self._descriptors = np.asarray(descriptors, np.float32)
+        """Take unit descriptors [F, G]; codes are decoded once, when they are searched first."""
+        self._given = descriptors
 
-    def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return the `count` most similar keyframes, best first; ties by keyframe order."""
+    @cached_property
+    def _descriptors(self) -> NDArray[np.float32]:
+        return np.asarray(self._given, np.float32)
+
+    def search(
+        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[RetrievalHit]:
+        """Return the most similar keyframes; see `DescriptorIndex.search`."""
+        if among is not None:
+            return search_rows(self._descriptors, np.flatnonzero(among), descriptor, count)
         similarity = self._descriptors @ descriptor
         return best_hits(np.arange(len(similarity)), similarity, count)
 
@@ -52,8 +71,9 @@ class CellIndex:
         file; here the descriptors in it are whole).
     """
 
-    def __init__(self, structure: SearchStructure, num_cells: int) -> None:
-        """Take a map's cells, and how many of these are searched."""
+    def __init__(self, descriptors: UnitVectors, structure: SearchStructure, num_cells: int) -> None:
+        """Take descriptors [F, G], the map's cells of them, and how many of these are searched."""
+        self._whole = descriptors
         self._structure = structure
         self._num_cells = num_cells
 
@@ -61,13 +81,13 @@ class CellIndex:
     def _centers(self) -> NDArray[np.float32]:
         return self._structure.cell_centers.decoded()
 
-    def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return about the `count` most similar keyframes, best first; ties by keyframe order.
-
-        Raises:
-            MapFormatError: the map is damaged there.
-        """
+    def search(
+        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[RetrievalHit]:
+        """Return about the most similar keyframes; see `DescriptorIndex.search`."""
         structure = self._structure
+        if among is not None:
+            return search_rows(self._whole, np.flatnonzero(among), descriptor, count)
         cells = np.argsort(-(self._centers @ descriptor), kind="stable")[: self._num_cells]
         parts = [slice(*structure.cell_offsets[cell : cell + 2]) for cell in cells]
         members = np.concatenate([structure.cell_keyframe_idx[part] for part in parts])
@@ -82,11 +102,11 @@ class CellIndex:
 
 
 def create_index(
-    descriptors: UnitVectors, structure: SearchStructure, config: RetrievalConfig
+    descriptors: UnitVectors, structure: SearchStructure | None, config: RetrievalConfig
 ) -> DescriptorIndex:
-    """Return an exact index, or above `exact_limit` keyframes one that searches cells."""
-    if len(descriptors) > config.exact_limit:
-        return CellIndex(structure, config.num_cells)
+    """Return an exact index, or above `exact_limit` keyframes one that searches the map's cells, if it has them."""
+    if structure is not None and len(descriptors) > config.exact_limit:
+        return CellIndex(descriptors, structure, config.num_cells)
     return ExactIndex(descriptors)
 
 
@@ -120,6 +140,16 @@ def search_in_turn(
     frames = list(dict.fromkeys(in_turn))[:count]
     similarity = database[np.array(frames, np.intp)] @ descriptor
     return [RetrievalHit(*hit) for hit in zip(frames, similarity.tolist(), strict=True)]
+
+
+def search_rows(
+    database: UnitVectors | NDArray[np.float32],
+    rows: NDArray[np.integer],
+    descriptor: NDArray[np.float32],
+    count: int,
+) -> list[RetrievalHit]:
+    """Return the most similar of some keyframes, rows [K] of descriptors [F, G], best first; compares all of them."""
+    return best_hits(rows, database[rows] @ descriptor, count)
 
 
 def best_hits(

@@ -17,7 +17,7 @@ from hfnet_ros.geometry.rotations import rotations_from_quats
 from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.schema import MAX_QUATERNION_DEVIATION
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.retrieval.index import best_hits
+from hfnet_ros.retrieval.index import search_rows
 from hfnet_ros.types import PosePrior, RetrievalHit
 
 _FARTHEST_M = 1e12  # of a keyframe from the map's origin; squares of more than is possible overflow
@@ -96,8 +96,7 @@ class NearbyKeyframes:
 
     def search(self, descriptor: NDArray[np.float32], region: Region, count: int) -> list[RetrievalHit]:
         """Return the `count` most similar keyframes of a region, best first, for a unit descriptor [G]."""
-        similarity = self._descriptors[region.keyframe_idxs] @ descriptor
-        return best_hits(region.keyframe_idxs, similarity, count)
+        return search_rows(self._descriptors, region.keyframe_idxs, descriptor, count)
 
     def _damaged(self, what: str) -> MapFormatError:
         return MapFormatError(f"array '{self._array}' {what}: the map is damaged; {ADVICE}")

@@ -51,6 +51,21 @@ def test_ties_are_broken_by_keyframe_order():
     assert [hit.keyframe_idx for hit in shuffled] == [5, 2, 7]
 
 
+@pytest.mark.parametrize("exact_limit", [0, 3000])
+def test_only_some_are_searched(walk, exact_limit):
+    database, structure, queries = walk
+    index = create_index(database, structure, RetrievalConfig(exact_limit=exact_limit))
+    among = np.random.default_rng(1).random(3000) < 0.3
+    for query in queries[:10]:
+        cosines = np.where(among, database.decoded() @ query, -2.0)
+        hits = index.search(query, 10, among)
+        assert [hit.keyframe_idx for hit in hits] == np.argsort(-cosines, kind="stable")[:10].tolist()
+    assert index.search(queries[0], 10, np.zeros(3000, np.bool_)) == []
+    few = np.zeros(3000, np.bool_)
+    few[[7, 2999]] = True
+    assert {hit.keyframe_idx for hit in index.search(queries[0], 10, few)} == {7, 2999}
+
+
 def test_asking_for_more_than_there_is_gives_all():
     assert len(exact(random_unit(2, 3)).search(random_unit(3, 1)[0], 10)) == 3
 
@@ -89,7 +104,7 @@ def test_small_maps_are_searched_exactly(walk):
 
 def test_cells_hold_nearly_what_exact_search_finds(walk):
     database, structure, queries = walk
-    cells, whole = CellIndex(structure, 16), ExactIndex(database)
+    cells, whole = CellIndex(database, structure, 16), ExactIndex(database)
     shared = 0
     for query in queries:
         found = cells.search(query, 10)
@@ -103,7 +118,7 @@ def test_cells_hold_nearly_what_exact_search_finds(walk):
 
 def test_all_cells_are_the_whole_map(walk):
     database, structure, queries = walk
-    everything = CellIndex(structure, len(structure.cell_centers))
+    everything = CellIndex(database, structure, len(structure.cell_centers))
     for query in queries[:5]:
         found, exact = everything.search(query, 3000), ExactIndex(database).search(query, 3000)
         assert len({hit.keyframe_idx for hit in found}) == 3000
@@ -123,7 +138,7 @@ def test_only_the_searched_cells_are_read(walk):
             return read[-1]
 
     watched = dataclasses.replace(structure, cell_descriptors=Watched(structure.cell_descriptors.codes))
-    CellIndex(watched, 4).search(queries[0], 10)
+    CellIndex(database, watched, 4).search(queries[0], 10)
     assert len(read) == 4
     assert sum(map(len, read)) < 0.2 * len(database)
 
@@ -139,9 +154,9 @@ def test_every_keyframe_is_in_one_cell(walk):
 
 @pytest.mark.parametrize("keyframe_idx", [-1, 3000])
 def test_a_keyframe_that_is_none_is_named(walk, keyframe_idx):
-    _, structure, queries = walk
+    database, structure, queries = walk
     damaged = np.full_like(structure.cell_keyframe_idx, keyframe_idx)
-    broken = CellIndex(dataclasses.replace(structure, cell_keyframe_idx=damaged), 4)
+    broken = CellIndex(database, dataclasses.replace(structure, cell_keyframe_idx=damaged), 4)
     with pytest.raises(MapFormatError, match="cell_keyframe_idx"):
         broken.search(queries[0], 10)
 
