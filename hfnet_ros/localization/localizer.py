@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
@@ -27,6 +29,7 @@ from hfnet_ros.localization.answers import (
     with_flatness_named,
     with_second_look,
 )
+from hfnet_ros.localization.areas import asked_areas, keyframes_asked, within_areas
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.learned_matching import LEARNED
@@ -90,6 +93,7 @@ class Localizer:
         extractor: FeatureExtractor,
         config: Config,
         search: MapSearch | None = None,
+        usable: NDArray[np.bool_] | None = None,
     ) -> None:
         """Open what the map is searched with; nothing of the length of a stored map is read.
 
@@ -98,15 +102,21 @@ class Localizer:
             extractor: the one the map was built with.
             config: how.
             search: over the same map, not owned; on the CPU and as configured unless given.
+            usable: [F] true for keyframes that can be asked; all without.
 
         Raises:
+            ConfigError: the map has not the areas that are asked for.
             ExtractorMismatchError: the map was built with another extractor.
         """
         check_extractor(visual_map, extractor)
         visual_map = with_search(visual_map, config.retrieval.vocabulary_size, config.pose.seed)
         self._map = visual_map
         self._config = config
-        self._retrieval = PlaceRetrieval(visual_map, config, search.index if search is not None else None)
+        self._areas = asked_areas(visual_map, config)
+        among = keyframes_asked(visual_map, self._areas, usable)
+        self._retrieval = PlaceRetrieval(
+            visual_map, config, search.index if search is not None else None, among
+        )
         self._turning = TurningViews(
             visual_map.keyframe_poses, [known.refined for known in visual_map.cameras], extractor, config
         )
@@ -214,7 +224,7 @@ class Localizer:
             if answer.is_valid and self._answers_as_given:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
             if answer.is_valid:
-                answer = placed(answer, self._map, place)
+                answer = within_areas(placed(answer, self._map, place), self._map, self._areas)
         return answer
 
     def _judge(

@@ -70,7 +70,7 @@ class ChainedArray:
         for part in np.unique(of_part).tolist():
             chosen = of_part == part
             found[chosen] = self._rows(part, flat[chosen] - self._starts[part])
-        return found.reshape(*numbers.shape, *self.shape[1:])
+        return found.reshape((*numbers.shape, *self.shape[1:]))
 
     def _range(self, rows: slice) -> tuple[int, int]:
         start, stop, step = rows.indices(len(self))

@@ -53,6 +53,20 @@ class JoinedMap(VisualMap):
         """Number of landmarks of all sub-maps."""
         return sum(sub_map.num_landmarks for sub_map in self.found.sub_maps)
 
+    @property
+    def area_names(self) -> list[str]:
+        """Names of the areas that the sub-maps are parts of."""
+        return self.found.area_names
+
+    def keyframes_in(self, areas: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which keyframes [F] are of a sub-map that is part of any of some areas."""
+        wanted = [bool(set(areas) & set(sub_map.areas)) for sub_map in self.found.sub_maps]
+        return np.repeat(wanted, np.diff(self.starts))
+
+    def is_in(self, areas: Sequence[str], position: NDArray[np.float64]) -> bool:  # noqa: ARG002
+        """Return True: what is found by keyframes of sub-maps is in what these are parts of."""
+        return True
+
     def part_idx(self, keyframe_idx: int) -> int:
         """Return the position of the sub-map that a keyframe is of."""
         return int(np.searchsorted(self.starts, keyframe_idx, side="right")) - 1

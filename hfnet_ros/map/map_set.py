@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.errors import CalibrationError, MapFormatError
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.areas import check_area_name
 from hfnet_ros.map.records_json import camera_pair_from_json, camera_pair_to_json
 from hfnet_ros.map.visual_map import MapCamera
 
@@ -28,8 +29,6 @@ MAPS_FOLDER = "maps"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FOLDER = re.compile(rf"{MAPS_FOLDER}/({NAME.pattern})(\.[0-9]{{1,9}})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# A list of areas is words with spaces between.
-_AREA = re.compile(r"[^\s,]{1,64}")
 _COUNTS = ("num_keyframes", "num_landmarks", "num_observations", "num_covisible_pairs", "bytes")
 
 
@@ -180,19 +179,6 @@ def check_name(name: str) -> None:
         )
 
 
-def check_area(name: str) -> None:
-    """Refuse what cannot be the name of an area.
-
-    Raises:
-        MapFormatError: says what can.
-    """
-    if not (_AREA.fullmatch(name) and name.isprintable()):
-        raise MapFormatError(
-            f"{name!r} cannot be the name of an area, expected up to 64 printable characters without spaces and "
-            "commas; name it otherwise"
-        )
-
-
 def pose_to_json(pose: Rigid3) -> list[float]:
     """Return x y z qx qy qz qw."""
     return [*pose.translation.tolist(), *pose.quat_xyzw.tolist()]
@@ -255,7 +241,7 @@ def _checked_sub_map(name: str, entry: Mapping[str, Any]) -> SubMap:
     extent = _numbers(entry, "extent", (2, 3))
     areas = _of_kind(entry, "areas", list)
     for area in areas:
-        check_area(area if isinstance(area, str) else "")
+        check_area_name(area)
     cameras = tuple(camera_pair_from_json(pair) for pair in _of_kind(entry, "cameras", list))
     if not cameras:
         raise MapFormatError("'cameras' is empty, expected at least one")

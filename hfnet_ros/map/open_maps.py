@@ -71,6 +71,11 @@ class OpenMaps:
             for key in [key for key in self._maps if key not in wanted]:
                 del self._maps[key]
 
+    def which_open(self, sub_maps: Sequence[SubMap]) -> list[SubMap]:
+        """Return those of the sub-maps that are open."""
+        with self._lock:
+            return [sub_map for sub_map in sub_maps if f"{sub_map.folder}:{sub_map.digest}" in self._maps]
+
     def each(self, do: Callable[[VisualMap], None]) -> None:
         """Do something with every open map."""
         with self._lock:

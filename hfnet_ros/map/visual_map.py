@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.areas import Box, inside
 from hfnet_ros.map.array_files import ADVICE, release_pages
 from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.map_trust import CovarianceCalibration, MapConsistency
@@ -83,6 +84,7 @@ class VisualMap:
         search: what a query searches with, of exactly these keyframes and landmarks; None where it was not made.
         given: the poses as they were given, where `keyframe_poses` were refined; None where both are one.
         scene: a scene-coordinate network of the same frame; None without one.
+        areas: boxes by name: xmin ymin zmin xmax ymax zmax, m, in the frame of the given poses.
     """
 
     frame_id: str
@@ -109,6 +111,7 @@ class VisualMap:
     search: SearchStructure | None = None
     given: GivenFrame | None = None
     scene: SceneNetwork | None = None
+    areas: Mapping[str, Box] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Encode descriptors, pixels and names that were given plainly."""
@@ -219,6 +222,20 @@ class VisualMap:
             if known.given is not None and known.given.is_same_as(camera):
                 return row
         return None
+
+    @property
+    def area_names(self) -> list[str]:
+        """Names of the areas."""
+        return sorted(self.areas)
+
+    def keyframes_in(self, areas: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which keyframes [F] were taken in any of some areas, by their given poses."""
+        positions = self.given_poses[:, :3]
+        return np.any([inside(self.areas[name], positions) for name in areas], axis=0)
+
+    def is_in(self, areas: Sequence[str], position: NDArray[np.float64]) -> bool:
+        """Tell whether a position [3], m, that was found by keyframes of some areas is in any of these."""
+        return any(bool(inside(self.areas[name], position)) for name in areas)
 
     def part_idx(self, keyframe_idx: int) -> int:  # noqa: ARG002
         """Return which of the maps that this one is joined of has a keyframe: the first, of a map by itself."""

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import ExtractorMismatchError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.areas import check_area_name
 from hfnet_ros.map.manifest import LANDMARKS, MANIFEST_NAME, PathLike, read_manifest
 from hfnet_ros.map.map_io import load_map, read_map_header
-from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet, Overlap, SubMap, check_area, check_name
+from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet, Overlap, SubMap, check_name
 from hfnet_ros.map.map_set_io import (
     INDEX_FOLDER,
     open_index,
@@ -245,7 +246,7 @@ def _take_in(
 ) -> tuple[SubMap, IndexPart]:
     """Copy a map into a set and return what the set says of it, and its rows of the index."""
     for area in entry.areas:
-        check_area(area)
+        check_area_name(area)
     shutil.copytree(os.path.realpath(entry.path), made / place)
     visual_map = load_map(made / place, verify=True)
     manifest = read_manifest(made / place)[0]

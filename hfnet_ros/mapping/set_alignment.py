@@ -263,8 +263,8 @@ def _covariance(
 def _own_errors(first: VisualMap, second: VisualMap, pairs: Sequence[_Pair]) -> FloatArray:
     """Return [6, 6] what both maps are off by themselves, as their self-tests found, in the axes of the first.
 
-    Poses that are given are off by the same for seconds on end, so that a hundred keyframes in one room say it a hundred
-    times: this part is not averaged away.
+    Poses that are given are off by the same for seconds on end, so that a hundred keyframes in one room say it a
+    hundred times: this part is not averaged away.
     """
     added = first.covariance_model[1] + second.covariance_model[1]
     turned = [rotate_covariance(added, first_from_camera) for first_from_camera, _ in pairs]
