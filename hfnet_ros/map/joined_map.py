@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.geometry.covariance import change_child_covariance
+from hfnet_ros.geometry.covariance import change_child_covariance, rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.chained_arrays import ChainedArray, ChainedOffsets, ChangeRows, keep
 from hfnet_ros.map.given_frame import GivenFrame
@@ -29,6 +29,12 @@ from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapConsistency, VisualMap
 
 Array = NDArray[Any]
+
+# What sub-maps that were not tested may disagree by, m and rad; and what is another place, whatever they say: a pose
+# that is off by so much counts as wrong.
+_LEAST_DISAGREEMENT = np.array([0.03] * 3 + [0.01] * 3)
+_SAME_M, _SAME_RAD = 0.5, np.deg2rad(10.0)
+_CHI_SQUARE = 22.5  # exceeded by one of a thousand, with six degrees of freedom
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +99,46 @@ class JoinedMap(VisualMap):
         camera_in_map = sub_map.set_from_map.inverse() @ set_from_camera.translation
         return change_child_covariance(sub_map.covariance, sub_map.set_from_map, camera_in_map)
 
+    def is_same_place(
+        self,
+        keyframe_idx: int,
+        map_from_camera: Rigid3,
+        landmark_idxs: NDArray[np.int64],
+        other_map_from_camera: Rigid3,
+    ) -> bool:
+        """Tell whether two poses differ by no more than their sub-maps are known to disagree.
+
+        Each sub-map is off by what its test of itself found, and by what is not known of its place in the set.
+        """
+        own = self.part_idx(keyframe_idx)
+        parts, counts = np.unique(self._parts_of_landmarks(landmark_idxs), return_counts=True)
+        if not len(parts) or parts[counts.argmax()] == own:
+            return False
+        covariance = np.diag(_LEAST_DISAGREEMENT**2)
+        for part, pose in ((own, map_from_camera), (int(parts[counts.argmax()]), other_map_from_camera)):
+            covariance += rotate_covariance(self.part_of(part).covariance_model[1], pose)
+            covariance += self.placement_covariance(int(self.starts[part]), pose)
+        turned = Rigid3(other_map_from_camera.rotation @ map_from_camera.rotation.T, np.zeros(3)).rotvec
+        apart = other_map_from_camera.translation - map_from_camera.translation
+        if np.linalg.norm(apart) > _SAME_M or np.linalg.norm(turned) > _SAME_RAD:
+            return False
+        away = np.concatenate([apart, turned])
+        return bool(away @ np.linalg.solve(covariance, away) < _CHI_SQUARE)
+
     def words_of(self, landmark_idxs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         """Return the visual words of landmarks; none where they are of maps with different ones."""
         assert self.search is not None
-        bounds = _starts(sub_map.num_landmarks for sub_map in self.found.sub_maps)
-        parts = np.unique(np.searchsorted(bounds, landmark_idxs, side="right") - 1)
+        parts = np.unique(self._parts_of_landmarks(landmark_idxs))
         found = [self._words(part) for part in parts.tolist()]
         if not found:
             return np.empty((0, 0), np.float32), np.zeros(0, np.uint16)
         if all(words is found[0] or np.array_equal(words, found[0]) for words in found[1:]):
             return found[0], self.search.landmark_words[landmark_idxs]
         return np.empty((0, found[0].shape[1]), np.float32), np.zeros(len(landmark_idxs), np.uint16)
+
+    def _parts_of_landmarks(self, landmark_idxs: NDArray[np.int64]) -> NDArray[np.int64]:
+        bounds = _starts(sub_map.num_landmarks for sub_map in self.found.sub_maps)
+        return np.searchsorted(bounds, landmark_idxs, side="right") - 1
 
     def _words(self, part_idx: int) -> NDArray[np.float32]:
         search = self.opener.get(self.found, self.found.sub_maps[part_idx]).search

@@ -253,6 +253,19 @@ class VisualMap:
         """Return [6, 6] what a camera is uncertain by because its keyframes' part is; None of a map by itself."""
         return None
 
+    def is_same_place(
+        self,
+        keyframe_idx: int,  # noqa: ARG002
+        map_from_camera: Rigid3,  # noqa: ARG002
+        landmark_idxs: NDArray[np.int64],  # noqa: ARG002
+        other_map_from_camera: Rigid3,  # noqa: ARG002
+    ) -> bool:
+        """Tell whether a pose found by landmarks [N] of another part is that found by a keyframe's place.
+
+        That is, but for what parts disagree about. A map by itself agrees with itself: False.
+        """
+        return False
+
     def words_of(self, landmark_idxs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         """Return the visual words [K, D] that landmarks [N] are sorted by, and the word [N] of each."""
         assert self.search is not None
