@@ -21,6 +21,7 @@ from hfnet_ros.errors import CalibrationError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.plausibility import principal_point_problem
 from hfnet_ros.map import array_files, schema
+from hfnet_ros.map.areas import areas_from_json
 from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES, ARRAYS_FOLDER
 from hfnet_ros.map.entries import manifest_problems
@@ -200,6 +201,8 @@ def _manifest_of(visual_map: VisualMap) -> dict[str, Any]:
         "consistency": dataclasses.asdict(visual_map.consistency),
         "build_info": dict(visual_map.build_info),
     }
+    if visual_map.areas:
+        entries["areas"] = {name: list(box) for name, box in visual_map.areas.items()}
     if visual_map.given is not None:
         entries["lever_arms_m"] = visual_map.given.lever_arms_m.tolist()
     if visual_map.calibration is not None:
@@ -329,6 +332,10 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         calibration = calibration_from_json(manifest.get("calibration"))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MapFormatError(f"{file}: calibration cannot be understood: {error}; {ADVICE}") from error
+    try:
+        areas = areas_from_json(manifest.get("areas"))
+    except MapFormatError as error:
+        raise MapFormatError(f"{file}: {error}; {ADVICE}") from None
     given = None
     if "given_keyframe_poses" in arrays:
         try:
@@ -368,5 +375,6 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         calibration=calibration,
         search=search,
         given=given,
+        areas=areas,
         **fields,
     )

@@ -51,8 +51,18 @@ class NearbyKeyframes:
         descriptors: UnitVectors,
         config: PriorConfig,
         array: str = "keyframe_poses",
+        among: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Take poses [F, 7] (map_from_camera: x y z, qx qy qz qw), descriptors [F, G], and the poses' own name."""
+        """Take the keyframes.
+
+        Args:
+            keyframe_poses: [F, 7] map_from_camera: x y z, qx qy qz qw.
+            descriptors: [F, G].
+            config: how far around a prediction is looked.
+            array: name of the poses.
+            among: [F] true for those that may be found; all without.
+        """
+        self._among = among
         self._array = array
         self._config = config
         self._poses = keyframe_poses
@@ -82,6 +92,8 @@ class NearbyKeyframes:
             return None
         center = prior.map_from_camera.translation
         near = np.array(self._tree.query_ball_point(center, radius_m, return_sorted=True), dtype=np.int64)
+        if self._among is not None:
+            near = near[self._among[near]]
         if len(near) == 0:
             return None
         angle = np.deg2rad(self._config.max_angle_deg) + self._config.sigmas * sigma_rad
