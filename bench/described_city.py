@@ -125,7 +125,9 @@ def write_city(statistics: Statistics, count: int, seed: int, path: Path) -> np.
     return np.load(path, mmap_mode="r")
 
 
-def _places(statistics: Statistics, count: int, others: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+def _places(
+    statistics: Statistics, count: int, others: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
     drawn = _draw(statistics.everywhere, count, rng)
     first = rng.integers(len(statistics.anchors), size=count)
     second = statistics.neighbors[first, rng.integers(NUM_NEIGHBORS, size=count)]
@@ -133,7 +135,11 @@ def _places(statistics: Statistics, count: int, others: np.ndarray | None, rng: 
     one, other = statistics.anchors[first], statistics.anchors[second]
     chosen = mixed * one + (1.0 - mixed) * other
     lengths = np.linalg.norm(chosen, axis=1, keepdims=True)
-    chosen *= 0.5 * (np.linalg.norm(one, axis=1, keepdims=True) + np.linalg.norm(other, axis=1, keepdims=True)) / lengths
+    chosen *= (
+        0.5
+        * (np.linalg.norm(one, axis=1, keepdims=True) + np.linalg.norm(other, axis=1, keepdims=True))
+        / lengths
+    )
     share = rng.uniform(*PLACE_DRAWN, size=(count, 1)).astype(np.float32)
     places = np.sqrt(1.0 - share) * chosen + np.sqrt(share) * drawn
     if others is not None:
