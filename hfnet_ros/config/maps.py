@@ -29,7 +29,6 @@ class MapConfig:
         1000.0,
         "Megabytes that the files of all open sub-maps have together at the most (one is always open): so much of them "
         "may become resident.",
-        unit="MB",
         low=1.0,
         high=1e7,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from hfnet_ros.map.map_set_io import open_index, read_map_set
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.open_maps import OpenMaps, SubMapError
 from hfnet_ros.types import Frame, ImageArray, ImageFeatures, Localization, PosePrior, Query
+
+Opened = TypeVar("Opened")
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +55,21 @@ class FollowedSet:
                 _logger.warning("goes on with the set as it was: %s", error)
         return None if self.found.digest == known.digest else self.found
 
+    def opened(self, make: Callable[[MapSet], Opened]) -> Opened:
+        """Return what is made of the set as it is now; begins again if the set is changed meanwhile.
+
+        Raises:
+            HfnetRosError: as `make`.
+        """
+        while True:
+            self.changed(self.found)
+            found = self.found
+            try:
+                return make(found)
+            except MapFormatError:
+                if self.changed(found) is None:
+                    raise
+
     def names(self) -> Sequence[str]:
         """Return the names of the keyframes that the rows of the last answer count; of the set before there was one.
 
@@ -59,7 +77,7 @@ class FollowedSet:
             MapFormatError: the index is damaged.
         """
         if self._names is None:
-            index = open_index(self.path, self.found)
+            index = self.opened(lambda found: open_index(self.path, found))
             self._names = NameTable(index["keyframe_name_text"], index["keyframe_name_offsets"])
         return self._names
 
@@ -101,7 +119,7 @@ class SetLocalizer:
         self._extractor = _OncePerQuery(extractor)
         self._unusable: dict[str, str] = {}
         self._refused = ""
-        self._state = self._join(following.found, self._unusable)
+        self._state = following.opened(self._join)
 
     @property
     def unusable(self) -> Mapping[str, str]:
@@ -144,7 +162,7 @@ class SetLocalizer:
         if found is None:
             return
         try:
-            state = self._join(found, {})
+            state = self._join(found)
         except HfnetRosError as error:
             if found.digest != self._refused:
                 _logger.warning("goes on with the set as it was: %s", error)
@@ -156,13 +174,15 @@ class SetLocalizer:
         self._opener.keep_only(found.sub_maps)
         _logger.info("set of maps changed: now %s", ", ".join(found.names))
 
-    def _join(self, found: MapSet, unusable: Mapping[str, str]) -> _State:
-        joined = join_set(self._following.path, found, self._opener)
+    def _join(self, found: MapSet) -> _State:
+        return self._searched(join_set(self._following.path, found, self._opener), {})
+
+    def _searched(self, joined: JoinedMap, unusable: Mapping[str, str]) -> _State:
         usable = None
         if unusable:
-            kept = [sub_map.name not in unusable for sub_map in found.sub_maps]
+            kept = [sub_map.name not in unusable for sub_map in joined.found.sub_maps]
             usable = np.repeat(kept, np.diff(joined.starts))
-        return _State(found, joined, Localizer(joined, self._extractor, self._config, usable=usable))
+        return _State(joined.found, joined, Localizer(joined, self._extractor, self._config, usable=usable))
 
     def _damaged(self, error: MapFormatError) -> dict[str, str]:
         """Return the sub-maps that an error is of: the one it names, or those touched that are not sound."""
@@ -183,8 +203,9 @@ class SetLocalizer:
         for reason in damaged.values():
             _logger.warning("goes on without it: %s", reason)
         self._unusable |= damaged
-        self._state.localizer.close()
-        self._state = self._join(before.found, self._unusable)
+        # The index is not opened again: on disk it may be another one by now.
+        before.localizer.close()
+        self._state = self._searched(before.joined, self._unusable)
 
 
 class _OncePerQuery:

@@ -134,10 +134,11 @@ class SetModel:
 
         Sub-maps that cannot be used are left out, with a warning.
         """
-        joined = join_set(self._path, self._found, OpenMaps(self._path, 1, 1))
+        opener = OpenMaps(self._path, 1, 1)
+        joined = self._following.opened(lambda found: join_set(self._path, found, opener))
         step = max(1, -(-joined.num_landmarks // _MOST_DRAWN))
         xyz, colors = [np.zeros((0, 3))], [np.zeros((0, 3), np.uint8)]
-        for part_idx, sub_map in enumerate(self._found.sub_maps):
+        for part_idx, sub_map in enumerate(joined.found.sub_maps):
             try:
                 opened = joined.part_of(part_idx)
                 xyz.append(sub_map.set_from_map @ opened.given_landmark_xyz()[::step])
@@ -164,7 +165,7 @@ class SetModel:
             ConfigError: `map.areas` names what the set does not have.
         """
         opener = OpenMaps(self._path, config.map.max_open, round(config.map.max_open_mb * 1e6))
-        joined = join_set(self._path, self._following.found, opener)
+        joined = self._following.opened(lambda found: join_set(self._path, found, opener))
         asked_areas(joined, config)
         with contextlib.ExitStack() as opened:
             extractor = create_query_extractor(joined, config, report)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.files.atomic import atomic_file
+from hfnet_ros.files.atomic import atomic_directory, atomic_file
 from hfnet_ros.map import array_files
 from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES
 from hfnet_ros.map.keyframe_codes import CODE_RULES, codes_problem
@@ -102,12 +102,14 @@ def write_index(folder: Path, subfolder: str, arrays: Arrays) -> dict[str, dict[
     Raises:
         OSError: the disk refuses.
     """
-    (folder / subfolder).mkdir(parents=True)
     kinds = _TYPES | _OPTIONAL
-    return {
-        name: array_files.write_array(folder, name, array, kinds[name][0], subfolder)
-        for name, array in arrays.items()
-    }
+    (folder / subfolder).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_directory(folder / subfolder) as made:
+        return {
+            name: array_files.write_array(made.parent, name, array, kinds[name][0], made.name)
+            | {"file": array_files.array_file(name, subfolder)}
+            for name, array in arrays.items()
+        }
 
 
 def write_manifest(folder: Path, found: MapSet, target: PathLike) -> None:
@@ -137,6 +139,12 @@ def verify_map_set(path: PathLike) -> list[str]:
         found = read_map_set(folder)
     except MapFormatError as error:
         return [str(error)]
+    problems = _problems(folder, found)
+    # What is missing may have been replaced meanwhile.
+    return verify_map_set(path) if problems and read_map_set(folder).digest != found.digest else problems
+
+
+def _problems(folder: Path, found: MapSet) -> list[str]:
     problems = []
     try:
         open_index(folder, found, verify=True)

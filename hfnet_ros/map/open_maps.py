@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_set import MapSet, SubMap
 from hfnet_ros.map.map_set_io import mismatch
 from hfnet_ros.map.visual_map import VisualMap
+
+_SHORT_OF_ROOM = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class SubMapError(MapFormatError):
@@ -30,6 +33,8 @@ class SubMapError(MapFormatError):
 
 class OpenMaps:
     """Opens sub-maps when they are touched and lets go of those that were not for longest.
+
+    Where memory or files come to an end before what is allowed does, all others are let go of.
 
     A map that is let go of is closed when nobody holds an array of it: its memory and its files are then free.
     """
@@ -57,7 +62,13 @@ class OpenMaps:
             if key in self._maps:
                 self._maps.move_to_end(key)
                 return self._maps[key][0]
-            opened = self._open(found, sub_map)
+            try:
+                opened = self._open(found, sub_map)
+            except SubMapError as error:
+                if not (self._maps and _is_short_of_room(error)):
+                    raise
+                self._maps.clear()
+                opened = self._open(found, sub_map)
             self._maps[key] = opened, sub_map.bytes
             self.num_opened += 1
             while len(self._maps) > 1 and self._is_too_much():
@@ -110,3 +121,12 @@ class OpenMaps:
                 "map set replace`",
             )
         return opened
+
+
+def _is_short_of_room(error: BaseException | None) -> bool:
+    """Tell whether memory, or the files that a process may open, came to an end, and nothing is wrong with a map."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _SHORT_OF_ROOM:
+            return True
+        error = error.__cause__
+    return False

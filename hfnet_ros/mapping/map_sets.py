@@ -48,6 +48,7 @@ def write_set(
     frame_id: str,
     areas: Mapping[str, Sequence[str]] | None = None,
     placements: Mapping[str, Placement] | None = None,
+    link: bool = False,
 ) -> None:
     """Write a set of maps: all of it or nothing.
 
@@ -58,6 +59,7 @@ def write_set(
         frame_id: name of the set's frame.
         areas: names of the areas that each sub-map is part of.
         placements: set_from_map and its covariance [6, 6]; of those that are not named the map's frame is the set's.
+        link: share the maps' files instead of copying them, where the file system can.
 
     Raises:
         MapFormatError: a map or a name cannot be used, the folder is taken, or the disk refuses.
@@ -91,7 +93,7 @@ def write_set(
             listed, parts = [], []
             for name in names:
                 place = f"{MAPS_FOLDER}/{name}"
-                described, part = _take_in(given[name], name, made, place, aggregation)
+                described, part = _take_in(given[name], name, made, place, aggregation, link=link)
                 listed.append(described)
                 parts.append(part)
             index = write_index(made, f"{INDEX_FOLDER}/0", index_arrays(parts, aggregation))
@@ -242,12 +244,15 @@ def _rewrite(
 
 
 def _take_in(
-    entry: _Entry, name: str, made: Path, place: str, aggregation: Aggregation
+    entry: _Entry, name: str, made: Path, place: str, aggregation: Aggregation, *, link: bool = False
 ) -> tuple[SubMap, IndexPart]:
     """Copy a map into a set and return what the set says of it, and its rows of the index."""
     for area in entry.areas:
         check_area_name(area)
-    shutil.copytree(os.path.realpath(entry.path), made / place)
+    (made / place).parent.mkdir(exist_ok=True)
+    with atomic_directory(made / place) as folder:
+        take = _link_or_copy if link else shutil.copy2
+        shutil.copytree(os.path.realpath(entry.path), folder, copy_function=take, dirs_exist_ok=True)
     visual_map = load_map(made / place, verify=True)
     manifest = read_manifest(made / place)[0]
     search = visual_map.search
@@ -285,6 +290,13 @@ def _take_in(
         ),
         part,
     )
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _placed_anew(sub_map: SubMap, part: IndexPart, placement: Placement) -> tuple[SubMap, IndexPart]:
