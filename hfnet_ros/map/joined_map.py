@@ -20,6 +20,7 @@ from hfnet_ros.geometry.covariance import change_child_covariance, rotate_covari
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.chained_arrays import ChainedArray, ChainedOffsets, ChangeRows, keep
 from hfnet_ros.map.given_frame import GivenFrame
+from hfnet_ros.map.keyframe_codes import KeyframeCodes
 from hfnet_ros.map.map_set import MapSet, SubMap, pooled_self_test
 from hfnet_ros.map.map_set_io import open_index
 from hfnet_ros.map.name_table import NameTable
@@ -198,10 +199,6 @@ def join_set(path: Path, found: MapSet, opener: OpenMaps) -> JoinedMap:
         covisible_offsets=offsets("covisible_offsets", pairs),
         covisible_keyframe_idx=chained("covisible_keyframe_idx", pairs, (), np.int64, shifted(keyframes)),
         covisible_counts=chained("covisible_counts", pairs, (), np.int32),
-        cell_centers=UnitVectors(index["cell_centers"]),
-        cell_offsets=index["cell_offsets"],
-        cell_keyframe_idx=index["cell_keyframe_idx"],
-        cell_descriptors=UnitVectors(index["cell_descriptors"]),
     )
     keeps_observed = all(sub_map.has_observation_descriptors for sub_map in sub_maps)
     return JoinedMap(
@@ -232,6 +229,7 @@ def join_set(path: Path, found: MapSet, opener: OpenMaps) -> JoinedMap:
             else None
         ),
         search=search,
+        codes=KeyframeCodes.of_arrays(index),
         given=_given(index, sub_maps),
         found=found,
         opener=opener,

@@ -26,6 +26,7 @@ from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES, ARRAYS_FOLDER
 from hfnet_ros.map.entries import manifest_problems
 from hfnet_ros.map.given_frame import GivenFrame
+from hfnet_ros.map.keyframe_codes import KeyframeCodes
 from hfnet_ros.map.manifest import (
     FORMAT_VERSION,
     LANDMARKS,
@@ -49,7 +50,7 @@ from hfnet_ros.map.scene_files import open_scene, scene_bytes, scene_problems, v
 from hfnet_ros.map.scene_map import kind_of
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.map.visual_map import MapCamera, VisualMap
+from hfnet_ros.map.visual_map import MapCamera, VisualMap, with_codes
 
 __all__ = ["check_map_target", "load_map", "read_map_header", "save_map", "verify_map"]
 
@@ -75,6 +76,7 @@ def save_map(visual_map: VisualMap, path: PathLike) -> None:
     check_map_target(target)
     for problem in _map_problems(visual_map):
         raise MapFormatError(f"{target}: not written, the map contradicts itself: {problem}")
+    visual_map = with_codes(visual_map)
     arrays = _arrays_of(visual_map if visual_map.search is not None else arranged(visual_map))
     try:
         Path(os.path.realpath(target)).parent.mkdir(parents=True, exist_ok=True)
@@ -225,6 +227,8 @@ def _arrays_of(visual_map: VisualMap) -> dict[str, _Array]:
         arrays["observation_descriptors"] = visual_map.observation_descriptors
     if visual_map.given is not None:
         arrays["given_keyframe_poses"] = visual_map.given.keyframe_poses
+    if visual_map.codes is not None:
+        arrays |= visual_map.codes.arrays()
     for name, array in visual_map.aggregation.items():
         arrays[f"{schema.AGGREGATION_PREFIX}{name}"] = array
     return {
@@ -358,9 +362,8 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
             arrays["observation_xy"], manifest["observation_steps_per_px"]
         )
         fields["keyframe_names"] = NameTable(arrays["keyframe_name_text"], arrays["keyframe_name_offsets"])
-        found: dict[str, Any] = {name: arrays[name] for name in _SEARCH_FIELDS}
-        found |= {name: UnitVectors(arrays[name]) for name in ("cell_centers", "cell_descriptors")}
-        search = SearchStructure(**found)
+        search = SearchStructure(**{name: arrays[name] for name in _SEARCH_FIELDS})
+        fields["codes"] = KeyframeCodes.of_arrays(arrays)
     return VisualMap(
         frame_id=manifest["frame_id"],
         extractor_id=manifest["extractor_id"],

@@ -23,6 +23,7 @@ from hfnet_ros.errors import MapFormatError
 from hfnet_ros.files.atomic import atomic_directory, atomic_file
 from hfnet_ros.map import array_files
 from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES
+from hfnet_ros.map.keyframe_codes import CODE_RULES, codes_problem
 from hfnet_ros.map.manifest import MANIFEST_NAME, PathLike, read_manifest, sealed_manifest
 from hfnet_ros.map.map_io import verify_map
 from hfnet_ros.map.map_set import SET, MapSet, SubMap, map_set_from_json
@@ -35,16 +36,12 @@ _TYPES: dict[str, tuple[str, int]] = {  # type, dimensions
     "keyframe_poses": ("<f8", 2),
     "keyframe_name_offsets": ("<i8", 1),
     "keyframe_name_text": ("|u1", 1),
-    "cell_centers": ("|i1", 2),
-    "cell_offsets": ("<i8", 1),
-    "cell_keyframe_idx": ("<i4", 1),
-    "cell_descriptors": ("|i1", 2),
 }
 _OPTIONAL: dict[str, tuple[str, int]] = {
     "given_keyframe_poses": ("<f8", 2),
     "aggregation.vocabulary": ("<f4", 2),
     "aggregation.projection": ("<f4", 2),
-}
+} | {name: (dtype, len(lengths)) for name, (dtype, lengths) in CODE_RULES.items()}
 
 
 def read_map_set(path: PathLike) -> MapSet:
@@ -228,16 +225,12 @@ def _has_shape(entry: Any) -> bool:
 def _index_problems(found: MapSet, arrays: Arrays) -> Iterator[str]:
     """Yield what arrays say about each other and the manifest that cannot be."""
     count = sum(sub_map.num_keyframes for sub_map in found.sub_maps)
-    size, num_cells = arrays["global_descriptors"].shape[1], len(arrays["cell_centers"])
+    size = arrays["global_descriptors"].shape[1]
     expected: dict[str, tuple[int, ...]] = {
         "global_descriptors": (count, size),
         "keyframe_poses": (count, 7),
         "given_keyframe_poses": (count, 7),
         "keyframe_name_offsets": (count + 1,),
-        "cell_centers": (num_cells, size),
-        "cell_offsets": (num_cells + 1,),
-        "cell_keyframe_idx": (count,),
-        "cell_descriptors": (count, size),
     }
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
@@ -245,12 +238,14 @@ def _index_problems(found: MapSet, arrays: Arrays) -> Iterator[str]:
             return
     ends: tuple[tuple[str, Callable[[], int]], ...] = (
         ("keyframe_name_offsets", lambda: len(arrays["keyframe_name_text"])),
-        ("cell_offsets", lambda: count),
     )
     for name, last in ends:
         offsets = arrays[name]
         if offsets[0] != 0 or offsets[-1] != last() or (np.diff(offsets) < 0).any():
             yield f"array '{name}' does not rise from 0 to {last()}"
+    problem = codes_problem(arrays, count, size)
+    if problem:
+        yield problem
     projection, vocabulary = (arrays.get(f"aggregation.{name}") for name in ("projection", "vocabulary"))
     if (projection is None) != (vocabulary is None):
         yield "of 'aggregation.vocabulary' and 'aggregation.projection' one is there, expected both or none"

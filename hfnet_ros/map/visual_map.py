@@ -16,6 +16,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.areas import Box, inside
 from hfnet_ros.map.array_files import ADVICE, release_pages
 from hfnet_ros.map.given_frame import GivenFrame
+from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes, make_codes
 from hfnet_ros.map.map_trust import CovarianceCalibration, MapConsistency
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
@@ -82,6 +83,7 @@ class VisualMap:
         observation_descriptors: [O, D] what each keyframe itself saw, for matchers that compare images; None
             where they were not kept.
         search: what a query searches with, of exactly these keyframes and landmarks; None where it was not made.
+        codes: of exactly these global descriptors, by which a large map is looked through; None where all are compared.
         given: the poses as they were given, where `keyframe_poses` were refined; None where both are one.
         scene: a scene-coordinate network of the same frame; None without one.
         areas: boxes by name: xmin ymin zmin xmax ymax zmax, m, in the frame of the given poses.
@@ -109,6 +111,7 @@ class VisualMap:
     calibration: CovarianceCalibration | None = None
     observation_descriptors: UnitVectors | None = None
     search: SearchStructure | None = None
+    codes: KeyframeCodes | None = None
     given: GivenFrame | None = None
     scene: SceneNetwork | None = None
     areas: Mapping[str, Box] = field(default_factory=dict)
@@ -123,9 +126,11 @@ class VisualMap:
         search = self.search
         if search is not None and (
             len(search.landmark_words) != self.num_landmarks
-            or len(search.cell_keyframe_idx) != self.num_keyframes
+            or len(search.covisible_offsets) != self.num_keyframes + 1
         ):
             raise ValueError("the search structure is of other landmarks or keyframes than the map's")
+        if self.codes is not None and len(self.codes) != self.num_keyframes:
+            raise ValueError("the codes are of other keyframes than the map's")
         if self.given is not None and (
             len(self.given.keyframe_poses) != self.num_keyframes
             or self.given.lever_arms_m.shape != (len(self.cameras), 3)
@@ -374,13 +379,19 @@ def with_search(visual_map: VisualMap, num_words: int = NUM_WORDS, seed: int = 0
         return visual_map
     made = make_search_structure(
         visual_map.landmark_descriptors,
-        visual_map.global_descriptors,
         visual_map.visibility,
         visual_map.vocabulary,
         num_words,
         seed,
     )
     return replace(visual_map, search=made)
+
+
+def with_codes(visual_map: VisualMap, seed: int = 0) -> VisualMap:
+    """Return a large map with codes of its keyframes; one that has them, and a small one, as it is."""
+    if visual_map.codes is not None or visual_map.num_keyframes <= MIN_CODED_KEYFRAMES:
+        return visual_map
+    return replace(visual_map, codes=make_codes(visual_map.global_descriptors, visual_map.head_size, seed))
 
 
 def _moment(numbers: tuple[float, ...]) -> NDArray[np.float64]:

@@ -155,7 +155,7 @@ class _Located:
         self._map = with_search(first, config.retrieval.vocabulary_size, config.pose.seed)
         assert self._map.search is not None
         self._search, self._config = self._map.search, config
-        self._index = create_index(self._map.global_descriptors, self._search, config.retrieval)
+        self._index = create_index(self._map.global_descriptors, self._map.codes, config.retrieval)
         self._aggregation = VladAggregation(**first.aggregation) if first.aggregation else None
         self._matcher = MutualNearestMatcher(config.matching)
         measured_px = first.consistency.measured_residual_px

@@ -13,7 +13,6 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.geometry.rotations import quats_from_rotations, rotations_from_quats
 from hfnet_ros.map.map_set import MapSet
 from hfnet_ros.map.name_table import NameTable
-from hfnet_ros.map.search_structure import make_cells
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.mapping.set_descriptors import Aggregation, descriptors_by
@@ -70,18 +69,13 @@ def index_arrays(parts: Sequence[IndexPart], aggregation: Aggregation) -> dict[s
     """Return the arrays of the index over all sub-maps, in their order."""
     descriptors = UnitVectors(np.concatenate([part.descriptors for part in parts]))
     names = NameTable.of(name for part in parts for name in part.names)
-    centers, cell_offsets, members = make_cells(descriptors, 0)
+    given = np.concatenate([part.given_poses for part in parts])
     arrays: dict[str, NDArray[Any]] = {
         "global_descriptors": descriptors.codes,
         "keyframe_poses": np.concatenate([part.poses for part in parts]),
         "keyframe_name_text": names.text,
         "keyframe_name_offsets": names.offsets,
-        "cell_centers": centers.codes,
-        "cell_offsets": cell_offsets,
-        "cell_keyframe_idx": members,
-        "cell_descriptors": descriptors.codes[members],
     }
-    given = np.concatenate([part.given_poses for part in parts])
     if not np.array_equal(given, arrays["keyframe_poses"]):
         arrays["given_keyframe_poses"] = given
     return arrays | {f"aggregation.{name}": array for name, array in aggregation.items()}
