@@ -39,7 +39,7 @@ from hfnet_ros.files.images import read_image
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.pixel_positions import PixelPositions
-from hfnet_ros.map.search_structure import SearchStructure, make_cells
+from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import with_search
 from hfnet_ros.map.visual_words import assign_words
@@ -138,7 +138,6 @@ def write_city(city: City, count: int, path: Path) -> None:
     cameras = [camera for base in city.bases for camera in base.map.cameras]
     first_camera = np.cumsum([0, *(len(base.map.cameras) for base in city.bases)])
     global_descriptors = UnitVectors(np.concatenate(global_codes))
-    centers, cell_offsets, members = make_cells(global_descriptors, 0)
 
     def offsets(name: str, sums: NDArray[np.int64]) -> NDArray[np.int64]:
         parts = [
@@ -158,10 +157,6 @@ def write_city(city: City, count: int, path: Path) -> None:
             ]
         ).astype(np.int32),
         np.concatenate([one.search.covisible_counts for one in maps]),
-        centers,
-        cell_offsets,
-        members,
-        global_descriptors.chosen(members),
     )
     first = maps[0]
     whole = dataclasses.replace(
@@ -190,6 +185,7 @@ def write_city(city: City, count: int, path: Path) -> None:
         consistency=dataclasses.replace(first.consistency, look_alikes=(), num_elsewhere=0),
         calibration=None,
         given=None,
+        codes=None,
         search=search,
         scene=None,
         **arrays,

@@ -62,14 +62,26 @@ class Retrieved:
 class PlaceRetrieval:
     """Finds prior frames of all views and groups them into places."""
 
-    def __init__(self, visual_map: VisualMap, config: Config, index: DescriptorIndex | None = None) -> None:
-        """Take a map with its search structure, and what searches all of it, as configured unless given."""
+    def __init__(
+        self,
+        visual_map: VisualMap,
+        config: Config,
+        index: DescriptorIndex | None = None,
+        among: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Take a map with its search structure.
+
+        Args:
+            visual_map: the map.
+            config: how it is searched.
+            index: what searches all of it; as configured unless given.
+            among: [F] true for the keyframes that may be found; all without.
+        """
+        self._among = among
         assert visual_map.search is not None
         self._structure = visual_map.search
         self._config = config
-        self._index = index or create_index(
-            visual_map.global_descriptors, visual_map.search, config.retrieval
-        )
+        self._index = index or create_index(visual_map.global_descriptors, visual_map.codes, config.retrieval)
         # Where the robot is expected is said in the frame that answers are given in.
         is_given = visual_map.given is not None and config.pose.answer_frame == "given"
         self._nearby = NearbyKeyframes(
@@ -77,6 +89,7 @@ class PlaceRetrieval:
             visual_map.global_descriptors,
             config.prior,
             "given_keyframe_poses" if is_given else "keyframe_poses",
+            among,
         )
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
         self._descriptors = visual_map.global_descriptors
@@ -93,7 +106,7 @@ class PlaceRetrieval:
 
     def everywhere(self, descriptors: Descriptors) -> Retrieved:
         """Return the places of the whole map that look most like the views."""
-        hits = self._vote(descriptors, lambda descriptor, _: self._search(descriptor, self._index.search))
+        hits = self._vote(descriptors, lambda descriptor, _: self._search(descriptor, self._everywhere))
         return Retrieved(Search.GLOBAL, self._group(hits), self._config.retrieval.max_places, descriptors)
 
     def near(
@@ -151,6 +164,9 @@ class PlaceRetrieval:
         found = sorted(hits.values(), key=lambda hit: -hit.similarity)
         score = sum(max(hit.similarity, 0.0) for hit in found)
         return Place(tuple(hit.keyframe_idx for hit in found), found[0].similarity, score)
+
+    def _everywhere(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
+        return self._index.search(descriptor, count, self._among)
 
     def _search_near(self, descriptor: NDArray[np.float32], region: Region) -> list[RetrievalHit]:
         return self._search(descriptor, lambda wanted, count: self._nearby.search(wanted, region, count))

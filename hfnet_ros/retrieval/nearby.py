@@ -17,7 +17,7 @@ from hfnet_ros.geometry.rotations import rotations_from_quats
 from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.schema import MAX_QUATERNION_DEVIATION
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.retrieval.index import best_hits
+from hfnet_ros.retrieval.index import search_rows
 from hfnet_ros.types import PosePrior, RetrievalHit
 
 _FARTHEST_M = 1e12  # of a keyframe from the map's origin; squares of more than is possible overflow
@@ -51,8 +51,18 @@ class NearbyKeyframes:
         descriptors: UnitVectors,
         config: PriorConfig,
         array: str = "keyframe_poses",
+        among: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Take poses [F, 7] (map_from_camera: x y z, qx qy qz qw), descriptors [F, G], and the poses' own name."""
+        """Take the keyframes.
+
+        Args:
+            keyframe_poses: [F, 7] map_from_camera: x y z, qx qy qz qw.
+            descriptors: [F, G].
+            config: how far around a prediction is looked.
+            array: name of the poses.
+            among: [F] true for those that may be found; all without.
+        """
+        self._among = among
         self._array = array
         self._config = config
         self._poses = keyframe_poses
@@ -82,6 +92,8 @@ class NearbyKeyframes:
             return None
         center = prior.map_from_camera.translation
         near = np.array(self._tree.query_ball_point(center, radius_m, return_sorted=True), dtype=np.int64)
+        if self._among is not None:
+            near = near[self._among[near]]
         if len(near) == 0:
             return None
         angle = np.deg2rad(self._config.max_angle_deg) + self._config.sigmas * sigma_rad
@@ -96,8 +108,7 @@ class NearbyKeyframes:
 
     def search(self, descriptor: NDArray[np.float32], region: Region, count: int) -> list[RetrievalHit]:
         """Return the `count` most similar keyframes of a region, best first, for a unit descriptor [G]."""
-        similarity = self._descriptors[region.keyframe_idxs] @ descriptor
-        return best_hits(region.keyframe_idxs, similarity, count)
+        return search_rows(self._descriptors, region.keyframe_idxs, descriptor, count)
 
     def _damaged(self, what: str) -> MapFormatError:
         return MapFormatError(f"array '{self._array}' {what}: the map is damaged; {ADVICE}")

@@ -17,7 +17,7 @@ def structure_of(seen):
     """The search structure of a map whose keyframes see landmarks as a matrix [F, L] says."""
     num_keyframes, num_landmarks = seen.shape
     local = UnitVectors.encode(np.ones((num_landmarks, 4)))
-    return make_search_structure(local, UnitVectors.encode(np.eye(num_keyframes)), csr_matrix(seen))
+    return make_search_structure(local, csr_matrix(seen))
 
 
 @pytest.fixture
