@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from generated_maps import CONFIG, build_map
 
-from hfnet_ros.errors import ConfigError, MapFormatError
+from hfnet_ros.errors import ConfigError, ExtractorMismatchError, MapFormatError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.covariance import is_valid_covariance, rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -20,7 +20,7 @@ from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.open_maps import OpenMaps
 from hfnet_ros.mapping.map_sets import change_set, write_set
 from hfnet_ros.scene import mapping_walk
-from hfnet_ros.types import Outcome, PosePrior
+from hfnet_ros.types import ImageFeatures, LocalFeatures, Outcome, PosePrior, Query, RigCamera, View
 
 MOVED = Rigid3.from_rotvec([0.1, -0.2, 1.3], [120.0, -40.0, 3.0])
 NOTHING = np.zeros((6, 6))
@@ -296,6 +296,15 @@ def test_an_image_is_described_once_whatever_is_touched(make, queries):
     localizer.localize(queries[0][1])
     assert extractor.num_described == 1
     assert localizer.num_open == 4
+
+
+def test_features_of_another_extractor_are_refused_as_by_a_map(make, camera):
+    _, localizer, _ = make(only="whole")
+    local = LocalFeatures(np.zeros((1, 2), np.float32), np.ones(1, np.float32), np.ones((1, 128), np.float32))
+    view = View(RigCamera(camera), None, ImageFeatures(local, None, "toy-1"))
+    with pytest.raises(ExtractorMismatchError):
+        localizer.localize(Query(0, (view,)))
+    assert not localizer.unusable
 
 
 def test_unknown_areas_are_refused_with_those_that_there_are(make):
