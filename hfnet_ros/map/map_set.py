@@ -23,7 +23,6 @@ from hfnet_ros.map.visual_map import MapCamera
 
 FloatArray = NDArray[np.float64]
 
-SET = "set"  # the kind in the manifest
 MAPS_FOLDER = "maps"
 # No dot and no separator: a name is part of a folder's, and never leads out of the set.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
