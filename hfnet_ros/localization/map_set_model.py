@@ -25,9 +25,9 @@ from hfnet_ros.localization.landmark_model import create_query_extractor
 from hfnet_ros.localization.map_set_localizer import FollowedSet, SetLocalizer
 from hfnet_ros.localization.scene_model import OpenedLocalizer
 from hfnet_ros.map.joined_map import join_set
-from hfnet_ros.map.manifest import PathLike
+from hfnet_ros.map.manifest import SET, PathLike
 from hfnet_ros.map.map_points import MapPoints
-from hfnet_ros.map.map_set import SET, MapSet, SubMap, pooled_self_test, pose_to_json
+from hfnet_ros.map.map_set import MapSet, SubMap, pooled_self_test, pose_to_json
 from hfnet_ros.map.open_maps import OpenMaps
 from hfnet_ros.map.visual_map import MapCamera
 from hfnet_ros.types import ReportProgress

@@ -221,7 +221,7 @@ def _rewrite(
             parts.append(part)
         subfolder = f"{INDEX_FOLDER}/{generation}"
         written.append(target / subfolder)
-        index = write_index(target, subfolder, index_arrays(parts, aggregation))
+        index = write_index(target, subfolder, index_arrays(parts, aggregation, arrays))
         changed = set(put) | (set(before.names) - set(after))
         if overlaps is None:
             overlaps = {pair: overlap for pair, overlap in before.overlaps.items() if not changed & set(pair)}
