@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import pickle
 import re
 import shutil
 import time
@@ -41,11 +40,12 @@ from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.map.visual_map import with_search
+from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.map.visual_words import assign_words
 from hfnet_ros.mapping.alignment import features_of
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.trust.tested_build import build_map
+from hfnet_ros.types import ImageFeatures, LocalFeatures
 
 GENERATED = tuple(f"walk-6@{seed}" for seed in (81, 82, 83, 84))
 REAL = ("redkitchen", "euroc-1")
@@ -56,7 +56,7 @@ ALIAS = re.compile(r"another place|another pose|rival|twin|rematch|lead")
 
 def base_of(name: str, options: argparse.Namespace) -> Base:
     """Return a base with its images; what was computed before is taken from the cache."""
-    path, asked_file = options.cache / f"{name}.map", options.cache / f"{name}.asked"
+    path, asked_file = options.cache / f"{name}.map", options.cache / f"{name}.asked.npz"
     asked = asked_of(name, options.data)
     if not path.exists():
         with contextlib.closing(create_mapping_extractor(Config())) as extractor:
@@ -65,12 +65,33 @@ def base_of(name: str, options: argparse.Namespace) -> Base:
     if not asked_file.exists():
         config = with_extractor_of(Config(), visual_map.extractor_id)
         with contextlib.closing(create_extractor(config)) as extractor:
-            described = [(extractor.extract(image), pose) for image, pose in asked.images if pose is not None]
-        asked_file.write_bytes(pickle.dumps(described))
+            _write_features(asked_file, [extractor.extract(image) for image, _ in asked.images])
     base = Base(visual_map, asked.camera)
-    for features, pose in pickle.loads(asked_file.read_bytes()):
-        base.ask(features, pose)
+    for features, (_, pose) in zip(_read_features(asked_file, visual_map), asked.images, strict=True):
+        if pose is not None:
+            base.ask(features, pose)
     return base
+
+
+def _write_features(file: Path, described: list[ImageFeatures]) -> None:
+    arrays = {}
+    for number, features in enumerate(described):
+        parts = {name: getattr(features.local, name) for name in ("keypoints", "scores", "descriptors")}
+        parts["head"] = features.global_descriptor
+        arrays |= {f"{number}.{name}": value for name, value in parts.items()}
+    np.savez(file, **arrays)
+
+
+def _read_features(file: Path, visual_map: VisualMap) -> list[ImageFeatures]:
+    stored = dict(np.load(file))
+    return [
+        ImageFeatures(
+            LocalFeatures(*(stored[f"{number}.{name}"] for name in ("keypoints", "scores", "descriptors"))),
+            stored[f"{number}.head"],
+            visual_map.extractor_id,
+        )
+        for number in range(len(stored) // 4)
+    ]
 
 
 def head_pool(bases: list[Base], options: argparse.Namespace) -> NDArray[np.float32]:
