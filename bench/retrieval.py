@@ -39,6 +39,19 @@ def blocks(codes: np.ndarray) -> Any:
         yield start, UnitVectors(codes[start : start + BLOCK]).decoded()
 
 
+class Grown:
+    """Stands for descriptors of which only the last ones may be read."""
+
+    def __init__(self, codes: np.ndarray, added: np.ndarray) -> None:
+        self._count, self._added = len(codes), added
+
+    def __len__(self) -> int:
+        return self._count + len(self._added)
+
+    def chosen(self, rows: np.ndarray) -> UnitVectors:
+        return UnitVectors(self._added[rows - self._count])
+
+
 class Exact:
     """Everything, where it lies."""
 
@@ -69,10 +82,9 @@ class Codes(Exact):
         self._index = CodeIndex(UnitVectors(codes), self._codes, RetrievalConfig().compared_per_root)
 
     def change(self, codes: np.ndarray, added: np.ndarray) -> dict[str, float]:
-        after = UnitVectors(np.concatenate([codes, added]))
         rows = np.arange(len(codes))
         started = time.perf_counter()
-        changed_codes(self._codes, after, np.concatenate([rows, np.full(len(added), -1)]))
+        changed_codes(self._codes, Grown(codes, added), np.concatenate([rows, np.full(len(added), -1)]))
         added_s = time.perf_counter() - started
         started = time.perf_counter()
         changed_codes(self._codes, UnitVectors(codes[CHANGED:]), rows[CHANGED:])
