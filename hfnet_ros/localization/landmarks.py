@@ -72,6 +72,10 @@ class Landmarks:
         """Return how many of some landmarks each frame sees; see `nums_common`."""
         return nums_common(self._map, frames, np.sort(landmark_idxs))
 
+    def part_text(self, landmark_idxs: NDArray[np.int64]) -> str:
+        """Return which sub-map of a set landmarks are of; see `VisualMap.part_text`."""
+        return self._map.part_text(landmark_idxs)
+
     def is_same_place(
         self, keyframe_idx: int, pose: Rigid3, landmark_idxs: NDArray[np.int64], other_pose: Rigid3
     ) -> bool:

@@ -250,6 +250,7 @@ class Localizer:
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
+        other_part = ""
         if matcher.name == SCENE:
             elsewhere = self._matchers.seen_otherwise(
                 landmarks, retrieved.places[: self._config.retrieval.max_places]
@@ -262,8 +263,10 @@ class Localizer:
                 [self._landmarks.of(place) for place in elsewhere],
             )
         else:
-            seen_again = judge.second_look.at(answer, version.features, cameras, landmarks, retrieved.places)
-        return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried)
+            seen_again, other_part = judge.second_look.at(
+                answer, version.features, cameras, landmarks, retrieved.places
+            )
+        return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried, other_part)
 
     def close(self) -> None:
         """Free the networks that are its own; calling it again does nothing."""

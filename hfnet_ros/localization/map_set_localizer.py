@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from hfnet_ros.config import Config
-from hfnet_ros.errors import HfnetRosError, MapFormatError
+from hfnet_ros.errors import ExtractorMismatchError, HfnetRosError, MapFormatError
 from hfnet_ros.features.extractor import NetworkExtractor
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.joined_map import JoinedMap, join_set
@@ -139,10 +139,12 @@ class SetLocalizer:
             state = self._state
             try:
                 answer = state.localizer.localize(query, prior)
+            except ExtractorMismatchError:  # of features that were given
+                raise
             except MapFormatError as error:
                 damaged = self._damaged(error)
                 if not damaged:
-                    raise
+                    raise MapFormatError(f"{self._following.path}: {error}") from error
                 self._leave_out(damaged)
                 continue
             self._following.note_answered(state.joined)

@@ -13,6 +13,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.aggregation import VladAggregation, describe_beside_head
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.retrieval.index import DescriptorIndex, SearchDescriptor, create_index, search_in_turn
 from hfnet_ros.retrieval.nearby import NearbyKeyframes, Region
@@ -102,9 +103,18 @@ class PlaceRetrieval:
         """Return the global descriptor [G] of each view; None for a view in which nothing was found.
 
         Raises:
-            MapFormatError: the extractor has no global head, and the map no vocabulary.
+            MapFormatError: the extractor has no global head, and the map no vocabulary; or the map's descriptors are
+                of another size.
         """
-        return [self._describe_one(view) for view in features]
+        found = [self._describe_one(view) for view in features]
+        size = self._descriptors.shape[1]
+        for described in found:
+            if described is not None and len(described) != size:
+                raise MapFormatError(
+                    f"array 'global_descriptors' has {size} numbers a keyframe, the extractor and the aggregation give "
+                    f"{len(described)}: the map is damaged; {ADVICE}"
+                )
+        return found
 
     def everywhere(self, descriptors: Descriptors) -> Retrieved:
         """Return the places of the whole map that look most like the views."""

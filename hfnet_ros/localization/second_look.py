@@ -39,8 +39,8 @@ class SecondLook:
         cameras: Sequence[RigCamera],
         landmarks: PlaceView,
         places: Sequence[Place],
-    ) -> dict[str, float]:
-        """Measure `rematch_ratio` and `seen_share`.
+    ) -> tuple[dict[str, float], str]:
+        """Measure `rematch_ratio` and `seen_share`, and say in which sub-map of a set the other place is.
 
         The first is the score of the inliers' keypoints at another pose, over their own: of the landmarks that the
         answer does not explain. The second is described in `expected_view`.
@@ -60,11 +60,11 @@ class SecondLook:
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         own = inliers.chosen(np.arange(min(len(inliers), _MAX_KEYPOINTS)))
         keypoints = [view.chosen(own.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
-        alias = self._alias(keypoints, own, pose, cameras, places, landmarks.keyframe_idxs[0])
+        alias, elsewhere = self._alias(keypoints, own, pose, cameras, places, landmarks.keyframe_idxs[0])
         own_score = self._solver.score(own, pose, cameras)
         ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
         share = seen_share(self._landmarks.expected(landmarks), inliers, pose, cameras)
-        return {"rematch_ratio": ratio, "seen_share": share}
+        return {"rematch_ratio": ratio, "seen_share": share}, elsewhere
 
     def _alias(
         self,
@@ -74,8 +74,8 @@ class SecondLook:
         cameras: Sequence[RigCamera],
         places: Sequence[Place],
         keyframe_idx: int,
-    ) -> Hypothesis | None:
-        """Return the other pose that explains most of the keypoints; None where there is none.
+    ) -> tuple[Hypothesis | None, str]:
+        """Return the other pose that explains most of the keypoints, and where; None where there is none.
 
         Sub-maps of a set that overlap know the same place by other landmarks, a little off. What one of them says of
         the same pose is no alias, but may hide one: its frames are then taken for those that agree.
@@ -87,16 +87,17 @@ class SecondLook:
             unexplained = self._unexplained_matches(keypoints, agreeing, pose, cameras, frames)
             alias = self._solver.solve_quickly(unexplained)
             if alias is None:
-                return None
+                return None, ""
             fitting = self._solver.fitting(unexplained, alias.map_from_camera).landmark_idxs
             if not self._landmarks.is_same_place(keyframe_idx, pose, fitting, alias.map_from_camera):
-                return alias
+                return alias, self._landmarks.part_text(fitting)
             others = [frame for frame in frames if frame not in agreeing]
             knowing = self._landmarks.nums_seen_by(others, fitting) >= _MIN_SHARED
             if not knowing.any():
-                return self._solver.solve_quickly(self._solver.left_over(unexplained, alias.map_from_camera))
+                left_over = self._solver.left_over(unexplained, alias.map_from_camera)
+                return self._solver.solve_quickly(left_over), ""
             agreeing |= {frame for frame, knows in zip(others, knowing, strict=True) if knows}
-        return None
+        return None, ""
 
     def _unexplained_matches(
         self,

@@ -127,6 +127,13 @@ class JoinedMap(VisualMap):
         away = np.concatenate([apart, turned])
         return bool(away @ np.linalg.solve(covariance, away) < _CHI_SQUARE)
 
+    def part_text(self, landmark_idxs: NDArray[np.int64]) -> str:
+        """Return the name of the sub-map that most of some landmarks [N] are of, to be put into a sentence."""
+        if not len(landmark_idxs):
+            return ""
+        parts, counts = np.unique(self._parts_of_landmarks(landmark_idxs), return_counts=True)
+        return f" (sub-map '{self.found.sub_maps[parts[counts.argmax()]].name}')"
+
     def words_of(self, landmark_idxs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         """Return the visual words of landmarks; none where they are of maps with different ones."""
         assert self.search is not None

@@ -29,6 +29,7 @@ MAPS_FOLDER = "maps"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FOLDER = re.compile(rf"{MAPS_FOLDER}/({NAME.pattern})(\.[0-9]{{1,9}})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_LARGEST = 1e12  # of any length or variance; squares of more than is possible overflow
 _COUNTS = ("num_keyframes", "num_landmarks", "num_observations", "num_covisible_pairs", "bytes")
 
 
@@ -312,8 +313,10 @@ def _numbers(entry: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Flo
         found = np.array(entry.get(name), np.float64)
     except (TypeError, ValueError, OverflowError):
         found = np.empty(0)
-    if found.shape != shape or not np.isfinite(found).all():
-        raise MapFormatError(f"'{name}' is not {' x '.join(map(str, shape))} finite numbers")
+    if found.shape != shape or not (np.abs(found) <= _LARGEST).all():
+        raise MapFormatError(
+            f"'{name}' is not {' x '.join(map(str, shape))} numbers of at most {_LARGEST:.0e}"
+        )
     return found
 
 

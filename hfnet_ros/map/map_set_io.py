@@ -179,7 +179,48 @@ def mismatch(found: MapSet, sub_map: SubMap, manifest: Mapping[str, Any]) -> str
             f"has manifest {manifest['manifest_sha256'][:16]}..., the set names {sub_map.digest[:16]}...: it was "
             "changed in place; use `hfnet-ros map set replace`"
         )
+    says, has = _listed(found, sub_map), _counted(manifest)
+    if says != has:
+        differing = [name for name in says if says[name] != has[name]]
+        return (
+            f"has {', '.join(f'{name} {has[name]}' for name in differing)}, the set says "
+            f"{', '.join(str(says[name]) for name in differing)}; use `hfnet-ros map set replace`"
+        )
     return ""
+
+
+def _listed(found: MapSet, sub_map: SubMap) -> dict[str, Any]:
+    """Return what a set relies on, as it lists it."""
+    return {
+        "keyframes": sub_map.num_keyframes,
+        "landmarks": sub_map.num_landmarks,
+        "observations": sub_map.num_observations,
+        "covisible pairs": sub_map.num_covisible_pairs,
+        "cameras": len(sub_map.cameras),
+        "numbers in a descriptor": found.descriptor_size,
+        "given poses": sub_map.lever_arms_m is not None,
+    }
+
+
+def _counted(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same as a map's own manifest says it; None of what is not there."""
+
+    def length(name: str, axis: int = 0) -> Any:
+        try:
+            return arrays[name]["shape"][axis]
+        except (KeyError, TypeError, IndexError):
+            return None
+
+    arrays, cameras = manifest.get("arrays") or {}, manifest.get("cameras")
+    return {
+        "keyframes": length("keyframe_stamps_ns"),
+        "landmarks": length("landmark_xyz"),
+        "observations": length("observation_landmark_idx"),
+        "covisible pairs": length("covisible_keyframe_idx"),
+        "cameras": len(cameras) if isinstance(cameras, list) else None,
+        "numbers in a descriptor": length("landmark_descriptors", 1),
+        "given poses": "given_keyframe_poses" in arrays,
+    }
 
 
 def _sub_map_problems(folder: Path, found: MapSet, sub_map: SubMap) -> Iterator[str]:

@@ -274,6 +274,10 @@ class VisualMap:
         """
         return False
 
+    def part_text(self, landmark_idxs: NDArray[np.int64]) -> str:  # noqa: ARG002
+        """Return which part landmarks [N] are of, to be put into a sentence; nothing of a map by itself."""
+        return ""
+
     def words_of(self, landmark_idxs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         """Return the visual words [K, D] that landmarks [N] are sorted by, and the word [N] of each."""
         assert self.search is not None

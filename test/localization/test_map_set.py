@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from generated_maps import CONFIG, build_map
 
-from hfnet_ros.errors import ConfigError, MapFormatError
+from hfnet_ros.errors import ConfigError, ExtractorMismatchError, MapFormatError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.covariance import is_valid_covariance, rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -20,7 +20,7 @@ from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.open_maps import OpenMaps
 from hfnet_ros.mapping.map_sets import change_set, write_set
 from hfnet_ros.scene import mapping_walk
-from hfnet_ros.types import Outcome, PosePrior
+from hfnet_ros.types import ImageFeatures, LocalFeatures, Outcome, PosePrior, Query, RigCamera, View
 
 MOVED = Rigid3.from_rotvec([0.1, -0.2, 1.3], [120.0, -40.0, 3.0])
 NOTHING = np.zeros((6, 6))
@@ -156,12 +156,15 @@ def test_answers_are_in_the_frame_of_the_set_with_what_is_not_known_of_it(make, 
 
 
 def test_sub_maps_that_look_alike_in_different_places_are_an_alias(make, queries):
-    _, localizer, _ = make(here="whole", there=("whole", MOVED))
+    path, localizer, _ = make(here="whole", there=("whole", MOVED))
+    names = load_scene_model(path).keyframe_names
     for _, frame in queries:
         answer = localizer.localize(frame)
         assert answer.outcome is not Outcome.LOCALIZED
         if answer.outcome is Outcome.ILL_CONDITIONED:
-            assert "another place" in answer.evidence.reason
+            found_in = names[answer.place.keyframe_idxs[0]].split("/")[0]
+            other = {"here": "there", "there": "here"}[found_in]
+            assert f"another place (sub-map '{other}')" in answer.evidence.reason
     # With a position prior only what is in reach can be mistaken for the answer.
     truth, frame = queries[0]
     assert localizer.localize(frame, PosePrior(truth, np.diag([0.04] * 3 + [0.01] * 3))).is_valid
@@ -296,6 +299,15 @@ def test_an_image_is_described_once_whatever_is_touched(make, queries):
     localizer.localize(queries[0][1])
     assert extractor.num_described == 1
     assert localizer.num_open == 4
+
+
+def test_features_of_another_extractor_are_refused_as_by_a_map(make, camera):
+    _, localizer, _ = make(only="whole")
+    local = LocalFeatures(np.zeros((1, 2), np.float32), np.ones(1, np.float32), np.ones((1, 128), np.float32))
+    view = View(RigCamera(camera), None, ImageFeatures(local, None, "toy-1"))
+    with pytest.raises(ExtractorMismatchError):
+        localizer.localize(Query(0, (view,)))
+    assert not localizer.unusable
 
 
 def test_unknown_areas_are_refused_with_those_that_there_are(make):

@@ -166,14 +166,19 @@ def test_codes_of_a_large_map_stay_and_those_of_the_other_come(first, second):
     anew = join_maps(first, second, find_same_landmarks(first, second))
     assert anew.codes is None
     likeness = joint.global_descriptors[:] @ joint.global_descriptors[:].T
-    np.testing.assert_allclose(likeness[:7, :7], (anew.global_descriptors[:] @ anew.global_descriptors[:].T)[:7, :7], atol=0.02)
+    np.testing.assert_allclose(
+        likeness[:7, :7], (anew.global_descriptors[:] @ anew.global_descriptors[:].T)[:7, :7], atol=0.02
+    )
     assert likeness[5, 7:].argmax() in (0, 1)
 
 
 def test_codes_go_where_descriptors_become_others(first, second):
     coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors, 2))
     plain = dataclasses.replace(
-        second, global_descriptors=UnitVectors.encode(second.global_descriptors[:][:, :2]), aggregation={}, search=None
+        second,
+        global_descriptors=UnitVectors.encode(second.global_descriptors[:][:, :2]),
+        aggregation={},
+        search=None,
     )
     assert join_maps(coded, plain, find_same_landmarks(coded, plain)).codes is None
 
