@@ -25,11 +25,12 @@ _LARGE_SHARE = 0.25
 
 @cache
 def find_faiss() -> Any:
-    """Return the module faiss, one thread of it at work; None where it is not installed."""
+    """Return the module faiss, which works on one thread; None where it is not installed."""
     try:
         import faiss
     except ImportError:
         return None
+    faiss.omp_set_num_threads(1)
     return faiss
 
 
