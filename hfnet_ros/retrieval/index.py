@@ -89,7 +89,9 @@ def create_index(
         codes: of these; None where a map has none.
         config: how much is compared.
     """
-    if len(descriptors) <= (config.exact_limit if codes else max(config.exact_limit, MIN_CODED_KEYFRAMES)):
+    if len(descriptors) <= (
+        config.exact_limit if codes is not None else max(config.exact_limit, MIN_CODED_KEYFRAMES)
+    ):
         return ExactIndex(descriptors)
     if codes is None:
         _logger.warning(
