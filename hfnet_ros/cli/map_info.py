@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from hfnet_ros.cli.options import check_file_target, new_verb
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.localization.scene_model import SceneModel, training_curves
-from hfnet_ros.map.manifest import LANDMARKS
-from hfnet_ros.map.map_set import SET
+from hfnet_ros.map.manifest import LANDMARKS, SET
 from hfnet_ros.map.scene_network import SceneNetwork
 from hfnet_ros.map.visual_map import MapConsistency, VisualMap
 

@@ -190,9 +190,8 @@ def _info(options: argparse.Namespace) -> int:
 
 
 def _area(options: argparse.Namespace) -> int:
-    from hfnet_ros.map.manifest import read_manifest
+    from hfnet_ros.map.manifest import SET, read_manifest
     from hfnet_ros.map.map_areas import change_area
-    from hfnet_ros.map.map_set import SET
 
     if read_manifest(options.map)[0]["kind"] == SET:
         _area_of_set(options)

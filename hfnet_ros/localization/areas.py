@@ -24,7 +24,7 @@ def asked_areas(visual_map: VisualMap, config: Config) -> tuple[str, ...]:
     for name in asked:
         if name not in known:
             has = f"it has {', '.join(known)}" if known else "it has none: `hfnet-ros map area` names some"
-            raise ConfigError(f"map.areas names '{name}', which is no area of the map; {has}")
+            raise ConfigError(f"map.areas (--area) names '{name}', which is no area of the map; {has}")
     return asked
 
 

@@ -28,10 +28,9 @@ from hfnet_ros.localization.scene_model import (
     load_scene_model,
     register_scene_model,
 )
-from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike
+from hfnet_ros.map.manifest import LANDMARKS, SCENE, SET, PathLike
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_points import MapPoints
-from hfnet_ros.map.map_set import SET
 from hfnet_ros.map.scene_map import given_centers, kind_of
 from hfnet_ros.map.scene_network import IMAGE
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap

@@ -32,6 +32,7 @@ from hfnet_ros.map.manifest import (
     LANDMARKS,
     MANIFEST_NAME,
     SCENE,
+    SET,
     PathLike,
     manifest_bytes,
     read_manifest,
@@ -276,7 +277,7 @@ def _read_map_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
     if manifest["kind"] not in (LANDMARKS, SCENE):
         raise MapFormatError(
             f"{file}: map of kind '{manifest['kind']}', expected '{LANDMARKS}' or '{SCENE}'; what is asked for needs "
-            "one of these"
+            + ("one map: name one in its folder maps/" if manifest["kind"] == SET else "one of these")
         )
     for problem in manifest_problems(manifest):
         raise MapFormatError(f"{file}: {problem}; {ADVICE}")

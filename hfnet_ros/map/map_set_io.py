@@ -24,9 +24,9 @@ from hfnet_ros.files.atomic import atomic_directory, atomic_file
 from hfnet_ros.map import array_files
 from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES
 from hfnet_ros.map.keyframe_codes import CODE_RULES, codes_problem
-from hfnet_ros.map.manifest import MANIFEST_NAME, PathLike, read_manifest, sealed_manifest
+from hfnet_ros.map.manifest import MANIFEST_NAME, SET, PathLike, read_manifest, sealed_manifest
 from hfnet_ros.map.map_io import verify_map
-from hfnet_ros.map.map_set import SET, MapSet, SubMap, map_set_from_json
+from hfnet_ros.map.map_set import MapSet, SubMap, map_set_from_json
 from hfnet_ros.map.position_grid import GRID_RULES, grid_problem
 
 Arrays = Mapping[str, NDArray[Any]]
