@@ -118,7 +118,10 @@ class Localizer:
             visual_map, config, search.index if search is not None else None, among
         )
         self._turning = TurningViews(
-            visual_map.keyframe_poses, [known.refined for known in visual_map.cameras], extractor, config
+            visual_map.keyframe_poses,
+            list({id(known): known.refined for known in visual_map.cameras}.values()),
+            extractor,
+            config,
         )
         # Nothing that a localizer holds knows it: maps and engines are freed when they are let go of.
         matcher = search.matcher if search is not None else create_matcher(visual_map, config)

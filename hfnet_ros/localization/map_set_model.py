@@ -73,10 +73,9 @@ class SetModel:
     @property
     def cameras(self) -> tuple[MapCamera, ...]:
         """The cameras of all sub-maps, each once."""
-        kept: list[MapCamera] = []
-        for sub_map in self._found.sub_maps:
-            kept += [pair for pair in sub_map.cameras if not any(_is_same(pair, known) for known in kept)]
-        return tuple(kept)
+        # Those that are alike in a manifest are one object.
+        pairs = [pair for sub_map in self._found.sub_maps for pair in sub_map.cameras]
+        return tuple({id(pair): pair for pair in pairs}.values())
 
     @property
     def extent(self) -> NDArray[np.float64]:
@@ -190,9 +189,3 @@ def _facts_of(sub_map: SubMap) -> dict[str, Any]:
         "sigma_m": float(np.sqrt(np.diag(sub_map.covariance)[:3].max())),
         "areas": list(sub_map.areas),
     }
-
-
-def _is_same(one: MapCamera, other: MapCamera) -> bool:
-    if (one.given is None) != (other.given is None) or not one.refined.is_same_as(other.refined):
-        return False
-    return one.given is None or other.given is None or one.given.is_same_as(other.given)

@@ -91,6 +91,8 @@ class PlaceRetrieval:
             config.prior,
             "given_keyframe_poses" if is_given else "keyframe_poses",
             among,
+            grid=visual_map.grid,
+            index=self._index,
         )
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
         self._descriptors = visual_map.global_descriptors

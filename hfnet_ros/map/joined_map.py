@@ -25,6 +25,7 @@ from hfnet_ros.map.map_set import MapSet, SubMap, pooled_self_test
 from hfnet_ros.map.map_set_io import open_index
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.open_maps import OpenMaps
+from hfnet_ros.map.position_grid import PositionGrid
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapConsistency, VisualMap
@@ -154,7 +155,8 @@ class JoinedMap(VisualMap):
         return search.words
 
     def release_pages(self) -> None:
-        """Let go of what was read of the sub-maps that are open."""
+        """Let go of what was read of the index and of the sub-maps that are open."""
+        super().release_pages()
         self.opener.each(VisualMap.release_pages)
 
 
@@ -237,6 +239,7 @@ def join_set(path: Path, found: MapSet, opener: OpenMaps) -> JoinedMap:
         ),
         search=search,
         codes=KeyframeCodes.of_arrays(index),
+        grid=PositionGrid.of_arrays(index, index.get("given_keyframe_poses", index["keyframe_poses"])),
         given=_given(index, sub_maps),
         found=found,
         opener=opener,

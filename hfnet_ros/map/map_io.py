@@ -41,6 +41,7 @@ from hfnet_ros.map.manifest import (
 from hfnet_ros.map.map_target import check_map_target
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
+from hfnet_ros.map.position_grid import PositionGrid
 from hfnet_ros.map.records_json import (
     calibration_from_json,
     camera_pair_from_json,
@@ -51,7 +52,7 @@ from hfnet_ros.map.scene_files import open_scene, scene_bytes, scene_problems, v
 from hfnet_ros.map.scene_map import kind_of
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.map.visual_map import MapCamera, VisualMap, with_codes
+from hfnet_ros.map.visual_map import MapCamera, VisualMap, indexed
 
 __all__ = ["check_map_target", "load_map", "read_map_header", "save_map", "verify_map"]
 
@@ -77,7 +78,7 @@ def save_map(visual_map: VisualMap, path: PathLike) -> None:
     check_map_target(target)
     for problem in _map_problems(visual_map):
         raise MapFormatError(f"{target}: not written, the map contradicts itself: {problem}")
-    visual_map = with_codes(visual_map)
+    visual_map = indexed(visual_map)
     arrays = _arrays_of(visual_map if visual_map.search is not None else arranged(visual_map))
     try:
         Path(os.path.realpath(target)).parent.mkdir(parents=True, exist_ok=True)
@@ -228,8 +229,9 @@ def _arrays_of(visual_map: VisualMap) -> dict[str, _Array]:
         arrays["observation_descriptors"] = visual_map.observation_descriptors
     if visual_map.given is not None:
         arrays["given_keyframe_poses"] = visual_map.given.keyframe_poses
-    if visual_map.codes is not None:
-        arrays |= visual_map.codes.arrays()
+    for stored in (visual_map.codes, visual_map.grid):
+        if stored is not None:
+            arrays |= stored.arrays()
     for name, array in visual_map.aggregation.items():
         arrays[f"{schema.AGGREGATION_PREFIX}{name}"] = array
     return {
@@ -365,6 +367,8 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         fields["keyframe_names"] = NameTable(arrays["keyframe_name_text"], arrays["keyframe_name_offsets"])
         search = SearchStructure(**{name: arrays[name] for name in _SEARCH_FIELDS})
         fields["codes"] = KeyframeCodes.of_arrays(arrays)
+        poses = arrays["keyframe_poses"] if given is None else given.keyframe_poses
+        fields["grid"] = PositionGrid.of_arrays(arrays, poses)
     return VisualMap(
         frame_id=manifest["frame_id"],
         extractor_id=manifest["extractor_id"],

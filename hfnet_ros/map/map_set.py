@@ -6,10 +6,12 @@ sub-map.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -225,6 +227,7 @@ def _sub_map(entry: Any) -> SubMap:
         ValueError,
         AttributeError,
         OverflowError,
+        RecursionError,
     ) as error:
         said = str(error) if isinstance(error, MapFormatError) else f"cannot be understood: {error!r}"
         raise MapFormatError(f"sub-map {name!r}: {said}") from None
@@ -242,7 +245,7 @@ def _checked_sub_map(name: str, entry: Mapping[str, Any]) -> SubMap:
     areas = _of_kind(entry, "areas", list)
     for area in areas:
         check_area_name(area)
-    cameras = tuple(camera_pair_from_json(pair) for pair in _of_kind(entry, "cameras", list))
+    cameras = tuple(_camera_pair(json.dumps(pair)) for pair in _of_kind(entry, "cameras", list))
     if not cameras:
         raise MapFormatError("'cameras' is empty, expected at least one")
     arms = entry.get("lever_arms_m")
@@ -263,6 +266,12 @@ def _checked_sub_map(name: str, entry: Mapping[str, Any]) -> SubMap:
         has_observation_descriptors=_of_kind(entry, "has_observation_descriptors", bool),
         self_test=(_finite(residual_px), *tested),
     )
+
+
+@lru_cache(maxsize=1024)
+def _camera_pair(entry: str) -> MapCamera:
+    """Return a camera; the same one for entries that are alike, as those of thousands of sub-maps mostly are."""
+    return camera_pair_from_json(json.loads(entry))
 
 
 def _overlap_to_json(overlap: Overlap) -> dict[str, Any]:

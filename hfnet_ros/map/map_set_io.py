@@ -27,6 +27,7 @@ from hfnet_ros.map.keyframe_codes import CODE_RULES, codes_problem
 from hfnet_ros.map.manifest import MANIFEST_NAME, SET, PathLike, read_manifest, sealed_manifest
 from hfnet_ros.map.map_io import verify_map
 from hfnet_ros.map.map_set import MapSet, SubMap, map_set_from_json
+from hfnet_ros.map.position_grid import GRID_RULES, grid_problem
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -41,7 +42,7 @@ _OPTIONAL: dict[str, tuple[str, int]] = {
     "given_keyframe_poses": ("<f8", 2),
     "aggregation.vocabulary": ("<f4", 2),
     "aggregation.projection": ("<f4", 2),
-} | {name: (dtype, len(lengths)) for name, (dtype, lengths) in CODE_RULES.items()}
+} | {name: (dtype, len(lengths)) for name, (dtype, lengths) in (CODE_RULES | GRID_RULES).items()}
 
 
 def read_map_set(path: PathLike) -> MapSet:
@@ -272,6 +273,7 @@ def _index_problems(found: MapSet, arrays: Arrays) -> Iterator[str]:
         "keyframe_poses": (count, 7),
         "given_keyframe_poses": (count, 7),
         "keyframe_name_offsets": (count + 1,),
+        "grid_keyframe_idx": (count,),
     }
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
@@ -284,9 +286,9 @@ def _index_problems(found: MapSet, arrays: Arrays) -> Iterator[str]:
         offsets = arrays[name]
         if offsets[0] != 0 or offsets[-1] != last() or (np.diff(offsets) < 0).any():
             yield f"array '{name}' does not rise from 0 to {last()}"
-    problem = codes_problem(arrays, count, size)
-    if problem:
-        yield problem
+    for problem in (codes_problem(arrays, count, size), grid_problem(arrays)):
+        if problem:
+            yield problem
     projection, vocabulary = (arrays.get(f"aggregation.{name}") for name in ("projection", "vocabulary"))
     if (projection is None) != (vocabulary is None):
         yield "of 'aggregation.vocabulary' and 'aggregation.projection' one is there, expected both or none"

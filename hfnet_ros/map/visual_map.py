@@ -20,7 +20,9 @@ from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes, mak
 from hfnet_ros.map.map_trust import CovarianceCalibration, MapConsistency
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
+from hfnet_ros.map.position_grid import PositionGrid
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure, visibility_of
+from hfnet_ros.map.single_map import SingleMap
 from hfnet_ros.map.stored_poses import stored_pose, stored_poses
 from hfnet_ros.map.unit_vectors import UnitVectors
 
@@ -52,7 +54,7 @@ class MapCamera:
 
 
 @dataclass(frozen=True, eq=False)
-class VisualMap:
+class VisualMap(SingleMap):
     """A prebuilt map of landmarks. F keyframes, L landmarks, O observations, D descriptor size.
 
     Its arrays may be mapped from files: what is not touched is not read. Descriptors are held as they are stored,
@@ -84,6 +86,7 @@ class VisualMap:
             where they were not kept.
         search: what a query searches with, of exactly these keyframes and landmarks; None where it was not made.
         codes: of exactly these global descriptors, by which a large map is looked through; None where all are compared.
+        grid: of the given poses, stored with a large map; one of other poses counts for none.
         given: the poses as they were given, where `keyframe_poses` were refined; None where both are one.
         scene: a scene-coordinate network of the same frame; None without one.
         areas: boxes by name: xmin ymin zmin xmax ymax zmax, m, in the frame of the given poses.
@@ -112,6 +115,7 @@ class VisualMap:
     observation_descriptors: UnitVectors | None = None
     search: SearchStructure | None = None
     codes: KeyframeCodes | None = None
+    grid: PositionGrid | None = None
     given: GivenFrame | None = None
     scene: SceneNetwork | None = None
     areas: Mapping[str, Box] = field(default_factory=dict)
@@ -242,39 +246,6 @@ class VisualMap:
         """Tell whether a position [3], m, that was found by keyframes of some areas is in any of these."""
         return any(bool(inside(self.areas[name], position)) for name in areas)
 
-    def part_idx(self, keyframe_idx: int) -> int:  # noqa: ARG002
-        """Return which of the maps that this one is joined of has a keyframe: the first, of a map by itself."""
-        return 0
-
-    def part_of(self, part_idx: int) -> VisualMap:  # noqa: ARG002
-        """Return a map that this one is joined of: itself, unless it is a `JoinedMap`."""
-        return self
-
-    def placement_covariance(
-        self,
-        keyframe_idx: int,  # noqa: ARG002
-        map_from_camera: Rigid3,  # noqa: ARG002
-    ) -> NDArray[np.float64] | None:
-        """Return [6, 6] what a camera is uncertain by because its keyframes' part is; None of a map by itself."""
-        return None
-
-    def is_same_place(
-        self,
-        keyframe_idx: int,  # noqa: ARG002
-        map_from_camera: Rigid3,  # noqa: ARG002
-        landmark_idxs: NDArray[np.int64],  # noqa: ARG002
-        other_map_from_camera: Rigid3,  # noqa: ARG002
-    ) -> bool:
-        """Tell whether a pose found by landmarks [N] of another part is that found by a keyframe's place.
-
-        That is, but for what parts disagree about. A map by itself agrees with itself: False.
-        """
-        return False
-
-    def part_text(self, landmark_idxs: NDArray[np.int64]) -> str:  # noqa: ARG002
-        """Return which part landmarks [N] are of, to be put into a sentence; nothing of a map by itself."""
-        return ""
-
     def words_of(self, landmark_idxs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         """Return the visual words [K, D] that landmarks [N] are sorted by, and the word [N] of each."""
         assert self.search is not None
@@ -391,11 +362,16 @@ def with_search(visual_map: VisualMap, num_words: int = NUM_WORDS, seed: int = 0
     return replace(visual_map, search=made)
 
 
-def with_codes(visual_map: VisualMap, seed: int = 0) -> VisualMap:
-    """Return a large map with codes of its keyframes; one that has them, and a small one, as it is."""
-    if visual_map.codes is not None or visual_map.num_keyframes <= MIN_CODED_KEYFRAMES:
-        return visual_map
-    return replace(visual_map, codes=make_codes(visual_map.global_descriptors, visual_map.head_size, seed))
+def indexed(visual_map: VisualMap, seed: int = 0) -> VisualMap:
+    """Return a large map with codes and a grid of its keyframes; what it has, and a small one, as it is."""
+    if visual_map.num_keyframes <= MIN_CODED_KEYFRAMES:
+        return replace(visual_map, grid=None)
+    codes, grid = visual_map.codes, visual_map.grid
+    if codes is None:
+        codes = make_codes(visual_map.global_descriptors, visual_map.head_size, seed)
+    if grid is None or grid.poses is not visual_map.given_poses:
+        grid = PositionGrid.of(visual_map.given_poses)
+    return replace(visual_map, codes=codes, grid=grid)
 
 
 def _moment(numbers: tuple[float, ...]) -> NDArray[np.float64]:

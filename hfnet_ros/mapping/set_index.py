@@ -14,6 +14,7 @@ from hfnet_ros.geometry.rotations import quats_from_rotations, rotations_from_qu
 from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes, changed_codes, make_codes
 from hfnet_ros.map.map_set import MapSet
 from hfnet_ros.map.name_table import NameTable
+from hfnet_ros.map.position_grid import PositionGrid
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.mapping.set_descriptors import Aggregation, descriptors_by
@@ -92,6 +93,8 @@ def index_arrays(
     }
     if not np.array_equal(given, arrays["keyframe_poses"]):
         arrays["given_keyframe_poses"] = given
+    if len(given) > MIN_CODED_KEYFRAMES:
+        arrays |= PositionGrid.of(given).arrays()
     codes = _codes(parts, descriptors, aggregation, KeyframeCodes.of_arrays(before or {}))
     if codes is not None:
         arrays |= codes.arrays()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.map import keyframe_codes, visual_map
+from hfnet_ros.map import array_files, keyframe_codes, visual_map
 from hfnet_ros.map.keyframe_codes import LEVELS, changed_codes, codes_problem, make_codes
+from hfnet_ros.map.manifest import read_manifest, sealed_manifest
 from hfnet_ros.map.map_io import load_map, save_map, verify_map
 from hfnet_ros.map.unit_vectors import UnitVectors
 
@@ -143,6 +144,36 @@ def test_codes_come_back_with_the_map(coded, tmp_path):
 def test_small_maps_have_none(visual_map, tmp_path):
     save_map(visual_map, tmp_path / "map")
     assert load_map(tmp_path / "map").codes is None
+
+
+def test_a_map_with_the_cells_of_before_is_read(coded, tmp_path):
+    """They are checked, and nothing asks them."""
+    save_map(coded, tmp_path / "map")
+    manifest, _ = read_manifest(tmp_path / "map")
+    count, size = coded.global_descriptors.shape
+    entries = {
+        name: entry for name, entry in manifest["arrays"].items() if "code" not in name and "grid" not in name
+    }
+    for name, array in (
+        ("cell_centers", np.ones((2, size), np.int8)),
+        ("cell_offsets", np.array([0, 1, count])),
+        ("cell_keyframe_idx", np.arange(count, dtype=np.int32)),
+        ("cell_descriptors", np.ones((count, size), np.int8)),
+    ):
+        entries[name] = array_files.write_array(
+            tmp_path / "map", name, array, array.dtype.newbyteorder("<").str
+        )
+    kept = {key: value for key, value in manifest.items() if key not in ("format", "format_version", "kind")}
+    kept.pop("manifest_sha256")
+    sealed = sealed_manifest(manifest["kind"], kept | {"arrays": entries}, tmp_path)
+    (tmp_path / "map" / "map.json").write_bytes(sealed)
+    assert verify_map(tmp_path / "map") == []
+    loaded = load_map(tmp_path / "map")
+    assert loaded.codes is None
+    np.testing.assert_array_equal(loaded.global_descriptors.codes, coded.global_descriptors.codes)
+    save_map(loaded, tmp_path / "new")
+    assert "cell_centers" not in read_manifest(tmp_path / "new")[0]["arrays"]
+    assert load_map(tmp_path / "new").codes is not None
 
 
 def of_other_keyframes(arrays):
