@@ -10,7 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -35,6 +35,9 @@ from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.structure_from_motion import recover_motion
 from hfnet_ros.mapping.views import Keyframe, PairMatches, View, views_of
 
+if TYPE_CHECKING:
+    from hfnet_ros.features.aggregation import VladAggregation
+
 _logger = logging.getLogger(__name__)
 
 _USUAL_DISTANCES_M = (0.03, 300.0)
@@ -46,6 +49,9 @@ def build_untested_map(
     cameras: Sequence[Camera],
     config: Config,
     options: BuildOptions,
+    *,
+    known: PairMatches | None = None,
+    aggregation: VladAggregation | None = None,
 ) -> VisualMap:
     """Build a map from described images whose poses are known.
 
@@ -55,6 +61,8 @@ def build_untested_map(
         cameras: calibrations by the images' `camera_idx`.
         config: parameters.
         options: frame name, refinement of calibrations and poses, progress.
+        known: matches of pairs that were matched before; the others are matched here.
+        aggregation: of global descriptors; learned of these keyframes unless given.
 
     Raises:
         DatasetError: images and poses or cameras do not fit each other.
@@ -65,7 +73,7 @@ def build_untested_map(
     with limited_threads(config):
         views = views_of(keyframes, map_from_camera)
         matcher = create_pair_matcher(config)
-        matches = _match_by_pose(views, cameras, matcher, config, options, {})
+        matches = _match_by_pose(views, cameras, matcher, config, options, known or {})
         info: dict[str, Any] = {}
         if config.mapping.check_poses:
             descriptors = describe_for_pairs(keyframes, config)
@@ -91,7 +99,7 @@ def build_untested_map(
         if options.refine_poses != "off":
             info["poses"] = dataclasses.asdict(solved.poses)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
-        built = assemble_map(keyframes, views, solved, given, config, options, info)
+        built = assemble_map(keyframes, views, solved, given, config, options, info, aggregation)
         _doubt_units(built)
         return _finished(built, config, options)
 
