@@ -1,0 +1,350 @@
+"""A set of maps as data: which maps, where each lies in the set's frame, and how they overlap.
+
+Each sub-map is a map that works alone. What is here is what the manifest of a set says; nothing of it opens a
+sub-map.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.errors import CalibrationError, MapFormatError
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.records_json import camera_pair_from_json, camera_pair_to_json
+from hfnet_ros.map.visual_map import MapCamera
+
+FloatArray = NDArray[np.float64]
+
+SET = "set"  # the kind in the manifest
+MAPS_FOLDER = "maps"
+# No dot and no separator: a name is part of a folder's, and never leads out of the set.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_FOLDER = re.compile(rf"{MAPS_FOLDER}/({NAME.pattern})(\.[0-9]{{1,9}})?")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+# A list of areas is words with spaces between.
+_AREA = re.compile(r"[^\s,]{1,64}")
+_COUNTS = ("num_keyframes", "num_landmarks", "num_observations", "num_covisible_pairs", "bytes")
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """Where the second of two sub-maps lies in the first, by what both show.
+
+    Attributes:
+        first_from_second: the motion, in the frames in which the sub-maps answer.
+        covariance: [6, 6] of it, (translation, rotation) in the axes of the first, m and rad.
+        num_pairs: keyframes of the second that were found in the first and agree with it.
+        residuals: (m, rad) root mean squares of where these keyframes are off it.
+    """
+
+    first_from_second: Rigid3
+    covariance: FloatArray
+    num_pairs: int
+    residuals: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class SubMap:
+    """One map of a set, as the manifest describes it.
+
+    Attributes:
+        name: letters, digits, _ and -.
+        folder: of the map, relative to the set.
+        digest: `manifest_sha256` of the map.
+        extent: [2, 3] smallest and largest position of a keyframe, m, frame of the set.
+        num_keyframes: F.
+        num_landmarks: L.
+        num_observations: O.
+        num_covisible_pairs: V, see `SearchStructure`.
+        bytes: of its arrays.
+        set_from_map: where the map lies, in the frames in which both answer.
+        covariance: [6, 6] of it, (translation, rotation) in the axes of the set; zero where the map was given in the
+            frame of the set.
+        areas: names of what it is part of: a building, a floor.
+        cameras: of the map.
+        lever_arms_m: [C, 3] of the map's given frame; None where its poses were not refined.
+        has_observation_descriptors: the map keeps what each keyframe saw.
+        self_test: (`residual_px`, `num_keyframes`, `num_asked`, `num_elsewhere`) of the map's consistency.
+    """
+
+    name: str
+    folder: str
+    digest: str
+    extent: FloatArray
+    num_keyframes: int
+    num_landmarks: int
+    num_observations: int
+    num_covisible_pairs: int
+    bytes: int
+    set_from_map: Rigid3
+    covariance: FloatArray
+    areas: tuple[str, ...]
+    cameras: tuple[MapCamera, ...]
+    lever_arms_m: FloatArray | None
+    has_observation_descriptors: bool
+    self_test: tuple[float, int, int, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of the manifest."""
+        entry = {name: getattr(self, name) for name in ("name", "folder", *_COUNTS)}
+        entry |= {"manifest_sha256": self.digest, "extent": self.extent.tolist()}
+        entry |= {"set_from_map": pose_to_json(self.set_from_map)}
+        entry |= {"covariance": self.covariance.ravel().tolist(), "areas": list(self.areas)}
+        entry |= {"cameras": [camera_pair_to_json(pair) for pair in self.cameras]}
+        entry |= {"lever_arms_m": None if self.lever_arms_m is None else self.lever_arms_m.tolist()}
+        entry["has_observation_descriptors"] = self.has_observation_descriptors
+        return entry | {"self_test": list(self.self_test)}
+
+
+@dataclass(frozen=True, eq=False)
+class MapSet:
+    """What the manifest of a set says.
+
+    Attributes:
+        frame_id: name of the set's frame.
+        extractor_id: of all sub-maps.
+        sub_maps: in the order of the index's rows.
+        overlaps: by the names of both sub-maps.
+        generation: rises with every change; names the folder of the index.
+        index: entries of the index's arrays, by name.
+        digest: `manifest_sha256`.
+    """
+
+    frame_id: str
+    extractor_id: str
+    sub_maps: tuple[SubMap, ...]
+    overlaps: Mapping[tuple[str, str], Overlap]
+    generation: int
+    index: Mapping[str, Mapping[str, Any]]
+    digest: str = ""
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the sub-maps."""
+        return [sub_map.name for sub_map in self.sub_maps]
+
+    @property
+    def area_names(self) -> list[str]:
+        """Return the names of all areas, each once."""
+        return sorted({area for sub_map in self.sub_maps for area in sub_map.areas})
+
+    def named(self, name: str) -> SubMap:
+        """Return a sub-map.
+
+        Raises:
+            MapFormatError: there is none of this name; lists those there are.
+        """
+        for sub_map in self.sub_maps:
+            if sub_map.name == name:
+                return sub_map
+        raise MapFormatError(
+            f"the set has no sub-map '{name}', it has {', '.join(self.names)}; name one of these"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entries of the manifest."""
+        overlaps = [
+            {"first": first, "second": second, **_overlap_to_json(overlap)}
+            for (first, second), overlap in self.overlaps.items()
+        ]
+        return {
+            "frame_id": self.frame_id,
+            "extractor_id": self.extractor_id,
+            "generation": self.generation,
+            "sub_maps": [sub_map.to_json() for sub_map in self.sub_maps],
+            "overlaps": overlaps,
+            "arrays": dict(self.index),
+        }
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a sub-map.
+
+    Raises:
+        MapFormatError: says what can.
+    """
+    if not NAME.fullmatch(name):
+        raise MapFormatError(
+            f"'{name}' cannot be the name of a sub-map, expected up to 64 letters, digits, '_' and '-', beginning with "
+            "a letter or digit; rename the map's folder, or name it otherwise"
+        )
+
+
+def check_area(name: str) -> None:
+    """Refuse what cannot be the name of an area.
+
+    Raises:
+        MapFormatError: says what can.
+    """
+    if not (_AREA.fullmatch(name) and name.isprintable()):
+        raise MapFormatError(
+            f"{name!r} cannot be the name of an area, expected up to 64 printable characters without spaces and "
+            "commas; name it otherwise"
+        )
+
+
+def pose_to_json(pose: Rigid3) -> list[float]:
+    """Return x y z qx qy qz qw."""
+    return [*pose.translation.tolist(), *pose.quat_xyzw.tolist()]
+
+
+def map_set_from_json(manifest: Mapping[str, Any]) -> MapSet:
+    """Return what a manifest of kind `set` says, every value checked.
+
+    Raises:
+        MapFormatError: says which value cannot be; the caller adds the file.
+    """
+    frame_id, extractor_id = (_of_kind(manifest, name, str) for name in ("frame_id", "extractor_id"))
+    sub_maps = tuple(_sub_map(entry) for entry in _of_kind(manifest, "sub_maps", list))
+    if not sub_maps:
+        raise MapFormatError("'sub_maps' is empty, expected at least one")
+    names = [sub_map.name for sub_map in sub_maps]
+    if len(set(names)) != len(names):
+        raise MapFormatError(f"'sub_maps' names one twice: {', '.join(names)}")
+    overlaps = {}
+    for entry in _of_kind(manifest, "overlaps", list):
+        between, overlap = _overlap(entry)
+        if not set(between) <= set(names):
+            raise MapFormatError(f"an overlap is of {between}, which are not both sub-maps")
+        overlaps[between] = overlap
+    index = _of_kind(manifest, "arrays", dict)
+    generation, digest = _count(manifest, "generation"), manifest["manifest_sha256"]
+    return MapSet(frame_id, extractor_id, sub_maps, overlaps, generation, index, digest)
+
+
+def _sub_map(entry: Any) -> SubMap:
+    if not isinstance(entry, dict):
+        raise MapFormatError(f"'sub_maps' holds {type(entry).__name__}, expected dict")
+    name = _of_kind(entry, "name", str)
+    try:
+        check_name(name)
+        return _checked_sub_map(name, entry)
+    except (
+        MapFormatError,
+        CalibrationError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+    ) as error:
+        said = str(error) if isinstance(error, MapFormatError) else f"cannot be understood: {error!r}"
+        raise MapFormatError(f"sub-map {name!r}: {said}") from None
+
+
+def _checked_sub_map(name: str, entry: Mapping[str, Any]) -> SubMap:
+    folder, digest = _of_kind(entry, "folder", str), _of_kind(entry, "manifest_sha256", str)
+    match = _FOLDER.fullmatch(folder)
+    if match is None or match[1] != name:
+        raise MapFormatError(f"'folder' is {folder!r}, expected '{MAPS_FOLDER}/{name}'")
+    if not _DIGEST.fullmatch(digest):
+        raise MapFormatError(f"'manifest_sha256' is {digest!r}, expected 64 hexadecimal digits")
+    counts = {count: _count(entry, count) for count in _COUNTS}
+    extent = _numbers(entry, "extent", (2, 3))
+    areas = _of_kind(entry, "areas", list)
+    for area in areas:
+        check_area(area if isinstance(area, str) else "")
+    cameras = tuple(camera_pair_from_json(pair) for pair in _of_kind(entry, "cameras", list))
+    if not cameras:
+        raise MapFormatError("'cameras' is empty, expected at least one")
+    arms = entry.get("lever_arms_m")
+    residual_px, *tested = _of_kind(entry, "self_test", list)
+    if len(tested) != 3 or not all(type(count) is int and count >= 0 for count in tested):
+        raise MapFormatError(f"'self_test' is {entry['self_test']}, expected four numbers")
+    return SubMap(
+        name=name,
+        folder=folder,
+        digest=digest,
+        extent=extent,
+        **counts,
+        set_from_map=_pose(entry, "set_from_map"),
+        covariance=_covariance(entry),
+        areas=tuple(areas),
+        cameras=cameras,
+        lever_arms_m=None if arms is None else _numbers(entry, "lever_arms_m", (len(cameras), 3)),
+        has_observation_descriptors=_of_kind(entry, "has_observation_descriptors", bool),
+        self_test=(_finite(residual_px), *tested),
+    )
+
+
+def _overlap_to_json(overlap: Overlap) -> dict[str, Any]:
+    return {
+        "first_from_second": pose_to_json(overlap.first_from_second),
+        "covariance": np.asarray(overlap.covariance).ravel().tolist(),
+        "num_pairs": overlap.num_pairs,
+        "residuals": [float(residual) for residual in overlap.residuals],
+    }
+
+
+def _overlap(entry: Any) -> tuple[tuple[str, str], Overlap]:
+    if not isinstance(entry, dict):
+        raise MapFormatError(f"'overlaps' holds {type(entry).__name__}, expected dict")
+    between = _of_kind(entry, "first", str), _of_kind(entry, "second", str)
+    residuals = _numbers(entry, "residuals", (2,)).tolist()
+    found = Overlap(
+        _pose(entry, "first_from_second"),
+        _covariance(entry),
+        _count(entry, "num_pairs"),
+        (residuals[0], residuals[1]),
+    )
+    return between, found
+
+
+def _of_kind(entry: Mapping[str, Any], name: str, kind: type[Any]) -> Any:
+    if not isinstance(entry.get(name), kind):
+        raise MapFormatError(f"'{name}' is {type(entry.get(name)).__name__}, expected {kind.__name__}")
+    return entry[name]
+
+
+def _count(entry: Mapping[str, Any], name: str) -> int:
+    value = entry.get(name)
+    if type(value) is not int or not 0 <= value < 2**62:
+        raise MapFormatError(f"'{name}' is {value!r}, expected a whole number from 0")
+    return value
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise MapFormatError(f"{value!r} is no finite number")
+    return float(value)
+
+
+def _numbers(entry: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> FloatArray:
+    try:
+        found = np.array(entry.get(name), np.float64)
+    except (TypeError, ValueError, OverflowError):
+        found = np.empty(0)
+    if found.shape != shape or not np.isfinite(found).all():
+        raise MapFormatError(f"'{name}' is not {' x '.join(map(str, shape))} finite numbers")
+    return found
+
+
+def _pose(entry: Mapping[str, Any], name: str) -> Rigid3:
+    numbers = _numbers(entry, name, (7,))
+    try:
+        return Rigid3.from_quat(numbers[3:], numbers[:3])
+    except ValueError as error:
+        raise MapFormatError(f"'{name}' is no pose: {error}") from None
+
+
+def _covariance(entry: Mapping[str, Any]) -> FloatArray:
+    found = _numbers(entry, "covariance", (36,)).reshape(6, 6)
+    largest = float(np.abs(found).max())
+    if np.abs(found - found.T).max() > 1e-9 * largest or np.linalg.eigvalsh(found)[0] < -1e-9 * largest:
+        raise MapFormatError("'covariance' is none: not symmetric or not positive")
+    return found
+
+
+def pooled_self_test(sub_maps: Iterable[SubMap]) -> tuple[float, int, int, int]:
+    """Return the self-tests of sub-maps as one: mean residual of the keyframes tested, and the sums of the counts."""
+    tests = [sub_map.self_test for sub_map in sub_maps]
+    counts = [sum(int(test[place]) for test in tests) for place in (1, 2, 3)]
+    weighted = sum(test[0] * test[1] for test in tests)
+    return weighted / counts[0] if counts[0] else 0.0, counts[0], counts[1], counts[2]
