@@ -27,7 +27,7 @@ from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher, create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity, pairs_of_frames
-from hfnet_ros.mapping.pose_faults import check_poses
+from hfnet_ros.mapping.pose_faults import CheckedPoses, check_poses
 from hfnet_ros.mapping.pruning import drop_moved
 from hfnet_ros.mapping.rig_motion import hold_rig
 from hfnet_ros.mapping.sources import check_counts
@@ -76,8 +76,7 @@ def build_untested_map(
         matches = _match_by_pose(views, cameras, matcher, config, options, known or {})
         info: dict[str, Any] = {}
         if config.mapping.check_poses:
-            descriptors = describe_for_pairs(keyframes, config)
-            checked = check_poses(keyframes, views, cameras, matches, descriptors, matcher, config, options)
+            checked = check_against_images(keyframes, views, cameras, matches, matcher, config, options)
             info["pose_faults"] = checked.report
             if checked.has_faults:
                 matches = checked.among_kept(matches)
@@ -102,6 +101,20 @@ def build_untested_map(
         built = assemble_map(keyframes, views, solved, given, config, options, info, aggregation)
         _doubt_units(built)
         return _finished(built, config, options)
+
+
+def check_against_images(
+    keyframes: Sequence[Keyframe],
+    views: Sequence[View],
+    cameras: Sequence[Camera],
+    matches: PairMatches,
+    matcher: PairMatcher,
+    config: Config,
+    options: BuildOptions,
+) -> CheckedPoses:
+    """Hold given poses against the images; arguments, result and errors as of `check_poses`."""
+    descriptors = describe_for_pairs(keyframes, config)
+    return check_poses(keyframes, views, cameras, matches, descriptors, matcher, config, options)
 
 
 def _doubt_units(built: VisualMap) -> None:
