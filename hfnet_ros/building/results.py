@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +21,6 @@ from hfnet_ros.map.map_io import save_map
 from hfnet_ros.map.map_set import MAPS_FOLDER
 from hfnet_ros.map.map_set_io import INDEX_FOLDER, read_map_set
 from hfnet_ros.mapping.map_sets import check_set_target, write_set
-from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.views import MappingImage
 
 _WRITTEN = "written.json"
@@ -46,14 +44,13 @@ def check_target(target: Path) -> None:
         )
 
 
-def write_map(work: Path, target: Path, built: BuiltMaps, info: Mapping[str, Any]) -> bool:
+def write_map(work: Path, target: Path, built: BuiltMaps) -> bool:
     """Write the one map that was built; False if it is there already.
 
     Args:
         work: folder, which remembers what was written.
         target: where to.
         built: what the graph made.
-        info: more to say about its making.
 
     Raises:
         DamagedArtefactError: what the graph made was damaged since.
@@ -61,8 +58,7 @@ def write_map(work: Path, target: Path, built: BuiltMaps, info: Mapping[str, Any
     """
     if _is_written(work, target, built):
         return False
-    visual_map = built.maps[0][1].read_map()
-    save_map(with_build_info(visual_map, info), target)
+    save_map(built.maps[0][1].read_map(), target)
     _note_written(work, target, built)
     return True
 
