@@ -29,6 +29,8 @@ _logger = logging.getLogger(__name__)
 LOCAL = "local"
 _INSTALL = "`pip install hfnet_ros[cluster]` brings it"
 _CONNECT_S = 5.0
+_TOKENS, _TOKEN_FILE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"), Path("~/.ray/auth_token")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PROBE_S = 120.0
 _JOBS_AT_ONCE = 256  # more only wait, and are told to go when something fails
 _MEMORY_OF_INPUT, _LEAST_MEMORY = 4, 300 << 20  # a job holds its inputs and about three times as much beside
@@ -141,16 +143,28 @@ def _import_ray() -> Any:
     if importlib.util.find_spec("ray") is None:
         raise BuildingError(f"--cluster needs Ray, which is not installed; {_INSTALL}")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Of a cluster that is named, Ray takes no token by itself; one that asks for none does not mind.
+    if any(name in os.environ for name in _TOKENS) or _TOKEN_FILE.expanduser().is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # Else it asks a port at which something else listens for four minutes.
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
     import ray
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
 
+def _stay_on_loopback(ray: Any, is_wanted: bool) -> None:
+    """Let Ray take the loopback address, or else the network's, to which it resolves even "127.0.0.1".
+
+    It is what Ray does by itself on systems whose firewall would ask; the variable tells the processes it starts.
+    """
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = not is_wanted
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = str(int(not is_wanted))
+
+
 def _start_here(ray: Any, num_cpus: int) -> None:
-    # Ray's way to take the loopback address on systems whose firewall asks; it resolves "127.0.0.1" to the network's.
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    _stay_on_loopback(ray, True)
     try:
         ray.init(
             address=LOCAL,
@@ -166,11 +180,18 @@ def _start_here(ray: Any, num_cpus: int) -> None:
 
 def _connect(ray: Any, address: str) -> None:
     if address != "auto":
-        _refuse_nobody(address)
+        host, port = _host_and_port(address)
+        _stay_on_loopback(ray, False)
+        if host in _LOOPBACK and not _listens(ray.util.get_node_ip_address(), port):
+            _stay_on_loopback(ray, True)
+        if not _listens(host, port):
+            raise BuildingError(f"{_nobody(address)}; {_START}")
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise BuildingError(f"{_nobody(address)}: {_first_line(error)}; {_START}") from error
+        raise BuildingError(
+            f"{_nobody(address)}: {_first_line(error)}; {_START}. If it asks for a token, {_TOKEN_FILE} must hold it"
+        ) from error
 
 
 _START = (
@@ -183,17 +204,22 @@ def _nobody(address: str) -> str:
     return f"no Ray cluster can be reached at '{address}'"
 
 
-def _refuse_nobody(address: str) -> None:
-    """Ask whether anybody listens: Ray itself would ask for a minute."""
+def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
         raise BuildingError(
             f"--cluster is '{address}', expected HOST:PORT of a Ray head, auto, local or a number of workers"
         )
+    return host.strip("[]"), int(port)
+
+
+def _listens(host: str, port: int) -> bool:
+    """Tell whether anybody does: Ray itself would ask for minutes."""
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise BuildingError(f"{_nobody(address)}: {error}; {_START}") from error
+        socket.create_connection((host, port), _CONNECT_S).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _largest_node(ray: Any) -> dict[str, float]:
