@@ -32,6 +32,7 @@ _CONNECT_S = 5.0
 _TOKENS, _TOKEN_FILE = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"), Path("~/.ray/auth_token")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PROBE_S = 120.0
+_ASK_EVERY_S, _MAX_SILENT = 2.0, 5
 _JOBS_AT_ONCE = 256  # more only wait, and are told to go when something fails
 _MEMORY_OF_INPUT, _LEAST_MEMORY = 4, 300 << 20  # a job holds its inputs and about three times as much beside
 _GPU_BACKENDS = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")
@@ -49,6 +50,8 @@ class RayWorkers:
         self._remote = ray.remote(max_retries=0)(execute)
         self._running: dict[Any, Any] = {}
         self._largest = _largest_node(ray)
+        self._head = _host_and_port(ray.get_runtime_context().gcs_address)
+        self._num_silent = 0
 
     def submit(self, job: Job) -> Any:
         """Hand in a job with what it needs: threads, memory, and a GPU where the configuration names one."""
@@ -73,9 +76,9 @@ class RayWorkers:
         ray = self._ray
         ready: list[Any] = []
         while not ready:
-            ready, _ = ray.wait(list(self._running), num_returns=1, timeout=1.0)
-            if not ready and not ray.is_initialized():
-                raise BuildingError(f"the cluster is gone; {_GO_ON}")
+            ready, _ = ray.wait(list(self._running), num_returns=1, timeout=_ASK_EVERY_S)
+            if not ready:
+                self._refuse_dead_head()
         handle = ready[0]
         self._running.pop(handle)
         errors = ray.exceptions
@@ -90,6 +93,15 @@ class RayWorkers:
             raise BuildingError(f"a worker failed: {error}") from error
         except errors.RayError as error:
             raise BuildingError(f"the cluster fails: {_first_line(error)}; {_GO_ON}") from error
+
+    def _refuse_dead_head(self) -> None:
+        """Notice before Ray does, which ends this process after a minute."""
+        self._num_silent = 0 if _listens(*self._head) else self._num_silent + 1
+        if self._num_silent >= _MAX_SILENT:
+            self._running.clear()
+            raise BuildingError(
+                f"the head of the cluster at {self._head[0]}:{self._head[1]} is gone; {_GO_ON}"
+            )
 
     def close(self) -> None:
         """Cancel what runs."""
