@@ -119,7 +119,7 @@ def connected(address: str, config: Config, work: Path, extractor_id: str) -> It
 
     Args:
         address: HOST:PORT of a cluster's head, `auto` for the one that this machine is part of, `local` or a number of
-            workers for one of this machine that ends with the context.
+            workers for one of this machine that ends with the context; a job of several threads counts as so many.
         config: parameters.
         work: folder of artefacts, which all machines must see.
         extractor_id: that all machines must have.
@@ -128,10 +128,8 @@ def connected(address: str, config: Config, work: Path, extractor_id: str) -> It
         BuildingError: Ray is not installed, there is no cluster, or a machine of it cannot do the work; says why.
     """
     ray = _import_ray()
-    threads = config.inference.num_threads
     if address == LOCAL or address.isdigit():
-        num_workers = int(address) if address.isdigit() else max(1, (os.cpu_count() or 1) // threads)
-        _start_here(ray, max(1, num_workers) * threads)
+        _start_here(ray, max(1, int(address)) if address.isdigit() else os.cpu_count() or 1)
     else:
         _connect(ray, address)
     try:
