@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: 0)")
     parser.add_argument(
-        "--only", metavar="NAME", help="one reader: camera YAML, parameters, TUM, map, messages, bag"
+        "--only", metavar="NAME", help="one reader: camera YAML, parameters, TUM, map, set, messages, bag"
     )
     parser.add_argument("--batch", type=int, default=5000, help="inputs that a process takes (default: 5000)")
     parser.add_argument(

@@ -25,7 +25,7 @@ import numpy as np
 
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.pixel_positions import PixelPositions
-from hfnet_ros.map.search_structure import SearchStructure, make_cells
+from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap, with_search
 
@@ -78,17 +78,12 @@ def tiled(base: VisualMap, count: int) -> VisualMap:
         given[tile] = base.given_poses
         given[tile, :, :3] += offset_of(tile)
     described = UnitVectors(turned.reshape(-1, codes.shape[1]))
-    centers, cell_offsets, members = make_cells(described, 0)
     structure = SearchStructure(
         search.words,
         repeated(search.landmark_words),
         offsets(search.covisible_offsets),
         counted(search.covisible_keyframe_idx, num_keyframes),
         repeated(search.covisible_counts),
-        centers,
-        cell_offsets,
-        members,
-        described.chosen(members),
     )
     return dataclasses.replace(
         base,
@@ -108,6 +103,7 @@ def tiled(base: VisualMap, count: int) -> VisualMap:
         observation_descriptors=None,
         given=base.given and dataclasses.replace(base.given, keyframe_poses=given.reshape(-1, 7)),
         search=structure,
+        codes=None,
     )
 
 
@@ -173,7 +169,7 @@ def measure(path: Path, features_file: Path, camera_file: Path, num_keyframes_of
             position = answer.estimate.map_from_camera.translation - offset_of(tile)
             found_of_tile += bool(np.abs(position[:2]).max() < 0.5 * TILE_SPACING_M)
     asked_mb = resident_mb()
-    index = create_index(visual_map.global_descriptors, visual_map.search, config.retrieval)
+    index = create_index(visual_map.global_descriptors, visual_map.codes, config.retrieval)
     return {
         "keyframes": visual_map.num_keyframes,
         "open_s": opened_s,

@@ -31,11 +31,18 @@ from fuzzing.mutations import (
 from fuzzing.watching import LONGEST_S, Flaw, watched
 from hfnet_ros.bags import BagReader, CameraFrames, read_odometry, read_transform
 from hfnet_ros.config import Config, load_config
-from hfnet_ros.errors import HfnetRosError
+from hfnet_ros.errors import HfnetRosError, MapFormatError
 from hfnet_ros.files.camera_yaml import read_camera_yaml
 from hfnet_ros.files.tum import read_tum
+from hfnet_ros.geometry.covariance import is_valid_covariance
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.localizer import Localizer
-from hfnet_ros.map.map_io import load_map, save_map, verify_map
+from hfnet_ros.localization.map_set_localizer import FollowedSet, SetLocalizer
+from hfnet_ros.map.map_io import load_map, save_map
+from hfnet_ros.map.map_set import Overlap
+from hfnet_ros.map.map_set_io import verify_any
+from hfnet_ros.map.open_maps import OpenMaps
+from hfnet_ros.mapping.map_sets import write_set
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.images import image_from_compressed
 from hfnet_ros.node.core import RelocalizerNode
@@ -63,7 +70,8 @@ def targets(folder: Path, bomb_bytes: int = 1 << 31) -> list[Target]:
         Target("camera YAML", 20.0, _text_file(folder / "camera.yaml", seeds.YAMLS, read_camera_yaml)),
         Target("parameters", 10.0, _text_file(folder / "parameters.yaml", (seeds.PARAMETERS,), load_config)),
         Target("TUM", 15.0, _text_file(folder / "poses.tum", (seeds.TUM,), read_tum)),
-        Target("map", 15.0, _map(folder, visual_map, frame, features)),
+        Target("map", 10.0, _map(folder, visual_map, frame, features)),
+        Target("set", 5.0, _set(folder, visual_map, frame, features)),
         Target("messages", 25.0, _messages(folder, visual_map, walk)),
         Target("bag", 15.0, _bag(folder, bomb_bytes)),
     ]
@@ -118,11 +126,35 @@ class _KnownFeatures:
 
 
 def _map(folder: Path, visual_map: Any, frame: Any, features: Any) -> Callable[[Rng], HfnetRosError | None]:
-    sound, damaged = folder / "sound.map", folder / "damaged.map"
+    sound = folder / "sound.map"
     save_map(visual_map, sound)
+    return _stored(folder, sound, "arrays", lambda damaged: _use(damaged, frame, features))
+
+
+def _set(folder: Path, visual_map: Any, frame: Any, features: Any) -> Callable[[Rng], HfnetRosError | None]:
+    """Give sets of two maps, of which the manifest or the index is damaged; damaged maps are `_map`'s."""
+    sound, part = folder / "sound.set", folder / "part.map"
+    save_map(visual_map, part)
+    moved = Rigid3.from_rotvec([0.0, 0.0, 0.5], [20.0, 0.0, 0.0])
+    write_set(
+        sound,
+        [("a", part), ("b", part)],
+        {("a", "b"): Overlap(moved, np.eye(6), 9, (0.1, 0.1))},
+        frame_id="map",
+        areas={"a": ["west"]},
+        placements={"b": (moved, 1e-4 * np.eye(6))},
+    )
+    return _stored(folder, sound, "index/0", lambda damaged: _use_set(damaged, frame, features))
+
+
+def _stored(
+    folder: Path, sound: Path, arrays: str, use: Callable[[Path], None]
+) -> Callable[[Rng], HfnetRosError | None]:
+    """Give a stored map or set, of which the manifest or an array is damaged."""
+    damaged = folder / f"damaged{sound.suffix}"
     shutil.copytree(sound, damaged)
     manifest = json.loads((sound / "map.json").read_bytes())
-    files = [sound / "map.json", *sorted((sound / "arrays").iterdir())]
+    files = [sound / "map.json", *sorted((sound / arrays).iterdir())]
 
     def give(rng: Rng) -> HfnetRosError | None:
         changed = damaged / "map.json"
@@ -150,9 +182,9 @@ def _map(folder: Path, visual_map: Any, frame: Any, features: Any) -> Callable[[
                 sealed(manifest | {"arrays": manifest["arrays"] | {source.stem: entry}})
             )
         try:
-            answered = _answer(lambda: _use(damaged, frame, features), damaged.name)
-            if bool(verify_map(damaged)) != (answered is not None) and "extractor" not in str(answered):
-                raise Flaw(f"map verify says {verify_map(damaged)}, loading {answered}")
+            answered = _answer(lambda: use(damaged), damaged.name)
+            if bool(verify_any(damaged)) != (answered is not None) and "extractor" not in str(answered):
+                raise Flaw(f"map verify says {verify_any(damaged)}, loading {answered}")
             return answered
         finally:
             for file in {changed, damaged / "map.json"}:
@@ -167,6 +199,21 @@ def _use(folder: Path, frame: Any, features: Any) -> None:
     if visual_map.extractor_id != features.extractor_id:
         return
     Localizer(visual_map, _KnownFeatures(features), CONFIG).localize(frame)
+
+
+def _use_set(folder: Path, frame: Any, features: Any) -> None:
+    """Load a set and ask it for an image; a sub-map that it cannot use is no error of the set, but a warning."""
+    following = FollowedSet(folder)
+    if following.found.extractor_id != features.extractor_id:
+        return
+    known = _KnownFeatures(features)
+    localizer = SetLocalizer(following, known, CONFIG, OpenMaps(folder, 2, 1 << 30))
+    answer = localizer.localize(frame)
+    localizer.close()
+    if answer.estimate is not None and not is_valid_covariance(answer.estimate.covariance):
+        raise Flaw(f"an answer's covariance is none: {answer.estimate.covariance.tolist()}")
+    if answer.warnings:
+        raise MapFormatError(f"{folder}: {answer.warnings[0]}")
 
 
 def sealed(manifest: dict[str, Any]) -> bytes:

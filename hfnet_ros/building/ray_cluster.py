@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,23 +49,27 @@ class RayWorkers:
         self._ray = ray
         self._config = config
         self._remote = ray.remote(max_retries=0)(execute)
-        self._running: dict[Any, Any] = {}
-        self._largest = _largest_node(ray)
+        self._running: dict[Any, tuple[float, ...]] = {}  # CPUs and bytes of memory of each
+        self._largest = _largest_node(ray) or (1.0, float(_LEAST_MEMORY))
         self._head = _host_and_port(ray.get_runtime_context().gcs_address)
         self._num_silent = 0
 
     def submit(self, job: Job) -> Any:
         """Hand in a job with what it needs: threads, memory, and a GPU where the configuration names one."""
-        needed = _LEAST_MEMORY + _MEMORY_OF_INPUT * sum(artefact.bytes for artefact in job.inputs)
+        memory = _LEAST_MEMORY + _MEMORY_OF_INPUT * sum(artefact.bytes for artefact in job.inputs)
         wants_gpu = job.stage.network and self._config.inference.backend in _GPU_BACKENDS
+        # More than any machine has would wait forever.
+        self._largest = _largest_node(self._ray) or self._largest
+        needed = tuple(
+            min(one, most) for one, most in zip((job.num_threads, memory), self._largest, strict=True)
+        )
         handle = self._remote.options(
             name=f"{job.stage.name} of {job.of}",
-            # More than any machine has would wait forever.
-            num_cpus=min(job.num_threads, self._largest["CPU"]),
-            memory=min(needed, self._largest["memory"]),
+            num_cpus=needed[0],
+            memory=needed[1],
             num_gpus=1 if wants_gpu else 0,
         ).remote(job)
-        self._running[handle] = job
+        self._running[handle] = needed
         return handle
 
     def wait(self) -> tuple[Any, Outcome]:
@@ -79,6 +84,9 @@ class RayWorkers:
             ready, _ = ray.wait(list(self._running), num_returns=1, timeout=_ASK_EVERY_S)
             if not ready:
                 self._refuse_dead_head()
+                stranded = self._cancel_stranded()
+                if stranded is not None:
+                    return stranded, Outcome(killed="no machine of the cluster is as large any more")
         handle = ready[0]
         self._running.pop(handle)
         errors = ray.exceptions
@@ -93,6 +101,16 @@ class RayWorkers:
             raise BuildingError(f"a worker failed: {error}") from error
         except errors.RayError as error:
             raise BuildingError(f"the cluster fails: {_first_line(error)}; {_GO_ON}") from error
+
+    def _cancel_stranded(self) -> Any | None:
+        """Cancel and return a job that waits for a machine that is gone, larger than any of the others."""
+        self._largest = _largest_node(self._ray) or self._largest
+        for handle, needed in self._running.items():
+            if any(one > most for one, most in zip(needed, self._largest, strict=True)):
+                del self._running[handle]
+                self._ray.cancel(handle, force=True)
+                return handle
+        return None
 
     def _refuse_dead_head(self) -> None:
         """Notice before Ray does, which ends this process after a minute."""
@@ -128,10 +146,14 @@ def connected(address: str, config: Config, work: Path, extractor_id: str) -> It
         BuildingError: Ray is not installed, there is no cluster, or a machine of it cannot do the work; says why.
     """
     ray = _import_ray()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if address == LOCAL or address.isdigit():
         _start_here(ray, max(1, int(address)) if address.isdigit() else os.cpu_count() or 1)
     else:
         _connect(ray, address)
+    for number, handler in handlers.items():
+        # Ray's would end this process with a dump of its stack, and nothing cleaned up.
+        signal.signal(number, handler)
     try:
         if not (address == LOCAL or address.isdigit()):
             _probe(ray, config, work, extractor_id)
@@ -232,13 +254,12 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
-def _largest_node(ray: Any) -> dict[str, float]:
-    """Return the most CPUs and bytes of memory that one machine of the cluster offers."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return {
-        "CPU": max(float(node.get("CPU", 0.0)) for node in nodes),
-        "memory": int(max(float(node.get("memory", 0.0)) for node in nodes)),
-    }
+def _largest_node(ray: Any) -> tuple[float, float] | None:
+    """Return the most CPUs and bytes of memory that a machine offers; None where none takes jobs for now."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    if not nodes:
+        return None
+    return max(node["CPU"] for node in nodes), max(node.get("memory", 0.0) for node in nodes)
 
 
 def code_digest() -> str:

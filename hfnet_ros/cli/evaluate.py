@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hfnet_ros.cli.bag_sources import add_odometry_options
-from hfnet_ros.cli.options import add_answer_frame, check_file_target, check_folder_target, new_verb
+from hfnet_ros.cli.options import add_answer_frame, add_area, check_file_target, check_folder_target, new_verb
 from hfnet_ros.cli.queries import add_query_options, localize_queries
 from hfnet_ros.cli.scoring import identify_run, write_scored_run
 from hfnet_ros.localization.scene_model import training_curves
@@ -29,6 +29,7 @@ def add_verbs(verbs: Any) -> None:
     )
     of_bag = add_query_options(evaluate, "map to localize in")
     add_answer_frame(evaluate)
+    add_area(evaluate)
     add_odometry_options(of_bag)
     of_bag.add_argument(
         "--independent",

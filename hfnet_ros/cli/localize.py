@@ -15,6 +15,7 @@ import numpy as np
 
 from hfnet_ros.cli.options import (
     add_answer_frame,
+    add_area,
     add_config_options,
     check_file_target,
     new_verb,
@@ -61,6 +62,7 @@ def add_verbs(verbs: Any) -> None:
     )
     add_config_options(localize, extractor=True)
     add_answer_frame(localize)
+    add_area(localize)
 
 
 def open_for_images(

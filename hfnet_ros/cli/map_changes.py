@@ -323,12 +323,14 @@ def _posed_session(
 
 
 def _convert(options: argparse.Namespace) -> int:
+    from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES
     from hfnet_ros.map.manifest import FORMAT_VERSION
     from hfnet_ros.map.map_io import check_map_target, load_map, read_map_header, save_map
 
     check_map_target(options.out)
     before = read_map_header(options.map)
-    if before["format_version"] == FORMAT_VERSION:
+    lacks_codes = before["num_keyframes"] > MIN_CODED_KEYFRAMES and "codes" not in before["arrays"]
+    if before["format_version"] == FORMAT_VERSION and not lacks_codes:
         raise MappingError(
             f"{options.map}: is of format {FORMAT_VERSION} already, there is nothing to convert"
         )

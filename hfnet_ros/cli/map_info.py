@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hfnet_ros.cli.options import check_file_target, new_verb
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.localization.scene_model import SceneModel, training_curves
-from hfnet_ros.map.manifest import LANDMARKS
+from hfnet_ros.map.manifest import LANDMARKS, SET
 from hfnet_ros.map.scene_network import SceneNetwork
 from hfnet_ros.map.visual_map import MapConsistency, VisualMap
 
@@ -61,7 +61,8 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     if not isinstance(model, LandmarkModel):
         extent = [round(float(side), 3) for side in model.extent[1] - model.extent[0]]
         about |= {**model.sizes, "frame_id": model.frame_id, "extractor": model.extractor_id}
-        return about | {"extent_m": extent, "bytes": size, "build": dict(model.facts)}
+        about |= {"extent_m": extent, "bytes": size}
+        return about | (dict(model.facts) if model.kind == SET else {"build": dict(model.facts)})
     visual_map = model.visual_map
     about |= {"frame_id": visual_map.frame_id, "extractor": visual_map.extractor_id}
     about |= {"keyframes": visual_map.num_keyframes}
@@ -78,6 +79,8 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
         about["track_length_mean"] = round(float(lengths.mean()), 2)
         about["track_length_p95"] = int(np.percentile(lengths, 95))
     about |= _given_against_refined(visual_map)
+    if visual_map.areas:
+        about["areas"] = {name: list(box) for name, box in visual_map.areas.items()}
     about |= {"bytes": size, "bytes_per_keyframe": round(size / visual_map.num_keyframes)}
     if has_landmarks:
         about["self_test"] = _figures(visual_map.consistency)
@@ -136,9 +139,9 @@ def _retrieval_text(visual_map: VisualMap) -> str:
 
 def _verify(options: argparse.Namespace) -> int:
     from hfnet_ros.errors import MapFormatError
-    from hfnet_ros.map.map_io import verify_map
+    from hfnet_ros.map.map_set_io import verify_any
 
-    problems = verify_map(options.map)
+    problems = verify_any(options.map)
     if problems:
         raise MapFormatError("; ".join(problems))
     print(f"{options.map}: sound")

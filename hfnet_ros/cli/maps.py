@@ -1,4 +1,4 @@
-"""Verb `map build`; `map_info`, `map_changes`, `map_scale` and `scene_maps` have the others of `map`."""
+"""Verb `map build`; `map_info`, `map_changes`, `map_scale`, `map_sets` and `scene_maps` have the others of `map`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfnet_ros.cli import graph_build, map_changes, map_info, map_scale, scene_maps
+from hfnet_ros.cli import graph_build, map_changes, map_info, map_scale, map_sets, scene_maps
 from hfnet_ros.cli.bag_keyframes import add_bag_options, open_keyframes, refuse_bag_options
 from hfnet_ros.cli.keyframes import (
     add_selection_options,
@@ -54,6 +54,7 @@ def add_verbs(verbs: Any) -> None:
     map_info.add_verbs(maps)
     map_changes.add_verbs(maps)
     map_scale.add_verb(maps)
+    map_sets.add_verbs(maps)
     scene_maps.add_verb(maps)
 
 
@@ -201,9 +202,8 @@ def _source(
 
 def _print_made(path: Path, seconds: float) -> None:
     """Print what a build in tasks wrote: a map, or the maps of a set."""
-    from hfnet_ros.map.manifest import read_manifest
+    from hfnet_ros.map.manifest import SET, read_manifest
     from hfnet_ros.map.map_io import load_map
-    from hfnet_ros.map.map_set import SET
 
     if read_manifest(path)[0]["kind"] != SET:
         _print_built(load_map(path), path, seconds)

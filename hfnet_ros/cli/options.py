@@ -59,6 +59,16 @@ def add_answer_frame(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_area(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says in which areas of a map is localized."""
+    parser.add_argument(
+        "--area",
+        action="append",
+        metavar="NAME",
+        help="localize in this area of the map or set only; may be repeated (default: everywhere)",
+    )
+
+
 def read_config(options: argparse.Namespace, node_name: str = "relocalizer") -> Config:
     """Return the parameters: defaults, then the file, then the command line."""
     config = load_config(options.params, node_name) if options.params else Config()
@@ -69,6 +79,8 @@ def read_config(options: argparse.Namespace, node_name: str = "relocalizer") -> 
         values["extractor"]["weights"] = options.weights
     if getattr(options, "answer_frame", None):
         values["pose"]["answer_frame"] = options.answer_frame
+    if getattr(options, "area", None):
+        values["map"]["areas"] = options.area
     if getattr(options, "matcher", None):
         values["mapping"]["matcher"] = options.matcher
     if getattr(options, "keep_observations", False):

@@ -23,6 +23,7 @@ from hfnet_ros.cli.bag_sources import (
 )
 from hfnet_ros.cli.options import (
     add_answer_frame,
+    add_area,
     add_config_options,
     new_verb,
     print_doubts,
@@ -77,6 +78,7 @@ def add_verbs(verbs: Any) -> None:
     )
     add_config_options(replay, extractor=False)
     add_answer_frame(replay)
+    add_area(replay)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 
 from hfnet_ros.cli.bag_sources import add_cameras_option, with_cameras
 from hfnet_ros.cli.dds import add_domain_options
-from hfnet_ros.cli.options import add_answer_frame, add_config_options, new_verb, read_config
+from hfnet_ros.cli.options import add_answer_frame, add_area, add_config_options, new_verb, read_config
 from hfnet_ros.cli.signals import end_at_once_on_signals, ended_by_signals
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
@@ -41,6 +41,7 @@ def add_verbs(verbs: Any) -> None:
     )
     add_config_options(run, extractor=False)
     add_answer_frame(run)
+    add_area(run)
 
 
 def parse_remappings(pairs: Sequence[str]) -> dict[str, str]:

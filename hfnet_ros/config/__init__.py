@@ -21,6 +21,7 @@ from hfnet_ros.config.image import (
     XFeatConfig,
 )
 from hfnet_ros.config.mapping import PAIR_MATCHER_NAMES, MappingConfig
+from hfnet_ros.config.maps import MapConfig
 from hfnet_ros.config.parameters import MOVED, Config, load_config, refuse_moved
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
 from hfnet_ros.config.ros_file import OF_EVERY_NODE, parameters_of_node
@@ -44,6 +45,7 @@ __all__ = [
     "HFNetConfig",
     "InferenceConfig",
     "LocalizationConfig",
+    "MapConfig",
     "MappingConfig",
     "MatchingConfig",
     "NodeConfig",

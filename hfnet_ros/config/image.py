@@ -130,15 +130,16 @@ class RetrievalConfig:
     )
     exact_limit: int = parameter(
         2000,
-        "Keyframes up to which all are compared; in a larger map those of the cells that look most like the image.",
+        "Keyframes up to which all are compared; in a larger map those that codes of all of them call most similar.",
         low=0,
         high=10000000,
     )
-    num_cells: int = parameter(
-        16,
-        "Cells that are searched then, of some two per root of the number of keyframes.",
-        low=1,
-        high=100000,
+    compared_per_root: float = parameter(
+        1.0,
+        "Keyframes whose descriptors are compared then, found by codes of two bits a number: ten prior frames take so "
+        "many for each root of the number of keyframes.",
+        low=0.05,
+        high=100.0,
     )
     min_shared_landmarks: int = parameter(
         20, "Landmarks two prior frames must share to belong to one place.", low=1, high=1000

@@ -23,6 +23,7 @@ from hfnet_ros.config.image import (
     XFeatConfig,
 )
 from hfnet_ros.config.mapping import MappingConfig
+from hfnet_ros.config.maps import MapConfig
 from hfnet_ros.config.robot import FramesConfig, GateConfig, NodeConfig, OdometryConfig, StalenessConfig
 from hfnet_ros.config.ros_file import OF_EVERY_NODE, parameters_of_node
 from hfnet_ros.config.runtime import InferenceConfig
@@ -48,6 +49,7 @@ class Config:
     xfeat: XFeatConfig = field(default_factory=XFeatConfig)
     sift: SiftConfig = field(default_factory=SiftConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
+    map: MapConfig = field(default_factory=MapConfig)
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     localization: LocalizationConfig = field(default_factory=LocalizationConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)

@@ -48,7 +48,8 @@ def in_given_frame(
     else:
         weights = nums_common(visual_map, place.keyframe_idxs, inliers).astype(np.float64) ** 2
     seeing = weights > 0.0
-    mounted = refined @ Rigid3(np.eye(3), _lever_arm(visual_map, cameras))
+    part = visual_map.part_of(visual_map.part_idx(place.keyframe_idxs[0]))
+    mounted = refined @ Rigid3(np.eye(3), _lever_arm(part, cameras))
     turns, shifts = visual_map.motions_to_given(
         [frame for frame, sees in zip(place.keyframe_idxs, seeing, strict=True) if sees]
     )
@@ -67,6 +68,16 @@ def in_given_frame(
     )
 
 
+def placed(answer: Localization, visual_map: VisualMap, place: Place) -> Localization:
+    """Add to a valid answer's covariance what is not known of where the place's map lies in a set of maps."""
+    assert answer.estimate is not None
+    added = visual_map.placement_covariance(place.keyframe_idxs[0], answer.estimate.map_from_camera)
+    if added is None:
+        return answer
+    estimate = dataclasses.replace(answer.estimate, covariance=answer.estimate.covariance + added)
+    return dataclasses.replace(answer, estimate=estimate)
+
+
 def _nearness(visual_map: VisualMap, place: Place, pose: Rigid3) -> NDArray[np.float64]:
     """Return how much each keyframe of a place counts for a pose whose matches are with no landmark."""
     _, positions = stored_poses(visual_map.keyframe_poses, place.keyframe_idxs, "keyframe_poses")
@@ -75,10 +86,10 @@ def _nearness(visual_map: VisualMap, place: Place, pose: Rigid3) -> NDArray[np.f
 
 def _lever_arm(visual_map: VisualMap, cameras: Sequence[RigCamera]) -> NDArray[np.float64]:
     """Return the mean lever arm [3], m, of the views in the axes of the rig; zero for a camera not of the map."""
-    assert visual_map.given is not None
     arms = []
     for view in cameras:
         row = visual_map.known_camera_idx(view.camera)
-        arm = np.zeros(3) if row is None else visual_map.given.lever_arms_m[row]
+        given = visual_map.given
+        arm = np.zeros(3) if row is None or given is None else given.lever_arms_m[row]
         arms.append(view.rig_from_camera.rotation @ arm)
     return np.asarray(np.mean(arms, axis=0))

@@ -56,7 +56,11 @@ def better(best: Localization | None, answer: Localization, place: Place, search
 
 
 def with_second_look(
-    answer: Localization, measured: Mapping[str, float], limits: VerificationConfig, num_tried: int = 1
+    answer: Localization,
+    measured: Mapping[str, float],
+    limits: VerificationConfig,
+    num_tried: int = 1,
+    elsewhere: str = "",
 ) -> Localization:
     """Note what was measured with a pose in the map, and refuse it if that makes it too likely wrong.
 
@@ -67,12 +71,13 @@ def with_second_look(
         limits: of that ratio, and of the probability that the answer is wrong.
         num_tried: ways in which an answer was sought; each may be wrong with its share of that probability, or a
             query that is asked until there is no doubt would be wrong more often than `limits` says.
+        elsewhere: where the inliers fit, too, to be put into a sentence; nothing where that has no name.
     """
     limits = dataclasses.replace(limits, max_false_probability=limits.max_false_probability / num_tried)
     scores = with_false_probability({**answer.evidence.scores, **measured})
     ratio, most = scores.get("rematch_ratio", 0.0), limits.max_rematch_ratio
     if ratio > most:
-        doubt = f"the inliers fit another place {ratio:.2f} times as well, {most:.2f} allowed"
+        doubt = f"the inliers fit another place{elsewhere} {ratio:.2f} times as well, {most:.2f} allowed"
     else:
         doubt = doubt_of(scores, limits)
     if not doubt:

@@ -12,6 +12,7 @@ from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.gpu_matcher import GpuMatcher
 from hfnet_ros.matching.registry import COMPARING_METHODS
 from hfnet_ros.retrieval.gpu_index import GpuIndex
+from hfnet_ros.retrieval.index import create_index
 
 _logger = logging.getLogger(__name__)
 
@@ -26,10 +27,11 @@ class GpuSearch:
         matcher: of the landmarks.
     """
 
-    def __init__(self, resident: ResidentMap, config: Config) -> None:
+    def __init__(self, resident: ResidentMap, visual_map: VisualMap, config: Config) -> None:
         """Take ownership of a map's descriptors on the GPU."""
         self._resident = resident
-        self.index = GpuIndex(resident.keyframes)
+        some = create_index(visual_map.global_descriptors, visual_map.codes, config.retrieval)
+        self.index = GpuIndex(resident.keyframes, some)
         self.matcher = GpuMatcher(resident.landmarks, config.matching)
 
     def close(self) -> None:
@@ -73,4 +75,4 @@ def open_gpu_search(
         visual_map.num_keyframes,
         visual_map.num_landmarks,
     )
-    return GpuSearch(resident, config)
+    return GpuSearch(resident, visual_map, config)

@@ -19,10 +19,16 @@ from hfnet_ros.features.extractor import NetworkExtractor, create_extractor, wit
 from hfnet_ros.features.reduction import is_much_larger
 from hfnet_ros.features.scene_dense import DenseNetwork, WithCoordinates
 from hfnet_ros.localization.gpu_search import open_gpu_search
-from hfnet_ros.localization.localizer import Localizer, check_extractor
+from hfnet_ros.localization.localizer import Localizer
+from hfnet_ros.localization.map_parts import check_extractor
 from hfnet_ros.localization.scene_matching import method_of
-from hfnet_ros.localization.scene_model import OpenedLocalizer, load_scene_model, register_scene_model
-from hfnet_ros.map.manifest import LANDMARKS, SCENE, PathLike
+from hfnet_ros.localization.scene_model import (
+    OpenedLocalizer,
+    SceneModel,
+    load_scene_model,
+    register_scene_model,
+)
+from hfnet_ros.map.manifest import LANDMARKS, SCENE, SET, PathLike
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.map.scene_map import given_centers, kind_of
@@ -209,5 +215,13 @@ def searching(
         yield opened.enter_context(contextlib.closing(Localizer(visual_map, extractor, config, search)))
 
 
+def _load_set(path: PathLike) -> SceneModel:
+    # Imported here: it opens maps of landmarks itself, and a map by itself does not wait for it.
+    from hfnet_ros.localization.map_set_model import SetModel
+
+    return SetModel.load(path)
+
+
 register_scene_model(LANDMARKS, LandmarkModel.load)
 register_scene_model(SCENE, LandmarkModel.load)
+register_scene_model(SET, _load_set)

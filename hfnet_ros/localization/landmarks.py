@@ -72,6 +72,16 @@ class Landmarks:
         """Return how many of some landmarks each frame sees; see `nums_common`."""
         return nums_common(self._map, frames, np.sort(landmark_idxs))
 
+    def part_text(self, landmark_idxs: NDArray[np.int64]) -> str:
+        """Return which sub-map of a set landmarks are of; see `VisualMap.part_text`."""
+        return self._map.part_text(landmark_idxs)
+
+    def is_same_place(
+        self, keyframe_idx: int, pose: Rigid3, landmark_idxs: NDArray[np.int64], other_pose: Rigid3
+    ) -> bool:
+        """Tell whether landmarks of another sub-map of a set say the same pose; see `VisualMap.is_same_place`."""
+        return self._map.is_same_place(keyframe_idx, pose, landmark_idxs, other_pose)
+
     def expected(self, place: PlaceView) -> ExpectedPoints:
         """Return the landmarks of a place, and from where they were seen.
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from hfnet_ros.config import Config
@@ -19,7 +20,7 @@ from hfnet_ros.errors import ExtractorMismatchError
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.preprocess import check_image
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.localization.answer_frame import in_given_frame
+from hfnet_ros.localization.answer_frame import in_given_frame, placed
 from hfnet_ros.localization.answers import (
     better,
     better_version,
@@ -28,14 +29,13 @@ from hfnet_ros.localization.answers import (
     with_flatness_named,
     with_second_look,
 )
+from hfnet_ros.localization.areas import asked_areas, keyframes_asked, within_areas
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.learned_matching import LEARNED
-from hfnet_ros.localization.looking_around import LookingAround
+from hfnet_ros.localization.map_parts import PartJudge, PartJudges, check_extractor
 from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
-from hfnet_ros.localization.scene_matching import SceneSecondLook
-from hfnet_ros.localization.second_look import SecondLook
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.localization.turning import TurningViews, Version
 from hfnet_ros.map.manifest import SCENE
@@ -44,9 +44,7 @@ from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.matching.registry import create_matcher
 from hfnet_ros.pose.learned_doubt import LEARNED_SCORE
-from hfnet_ros.pose.problem import ErrorModel
 from hfnet_ros.pose.scene_doubt import SCENE_SCORE
-from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import (
     Correspondences,
@@ -72,10 +70,6 @@ _QUERIES_BETWEEN_RELEASES = 8
 _KINDS = ((LEARNED, LEARNED_SCORE), (SCENE, SCENE_SCORE))
 
 
-# Of an untested scene network: points off by so much turn a camera that sees them from 4 m away.
-_UNTESTED_RAD_PER_M = 0.25
-
-
 class MapSearch(Protocol):
     """How a map is searched, where that is not left to the `Localizer`."""
 
@@ -99,6 +93,7 @@ class Localizer:
         extractor: FeatureExtractor,
         config: Config,
         search: MapSearch | None = None,
+        usable: NDArray[np.bool_] | None = None,
     ) -> None:
         """Open what the map is searched with; nothing of the length of a stored map is read.
 
@@ -107,28 +102,39 @@ class Localizer:
             extractor: the one the map was built with.
             config: how.
             search: over the same map, not owned; on the CPU and as configured unless given.
+            usable: [F] true for keyframes that can be asked; all without.
 
         Raises:
+            ConfigError: the map has not the areas that are asked for.
             ExtractorMismatchError: the map was built with another extractor.
         """
         check_extractor(visual_map, extractor)
         visual_map = with_search(visual_map, config.retrieval.vocabulary_size, config.pose.seed)
         self._map = visual_map
         self._config = config
-        self._retrieval = PlaceRetrieval(visual_map, config, search.index if search is not None else None)
+        self._areas = asked_areas(visual_map, config)
+        among = keyframes_asked(visual_map, self._areas, usable)
+        self._retrieval = PlaceRetrieval(
+            visual_map, config, search.index if search is not None else None, among
+        )
         self._turning = TurningViews(
-            visual_map.keyframe_poses, [known.refined for known in visual_map.cameras], extractor, config
+            visual_map.keyframe_poses,
+            list({id(known): known.refined for known in visual_map.cameras}.values()),
+            extractor,
+            config,
         )
         # Nothing that a localizer holds knows it: maps and engines are freed when they are let go of.
         matcher = search.matcher if search is not None else create_matcher(visual_map, config)
         self._matchers = MatchersInTurn(visual_map, config, matcher)
         self._landmarks = Landmarks(visual_map, config.matching.max_landmarks)
-        self._solver = PoseSolver(
-            config.pose, config.verification, _error_model(visual_map, config, self._matchers.first.name)
+        self._judges = PartJudges(
+            visual_map,
+            config,
+            self._matchers.first.name,
+            self._retrieval,
+            self._landmarks,
+            self._matchers.compare,
         )
-        self._looking_around = LookingAround(self._retrieval, self._landmarks, self._solver)
-        self._second_look = SecondLook(self._landmarks, self._matchers.compare, self._solver)
-        self._scene_look = SceneSecondLook(self._solver)
         self._thread_pools = ThreadpoolController()
         self._answers_as_given = config.pose.answer_frame == "given"
         self._is_large = visual_map.num_landmarks > _MANY_LANDMARKS
@@ -150,12 +156,11 @@ class Localizer:
             MapFormatError: the map is damaged where it was read.
         """
         query, clock, best = Query.of(query), StageClock(), None
-        cameras = self._refined(query.cameras)
         for view in query.views:
             self._check(view)
         with self._one_blas_thread():
             for version in self._turning.versions(query.views, prior, self._likeness, clock):
-                answer = self._search(version, query, cameras, prior, clock)
+                answer = self._search(version, query, prior, clock)
                 best = better_version(best, answer, version.turn_rad)
                 # What is refused with all the evidence there need be was seen at the right angle.
                 if answer.outcome in (Outcome.LOCALIZED, Outcome.ILL_CONDITIONED):
@@ -176,18 +181,15 @@ class Localizer:
         self,
         version: Version,
         query: Query,
-        cameras: Sequence[RigCamera],
         prior: PosePrior | None,
         clock: StageClock,
     ) -> Localization:
         """Find the pose of the views as one version of them describes them, or say why there is none."""
         features, best = version.features, None
-        for retrieved in self._retrieve(features, cameras, prior, clock):
+        for retrieved in self._retrieve(features, query.cameras, prior, clock):
             best = None
             for place in retrieved.places[: retrieved.max_places]:
-                answer = self._in_place(
-                    place, self._matchers.first, retrieved, version, query, cameras, clock
-                )
+                answer = self._in_place(place, self._matchers.first, retrieved, version, query, clock)
                 best = better(best, answer, place, retrieved.search)
                 if best.is_valid:
                     break
@@ -196,7 +198,7 @@ class Localizer:
             for matcher in self._matchers.more:
                 if furthest is None or best is None or best.is_valid:
                     break
-                answer = self._in_place(furthest, matcher, retrieved, version, query, cameras, clock)
+                answer = self._in_place(furthest, matcher, retrieved, version, query, clock)
                 best = better(best, answer, furthest, retrieved.search)
             if best is not None and best.is_valid and retrieved.reaches(best):
                 break
@@ -209,17 +211,23 @@ class Localizer:
         retrieved: Retrieved,
         version: Version,
         query: Query,
-        cameras: Sequence[RigCamera],
         clock: StageClock,
     ) -> Localization:
         """Find the pose of one version of the views in one place, by one matcher."""
+        part_idx = self._map.part_idx(place.keyframe_idxs[0])
         with clock.stage("match"):
             landmarks = self._landmarks.of(place)
             matches = matcher.match(version.features, landmarks)
         with clock.stage("pose"):
-            answer = self._judge(matches, version, cameras, landmarks, retrieved, matcher, query.doubted)
+            judge, part = self._judges.of(part_idx), self._map.part_of(part_idx)
+            cameras = _refined(part, query.cameras)
+            answer = self._judge(
+                matches, version, cameras, landmarks, retrieved, matcher, query.doubted, judge
+            )
             if answer.is_valid and self._answers_as_given:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
+            if answer.is_valid:
+                answer = within_areas(placed(answer, self._map, place), self._map, self._areas)
         return answer
 
     def _judge(
@@ -231,24 +239,26 @@ class Localizer:
         retrieved: Retrieved,
         matcher: Matcher,
         doubted: frozenset[int],
+        judge: PartJudge,
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
         if len(cameras) > 1 and self._matchers.asks_places(matcher):
-            matches = self._looking_around.more(
+            matches = judge.looking_around.more(
                 matches, matcher.match, version.features, retrieved.descriptors, cameras, doubted
             )
         cones = self._landmarks.cones(matches)
         kind = {name: 1.0 for named, name in _KINDS if named == matcher.name}
         num_tried = matcher.num_tried * version.num_tried
-        answer = self._solver.solve(matches, cameras, cones, num_tried, doubted, kind)
+        answer = judge.solver.solve(matches, cameras, cones, num_tried, doubted, kind)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
+        other_part = ""
         if matcher.name == SCENE:
             elsewhere = self._matchers.seen_otherwise(
                 landmarks, retrieved.places[: self._config.retrieval.max_places]
             )
-            seen_again = self._scene_look.at(
+            seen_again = judge.scene_look.at(
                 answer,
                 version.features,
                 cameras,
@@ -256,8 +266,10 @@ class Localizer:
                 [self._landmarks.of(place) for place in elsewhere],
             )
         else:
-            seen_again = self._second_look.at(answer, version.features, cameras, landmarks, retrieved.places)
-        return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried)
+            seen_again, other_part = judge.second_look.at(
+                answer, version.features, cameras, landmarks, retrieved.places
+            )
+        return with_second_look(answer, seen_again, self._config.verification, matcher.num_tried, other_part)
 
     def close(self) -> None:
         """Free the networks that are its own; calling it again does nothing."""
@@ -309,10 +321,6 @@ class Localizer:
             matches = self._matchers.first.match(features, self._landmarks.of(places[0]))
         return float(matches.similarity[:_NUM_LIKENESS_MATCHES].sum())
 
-    def _refined(self, cameras: Sequence[RigCamera]) -> list[RigCamera]:
-        """Return the calibrations to use: the map's refined one where an image has the same camera."""
-        return [RigCamera(self._map.refined(view.camera), view.rig_from_camera) for view in cameras]
-
     def _doubts_about(self, query: Query) -> tuple[str, ...]:
         """Return what is doubtful about the calibrations, looked at once for each."""
         cameras = tuple(view.camera for view in query.cameras)
@@ -336,43 +344,6 @@ class Localizer:
         return self._thread_pools.limit(limits=1, user_api="blas")
 
 
-def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor | ImageFeatures) -> None:
-    """Refuse an extractor, or the features of one, that a map was not built with.
-
-    Raises:
-        ExtractorMismatchError: it was built with another.
-    """
-    if visual_map.extractor_id != extractor.extractor_id:
-        raise ExtractorMismatchError(
-            f"the map was built with '{visual_map.extractor_id}', the extractor is "
-            f"'{extractor.extractor_id}': descriptors of two extractors cannot be compared; choose "
-            "the map's extractor or build the map anew"
-        )
-
-
-def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorModel:
-    """Return what the test of the map, or of its network, on itself and calibration say of its errors."""
-    if method == SCENE and visual_map.scene is not None:
-        visual_map = dataclasses.replace(visual_map, consistency=visual_map.scene.consistency)
-    calibration = visual_map.calibration
-    if calibration is not None and (calibration.source.get("method") == SCENE) != (method == SCENE):
-        # Calibrated by another method's answers, whose errors are others.
-        visual_map = dataclasses.replace(visual_map, calibration=None)
-    measured_px = visual_map.consistency.measured_residual_px
-    residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
-    is_given = config.pose.answer_frame == "given"
-    model = visual_map.covariance_model if is_given else visual_map.refined_covariance_model
-    if (
-        method == SCENE
-        and measured_px is None
-        and visual_map.scene is not None
-        and visual_map.calibration is None
-    ):
-        # Nothing but the size of its leaves says how far a network is off that could not be tested.
-        model = 1.0, visual_map.scene.radius_m**2 * np.diag([1.0] * 3 + [_UNTESTED_RAD_PER_M**2] * 3)
-    return ErrorModel(
-        residual_px,
-        *model,
-        is_self_tested=measured_px is not None,
-        look_alikes=np.array(visual_map.consistency.look_alikes, np.float64).reshape(-1, 5),
-    )
+def _refined(part: VisualMap, cameras: Sequence[RigCamera]) -> list[RigCamera]:
+    """Return the calibrations to use: the map's refined one where an image has the same camera."""
+    return [RigCamera(part.refined(view.camera), view.rig_from_camera) for view in cameras]

@@ -13,6 +13,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.aggregation import VladAggregation, describe_beside_head
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.retrieval.index import DescriptorIndex, SearchDescriptor, create_index, search_in_turn
 from hfnet_ros.retrieval.nearby import NearbyKeyframes, Region
@@ -62,14 +63,26 @@ class Retrieved:
 class PlaceRetrieval:
     """Finds prior frames of all views and groups them into places."""
 
-    def __init__(self, visual_map: VisualMap, config: Config, index: DescriptorIndex | None = None) -> None:
-        """Take a map with its search structure, and what searches all of it, as configured unless given."""
+    def __init__(
+        self,
+        visual_map: VisualMap,
+        config: Config,
+        index: DescriptorIndex | None = None,
+        among: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Take a map with its search structure.
+
+        Args:
+            visual_map: the map.
+            config: how it is searched.
+            index: what searches all of it; as configured unless given.
+            among: [F] true for the keyframes that may be found; all without.
+        """
+        self._among = among
         assert visual_map.search is not None
         self._structure = visual_map.search
         self._config = config
-        self._index = index or create_index(
-            visual_map.global_descriptors, visual_map.search, config.retrieval
-        )
+        self._index = index or create_index(visual_map.global_descriptors, visual_map.codes, config.retrieval)
         # Where the robot is expected is said in the frame that answers are given in.
         is_given = visual_map.given is not None and config.pose.answer_frame == "given"
         self._nearby = NearbyKeyframes(
@@ -77,6 +90,9 @@ class PlaceRetrieval:
             visual_map.global_descriptors,
             config.prior,
             "given_keyframe_poses" if is_given else "keyframe_poses",
+            among,
+            grid=visual_map.grid,
+            index=self._index,
         )
         self._aggregation = VladAggregation(**visual_map.aggregation) if visual_map.aggregation else None
         self._descriptors = visual_map.global_descriptors
@@ -87,13 +103,22 @@ class PlaceRetrieval:
         """Return the global descriptor [G] of each view; None for a view in which nothing was found.
 
         Raises:
-            MapFormatError: the extractor has no global head, and the map no vocabulary.
+            MapFormatError: the extractor has no global head, and the map no vocabulary; or the map's descriptors are
+                of another size.
         """
-        return [self._describe_one(view) for view in features]
+        found = [self._describe_one(view) for view in features]
+        size = self._descriptors.shape[1]
+        for described in found:
+            if described is not None and len(described) != size:
+                raise MapFormatError(
+                    f"array 'global_descriptors' has {size} numbers a keyframe, the extractor and the aggregation give "
+                    f"{len(described)}: the map is damaged; {ADVICE}"
+                )
+        return found
 
     def everywhere(self, descriptors: Descriptors) -> Retrieved:
         """Return the places of the whole map that look most like the views."""
-        hits = self._vote(descriptors, lambda descriptor, _: self._search(descriptor, self._index.search))
+        hits = self._vote(descriptors, lambda descriptor, _: self._search(descriptor, self._everywhere))
         return Retrieved(Search.GLOBAL, self._group(hits), self._config.retrieval.max_places, descriptors)
 
     def near(
@@ -151,6 +176,9 @@ class PlaceRetrieval:
         found = sorted(hits.values(), key=lambda hit: -hit.similarity)
         score = sum(max(hit.similarity, 0.0) for hit in found)
         return Place(tuple(hit.keyframe_idx for hit in found), found[0].similarity, score)
+
+    def _everywhere(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
+        return self._index.search(descriptor, count, self._among)
 
     def _search_near(self, descriptor: NDArray[np.float32], region: Region) -> list[RetrievalHit]:
         return self._search(descriptor, lambda wanted, count: self._nearby.search(wanted, region, count))

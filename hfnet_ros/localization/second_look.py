@@ -10,6 +10,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.expected_view import seen_share
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.problem import PoseProblem
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, ImageFeatures, Localization, Place, RigCamera
@@ -38,8 +39,8 @@ class SecondLook:
         cameras: Sequence[RigCamera],
         landmarks: PlaceView,
         places: Sequence[Place],
-    ) -> dict[str, float]:
-        """Measure `rematch_ratio` and `seen_share`.
+    ) -> tuple[dict[str, float], str]:
+        """Measure `rematch_ratio` and `seen_share`, and say in which sub-map of a set the other place is.
 
         The first is the score of the inliers' keypoints at another pose, over their own: of the landmarks that the
         answer does not explain. The second is described in `expected_view`.
@@ -59,30 +60,60 @@ class SecondLook:
         inliers = answer.correspondences.chosen(answer.estimate.inlier_mask)
         own = inliers.chosen(np.arange(min(len(inliers), _MAX_KEYPOINTS)))
         keypoints = [view.chosen(own.keypoints_of(view_idx)) for view_idx, view in enumerate(features)]
-        unexplained = self._unexplained_matches(keypoints, own, pose, cameras, places)
-        alias = self._solver.solve_quickly(unexplained)
+        alias, elsewhere = self._alias(keypoints, own, pose, cameras, places, landmarks.keyframe_idxs[0])
         own_score = self._solver.score(own, pose, cameras)
         ratio = 0.0 if alias is None else alias.score / max(own_score, 1e-9)
         share = seen_share(self._landmarks.expected(landmarks), inliers, pose, cameras)
-        return {"rematch_ratio": ratio, "seen_share": share}
+        return {"rematch_ratio": ratio, "seen_share": share}, elsewhere
 
-    def _unexplained_matches(
+    def _alias(
         self,
         keypoints: Sequence[ImageFeatures],
         own: Correspondences,
         pose: Rigid3,
         cameras: Sequence[RigCamera],
         places: Sequence[Place],
-    ) -> PoseProblem:
-        """Match the keypoints with what the places know and the pose does not explain.
+        keyframe_idx: int,
+    ) -> tuple[Hypothesis | None, str]:
+        """Return the other pose that explains most of the keypoints, and where; None where there is none.
 
-        Mutual matches go to the place that was mapped better, and hide the other; so everything that the pose
-        explains is taken away first: what lies in view and is known to frames that know the inliers. Frames of
-        another session, whose landmarks are others, show themselves by matches that agree with the pose.
+        Sub-maps of a set that overlap know the same place by other landmarks, a little off. What one of them says of
+        the same pose is no alias, but may hide one: its frames are then taken for those that agree.
         """
         frames = tuple({frame: None for place in places for frame in place.keyframe_idxs})
         knowing = self._landmarks.nums_seen_by(frames, own.landmark_idxs) >= _MIN_SHARED
         agreeing = {frame for frame, knows in zip(frames, knowing, strict=True) if knows}
+        for _ in range(_MAX_ROUNDS):
+            unexplained = self._unexplained_matches(keypoints, agreeing, pose, cameras, frames)
+            alias = self._solver.solve_quickly(unexplained)
+            if alias is None:
+                return None, ""
+            fitting = self._solver.fitting(unexplained, alias.map_from_camera).landmark_idxs
+            if not self._landmarks.is_same_place(keyframe_idx, pose, fitting, alias.map_from_camera):
+                return alias, self._landmarks.part_text(fitting)
+            others = [frame for frame in frames if frame not in agreeing]
+            knowing = self._landmarks.nums_seen_by(others, fitting) >= _MIN_SHARED
+            if not knowing.any():
+                left_over = self._solver.left_over(unexplained, alias.map_from_camera)
+                return self._solver.solve_quickly(left_over), ""
+            agreeing |= {frame for frame, knows in zip(others, knowing, strict=True) if knows}
+        return None, ""
+
+    def _unexplained_matches(
+        self,
+        keypoints: Sequence[ImageFeatures],
+        agreeing: set[int],
+        pose: Rigid3,
+        cameras: Sequence[RigCamera],
+        frames: tuple[int, ...],
+    ) -> PoseProblem:
+        """Match the keypoints with what the places know and the pose does not explain.
+
+        Mutual matches go to the place that was mapped better, and hide the other; so everything that the pose
+        explains is taken away first: what lies in view and is known to frames that know the inliers (`agreeing`).
+        Frames of another session, whose landmarks are others, show themselves by matches that agree with the pose, and
+        are added.
+        """
         for _ in range(_MAX_ROUNDS):
             unexplained = self._landmarks.unexplained(frames, agreeing, pose, cameras)
             matches = self._match(keypoints, unexplained)

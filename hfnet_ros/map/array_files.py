@@ -71,6 +71,10 @@ def open_array(
     try:
         # open_memmap, unlike load, reads nothing but .npy, and never objects.
         mapped = np.lib.format.open_memmap(file, mode="r")
+    except OSError as error:
+        raise MapFormatError(
+            f"{where} cannot be mapped into memory: {error.strerror or error}; {ADVICE}"
+        ) from error
     except Exception as error:  # a damaged header ends in Python's tokenizer, whose errors are many
         raise MapFormatError(f"{where} is not a plain array ({error}), expected .npy; {ADVICE}") from error
     described = f"{mapped.dtype.str}{list(mapped.shape)}"

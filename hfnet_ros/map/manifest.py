@@ -18,6 +18,7 @@ FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 MANIFEST_NAME = "map.json"
 SCENE = "scene"  # the kind of a map that has a scene-coordinate network and no landmarks
+SET = "set"  # the kind of a set of maps
 LANDMARKS = "landmarks"  # the kind of a map that says nothing of its kind, as before there were several
 
 _SEAL = re.compile(rb'"manifest_sha256": "([0-9a-f]{64})"')

@@ -21,15 +21,18 @@ from hfnet_ros.errors import CalibrationError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.plausibility import principal_point_problem
 from hfnet_ros.map import array_files, schema
+from hfnet_ros.map.areas import areas_from_json
 from hfnet_ros.map.arrangement import arranged
 from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES, ARRAYS_FOLDER
 from hfnet_ros.map.entries import manifest_problems
 from hfnet_ros.map.given_frame import GivenFrame
+from hfnet_ros.map.keyframe_codes import KeyframeCodes
 from hfnet_ros.map.manifest import (
     FORMAT_VERSION,
     LANDMARKS,
     MANIFEST_NAME,
     SCENE,
+    SET,
     PathLike,
     manifest_bytes,
     read_manifest,
@@ -38,6 +41,7 @@ from hfnet_ros.map.manifest import (
 from hfnet_ros.map.map_target import check_map_target
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
+from hfnet_ros.map.position_grid import PositionGrid
 from hfnet_ros.map.records_json import (
     calibration_from_json,
     camera_pair_from_json,
@@ -48,7 +52,7 @@ from hfnet_ros.map.scene_files import open_scene, scene_bytes, scene_problems, v
 from hfnet_ros.map.scene_map import kind_of
 from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.map.visual_map import MapCamera, VisualMap
+from hfnet_ros.map.visual_map import MapCamera, VisualMap, indexed
 
 __all__ = ["check_map_target", "load_map", "read_map_header", "save_map", "verify_map"]
 
@@ -74,6 +78,7 @@ def save_map(visual_map: VisualMap, path: PathLike) -> None:
     check_map_target(target)
     for problem in _map_problems(visual_map):
         raise MapFormatError(f"{target}: not written, the map contradicts itself: {problem}")
+    visual_map = indexed(visual_map)
     arrays = _arrays_of(visual_map if visual_map.search is not None else arranged(visual_map))
     try:
         Path(os.path.realpath(target)).parent.mkdir(parents=True, exist_ok=True)
@@ -200,6 +205,8 @@ def _manifest_of(visual_map: VisualMap) -> dict[str, Any]:
         "consistency": dataclasses.asdict(visual_map.consistency),
         "build_info": dict(visual_map.build_info),
     }
+    if visual_map.areas:
+        entries["areas"] = {name: list(box) for name, box in visual_map.areas.items()}
     if visual_map.given is not None:
         entries["lever_arms_m"] = visual_map.given.lever_arms_m.tolist()
     if visual_map.calibration is not None:
@@ -222,6 +229,9 @@ def _arrays_of(visual_map: VisualMap) -> dict[str, _Array]:
         arrays["observation_descriptors"] = visual_map.observation_descriptors
     if visual_map.given is not None:
         arrays["given_keyframe_poses"] = visual_map.given.keyframe_poses
+    for stored in (visual_map.codes, visual_map.grid):
+        if stored is not None:
+            arrays |= stored.arrays()
     for name, array in visual_map.aggregation.items():
         arrays[f"{schema.AGGREGATION_PREFIX}{name}"] = array
     return {
@@ -267,7 +277,7 @@ def _read_map_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
     if manifest["kind"] not in (LANDMARKS, SCENE):
         raise MapFormatError(
             f"{file}: map of kind '{manifest['kind']}', expected '{LANDMARKS}' or '{SCENE}'; what is asked for needs "
-            "one of these"
+            + ("one map: name one in its folder maps/" if manifest["kind"] == SET else "one of these")
         )
     for problem in manifest_problems(manifest):
         raise MapFormatError(f"{file}: {problem}; {ADVICE}")
@@ -329,6 +339,10 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         calibration = calibration_from_json(manifest.get("calibration"))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MapFormatError(f"{file}: calibration cannot be understood: {error}; {ADVICE}") from error
+    try:
+        areas = areas_from_json(manifest.get("areas"))
+    except MapFormatError as error:
+        raise MapFormatError(f"{file}: {error}; {ADVICE}") from None
     given = None
     if "given_keyframe_poses" in arrays:
         try:
@@ -351,9 +365,10 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
             arrays["observation_xy"], manifest["observation_steps_per_px"]
         )
         fields["keyframe_names"] = NameTable(arrays["keyframe_name_text"], arrays["keyframe_name_offsets"])
-        found: dict[str, Any] = {name: arrays[name] for name in _SEARCH_FIELDS}
-        found |= {name: UnitVectors(arrays[name]) for name in ("cell_centers", "cell_descriptors")}
-        search = SearchStructure(**found)
+        search = SearchStructure(**{name: arrays[name] for name in _SEARCH_FIELDS})
+        fields["codes"] = KeyframeCodes.of_arrays(arrays)
+        poses = arrays["keyframe_poses"] if given is None else given.keyframe_poses
+        fields["grid"] = PositionGrid.of_arrays(arrays, poses)
     return VisualMap(
         frame_id=manifest["frame_id"],
         extractor_id=manifest["extractor_id"],
@@ -368,5 +383,6 @@ def _assemble(folder: Path, manifest: Mapping[str, Any], arrays: Mapping[str, _A
         calibration=calibration,
         search=search,
         given=given,
+        areas=areas,
         **fields,
     )

@@ -6,10 +6,12 @@ sub-map.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,19 +19,18 @@ from numpy.typing import NDArray
 
 from hfnet_ros.errors import CalibrationError, MapFormatError
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.areas import check_area_name
 from hfnet_ros.map.records_json import camera_pair_from_json, camera_pair_to_json
 from hfnet_ros.map.visual_map import MapCamera
 
 FloatArray = NDArray[np.float64]
 
-SET = "set"  # the kind in the manifest
 MAPS_FOLDER = "maps"
 # No dot and no separator: a name is part of a folder's, and never leads out of the set.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FOLDER = re.compile(rf"{MAPS_FOLDER}/({NAME.pattern})(\.[0-9]{{1,9}})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# A list of areas is words with spaces between.
-_AREA = re.compile(r"[^\s,]{1,64}")
+_LARGEST = 1e12  # of any length or variance; squares of more than is possible overflow
 _COUNTS = ("num_keyframes", "num_landmarks", "num_observations", "num_covisible_pairs", "bytes")
 
 
@@ -110,6 +111,7 @@ class MapSet:
     Attributes:
         frame_id: name of the set's frame.
         extractor_id: of all sub-maps.
+        descriptor_size: D, of local descriptors.
         sub_maps: in the order of the index's rows.
         overlaps: by the names of both sub-maps.
         generation: rises with every change; names the folder of the index.
@@ -119,6 +121,7 @@ class MapSet:
 
     frame_id: str
     extractor_id: str
+    descriptor_size: int
     sub_maps: tuple[SubMap, ...]
     overlaps: Mapping[tuple[str, str], Overlap]
     generation: int
@@ -157,6 +160,7 @@ class MapSet:
         return {
             "frame_id": self.frame_id,
             "extractor_id": self.extractor_id,
+            "descriptor_size": self.descriptor_size,
             "generation": self.generation,
             "sub_maps": [sub_map.to_json() for sub_map in self.sub_maps],
             "overlaps": overlaps,
@@ -174,19 +178,6 @@ def check_name(name: str) -> None:
         raise MapFormatError(
             f"'{name}' cannot be the name of a sub-map, expected up to 64 letters, digits, '_' and '-', beginning with "
             "a letter or digit; rename the map's folder, or name it otherwise"
-        )
-
-
-def check_area(name: str) -> None:
-    """Refuse what cannot be the name of an area.
-
-    Raises:
-        MapFormatError: says what can.
-    """
-    if not (_AREA.fullmatch(name) and name.isprintable()):
-        raise MapFormatError(
-            f"{name!r} cannot be the name of an area, expected up to 64 printable characters without spaces and "
-            "commas; name it otherwise"
         )
 
 
@@ -215,8 +206,10 @@ def map_set_from_json(manifest: Mapping[str, Any]) -> MapSet:
             raise MapFormatError(f"an overlap is of {between}, which are not both sub-maps")
         overlaps[between] = overlap
     index = _of_kind(manifest, "arrays", dict)
-    generation, digest = _count(manifest, "generation"), manifest["manifest_sha256"]
-    return MapSet(frame_id, extractor_id, sub_maps, overlaps, generation, index, digest)
+    size, generation = _count(manifest, "descriptor_size"), _count(manifest, "generation")
+    return MapSet(
+        frame_id, extractor_id, size, sub_maps, overlaps, generation, index, manifest["manifest_sha256"]
+    )
 
 
 def _sub_map(entry: Any) -> SubMap:
@@ -234,6 +227,7 @@ def _sub_map(entry: Any) -> SubMap:
         ValueError,
         AttributeError,
         OverflowError,
+        RecursionError,
     ) as error:
         said = str(error) if isinstance(error, MapFormatError) else f"cannot be understood: {error!r}"
         raise MapFormatError(f"sub-map {name!r}: {said}") from None
@@ -250,8 +244,8 @@ def _checked_sub_map(name: str, entry: Mapping[str, Any]) -> SubMap:
     extent = _numbers(entry, "extent", (2, 3))
     areas = _of_kind(entry, "areas", list)
     for area in areas:
-        check_area(area if isinstance(area, str) else "")
-    cameras = tuple(camera_pair_from_json(pair) for pair in _of_kind(entry, "cameras", list))
+        check_area_name(area)
+    cameras = tuple(_camera_pair(json.dumps(pair)) for pair in _of_kind(entry, "cameras", list))
     if not cameras:
         raise MapFormatError("'cameras' is empty, expected at least one")
     arms = entry.get("lever_arms_m")
@@ -272,6 +266,12 @@ def _checked_sub_map(name: str, entry: Mapping[str, Any]) -> SubMap:
         has_observation_descriptors=_of_kind(entry, "has_observation_descriptors", bool),
         self_test=(_finite(residual_px), *tested),
     )
+
+
+@lru_cache(maxsize=1024)
+def _camera_pair(entry: str) -> MapCamera:
+    """Return a camera; the same one for entries that are alike, as those of thousands of sub-maps mostly are."""
+    return camera_pair_from_json(json.loads(entry))
 
 
 def _overlap_to_json(overlap: Overlap) -> dict[str, Any]:
@@ -321,8 +321,10 @@ def _numbers(entry: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Flo
         found = np.array(entry.get(name), np.float64)
     except (TypeError, ValueError, OverflowError):
         found = np.empty(0)
-    if found.shape != shape or not np.isfinite(found).all():
-        raise MapFormatError(f"'{name}' is not {' x '.join(map(str, shape))} finite numbers")
+    if found.shape != shape or not (np.abs(found) <= _LARGEST).all():
+        raise MapFormatError(
+            f"'{name}' is not {' x '.join(map(str, shape))} numbers of at most {_LARGEST:.0e}"
+        )
     return found
 
 

@@ -20,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.files.atomic import atomic_file
+from hfnet_ros.files.atomic import atomic_directory, atomic_file
 from hfnet_ros.map import array_files
 from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES
-from hfnet_ros.map.manifest import MANIFEST_NAME, PathLike, read_manifest, sealed_manifest
+from hfnet_ros.map.keyframe_codes import CODE_RULES, codes_problem
+from hfnet_ros.map.manifest import MANIFEST_NAME, SET, PathLike, read_manifest, sealed_manifest
 from hfnet_ros.map.map_io import verify_map
-from hfnet_ros.map.map_set import SET, MapSet, SubMap, map_set_from_json
+from hfnet_ros.map.map_set import MapSet, SubMap, map_set_from_json
+from hfnet_ros.map.position_grid import GRID_RULES, grid_problem
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -35,16 +37,12 @@ _TYPES: dict[str, tuple[str, int]] = {  # type, dimensions
     "keyframe_poses": ("<f8", 2),
     "keyframe_name_offsets": ("<i8", 1),
     "keyframe_name_text": ("|u1", 1),
-    "cell_centers": ("|i1", 2),
-    "cell_offsets": ("<i8", 1),
-    "cell_keyframe_idx": ("<i4", 1),
-    "cell_descriptors": ("|i1", 2),
 }
 _OPTIONAL: dict[str, tuple[str, int]] = {
     "given_keyframe_poses": ("<f8", 2),
     "aggregation.vocabulary": ("<f4", 2),
     "aggregation.projection": ("<f4", 2),
-}
+} | {name: (dtype, len(lengths)) for name, (dtype, lengths) in (CODE_RULES | GRID_RULES).items()}
 
 
 def read_map_set(path: PathLike) -> MapSet:
@@ -105,12 +103,14 @@ def write_index(folder: Path, subfolder: str, arrays: Arrays) -> dict[str, dict[
     Raises:
         OSError: the disk refuses.
     """
-    (folder / subfolder).mkdir(parents=True)
     kinds = _TYPES | _OPTIONAL
-    return {
-        name: array_files.write_array(folder, name, array, kinds[name][0], subfolder)
-        for name, array in arrays.items()
-    }
+    (folder / subfolder).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_directory(folder / subfolder) as made:
+        return {
+            name: array_files.write_array(made.parent, name, array, kinds[name][0], made.name)
+            | {"file": array_files.array_file(name, subfolder)}
+            for name, array in arrays.items()
+        }
 
 
 def write_manifest(folder: Path, found: MapSet, target: PathLike) -> None:
@@ -140,6 +140,12 @@ def verify_map_set(path: PathLike) -> list[str]:
         found = read_map_set(folder)
     except MapFormatError as error:
         return [str(error)]
+    problems = _problems(folder, found)
+    # What is missing may have been replaced meanwhile.
+    return verify_map_set(path) if problems and read_map_set(folder).digest != found.digest else problems
+
+
+def _problems(folder: Path, found: MapSet) -> list[str]:
     problems = []
     try:
         open_index(folder, found, verify=True)
@@ -173,7 +179,48 @@ def mismatch(found: MapSet, sub_map: SubMap, manifest: Mapping[str, Any]) -> str
             f"has manifest {manifest['manifest_sha256'][:16]}..., the set names {sub_map.digest[:16]}...: it was "
             "changed in place; use `hfnet-ros map set replace`"
         )
+    says, has = _listed(found, sub_map), _counted(manifest)
+    if says != has:
+        differing = [name for name in says if says[name] != has[name]]
+        return (
+            f"has {', '.join(f'{name} {has[name]}' for name in differing)}, the set says "
+            f"{', '.join(str(says[name]) for name in differing)}; use `hfnet-ros map set replace`"
+        )
     return ""
+
+
+def _listed(found: MapSet, sub_map: SubMap) -> dict[str, Any]:
+    """Return what a set relies on, as it lists it."""
+    return {
+        "keyframes": sub_map.num_keyframes,
+        "landmarks": sub_map.num_landmarks,
+        "observations": sub_map.num_observations,
+        "covisible pairs": sub_map.num_covisible_pairs,
+        "cameras": len(sub_map.cameras),
+        "numbers in a descriptor": found.descriptor_size,
+        "given poses": sub_map.lever_arms_m is not None,
+    }
+
+
+def _counted(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same as a map's own manifest says it; None of what is not there."""
+
+    def length(name: str, axis: int = 0) -> Any:
+        try:
+            return arrays[name]["shape"][axis]
+        except (KeyError, TypeError, IndexError):
+            return None
+
+    arrays, cameras = manifest.get("arrays") or {}, manifest.get("cameras")
+    return {
+        "keyframes": length("keyframe_stamps_ns"),
+        "landmarks": length("landmark_xyz"),
+        "observations": length("observation_landmark_idx"),
+        "covisible pairs": length("covisible_keyframe_idx"),
+        "cameras": len(cameras) if isinstance(cameras, list) else None,
+        "numbers in a descriptor": length("landmark_descriptors", 1),
+        "given poses": "given_keyframe_poses" in arrays,
+    }
 
 
 def _sub_map_problems(folder: Path, found: MapSet, sub_map: SubMap) -> Iterator[str]:
@@ -220,16 +267,13 @@ def _has_shape(entry: Any) -> bool:
 def _index_problems(found: MapSet, arrays: Arrays) -> Iterator[str]:
     """Yield what arrays say about each other and the manifest that cannot be."""
     count = sum(sub_map.num_keyframes for sub_map in found.sub_maps)
-    size, num_cells = arrays["global_descriptors"].shape[1], len(arrays["cell_centers"])
+    size = arrays["global_descriptors"].shape[1]
     expected: dict[str, tuple[int, ...]] = {
         "global_descriptors": (count, size),
         "keyframe_poses": (count, 7),
         "given_keyframe_poses": (count, 7),
         "keyframe_name_offsets": (count + 1,),
-        "cell_centers": (num_cells, size),
-        "cell_offsets": (num_cells + 1,),
-        "cell_keyframe_idx": (count,),
-        "cell_descriptors": (count, size),
+        "grid_keyframe_idx": (count,),
     }
     for name, shape in expected.items():
         if name in arrays and arrays[name].shape != shape:
@@ -237,12 +281,14 @@ def _index_problems(found: MapSet, arrays: Arrays) -> Iterator[str]:
             return
     ends: tuple[tuple[str, Callable[[], int]], ...] = (
         ("keyframe_name_offsets", lambda: len(arrays["keyframe_name_text"])),
-        ("cell_offsets", lambda: count),
     )
     for name, last in ends:
         offsets = arrays[name]
         if offsets[0] != 0 or offsets[-1] != last() or (np.diff(offsets) < 0).any():
             yield f"array '{name}' does not rise from 0 to {last()}"
+    for problem in (codes_problem(arrays, count, size), grid_problem(arrays)):
+        if problem:
+            yield problem
     projection, vocabulary = (arrays.get(f"aggregation.{name}") for name in ("projection", "vocabulary"))
     if (projection is None) != (vocabulary is None):
         yield "of 'aggregation.vocabulary' and 'aggregation.projection' one is there, expected both or none"

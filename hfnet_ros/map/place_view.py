@@ -35,6 +35,8 @@ class PlaceView:
 
     Attributes:
         idxs: [L] int64 rows of the map, in ascending order of their visual words.
+        words: [L] uint16 of each landmark.
+        vocabulary: [K, D] visual words; none where all landmarks are to be compared.
         keyframe_idxs: keyframes of the place, most similar to the query first.
     """
 
@@ -42,10 +44,8 @@ class PlaceView:
         self, visual_map: VisualMap, idxs: NDArray[np.int64], keyframe_idxs: tuple[int, ...] = ()
     ) -> None:
         """View some landmarks, in any order, of a map that has its search structure."""
-        assert visual_map.search is not None
         self._map = visual_map
-        self._search = visual_map.search
-        words = self._search.landmark_words[idxs]
+        self.vocabulary, words = visual_map.words_of(idxs)
         self.words: NDArray[np.uint16] = words
         if np.any(words[1:] < words[:-1]):
             order = np.argsort(words, kind="stable")
@@ -56,11 +56,6 @@ class PlaceView:
     def __len__(self) -> int:
         """Return the number of landmarks, L."""
         return len(self.idxs)
-
-    @property
-    def vocabulary(self) -> NDArray[np.float32]:
-        """[K, D] visual words; none where all landmarks are to be compared."""
-        return self._search.words
 
     @cached_property
     def xyz(self) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """Which arrays a map of landmarks consists of, and what they must say about each other.
 
 Letters are lengths that must agree: F keyframes, O observations, L landmarks, T bytes of names, D and G sizes of
-the local and the global descriptor, K visual words, V pairs of covisible keyframes, C retrieval cells.
+the local and the global descriptor, K visual words, V pairs of covisible keyframes; P and Q components that are
+coded of G and of the H numbers of a head.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hfnet_ros.map.keyframe_codes import CODE_RULES, codes_problem
+from hfnet_ros.map.position_grid import GRID_RULES, grid_problem
 
 Array = NDArray[np.generic]
 Rule = tuple[str, tuple[str | int, ...]]
@@ -43,6 +47,13 @@ _VERSION_2: dict[str, Rule] = {
     "covisible_offsets": ("<i8", ("F + 1",)),
     "covisible_keyframe_idx": ("<i4", ("V",)),
     "covisible_counts": ("<i4", ("V",)),
+}
+_KEPT: dict[str, Rule] = {
+    "observation_descriptors": ("|i1", ("O", "D")),
+    "given_keyframe_poses": ("<f8", ("F", 7)),
+}
+# Of maps of before; nothing reads them.
+_CELLS: dict[str, Rule] = {
     "cell_centers": ("|i1", ("C", "G")),
     "cell_offsets": ("<i8", ("C + 1",)),
     "cell_keyframe_idx": ("<i4", ("F",)),
@@ -51,7 +62,7 @@ _VERSION_2: dict[str, Rule] = {
 REQUIRED: dict[int, dict[str, Rule]] = {1: _ALWAYS | _VERSION_1, 2: _ALWAYS | _VERSION_2}
 OPTIONAL: dict[int, dict[str, Rule]] = {
     1: {},
-    2: {"observation_descriptors": ("|i1", ("O", "D")), "given_keyframe_poses": ("<f8", ("F", 7))},
+    2: _KEPT | CODE_RULES | GRID_RULES | _CELLS,
 }
 
 AGGREGATION_PREFIX = "aggregation."
@@ -89,8 +100,9 @@ def shape_problems(num_keyframes: int, arrays: Mapping[str, Array], version: int
             own.setdefault(dimension, length) if isinstance(dimension, str) else dimension
             for dimension, length in zip(dimensions, array.shape, strict=False)
         ]
-        if "C" in own:
-            own.setdefault("C + 1", own["C"] + 1)
+        for letter in "CU":
+            if letter in own:
+                own.setdefault(f"{letter} + 1", own[letter] + 1)
         if array.ndim != len(dimensions) or list(array.shape) != expected:
             described = ", ".join(f"{letter} = {length}" for letter, length in lengths.items())
             yield (
@@ -98,6 +110,9 @@ def shape_problems(num_keyframes: int, arrays: Mapping[str, Array], version: int
                 f"with {described}"
             )
             return
+    for problem in (codes_problem(arrays, num_keyframes, lengths["G"]), grid_problem(arrays)):
+        if problem:
+            yield problem
     yield from _aggregation_problems(arrays, lengths)
 
 
@@ -150,7 +165,7 @@ def content_problems(arrays: Mapping[str, Array], num_keyframes: int, num_camera
     yield from _index_problems(arrays, "observation_landmark_idx", num_landmarks, "landmarks")
     yield from _index_problems(arrays, "keyframe_camera_idx", num_cameras, "cameras")
     yield from _index_problems(arrays, "covisible_keyframe_idx", num_keyframes, "keyframes")
-    yield from _index_problems(arrays, "cell_keyframe_idx", num_keyframes, "keyframes")
+    yield from _index_problems(arrays, "grid_keyframe_idx", num_keyframes, "keyframes")
     if "words" in arrays:
         yield from _index_problems(arrays, "landmark_words", max(len(arrays["words"]), 1), "words")
     for name, array in arrays.items():
@@ -176,7 +191,7 @@ def _offsets(arrays: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
         "observation_offsets": "observation_landmark_idx",
         "keyframe_name_offsets": "keyframe_name_text",
         "covisible_offsets": "covisible_keyframe_idx",
-        "cell_offsets": "cell_keyframe_idx",
+        "grid_offsets": "grid_keyframe_idx",
     }
     for name, rows in divided.items():
         if name in arrays:

@@ -1,14 +1,14 @@
 """What a map stores so that a query need not look at the whole of it.
 
-Three things are computed once, when a map is built, and read where a query touches them:
+Two things are computed once, when a map is built, and read where a query touches them:
 
 - the visual word of every landmark, so that a keypoint meets only landmarks of similar words;
-- which keyframes see landmarks in common, and how many, by which prior frames become places;
-- cells of keyframes that look alike, so that retrieval in a large map reads the nearest cells only.
+- which keyframes see landmarks in common, and how many, by which prior frames become places.
+
+What keyframes are found by in a large map is in `keyframe_codes` and `position_grid`.
 
 Reference: Sivic and Zisserman, "Video Google", ICCV 2003 (words); Sarlin et al., "From Coarse to Fine", CVPR 2019,
-    section 3.2 (covisibility); Jegou et al., "Product quantization for nearest neighbor search", PAMI 2011,
-    section IV (inverted file of coarse cells).
+    section 3.2 (covisibility).
 """
 
 from __future__ import annotations
@@ -20,20 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.map.visual_words import assign_words, learn_words, spherical_k_means
+from hfnet_ros.map.visual_words import assign_words, learn_words
 
 Float32Array = NDArray[np.float32]
 
 NUM_WORDS = 64
 _MIN_SORTED_LANDMARKS = 2000  # fewer are compared as fast as they are sorted
-_CELLS_PER_ROOT = 2.0  # cells grow with the root of the map, and so does what is read of it
-_SAMPLES_PER_CELL = 64
 _LARGEST_WORD = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True, eq=False)
 class SearchStructure:
-    """F keyframes, L landmarks, D and G descriptor sizes, K words, V pairs, C cells.
+    """F keyframes, L landmarks, D descriptor size, K words, V pairs.
 
     Attributes:
         words: [K, D] float32 unit norm; none where all landmarks are compared.
@@ -41,10 +39,6 @@ class SearchStructure:
         covisible_offsets: [F + 1] int64; keyframe f has the pairs offsets[f]:offsets[f + 1].
         covisible_keyframe_idx: [V] int32, the other keyframe, ascending for each keyframe.
         covisible_counts: [V] int32, landmarks they have in common, at least one.
-        cell_centers: [C, G] direction of each cell.
-        cell_offsets: [C + 1] int64; cell c holds the members offsets[c]:offsets[c + 1].
-        cell_keyframe_idx: [F] int32, keyframes by cell, ascending in each.
-        cell_descriptors: [F, G] global descriptors in this order, so that a cell is read in one piece.
     """
 
     words: Float32Array
@@ -52,15 +46,10 @@ class SearchStructure:
     covisible_offsets: NDArray[np.int64]
     covisible_keyframe_idx: NDArray[np.int32]
     covisible_counts: NDArray[np.int32]
-    cell_centers: UnitVectors
-    cell_offsets: NDArray[np.int64]
-    cell_keyframe_idx: NDArray[np.int32]
-    cell_descriptors: UnitVectors
 
 
 def make_search_structure(
     landmark_descriptors: UnitVectors,
-    global_descriptors: UnitVectors,
     visibility: Any,
     vocabulary: Float32Array | None = None,
     num_words: int = NUM_WORDS,
@@ -70,7 +59,6 @@ def make_search_structure(
 
     Args:
         landmark_descriptors: [L, D].
-        global_descriptors: [F, G].
         visibility: sparse [F, L] (scipy's csr_matrix), 1 where a keyframe sees a landmark.
         vocabulary: [K, D] words to use; learned from the landmarks unless given, but for small maps.
         num_words: words to learn.
@@ -93,17 +81,12 @@ def make_search_structure(
         else np.zeros(len(landmark_descriptors), np.int32)
     )
     pairs = _covisible_pairs(visibility)
-    centers, cell_offsets, members = make_cells(global_descriptors, seed)
     return SearchStructure(
         np.ascontiguousarray(words, np.float32),
         landmark_words.astype(np.uint16),
         pairs.indptr.astype(np.int64),
         pairs.indices.astype(np.int32),
         pairs.data.astype(np.int32),
-        centers,
-        cell_offsets,
-        members,
-        global_descriptors.chosen(members),
     )
 
 
@@ -128,22 +111,3 @@ def _covisible_pairs(visibility: Any) -> Any:
     shared.eliminate_zeros()
     shared.sort_indices()
     return shared
-
-
-def make_cells(
-    descriptors: UnitVectors, seed: int
-) -> tuple[UnitVectors, NDArray[np.int64], NDArray[np.int32]]:
-    """Return centres [C, G] of cells, and their members by cell."""
-    count = len(descriptors)
-    if count == 0:
-        return descriptors, np.zeros(1, np.int64), np.empty(0, np.int32)
-    num_cells = max(1, min(count, round(_CELLS_PER_ROOT * np.sqrt(count))))
-    rng = np.random.default_rng(seed)
-    sample = np.arange(count)
-    if count > _SAMPLES_PER_CELL * num_cells:
-        sample = np.sort(rng.choice(count, _SAMPLES_PER_CELL * num_cells, replace=False))
-    centers = UnitVectors.encode(spherical_k_means(descriptors[sample], num_cells, rng))
-    cell = assign_words(descriptors, centers.decoded())
-    members = np.argsort(cell, kind="stable").astype(np.int32)
-    offsets = np.searchsorted(cell[members], np.arange(num_cells + 1)).astype(np.int64)
-    return centers, offsets, members

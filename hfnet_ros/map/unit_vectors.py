@@ -71,6 +71,12 @@ class UnitVectors:
         numbers /= np.sqrt(np.maximum(squared, 1.0))[..., None]
         return numbers
 
+    def cosines(self, rows: Any, vector: Float32Array) -> Float32Array:
+        """Return the products [K] of some vectors with another one [D], as if they were decoded."""
+        numbers = self.codes[rows].astype(np.float32)
+        squared = np.einsum("kd,kd->k", numbers, numbers)
+        return (numbers @ vector) / np.sqrt(np.maximum(squared, 1.0))
+
     def decoded(self) -> Float32Array:
         """Return all vectors, [N, D] float32."""
         return self[:]

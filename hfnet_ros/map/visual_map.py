@@ -13,13 +13,19 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.areas import Box, inside
 from hfnet_ros.map.array_files import ADVICE, release_pages
 from hfnet_ros.map.given_frame import GivenFrame
+from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes, make_codes
+from hfnet_ros.map.map_trust import CovarianceCalibration, MapConsistency
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
+from hfnet_ros.map.position_grid import PositionGrid
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure, visibility_of
 from hfnet_ros.map.stored_poses import stored_pose, stored_poses
 from hfnet_ros.map.unit_vectors import UnitVectors
+
+__all__ = ["CovarianceCalibration", "MapCamera", "MapConsistency", "VisualMap", "with_search"]
 
 if TYPE_CHECKING:
     from hfnet_ros.map.scene_network import SceneNetwork
@@ -30,80 +36,6 @@ _COMPACT: dict[str, type[UnitVectors] | type[PixelPositions]] = {
     "observation_descriptors": UnitVectors,
     "observation_xy": PixelPositions,
 }
-
-
-@dataclass(frozen=True)
-class MapConsistency:
-    """How well the map agrees with itself, measured by localizing its keyframes without their own views.
-
-    Attributes:
-        residual_px: robust standard deviation of the reprojection error, per axis, at a focal length of 525 px
-            and the keyframes' given poses; where poses were refined, at those of the answers.
-        translation_m: robust standard deviation of the position difference to the given poses, per axis.
-        rotation_rad: robust standard deviation of the orientation difference, per axis.
-        num_keyframes: keyframes that could be localized that way; 0 means never measured.
-        pose_covariance: 36 numbers, row by row: second moment [6, 6] of (translation, rotation)
-            difference in camera axes, outliers clipped; empty when never measured.
-        refined_pose_covariance: the same of differences to refined poses; empty where poses were not refined.
-        num_asked: keyframes that were held out; 0 in maps of former releases.
-        num_elsewhere: keyframes that were localized, but elsewhere; none of them is among `num_keyframes`.
-        look_alikes: for each of those x y z where it was put and how far around that holds, m, map frame; and the share
-            of wrong answers there: of them and of the map's keyframes there.
-    """
-
-    residual_px: float
-    translation_m: float
-    rotation_rad: float
-    num_keyframes: int
-    pose_covariance: tuple[float, ...] = ()
-    refined_pose_covariance: tuple[float, ...] = ()
-    num_asked: int = 0
-    num_elsewhere: int = 0
-    look_alikes: tuple[tuple[float, ...], ...] = ()
-
-    @property
-    def elsewhere_share(self) -> float:
-        """Return the share of the keyframes held out that were localized elsewhere."""
-        return self.num_elsewhere / max(self.num_asked, 1)
-
-    @property
-    def measured_residual_px(self) -> float | None:
-        """Return `residual_px`; None when never measured."""
-        return self.residual_px if self.num_keyframes else None
-
-
-@dataclass(frozen=True)
-class CovarianceCalibration:
-    """What queries with known poses say about the covariance to report in this map.
-
-    A pose gets `reprojection_scale` times the covariance of its reprojection errors, plus
-    `pose_covariance`, which then stands in for the self-test's.
-
-    Attributes:
-        reprojection_scale: factor above 1 where errors of neighbouring keypoints are alike, so
-            that many inliers say less than their number.
-        pose_covariance: 36 numbers, row by row: [6, 6] of (translation, rotation) error in
-            camera axes.
-        num_queries: queries it was fitted to.
-        source: where it comes from and what it changed; JSON values only.
-    """
-
-    reprojection_scale: float
-    pose_covariance: tuple[float, ...]
-    num_queries: int
-    source: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that would make a covariance something else."""
-        numbers = np.array(self.pose_covariance, np.float64)
-        if numbers.shape != (36,) or not np.isfinite(numbers).all():
-            raise ValueError(f"pose_covariance has {numbers.shape} numbers, expected 36 finite ones")
-        matrix = numbers.reshape(6, 6)
-        scale = max(float(np.abs(matrix).max()), 1e-300)
-        if np.abs(matrix - matrix.T).max() > 1e-9 * scale or np.linalg.eigvalsh(matrix)[0] < -1e-9 * scale:
-            raise ValueError("pose_covariance is no covariance: not symmetric or not positive")
-        if not (np.isfinite(self.reprojection_scale) and self.reprojection_scale > 0.0):
-            raise ValueError(f"reprojection_scale is {self.reprojection_scale}, expected above 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +84,11 @@ class VisualMap:
         observation_descriptors: [O, D] what each keyframe itself saw, for matchers that compare images; None
             where they were not kept.
         search: what a query searches with, of exactly these keyframes and landmarks; None where it was not made.
+        codes: of exactly these global descriptors, by which a large map is looked through; None where all are compared.
+        grid: of the given poses, stored with a large map; one of other poses counts for none.
         given: the poses as they were given, where `keyframe_poses` were refined; None where both are one.
         scene: a scene-coordinate network of the same frame; None without one.
+        areas: boxes by name: xmin ymin zmin xmax ymax zmax, m, in the frame of the given poses.
     """
 
     frame_id: str
@@ -178,8 +113,11 @@ class VisualMap:
     calibration: CovarianceCalibration | None = None
     observation_descriptors: UnitVectors | None = None
     search: SearchStructure | None = None
+    codes: KeyframeCodes | None = None
+    grid: PositionGrid | None = None
     given: GivenFrame | None = None
     scene: SceneNetwork | None = None
+    areas: Mapping[str, Box] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Encode descriptors, pixels and names that were given plainly."""
@@ -191,9 +129,11 @@ class VisualMap:
         search = self.search
         if search is not None and (
             len(search.landmark_words) != self.num_landmarks
-            or len(search.cell_keyframe_idx) != self.num_keyframes
+            or len(search.covisible_offsets) != self.num_keyframes + 1
         ):
             raise ValueError("the search structure is of other landmarks or keyframes than the map's")
+        if self.codes is not None and len(self.codes) != self.num_keyframes:
+            raise ValueError("the codes are of other keyframes than the map's")
         if self.given is not None and (
             len(self.given.keyframe_poses) != self.num_keyframes
             or self.given.lever_arms_m.shape != (len(self.cameras), 3)
@@ -290,6 +230,58 @@ class VisualMap:
             if known.given is not None and known.given.is_same_as(camera):
                 return row
         return None
+
+    @property
+    def area_names(self) -> list[str]:
+        """Names of the areas."""
+        return sorted(self.areas)
+
+    def keyframes_in(self, areas: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which keyframes [F] were taken in any of some areas, by their given poses."""
+        positions = self.given_poses[:, :3]
+        return np.any([inside(self.areas[name], positions) for name in areas], axis=0)
+
+    def is_in(self, areas: Sequence[str], position: NDArray[np.float64]) -> bool:
+        """Tell whether a position [3], m, that was found by keyframes of some areas is in any of these."""
+        return any(bool(inside(self.areas[name], position)) for name in areas)
+
+    def part_idx(self, keyframe_idx: int) -> int:  # noqa: ARG002
+        """Return which of the maps that this one is joined of has a keyframe: the first, of a map by itself."""
+        return 0
+
+    def part_of(self, part_idx: int) -> VisualMap:  # noqa: ARG002
+        """Return a map that this one is joined of: itself, unless it is a `JoinedMap`."""
+        return self
+
+    def placement_covariance(
+        self,
+        keyframe_idx: int,  # noqa: ARG002
+        map_from_camera: Rigid3,  # noqa: ARG002
+    ) -> NDArray[np.float64] | None:
+        """Return [6, 6] what a camera is uncertain by because its keyframes' part is; None of a map by itself."""
+        return None
+
+    def is_same_place(
+        self,
+        keyframe_idx: int,  # noqa: ARG002
+        map_from_camera: Rigid3,  # noqa: ARG002
+        landmark_idxs: NDArray[np.int64],  # noqa: ARG002
+        other_map_from_camera: Rigid3,  # noqa: ARG002
+    ) -> bool:
+        """Tell whether a pose found by landmarks [N] of another part is that found by a keyframe's place.
+
+        That is, but for what parts disagree about. A map by itself agrees with itself: False.
+        """
+        return False
+
+    def part_text(self, landmark_idxs: NDArray[np.int64]) -> str:  # noqa: ARG002
+        """Return which part landmarks [N] are of, to be put into a sentence; nothing of a map by itself."""
+        return ""
+
+    def words_of(self, landmark_idxs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+        """Return the visual words [K, D] that landmarks [N] are sorted by, and the word [N] of each."""
+        assert self.search is not None
+        return self.search.words, self.search.landmark_words[landmark_idxs]
 
     def release_pages(self) -> None:
         """Let go of all that was read of the files that the map is mapped from; nothing changes."""
@@ -394,13 +386,24 @@ def with_search(visual_map: VisualMap, num_words: int = NUM_WORDS, seed: int = 0
         return visual_map
     made = make_search_structure(
         visual_map.landmark_descriptors,
-        visual_map.global_descriptors,
         visual_map.visibility,
         visual_map.vocabulary,
         num_words,
         seed,
     )
     return replace(visual_map, search=made)
+
+
+def indexed(visual_map: VisualMap, seed: int = 0) -> VisualMap:
+    """Return a large map with codes and a grid of its keyframes; what it has, and a small one, as it is."""
+    if visual_map.num_keyframes <= MIN_CODED_KEYFRAMES:
+        return replace(visual_map, grid=None)
+    codes, grid = visual_map.codes, visual_map.grid
+    if codes is None:
+        codes = make_codes(visual_map.global_descriptors, visual_map.head_size, seed)
+    if grid is None or grid.poses is not visual_map.given_poses:
+        grid = PositionGrid.of(visual_map.given_poses)
+    return replace(visual_map, codes=codes, grid=grid)
 
 
 def _moment(numbers: tuple[float, ...]) -> NDArray[np.float64]:

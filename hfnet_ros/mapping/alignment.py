@@ -208,8 +208,9 @@ def move_map(visual_map: VisualMap, new_from_map: Similarity, frame_id: str) -> 
         ),
         calibration=calibration,
         given=given,
-        # A network says points of the frame that it was trained in.
+        # A network says points of the frame that it was trained in; boxes do not turn.
         scene=None,
+        areas={},
     )
 
 

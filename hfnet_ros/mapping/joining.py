@@ -15,6 +15,7 @@ from hfnet_ros.errors import ExtractorMismatchError, MappingError
 from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.map.given_frame import GivenFrame
+from hfnet_ros.map.keyframe_codes import KeyframeCodes, changed_codes
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.unit_vectors import UnitVectors, concatenate
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency, VisualMap
@@ -108,9 +109,10 @@ def join_maps(
         observation_offsets=offsets,
         observation_landmark_idx=landmark_idx,
         observation_xy=PixelPositions.encode(xy),
-        global_descriptors=UnitVectors.encode(descriptors),
+        global_descriptors=descriptors,
         observation_descriptors=None,
         search=None,
+        codes=_join_codes(first, descriptors),
         aggregation=aggregation,
         consistency=_join_consistency(first.consistency, second.consistency),
         calibration=_join_calibration(first.calibration, second.calibration),
@@ -118,6 +120,16 @@ def join_maps(
         scene=None,  # it knows the first map's keyframes only
         **_join_landmarks(first, second, same),
     )
+
+
+def _join_codes(first: VisualMap, descriptors: UnitVectors) -> KeyframeCodes | None:
+    """Return the first map's codes and those of what came; None where its descriptors are others now, or small."""
+    count = first.num_keyframes
+    if first.codes is None or not np.array_equal(descriptors.codes[:count], first.global_descriptors.codes):
+        return None
+    source = np.full(len(descriptors), -1, np.int64)
+    source[:count] = np.arange(count)
+    return changed_codes(first.codes, descriptors, source)
 
 
 def check_joinable(first: VisualMap, second: VisualMap) -> None:

@@ -3,7 +3,8 @@
 Descriptors of different vocabularies cannot be compared, so those of the second map are made
 anew with the vocabulary of the first. Its images are gone; what its keyframes saw is not: the
 descriptors of the landmarks they observe stand in for their own. The first map's descriptors
-come back exactly from their projection, as far as it kept all that its keyframes span.
+come back exactly from their projection, as far as it kept all that its keyframes span. A large
+map keeps its own as they are, with their codes: its projection was learned from enough keyframes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import MappingError
 from hfnet_ros.features.aggregation import aggregate_vlad, beside_head
 from hfnet_ros.features.keypoints import unit_rows
+from hfnet_ros.map.unit_vectors import UnitVectors, concatenate
 from hfnet_ros.map.visual_map import VisualMap
 
 Float32Array = NDArray[np.float32]
@@ -22,20 +24,23 @@ _MIN_RELATIVE_SCALE = 1e-5
 _MAX_GLOBAL_SIZE = 1024
 
 
-def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[Float32Array, dict[str, Float32Array]]:
+def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[UnitVectors, dict[str, Float32Array]]:
     """Return the global descriptors of both maps' keyframes and the arrays of their aggregation.
+
+    Those of a first map that has codes of them stay what they are, unless the second map lacks what they consist of.
 
     Raises:
         MappingError: one map has a vocabulary and the other has none.
     """
     if first.has_head != second.has_head:
         raise MappingError("one map has a vocabulary and the other has none; build one of them anew")
-    (first_heads, first_vlads), (second_heads, second_vlads) = _parts(first), _parts(second)
-    heads = np.concatenate([first_heads, second_heads])
+    second_heads, second_vlads = _parts(second)
     if not (first.aggregation and second.aggregation):
-        return heads, {}  # where one of them has VLADs beside the head, these cannot be kept
+        # Where one of them has VLADs beside the head, these cannot be kept.
+        if not first.aggregation:
+            return concatenate(first.global_descriptors, UnitVectors.encode(second_heads)), {}
+        return UnitVectors.encode(np.concatenate([_parts(first)[0], second_heads])), {}
     vocabulary, projection = first.aggregation["vocabulary"], first.aggregation["projection"]
-    known = first_vlads @ projection
     if np.array_equal(vocabulary, second.aggregation["vocabulary"]):
         added = second_vlads @ second.aggregation["projection"]
     else:
@@ -45,8 +50,16 @@ def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[Float32Array,
                 for row in range(second.num_keyframes)
             ]
         )
+    if first.codes is not None:
+        vlads = unit_rows((added @ projection.T).astype(np.float32))
+        described = beside_head(second_heads, vlads) if first.has_head else vlads
+        return concatenate(first.global_descriptors, UnitVectors.encode(described)), dict(first.aggregation)
+    first_heads, first_vlads = _parts(first)
+    known = first_vlads @ projection
     vlads, aggregation = project_vlads(np.concatenate([known, added]), vocabulary, projection)
-    return (beside_head(heads, vlads) if first.has_head else vlads), aggregation
+    if first.has_head:
+        vlads = beside_head(np.concatenate([first_heads, second_heads]), vlads)
+    return UnitVectors.encode(vlads), aggregation
 
 
 def _parts(visual_map: VisualMap) -> tuple[Float32Array, Float32Array]:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from hfnet_ros.errors import ExtractorMismatchError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.areas import check_area_name
 from hfnet_ros.map.manifest import LANDMARKS, MANIFEST_NAME, PathLike, read_manifest
-from hfnet_ros.map.map_io import load_map
-from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet, Overlap, SubMap, check_area, check_name
+from hfnet_ros.map.map_io import load_map, read_map_header
+from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet, Overlap, SubMap, check_name
 from hfnet_ros.map.map_set_io import (
     INDEX_FOLDER,
     open_index,
@@ -47,6 +48,7 @@ def write_set(
     frame_id: str,
     areas: Mapping[str, Sequence[str]] | None = None,
     placements: Mapping[str, Placement] | None = None,
+    link: bool = False,
 ) -> None:
     """Write a set of maps: all of it or nothing.
 
@@ -57,6 +59,7 @@ def write_set(
         frame_id: name of the set's frame.
         areas: names of the areas that each sub-map is part of.
         placements: set_from_map and its covariance [6, 6]; of those that are not named the map's frame is the set's.
+        link: share the maps' files instead of copying them, where the file system can.
 
     Raises:
         MapFormatError: a map or a name cannot be used, the folder is taken, or the disk refuses.
@@ -74,7 +77,9 @@ def write_set(
     if twice:
         raise MapFormatError(f"two maps are named '{twice[0]}'; name one otherwise: NAME=MAP")
     paths = dict(sub_maps)
-    extractor_id = str(_readable(paths[names[0]])["extractor_id"])
+    extractor_id, size = (
+        read_map_header(paths[names[0]])[key] for key in ("extractor_id", "descriptor_size")
+    )
     given = {
         name: _Entry(paths[name], (placements or {}).get(name, _UNMOVED), tuple((areas or {}).get(name, ())))
         for name in names
@@ -88,11 +93,11 @@ def write_set(
             listed, parts = [], []
             for name in names:
                 place = f"{MAPS_FOLDER}/{name}"
-                described, part = _take_in(given[name], name, made, place, aggregation)
+                described, part = _take_in(given[name], name, made, place, aggregation, link=link)
                 listed.append(described)
                 parts.append(part)
             index = write_index(made, f"{INDEX_FOLDER}/0", index_arrays(parts, aggregation))
-            found = MapSet(frame_id, extractor_id, tuple(listed), dict(overlaps), 0, index)
+            found = MapSet(frame_id, extractor_id, size, tuple(listed), dict(overlaps), 0, index)
             write_manifest(made, found, target)
     except OSError as error:
         raise _refused_by_disk(target, error) from error
@@ -216,11 +221,19 @@ def _rewrite(
             parts.append(part)
         subfolder = f"{INDEX_FOLDER}/{generation}"
         written.append(target / subfolder)
-        index = write_index(target, subfolder, index_arrays(parts, aggregation))
+        index = write_index(target, subfolder, index_arrays(parts, aggregation, arrays))
         changed = set(put) | (set(before.names) - set(after))
         if overlaps is None:
             overlaps = {pair: overlap for pair, overlap in before.overlaps.items() if not changed & set(pair)}
-        found = MapSet(before.frame_id, before.extractor_id, tuple(listed), dict(overlaps), generation, index)
+        found = MapSet(
+            before.frame_id,
+            before.extractor_id,
+            before.descriptor_size,
+            tuple(listed),
+            dict(overlaps),
+            generation,
+            index,
+        )
         write_manifest(target, found, target)
     except BaseException:
         for path in written:
@@ -231,12 +244,15 @@ def _rewrite(
 
 
 def _take_in(
-    entry: _Entry, name: str, made: Path, place: str, aggregation: Aggregation
+    entry: _Entry, name: str, made: Path, place: str, aggregation: Aggregation, *, link: bool = False
 ) -> tuple[SubMap, IndexPart]:
     """Copy a map into a set and return what the set says of it, and its rows of the index."""
     for area in entry.areas:
-        check_area(area)
-    shutil.copytree(os.path.realpath(entry.path), made / place)
+        check_area_name(area)
+    (made / place).parent.mkdir(exist_ok=True)
+    with atomic_directory(made / place) as folder:
+        take = _link_or_copy if link else shutil.copy2
+        shutil.copytree(os.path.realpath(entry.path), folder, copy_function=take, dirs_exist_ok=True)
     visual_map = load_map(made / place, verify=True)
     manifest = read_manifest(made / place)[0]
     search = visual_map.search
@@ -274,6 +290,13 @@ def _take_in(
         ),
         part,
     )
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _placed_anew(sub_map: SubMap, part: IndexPart, placement: Placement) -> tuple[SubMap, IndexPart]:

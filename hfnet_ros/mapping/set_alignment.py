@@ -2,7 +2,7 @@
 
 Keyframes of one map are localized in the other by what the map remembers of them; each says where the other map
 lies. Errors of keyframes that follow each other are alike, so what the motion is uncertain by is taken from blocks of
-them, not from their number.
+them, not from their number; and what the maps' tests of themselves say that they are off by is added.
 
 Reference: Kuensch, "The jackknife and the bootstrap for general stationary observations", Annals of Statistics 1989
     (blocks); Grisetti et al., "A tutorial on graph-based SLAM", ITSM 2010 (poses of sub-maps).
@@ -19,7 +19,7 @@ from scipy.optimize import least_squares
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
 from hfnet_ros.features.aggregation import VladAggregation, describe_beside_head
-from hfnet_ros.geometry.covariance import change_child_covariance, symmetrize
+from hfnet_ros.geometry.covariance import change_child_covariance, rotate_covariance, symmetrize
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_set import Overlap
 from hfnet_ros.map.place_view import PlaceView
@@ -67,7 +67,7 @@ def align_overlap(first: VisualMap, second: VisualMap, config: Config) -> Overla
     middle = np.mean([second_from_camera.translation for _, second_from_camera in agreeing], axis=0)
     off = np.array([_residual(pair, motion) for pair in agreeing])
     squares = (off**2).reshape(len(off), 2, 3).sum(axis=2).mean(axis=0)
-    at_middle = _covariance(agreeing, motion, middle, off, tolerance_m)
+    at_middle = _covariance(agreeing, motion, middle, off, tolerance_m) + _own_errors(first, second, agreeing)
     centered = Rigid3(motion.rotation, motion @ middle)
     covariance = change_child_covariance(at_middle, centered, -middle)
     return Overlap(
@@ -155,7 +155,7 @@ class _Located:
         self._map = with_search(first, config.retrieval.vocabulary_size, config.pose.seed)
         assert self._map.search is not None
         self._search, self._config = self._map.search, config
-        self._index = create_index(self._map.global_descriptors, self._search, config.retrieval)
+        self._index = create_index(self._map.global_descriptors, self._map.codes, config.retrieval)
         self._aggregation = VladAggregation(**first.aggregation) if first.aggregation else None
         self._matcher = MutualNearestMatcher(config.matching)
         measured_px = first.consistency.measured_residual_px
@@ -258,6 +258,17 @@ def _covariance(
     jackknife = (count - 1) / count * away.T @ away
     independent = np.diag((off**2).mean(axis=0)) / count
     return symmetrize(jackknife + independent + np.diag(_MIN_SIGMAS**2))
+
+
+def _own_errors(first: VisualMap, second: VisualMap, pairs: Sequence[_Pair]) -> FloatArray:
+    """Return [6, 6] what both maps are off by themselves, as their self-tests found, in the axes of the first.
+
+    Poses that are given are off by the same for seconds on end, so that a hundred keyframes in one room say it a
+    hundred times: this part is not averaged away.
+    """
+    added = first.covariance_model[1] + second.covariance_model[1]
+    turned = [rotate_covariance(added, first_from_camera) for first_from_camera, _ in pairs]
+    return np.asarray(np.mean(turned, axis=0))
 
 
 def _root_of_information(covariance: FloatArray) -> FloatArray:

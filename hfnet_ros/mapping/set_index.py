@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.geometry.rotations import quats_from_rotations, rotations_from_quats
+from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes, changed_codes, make_codes
 from hfnet_ros.map.map_set import MapSet
 from hfnet_ros.map.name_table import NameTable
-from hfnet_ros.map.search_structure import make_cells
+from hfnet_ros.map.position_grid import PositionGrid
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.mapping.set_descriptors import Aggregation, descriptors_by
@@ -23,12 +24,17 @@ FloatArray = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class IndexPart:
-    """Rows of the index that are of one sub-map; poses in the frame of the set."""
+    """Rows of the index that are of one sub-map; poses in the frame of the set.
+
+    Attributes:
+        first_before: where they begin in the index that they come from; None of a map that is taken in.
+    """
 
     descriptors: NDArray[np.int8]
     poses: FloatArray
     given_poses: FloatArray
     names: Sequence[str]
+    first_before: int | None = None
 
     @classmethod
     def of(
@@ -61,30 +67,59 @@ def parts_of(found: MapSet, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Ind
     poses = arrays["keyframe_poses"]
     given = arrays.get("given_keyframe_poses", poses)
     return {
-        name: IndexPart(arrays["global_descriptors"][rows], poses[rows], given[rows], names[rows])
+        name: IndexPart(arrays["global_descriptors"][rows], poses[rows], given[rows], names[rows], rows.start)
         for name, rows in zip(found.names, _rows_of(found), strict=True)
     }
 
 
-def index_arrays(parts: Sequence[IndexPart], aggregation: Aggregation) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the index over all sub-maps, in their order."""
+def index_arrays(
+    parts: Sequence[IndexPart], aggregation: Aggregation, before: Mapping[str, NDArray[Any]] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the index over all sub-maps, in their order.
+
+    Args:
+        parts: of the sub-maps.
+        aggregation: that their descriptors are made with.
+        before: arrays of the index that some of them come from: their codes are not made again.
+    """
     descriptors = UnitVectors(np.concatenate([part.descriptors for part in parts]))
     names = NameTable.of(name for part in parts for name in part.names)
-    centers, cell_offsets, members = make_cells(descriptors, 0)
+    given = np.concatenate([part.given_poses for part in parts])
     arrays: dict[str, NDArray[Any]] = {
         "global_descriptors": descriptors.codes,
         "keyframe_poses": np.concatenate([part.poses for part in parts]),
         "keyframe_name_text": names.text,
         "keyframe_name_offsets": names.offsets,
-        "cell_centers": centers.codes,
-        "cell_offsets": cell_offsets,
-        "cell_keyframe_idx": members,
-        "cell_descriptors": descriptors.codes[members],
     }
-    given = np.concatenate([part.given_poses for part in parts])
     if not np.array_equal(given, arrays["keyframe_poses"]):
         arrays["given_keyframe_poses"] = given
+    if len(given) > MIN_CODED_KEYFRAMES:
+        arrays |= PositionGrid.of(given).arrays()
+    codes = _codes(parts, descriptors, aggregation, KeyframeCodes.of_arrays(before or {}))
+    if codes is not None:
+        arrays |= codes.arrays()
     return arrays | {f"aggregation.{name}": array for name, array in aggregation.items()}
+
+
+def _codes(
+    parts: Sequence[IndexPart],
+    descriptors: UnitVectors,
+    aggregation: Aggregation,
+    before: KeyframeCodes | None,
+) -> KeyframeCodes | None:
+    if len(descriptors) <= MIN_CODED_KEYFRAMES:
+        return None
+    if before is None:
+        projection = aggregation.get("projection")
+        num_aggregated = 0 if projection is None else len(projection)
+        return make_codes(descriptors, descriptors.shape[1] - num_aggregated)
+    source = [
+        np.full(len(part.names), -1)
+        if part.first_before is None
+        else part.first_before + np.arange(len(part.names))
+        for part in parts
+    ]
+    return changed_codes(before, descriptors, np.concatenate(source))
 
 
 def _moved(poses: FloatArray, new_from_old: Rigid3) -> FloatArray:

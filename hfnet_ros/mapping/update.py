@@ -200,6 +200,7 @@ def _described_like(visual_map: VisualMap, session: VisualMap, keyframes: Sequen
         global_descriptors=UnitVectors.encode(descriptors),
         aggregation=aggregation,
         search=None,
+        codes=None,
     )
 
 

@@ -170,12 +170,13 @@ class Reporter:
     def _status_message(self, answer: Answer, served: ServedMap) -> Any:
         relocalization = answer.relocalization
         place = relocalization.localization.place if relocalization is not None else None
-        names = served.model.keyframe_names
+        best, names = place.keyframe_idxs[0] if place is not None else -1, served.model.keyframe_names
         return status_message(
             self._transport.factory,
             answer,
             map_frame=self.map_frame(served),
-            prior_frame=names[place.keyframe_idxs[0]] if place is not None else "",
+            # A set of maps may have become smaller since the answer.
+            prior_frame=names[best] if 0 <= best < len(names) else "",
         )
 
     def _map_info_message(self, served: ServedMap) -> Any:

@@ -6,21 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.gpu.retrieval import GpuKeyframes
+from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import RetrievalHit
 
 
 class GpuIndex:
     """Exact search over descriptors that the GPU holds, rounded to float16."""
 
-    def __init__(self, keyframes: GpuKeyframes) -> None:
-        """Take the map's keyframes; not owned."""
+    def __init__(self, keyframes: GpuKeyframes, some: DescriptorIndex) -> None:
+        """Take the map's keyframes, not owned, and what searches some of them only."""
         self._keyframes = keyframes
+        self._some = some
 
-    def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return the `count` most similar keyframes, best first; ties by keyframe order.
+    def search(
+        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[RetrievalHit]:
+        """Return the most similar keyframes; see `DescriptorIndex.search`.
 
         Raises:
             EngineError: the GPU failed.
         """
+        if among is not None:
+            return self._some.search(descriptor, count, among)
         idxs, similarity = self._keyframes.search(descriptor, count)
         return [RetrievalHit(*hit) for hit in zip(idxs.tolist(), similarity.tolist(), strict=True)]

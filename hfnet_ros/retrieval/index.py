@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import zip_longest
@@ -11,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import RetrievalConfig
-from hfnet_ros.errors import MapFormatError
-from hfnet_ros.map.array_files import ADVICE
-from hfnet_ros.map.search_structure import SearchStructure
+from hfnet_ros.map.keyframe_codes import KeyframeCodes
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.types import RetrievalHit
+
+_logger = logging.getLogger(__name__)
+
+_BLOCK_ROWS = 4096  # decoded at a time
 
 # Takes a unit descriptor [G] and how many keyframes; returns these, most similar first.
 SearchDescriptor = Callable[[NDArray[np.float32], int], list[RetrievalHit]]
@@ -24,8 +27,19 @@ SearchDescriptor = Callable[[NDArray[np.float32], int], list[RetrievalHit]]
 class DescriptorIndex(Protocol):
     """Search over the global descriptors of a map's keyframes."""
 
-    def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return the `count` most similar keyframes, best first, for a unit descriptor [G]."""
+    def search(
+        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[RetrievalHit]:
+        """Return the most similar keyframes, best first; ties by keyframe order.
+
+        Args:
+            descriptor: [G] unit norm.
+            count: keyframes wanted; there may be fewer.
+            among: [F] true for those that may be found; all without.
+
+        Raises:
+            MapFormatError: the map is damaged there.
+        """
         ...
 
 
@@ -33,61 +47,68 @@ class ExactIndex:
     """One matrix-vector product: exact, and 0.1 ms for a thousand keyframes of 1024 dimensions."""
 
     def __init__(self, descriptors: UnitVectors | NDArray[np.float32]) -> None:
-        """Take unit descriptors [F, G]; codes are decoded once."""
-        self._descriptors = np.asarray(descriptors, np.float32)
+        """Take unit descriptors [F, G]; codes are decoded once, when they are searched first."""
+        self._given = descriptors
 
-    def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return the `count` most similar keyframes, best first; ties by keyframe order."""
+    @cached_property
+    def _descriptors(self) -> NDArray[np.float32]:
+        return np.asarray(self._given, np.float32)
+
+    def search(
+        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[RetrievalHit]:
+        """Return the most similar keyframes; see `DescriptorIndex.search`."""
+        if among is not None:
+            return search_rows(self._descriptors, np.flatnonzero(among), descriptor, count)
         similarity = self._descriptors @ descriptor
         return best_hits(np.arange(len(similarity)), similarity, count)
 
 
-class CellIndex:
-    """The cells that look most like the query, compared exactly; what is not in them is not read.
+class StoredIndex:
+    """All descriptors compared where they lie, block by block: exact, and 1 ms for each thousand of 2048 numbers."""
 
-    The cells are stored with the map, so that there is nothing to build when it is opened. With twice the root of
-    F cells, a fixed number of them hold a share of the map that grows with the root of its size.
+    def __init__(self, descriptors: UnitVectors) -> None:
+        """Take unit descriptors [F, G], which stay codes."""
+        self._descriptors = descriptors
 
-    Reference: Jegou et al., "Product quantization for nearest neighbor search", PAMI 2011, section IV (inverted
-        file; here the descriptors in it are whole).
-    """
-
-    def __init__(self, structure: SearchStructure, num_cells: int) -> None:
-        """Take a map's cells, and how many of these are searched."""
-        self._structure = structure
-        self._num_cells = num_cells
-
-    @cached_property
-    def _centers(self) -> NDArray[np.float32]:
-        return self._structure.cell_centers.decoded()
-
-    def search(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        """Return about the `count` most similar keyframes, best first; ties by keyframe order.
-
-        Raises:
-            MapFormatError: the map is damaged there.
-        """
-        structure = self._structure
-        cells = np.argsort(-(self._centers @ descriptor), kind="stable")[: self._num_cells]
-        parts = [slice(*structure.cell_offsets[cell : cell + 2]) for cell in cells]
-        members = np.concatenate([structure.cell_keyframe_idx[part] for part in parts])
-        num_keyframes = len(structure.cell_keyframe_idx)
-        if len(members) and not 0 <= members.min() <= members.max() < num_keyframes:
-            raise MapFormatError(
-                f"array 'cell_keyframe_idx' ranges from {members.min()} to {members.max()}, expected 0 to "
-                f"{num_keyframes - 1}: the map is damaged; {ADVICE}"
-            )
-        similarity = np.concatenate([structure.cell_descriptors[part] @ descriptor for part in parts])
-        return best_hits(members, similarity, count)
+    def search(
+        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[RetrievalHit]:
+        """Return the most similar keyframes; see `DescriptorIndex.search`."""
+        rows = np.arange(len(self._descriptors)) if among is None else np.flatnonzero(among)
+        return search_rows(self._descriptors, rows, descriptor, count)
 
 
 def create_index(
-    descriptors: UnitVectors, structure: SearchStructure, config: RetrievalConfig
+    descriptors: UnitVectors, codes: KeyframeCodes | None, config: RetrievalConfig
 ) -> DescriptorIndex:
-    """Return an exact index, or above `exact_limit` keyframes one that searches cells."""
-    if len(descriptors) > config.exact_limit:
-        return CellIndex(structure, config.num_cells)
-    return ExactIndex(descriptors)
+    """Return an exact index, or above `exact_limit` keyframes one that looks through codes first.
+
+    Args:
+        descriptors: [F, G] unit norm.
+        codes: of these; None where a map has none.
+        config: how much is compared.
+    """
+    if len(descriptors) <= config.exact_limit:
+        return ExactIndex(descriptors)
+    if codes is None:
+        _logger.warning(
+            "the map's %d keyframes are compared one by one, some ms for each 1000: it has no codes of them; "
+            "`hfnet-ros map convert` makes them",
+            len(descriptors),
+        )
+        return StoredIndex(descriptors)
+    # Imported here: faiss takes a third of a second and 40 MB, which small maps do not wait for.
+    from hfnet_ros.retrieval.code_index import CodeIndex, find_faiss
+
+    if find_faiss() is None:
+        _logger.warning(
+            "the map's %d keyframes are compared one by one, some ms for each 1000: faiss is not installed; "
+            "`pip install faiss-cpu` brings it",
+            len(descriptors),
+        )
+        return StoredIndex(descriptors)
+    return CodeIndex(descriptors, codes, config.compared_per_root)
 
 
 def search_in_turn(
@@ -122,9 +143,31 @@ def search_in_turn(
     return [RetrievalHit(*hit) for hit in zip(frames, similarity.tolist(), strict=True)]
 
 
+def search_rows(
+    database: UnitVectors | NDArray[np.float32],
+    rows: NDArray[np.integer],
+    descriptor: NDArray[np.float32],
+    count: int,
+) -> list[RetrievalHit]:
+    """Return the most similar of some keyframes, rows [K] of descriptors [F, G], best first; compares all of them."""
+    similarity = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        block = rows[start : start + _BLOCK_ROWS]
+        if isinstance(database, UnitVectors):
+            similarity[start : start + len(block)] = database.cosines(block, descriptor)
+        else:
+            similarity[start : start + len(block)] = database[block] @ descriptor
+    return best_hits(rows, similarity, count)
+
+
 def best_hits(
     keyframe_idxs: NDArray[np.integer], similarity: NDArray[np.float32], count: int
 ) -> list[RetrievalHit]:
     """Return the `count` most similar hits, best first; ties by keyframe order."""
+    if 0 < count < len(similarity):
+        # Those as similar as the last one stay, so that ties are broken below.
+        rows = np.flatnonzero(-similarity <= np.partition(-similarity, count - 1)[count - 1])
+        if len(rows):
+            keyframe_idxs, similarity = keyframe_idxs[rows], similarity[rows]
     order: Sequence[int] = np.lexsort((keyframe_idxs, -similarity))[:count].tolist()
     return [RetrievalHit(int(keyframe_idxs[row]), float(similarity[row])) for row in order]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
-
 from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.localization.localizer import Localizer
@@ -46,12 +44,10 @@ def with_consistency(
     rows = [row for row, _ in held_out]
     codes = visual_map.global_descriptors.codes.copy()
     codes[rows] = 0
-    cells = visual_map.search.cell_descriptors.codes.copy()
-    cells[np.isin(visual_map.search.cell_keyframe_idx, rows)] = 0
     hidden = dataclasses.replace(
         visual_map,
         global_descriptors=UnitVectors(codes),
-        search=dataclasses.replace(visual_map.search, cell_descriptors=UnitVectors(cells)),
+        codes=None,
         scene=dataclasses.replace(scene, consistency=tested),
     )
     alone = dataclasses.replace(

@@ -6,7 +6,7 @@ from fuzzing import watching
 from fuzzing.targets import targets
 
 # Maps, messages and bags take ten times as long as text.
-SHARES = {"camera YAML": 30, "parameters": 15, "TUM": 30, "map": 8, "messages": 10, "bag": 7}
+SHARES = {"camera YAML": 30, "parameters": 15, "TUM": 30, "map": 8, "set": 4, "messages": 10, "bag": 7}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The same graph on a Ray cluster of this machine, and what is said where there is none."""
 
+import dataclasses
 import importlib.util
 import os
 import socket
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.building import ray_cluster, stages
+from hfnet_ros.building.artefacts import Artefact
 from hfnet_ros.building.graph import Graph, Task
 from hfnet_ros.config import Config
 from hfnet_ros.errors import BuildingError
@@ -72,6 +74,86 @@ def test_what_is_no_address_is_refused(tmp_path, address):
         ray_cluster.connected(address, Config(), tmp_path, "none"),
     ):
         pass
+
+
+class FakeRay:
+    """A cluster whose machines come and go, and whose jobs all wait."""
+
+    class exceptions:  # noqa: N801
+        pass
+
+    def __init__(self, *cpus):
+        self.cpus, self.asked, self.cancelled = list(cpus), [], []
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": float(cpu), "memory": 1e9 * cpu}} for cpu in self.cpus]
+
+    def remote(self, **_):
+        return lambda function: self
+
+    def options(self, **needed):
+        self.asked.append(needed)
+        return type("Call", (), {"remote": lambda _, job: f"handle {len(self.asked)}"})()
+
+    def get_runtime_context(self):
+        return type("Context", (), {"gcs_address": "127.0.0.1:1"})
+
+    def wait(self, handles, **_):
+        return [], handles
+
+    def cancel(self, handle, force):
+        self.cancelled.append(handle)
+
+
+def job_of(tmp_path, stage, num_bytes=0):
+    graph = Graph(tmp_path, None, Config())
+    job = graph.job_of(Task(stage, "something", {}))
+    return dataclasses.replace(job, inputs=(Artefact(tmp_path / "a", "0", num_bytes),))
+
+
+def test_jobs_ask_for_threads_and_memory_but_for_no_more_than_there_is(tmp_path):
+    ray = FakeRay(1, 4)
+    workers = ray_cluster.RayWorkers(ray, Config())
+    workers.submit(job_of(tmp_path, stages.DESCRIBE))
+    workers.submit(job_of(tmp_path, stages.STRUCTURE, 500_000_000))
+    workers.submit(job_of(tmp_path, stages.STRUCTURE, 50_000_000_000))
+    assert [needed["num_cpus"] for needed in ray.asked] == [2, 1, 1]
+    assert 2e9 < ray.asked[1]["memory"] < 2.5e9
+    assert ray.asked[2]["memory"] == 4e9
+    assert {needed["num_gpus"] for needed in ray.asked} == {0}
+
+
+def test_only_networks_ask_for_a_gpu_and_only_if_one_is_named(tmp_path):
+    config, ray = Config(), FakeRay(4)
+    named = dataclasses.replace(config.inference, backend="onnxruntime-cuda")
+    workers = ray_cluster.RayWorkers(ray, dataclasses.replace(config, inference=named))
+    workers.submit(job_of(tmp_path, stages.DESCRIBE))
+    workers.submit(job_of(tmp_path, stages.STRUCTURE))
+    assert [needed["num_gpus"] for needed in ray.asked] == [1, 0]
+
+
+def test_a_job_larger_than_what_is_left_of_the_cluster_is_handed_in_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_cluster, "_listens", lambda *_: True)
+    ray = FakeRay(1, 2)
+    workers = ray_cluster.RayWorkers(ray, Config())
+    job = job_of(tmp_path, stages.DESCRIBE)
+    handle = workers.submit(job)
+    ray.cpus = [1]
+    gone, outcome = workers.wait()
+    assert (gone, ray.cancelled) == (handle, [handle])
+    assert "no machine of the cluster is as large any more" in outcome.killed
+    workers.submit(job)
+    assert [needed["num_cpus"] for needed in ray.asked] == [2, 1]
+
+
+def test_a_head_that_is_gone_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_cluster, "_listens", lambda *_: False)
+    workers = ray_cluster.RayWorkers(FakeRay(2), Config())
+    workers.submit(job_of(tmp_path, stages.CHECK))
+    with pytest.raises(
+        BuildingError, match=r"head of the cluster at 127.0.0.1:1 is gone; start the same command"
+    ):
+        workers.wait()
 
 
 def test_a_missing_ray_is_named_with_what_brings_it(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def put():
             open_kernels=functools.partial(open_host_module, seed=seed),
         )
         made.append((keyframes, memory))
-        return GpuIndex(keyframes)
+        return GpuIndex(keyframes, ExactIndex(descriptors))
 
     yield make
     for keyframes, memory in made:
@@ -98,6 +98,13 @@ def test_images_do_not_see_what_was_before_them(put):
     index = put(database)
     for row in (3, 40):
         assert index.search(database[row], 3)[0].keyframe_idx == row
+
+
+def test_some_are_searched_where_the_gpu_is_not(put):
+    index = put(np.eye(4, 8, dtype=np.float32))
+    among = np.array([False, True, True, False])
+    hits = index.search(unit(np.array([[9.0, 1, 2, 3, 0, 0, 0, 0]]))[0], 3, among)
+    assert [hit.keyframe_idx for hit in hits] == [2, 1]
 
 
 def test_more_than_announced_is_an_error(put):

@@ -13,7 +13,7 @@ from hfnet_ros.features.scene_hybrid import HybridNetwork
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.scene_matching import method_of
-from hfnet_ros.map.visual_map import CovarianceCalibration, MapConsistency, with_search
+from hfnet_ros.map.visual_map import CovarianceCalibration, MapConsistency
 from hfnet_ros.pose.scene_doubt import SCENE_SCORE
 from hfnet_ros.pose.verification import doubt_of, with_false_probability
 from hfnet_ros.retrieval.index import create_index
@@ -120,7 +120,7 @@ def test_as_a_guide_it_is_asked_only_where_nearest_finds_no_pose(apartment, conf
     pose, frame = frames(apartment, 1)[0]
     seeing = localizer(with_scene, config, "both").localize(frame)
     assert seeing.matched_by == "nearest"
-    index = create_index(with_scene.global_descriptors, with_search(with_scene).search, config.retrieval)
+    index = create_index(with_scene.global_descriptors, None, config.retrieval)
     blind = Localizer(
         with_scene, SiftExtractor(config), config, SimpleNamespace(index=index, matcher=Blind())
     )

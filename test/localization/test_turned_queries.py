@@ -186,8 +186,8 @@ def test_all_angles_are_charged_to_the_evidence(room, make, camera):
         [features], localizer._landmarks.of(localizer.localize(asked).place)
     )
     cones, cameras = localizer._landmarks.cones(matches), [RigCamera(camera)]
-    once = localizer._solver.solve(matches, cameras, cones)
-    eight = localizer._solver.solve(matches, cameras, cones, 8)
+    once = localizer._judges.of(0).solver.solve(matches, cameras, cones)
+    eight = localizer._judges.of(0).solver.solve(matches, cameras, cones, 8)
     assert once.evidence.scores["evidence"] - eight.evidence.scores["evidence"] == pytest.approx(np.log10(8))
 
 

@@ -362,8 +362,6 @@ WRONG_CONTENTS = pytest.mark.parametrize(
         ("landmark_words", 2, 2, "expected 0 to 1 (2 words)"),
         ("covisible_keyframe_idx", 0, 4, "expected 0 to 3 (4 keyframes)"),
         ("covisible_offsets", 4, 1, "expected to rise from 0"),
-        ("cell_keyframe_idx", 1, -1, "ranges from -1"),
-        ("cell_offsets", 0, 1, "runs from 1"),
     ],
 )
 

@@ -92,7 +92,7 @@ def test_landmarks_can_be_left_out(both, tmp_path):
     np.testing.assert_array_equal(loaded.keyframe_poses, both.keyframe_poses)
     np.testing.assert_array_equal(loaded.global_descriptors.codes, both.global_descriptors.codes)
     assert loaded.aggregation.keys() == both.aggregation.keys()
-    for name in ("covisible_offsets", "covisible_keyframe_idx", "covisible_counts", "cell_keyframe_idx"):
+    for name in ("covisible_offsets", "covisible_keyframe_idx", "covisible_counts"):
         kept = getattr(loaded.search, name)
         np.testing.assert_array_equal(kept, getattr(both.search, name))
     assert len(loaded.search.covisible_counts) > 0

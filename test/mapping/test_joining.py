@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import ExtractorMismatchError, MappingError
+from hfnet_ros.map.keyframe_codes import make_codes
 from hfnet_ros.map.map_io import load_map, save_map, verify_map
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapConsistency, with_search
 from hfnet_ros.mapping.joining import Reobservations, find_same_landmarks, join_maps
+from hfnet_ros.mapping.pruning import drop_landmarks
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,40 @@ def test_maps_of_which_one_has_no_second_descriptor_keep_the_heads(first, second
     joint = join_maps(first, plain, find_same_landmarks(first, plain))
     assert joint.aggregation == {}
     assert joint.global_descriptors.shape == (14, 2)
+
+
+def test_codes_of_a_large_map_stay_and_those_of_the_other_come(first, second):
+    """Seven keyframes count for large here: what makes the difference is that they have codes."""
+    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors, first.head_size))
+    joint = join_maps(coded, second, find_same_landmarks(coded, second))
+    np.testing.assert_array_equal(joint.global_descriptors.codes[:7], first.global_descriptors.codes)
+    np.testing.assert_array_equal(joint.aggregation["projection"], first.aggregation["projection"])
+    assert joint.codes.whole.axes is coded.codes.whole.axes
+    np.testing.assert_array_equal(joint.codes.whole.codes, joint.codes.whole.encode(joint.global_descriptors))
+    anew = join_maps(first, second, find_same_landmarks(first, second))
+    assert anew.codes is None
+    likeness = joint.global_descriptors[:] @ joint.global_descriptors[:].T
+    np.testing.assert_allclose(
+        likeness[:7, :7], (anew.global_descriptors[:] @ anew.global_descriptors[:].T)[:7, :7], atol=0.02
+    )
+    assert likeness[5, 7:].argmax() in (0, 1)
+
+
+def test_codes_go_where_descriptors_become_others(first, second):
+    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors, 2))
+    plain = dataclasses.replace(
+        second,
+        global_descriptors=UnitVectors.encode(second.global_descriptors[:][:, :2]),
+        aggregation={},
+        search=None,
+    )
+    assert join_maps(coded, plain, find_same_landmarks(coded, plain)).codes is None
+
+
+def test_pruning_keeps_codes(first):
+    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors, first.head_size))
+    dropped = np.arange(first.num_landmarks) % 2 == 0
+    assert drop_landmarks(coded, dropped).codes is coded.codes
 
 
 def test_a_joint_map_can_be_written_and_read(first, second, tmp_path):

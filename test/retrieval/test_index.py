@@ -1,16 +1,14 @@
 """Search over global descriptors."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
 
 from hfnet_ros.config import RetrievalConfig
-from hfnet_ros.errors import MapFormatError
-from hfnet_ros.map.search_structure import make_search_structure
+from hfnet_ros.map.keyframe_codes import LEVELS, make_codes
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.retrieval.index import CellIndex, ExactIndex, best_hits, create_index, search_in_turn
+from hfnet_ros.retrieval import code_index
+from hfnet_ros.retrieval.code_index import CodeIndex, CodeScan, find_faiss
+from hfnet_ros.retrieval.index import ExactIndex, StoredIndex, best_hits, create_index, search_in_turn
 
 
 def unit(rows):
@@ -65,11 +63,6 @@ def test_hits_hold_plain_numbers():
     assert type(hit.similarity) is float
 
 
-def structure_of(descriptors):
-    local = UnitVectors.encode(np.ones((1, 4)))
-    return make_search_structure(local, descriptors, csr_matrix((len(descriptors), 1), dtype=np.int32))
-
-
 @pytest.fixture(scope="module")
 def walk():
     """3000 keyframes of 60 rooms, and views near some of them: what a robot's map looks like."""
@@ -77,73 +70,114 @@ def walk():
     rooms = unit(rng.normal(size=(60, 64)))
     database = unit(np.repeat(rooms, 50, axis=0) + 0.1 * rng.normal(size=(3000, 64)))
     queries = unit(database[::60] + 0.05 * rng.normal(size=(50, 64)))
-    encoded = UnitVectors.encode(database)
-    return encoded, structure_of(encoded), queries
+    return UnitVectors.encode(database), queries
+
+
+needs_faiss = pytest.mark.skipif(find_faiss() is None, reason="faiss is not installed: pip install faiss-cpu")
+
+
+def idxs_of(hits):
+    return [hit.keyframe_idx for hit in hits]
 
 
 def test_small_maps_are_searched_exactly(walk):
-    database, structure, _ = walk
-    assert isinstance(create_index(database, structure, RetrievalConfig(exact_limit=3000)), ExactIndex)
-    assert isinstance(create_index(database, structure, RetrievalConfig(exact_limit=2999)), CellIndex)
+    database = walk[0]
+    assert isinstance(create_index(database, None, RetrievalConfig(exact_limit=3000)), ExactIndex)
 
 
-def test_cells_hold_nearly_what_exact_search_finds(walk):
-    database, structure, queries = walk
-    cells, whole = CellIndex(structure, 16), ExactIndex(database)
-    shared = 0
+def test_a_large_map_without_codes_is_compared_where_it_lies(walk, caplog):
+    database, queries = walk
+    index = create_index(database, None, RetrievalConfig(exact_limit=2999))
+    assert "3000 keyframes" in caplog.text
+    assert "map convert" in caplog.text
+    whole = ExactIndex(database)
+    for query in queries[:10]:
+        found, expected = index.search(query, 10), whole.search(query, 10)
+        assert idxs_of(found) == idxs_of(expected)
+        np.testing.assert_allclose(
+            [hit.similarity for hit in found], [hit.similarity for hit in expected], atol=1e-6
+        )
+
+
+def test_without_faiss_it_says_what_is_missing(walk, caplog, monkeypatch):
+    database, queries = walk
+    monkeypatch.setattr(code_index, "find_faiss", lambda: None)
+    index = create_index(database, make_codes(database, 0), RetrievalConfig(exact_limit=0))
+    assert "pip install faiss-cpu" in caplog.text
+    assert idxs_of(index.search(queries[0], 10)) == idxs_of(ExactIndex(database).search(queries[0], 10))
+
+
+@needs_faiss
+@pytest.mark.parametrize("head_size", [0, 32])
+def test_codes_find_what_exact_search_finds(walk, head_size):
+    database, queries = walk
+    codes = make_codes(database, head_size)
+    index = create_index(database, codes, RetrievalConfig(exact_limit=0))
+    assert isinstance(index, CodeIndex)
+    whole, shared = ExactIndex(database), 0
+    if head_size:
+        queries = queries.copy()
+        queries[:, head_size:] = 0.0
     for query in queries:
-        found = cells.search(query, 10)
+        found, expected = index.search(query, 10), whole.search(query, 10)
         similarities = [hit.similarity for hit in found]
         assert similarities == sorted(similarities, reverse=True)
-        shared += len(
-            {hit.keyframe_idx for hit in found} & {hit.keyframe_idx for hit in whole.search(query, 10)}
-        )
+        np.testing.assert_allclose(similarities, database[idxs_of(found)] @ query, atol=1e-6)
+        shared += len(set(idxs_of(found)) & set(idxs_of(expected)))
     assert shared >= 0.98 * 500
 
 
-def test_all_cells_are_the_whole_map(walk):
-    database, structure, queries = walk
-    everything = CellIndex(structure, len(structure.cell_centers))
+@needs_faiss
+def test_comparing_all_that_codes_find_is_exact_search(walk):
+    database, queries = walk
+    index = CodeIndex(database, make_codes(database, 0), 1000.0)
     for query in queries[:5]:
-        found, exact = everything.search(query, 3000), ExactIndex(database).search(query, 3000)
-        assert len({hit.keyframe_idx for hit in found}) == 3000
-        expected = [hit.similarity for hit in exact]
-        np.testing.assert_allclose([hit.similarity for hit in found], expected, atol=1e-6)
+        assert idxs_of(index.search(query, 20)) == idxs_of(ExactIndex(database).search(query, 20))
+    assert len(index.search(queries[0], 5000)) == 3000
 
 
-def test_only_the_searched_cells_are_read(walk):
-    database, structure, queries = walk
-    read = []
-
-    class Watched(UnitVectors):
-        __slots__ = ()
-
-        def __getitem__(self, rows):
-            read.append(super().__getitem__(rows))
-            return read[-1]
-
-    watched = dataclasses.replace(structure, cell_descriptors=Watched(structure.cell_descriptors.codes))
-    CellIndex(watched, 4).search(queries[0], 10)
-    assert len(read) == 4
-    assert sum(map(len, read)) < 0.2 * len(database)
+@needs_faiss
+def test_a_scan_sums_levels():
+    """Of 400 rows of 24 components the best are those of the largest weighted sums, within its tables' rounding."""
+    rng = np.random.default_rng(2)
+    levels = rng.integers(4, size=(400, 24)).astype(np.uint8)
+    quads = levels.reshape(400, -1, 4)
+    codes = quads[..., 0] | quads[..., 1] << 2 | quads[..., 2] << 4 | quads[..., 3] << 6
+    weights = rng.normal(size=24).astype(np.float32)
+    sums = LEVELS[levels] @ weights
+    found = CodeScan(codes).best(weights, 10)
+    assert len(found) == 10
+    assert sums[found].min() >= np.sort(sums)[-10] - 0.01 * np.abs(weights).sum()
+    assert len(CodeScan(codes[:3]).best(weights, 10)) == 3
 
 
-def test_every_keyframe_is_in_one_cell(walk):
-    _, structure, _ = walk
-    assert sorted(structure.cell_keyframe_idx.tolist()) == list(range(3000))
-    assert structure.cell_offsets[0] == 0
-    assert structure.cell_offsets[-1] == 3000
-    database = walk[0]
-    np.testing.assert_array_equal(structure.cell_descriptors[:], database[structure.cell_keyframe_idx])
+@needs_faiss
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.6])
+def test_only_some_are_found(walk, share, monkeypatch):
+    """Few are compared, of some their own codes are looked through, many are among the best of all."""
+    monkeypatch.setattr(code_index, "_MAX_COMPARED_AMONG", 20)
+    database, queries = walk
+    among = np.random.default_rng(1).random(3000) < share
+    index, whole, shared = CodeIndex(database, make_codes(database, 32), 5.0), ExactIndex(database), 0
+    for query in queries:
+        found = idxs_of(index.search(query, 10, among))
+        assert among[found].all()
+        assert len(found) == min(10, among.sum())
+        shared += len(set(found) & set(idxs_of(whole.search(query, 10, among))))
+    assert shared >= 0.98 * len(queries) * min(10, among.sum())
+    assert index.search(queries[0], 10, np.zeros(3000, np.bool_)) == []
 
 
-@pytest.mark.parametrize("keyframe_idx", [-1, 3000])
-def test_a_keyframe_that_is_none_is_named(walk, keyframe_idx):
-    _, structure, queries = walk
-    damaged = np.full_like(structure.cell_keyframe_idx, keyframe_idx)
-    broken = CellIndex(dataclasses.replace(structure, cell_keyframe_idx=damaged), 4)
-    with pytest.raises(MapFormatError, match="cell_keyframe_idx"):
-        broken.search(queries[0], 10)
+@pytest.mark.parametrize("make", [ExactIndex, StoredIndex])
+def test_exact_search_among_some(walk, make):
+    database, queries = walk
+    among = np.random.default_rng(1).random(3000) < 0.3
+    for query in queries[:10]:
+        cosines = np.where(among, database.decoded() @ query, -2.0)
+        assert (
+            idxs_of(make(database).search(query, 10, among))
+            == np.argsort(-cosines, kind="stable")[:10].tolist()
+        )
 
 
 def test_two_lists_are_taken_in_turn():
@@ -156,7 +190,7 @@ def test_two_lists_are_taken_in_turn():
 
 
 def test_a_list_that_ends_leaves_the_rest_to_the_other():
-    """A large map's cells may hold fewer keyframes than are asked for."""
+    """What may be found may be fewer keyframes than are asked for."""
     database = random_unit(4, 6, 8)
     all_hits = exact(database).search(database[0], 6)
     lists = iter([all_hits, all_hits[:1]])

@@ -15,9 +15,9 @@ SEEN = ((0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 6), (7, 8, 9), (9, 10, 11), ())
 
 def structure_of(seen):
     """The search structure of a map whose keyframes see landmarks as a matrix [F, L] says."""
-    num_keyframes, num_landmarks = seen.shape
+    num_landmarks = seen.shape[1]
     local = UnitVectors.encode(np.ones((num_landmarks, 4)))
-    return make_search_structure(local, UnitVectors.encode(np.eye(num_keyframes)), csr_matrix(seen))
+    return make_search_structure(local, csr_matrix(seen))
 
 
 @pytest.fixture
