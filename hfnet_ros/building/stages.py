@@ -221,10 +221,11 @@ def _checked_poses(job: Job, checks: Sequence[Artefact]) -> CheckedPoses:
         for row, (segment, place) in enumerate(job.parameters["checked"].tolist())
         if segments[segment]["kept"][place]
     ]
-    for segment in segments:
-        found = json.loads(str(segment["report"]))
-        faults += [entry for entry in found.get("keyframes", []) if entry["name"] in names]
-    return CheckedPoses(kept, poses, {"keyframes": faults})
+    found = [json.loads(str(segment["report"])) for segment in segments]
+    for report in found:
+        faults += [entry for entry in report.get("keyframes", []) if entry["name"] in names]
+    mountings = [entry for report in found for entry in report.get("mountings", [])]
+    return CheckedPoses(kept, poses, {"keyframes": faults, "mountings": mountings})
 
 
 def self_test(job: Job) -> VisualMap:
