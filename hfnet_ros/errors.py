@@ -57,6 +57,10 @@ class PoseFaultError(MappingError):
         self.amount = amount
 
 
+class BuildingError(MappingError):
+    """A task of a build failed, or the cluster that runs them does not do; the message says what to do."""
+
+
 class EngineError(HfnetRosError):
     """A network cannot be loaded or run."""
 

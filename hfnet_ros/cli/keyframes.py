@@ -129,10 +129,8 @@ def refuse_without_poses(options: argparse.Namespace) -> None:
 
 def unposed_keyframes(options: argparse.Namespace) -> UnposedImages:
     """Return the keyframes of a folder without poses."""
-    from functools import partial
-
     from hfnet_ros.files.camera_yaml import read_camera_yaml
-    from hfnet_ros.files.images import list_images, read_image
+    from hfnet_ros.files.images import list_images
     from hfnet_ros.mapping.keyframe_selection import select_every
     from hfnet_ros.mapping.sources import UnposedImages
     from hfnet_ros.mapping.views import MappingImage
@@ -141,7 +139,6 @@ def unposed_keyframes(options: argparse.Namespace) -> UnposedImages:
     chosen = select_every(len(paths), 1 if options.every is None else options.every)
     # Images without poses have no stamps either; their order stands in, one a second.
     images = [
-        MappingImage(paths[index].name, index * 1_000_000_000, 0, partial(read_image, paths[index]))
-        for index in chosen
+        MappingImage.of_file(paths[index], paths[index].name, index * 1_000_000_000, 0) for index in chosen
     ]
     return UnposedImages(images, [read_camera_yaml(options.camera)] if options.camera else None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfnet_ros.cli import map_changes, map_info, map_scale, map_sets, scene_maps
+from hfnet_ros.cli import graph_build, map_changes, map_info, map_scale, map_sets, scene_maps
 from hfnet_ros.cli.bag_keyframes import add_bag_options, open_keyframes, refuse_bag_options
 from hfnet_ros.cli.keyframes import (
     add_selection_options,
@@ -41,7 +41,8 @@ _BUILD = """hfnet-ros map build --images map --poses map.tum --camera camera.yam
   hfnet-ros map build --images photos --out fountain.map               # no poses: structure from motion
   hfnet-ros map build --colmap sparse/0 --images photos --out fountain.map
   hfnet-ros map build --images left=left,right=right --rig rig.yaml --poses rig.tum --out hall.map
-  hfnet-ros map build --images left=left,right=right --rig rig.yaml --out hall.map    # no poses: metres by the rig"""
+  hfnet-ros map build --images left=left,right=right --rig rig.yaml --out hall.map    # no poses: metres by the rig
+  hfnet-ros map build --images city --poses city.tum --camera camera.yaml --sub-maps 40 --cluster head:6379 --out SET"""
 
 
 def add_verbs(verbs: Any) -> None:
@@ -109,6 +110,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         help="store what each keyframe saw, some 90 KB each: images can then be matched with keyframes "
         "(matching.method learned or auto)",
     )
+    graph_build.add_graph_options(build)
     scene_maps.add_kind_option(build)
     add_config_options(build, extractor=True)
     add_bag_options(build, "(or --poses)")
@@ -122,7 +124,10 @@ def _build(options: argparse.Namespace) -> int:
 
     started = time.perf_counter()
     _refuse_contradictions(options)
-    check_map_target(options.out)
+    if graph_build.is_wanted(options):
+        graph_build.check_graph_target(options)
+    else:
+        check_map_target(options.out)
     config = with_training_options(read_config(options), options)
     refuse_depth(options, config)
     extractor = create_mapping_extractor(config)
@@ -138,6 +143,10 @@ def _build(options: argparse.Namespace) -> int:
     )
     try:
         source, network = _source(options, config, pixels), None
+        if graph_build.is_wanted(options):
+            if graph_build.build_in_tasks(options, config, source, extractor, wishes):
+                _print_made(options.out, time.perf_counter() - started)
+            return 0
         if options.kind == "landmarks":
             visual_map = build_map(source, extractor, config, wishes)
         else:
@@ -158,6 +167,7 @@ def _build(options: argparse.Namespace) -> int:
 def _refuse_contradictions(options: argparse.Namespace) -> None:
     """Refuse options that do not go together, before anything is loaded."""
     scene_maps.refuse_kind(options)
+    graph_build.refuse_graph(options)
     if options.rig:
         refuse_beside_rig(options)
         return
@@ -188,6 +198,26 @@ def _source(
     if options.rig:
         return rig_keyframes(options, config.cameras.sync_tolerance_s)
     return posed_keyframes(options) if options.poses else unposed_keyframes(options)
+
+
+def _print_made(path: Path, seconds: float) -> None:
+    """Print what a build in tasks wrote: a map, or the maps of a set."""
+    from hfnet_ros.map.manifest import SET, read_manifest
+    from hfnet_ros.map.map_io import load_map
+
+    if read_manifest(path)[0]["kind"] != SET:
+        _print_built(load_map(path), path, seconds)
+        return
+    from hfnet_ros.map.map_set_io import read_map_set
+
+    found = read_map_set(path)
+    for sub_map in found.sub_maps:
+        _, tested, asked, elsewhere = sub_map.self_test
+        print(
+            f"  {sub_map.name}: {sub_map.num_keyframes} keyframes, {sub_map.num_landmarks} landmarks; self-test: "
+            f"{tested} of {asked} held-out keyframes localized, {elsewhere} elsewhere"
+        )
+    print(f"{path}: set of {len(found.sub_maps)} maps, built in {seconds:.0f} s")
 
 
 def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,8 +185,7 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
         for camera_idx, (name, mounted) in enumerate(rig.items()):
             if name in group.paths:
                 path = group.paths[name]
-                read = partial(read_image, path)
-                images.append(MappingImage(f"{name}/{path.name}", group.stamp_ns, camera_idx, read))
+                images.append(MappingImage.of_file(path, f"{name}/{path.name}", group.stamp_ns, camera_idx))
                 map_from_camera.append(group.poses[name] @ mounted.rig_from_camera)
     return PosedImages(images, map_from_camera, [mounted.camera for mounted in rig.values()])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from hfnet_ros.mapping.structure import SolvedStructure
 from hfnet_ros.mapping.triangulation import reprojection_errors
 from hfnet_ros.mapping.views import Keyframe, Structure, View
 
+if TYPE_CHECKING:
+    from hfnet_ros.features.aggregation import VladAggregation
+
 _logger = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 5
@@ -36,6 +39,7 @@ def assemble_map(
     config: Config,
     options: BuildOptions,
     build_info: Mapping[str, Any],
+    aggregation: VladAggregation | None = None,
 ) -> VisualMap:
     """Return the map of the keyframes that see a landmark; the others are named in a warning.
 
@@ -47,6 +51,7 @@ def assemble_map(
         config: parameters.
         options: name of the frame.
         build_info: what is known so far.
+        aggregation: of global descriptors; learned of these keyframes unless given.
 
     Raises:
         MappingError: fewer than two keyframes are left.
@@ -64,7 +69,7 @@ def assemble_map(
         structure, views, keyframes, keep_observations=config.mapping.keep_observations
     )
     observed = landmarks.observation_descriptors
-    descriptors, aggregation = describe_globally(keyframes, config.retrieval, config.pose.seed)
+    described = describe_globally(keyframes, config.retrieval, config.pose.seed, aggregation)
     info = dict(build_info)
     info |= _describe_structure(structure, views, solved)
     info["left_out"] = len(blind)
@@ -84,9 +89,9 @@ def assemble_map(
         landmark_view_directions=landmarks.landmark_view_directions,
         landmark_distance_ranges=landmarks.landmark_distance_ranges,
         landmark_colors=landmarks.landmark_colors,
-        global_descriptors=UnitVectors.encode(descriptors),
+        global_descriptors=UnitVectors.encode(described[0]),
         consistency=MapConsistency(0.0, 0.0, 0.0, 0),
-        aggregation=aggregation,
+        aggregation=described[1],
         build_info=info,
         observation_descriptors=None if observed is None else UnitVectors.encode(observed),
         given=given,

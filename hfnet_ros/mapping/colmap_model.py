@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from hfnet_ros.errors import CalibrationError, DatasetError
-from hfnet_ros.files.images import natural_order, read_image
+from hfnet_ros.files.images import natural_order
 from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
 from hfnet_ros.mapping.pycolmap_library import pycolmap
@@ -48,11 +47,8 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
     registered = [image for _, image in named]
     used = sorted({image.camera_id for image in registered})
     images = [
-        MappingImage(
-            name,
-            first_of[image.frame_id] * _NS_PER_S,
-            used.index(image.camera_id),
-            partial(read_image, image_folder / name),
+        MappingImage.of_file(
+            image_folder / name, name, first_of[image.frame_id] * _NS_PER_S, used.index(image.camera_id)
         )
         for name, image in named
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,10 @@ from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.turning import extract_turned
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.mapping.views import Keyframe, MappingImage
-from hfnet_ros.types import ImageArray, Progress
+from hfnet_ros.types import ImageArray, ImageFeatures, Progress
+
+if TYPE_CHECKING:
+    from hfnet_ros.features.aggregation import VladAggregation
 
 Float32Array = NDArray[np.float32]
 
@@ -78,32 +82,57 @@ def describe_images(
     return keyframes
 
 
-def describe_globally(
+def learn_aggregation(
     keyframes: Sequence[Keyframe], config: RetrievalConfig, seed: int
+) -> VladAggregation | None:
+    """Learn from keyframes how keypoints become a global descriptor; None where a network's head alone is asked for.
+
+    Raises:
+        MappingError: no keyframe has a keypoint.
+    """
+    features = [keyframe.features for keyframe in keyframes]
+    has_keypoints = any(len(entry.local) for entry in features)
+    if _have_head(features) and not (config.second_list and has_keypoints):
+        return None
+    if not has_keypoints:
+        raise MappingError(
+            f"no keypoint in any of {len(features)} images; check exposure, or lower the threshold in "
+            "the extractor's section of the parameters"
+        )
+    from hfnet_ros.features.aggregation import fit_aggregation
+
+    return fit_aggregation(features, config, seed)
+
+
+def describe_globally(
+    keyframes: Sequence[Keyframe],
+    config: RetrievalConfig,
+    seed: int,
+    aggregation: VladAggregation | None = None,
 ) -> tuple[Float32Array, dict[str, Float32Array]]:
     """Return the global descriptors [F, G] and the arrays of their aggregation.
 
     Features of a network with a global head carry their descriptor; what is learned from these keyframes' keypoints
     then stands beside it, unless `second_list` is off and there is no aggregation.
 
+    Args:
+        keyframes: described images.
+        config: parameters.
+        seed: of the clustering.
+        aggregation: learned before, of more keyframes than these; learned of these unless given.
+
     Raises:
         MappingError: no keyframe has a keypoint.
     """
     features = [keyframe.features for keyframe in keyframes]
-    ready = [entry.global_descriptor for entry in features if entry.global_descriptor is not None]
-    has_head = len(ready) == len(features)
-    has_keypoints = any(len(entry.local) for entry in features)
-    if has_head and not (config.second_list and has_keypoints):
-        return np.stack(ready).astype(np.float32), {}
-    if not has_keypoints:
-        raise MappingError(
-            f"no keypoint in any of {len(features)} images; check exposure, or lower the threshold in "
-            "the extractor's section of the parameters"
-        )
-    from hfnet_ros.features.aggregation import describe_beside_head, fit_aggregation
+    if aggregation is None:
+        aggregation = learn_aggregation(keyframes, config, seed)
+    if aggregation is None:
+        heads = [entry.global_descriptor for entry in features if entry.global_descriptor is not None]
+        return np.stack(heads).astype(np.float32), {}
+    if _have_head(features):
+        from hfnet_ros.features.aggregation import describe_beside_head
 
-    aggregation = fit_aggregation(features, config, seed)
-    if has_head:
         described = np.stack([describe_beside_head(aggregation, entry) for entry in features])
         return described, aggregation.arrays()
     return np.stack([aggregation.describe(entry) for entry in features]), aggregation.arrays()
@@ -113,6 +142,10 @@ def describe_for_pairs(keyframes: Sequence[Keyframe], config: Config) -> Float32
     """Return descriptors [F, G] by which keyframes are paired; raises as `describe_globally`."""
     by_one = dataclasses.replace(config.retrieval, second_list=False)
     return describe_globally(keyframes, by_one, config.pose.seed)[0]
+
+
+def _have_head(features: Sequence[ImageFeatures]) -> bool:
+    return all(entry.global_descriptor is not None for entry in features)
 
 
 def _read(image: MappingImage) -> ImageArray:

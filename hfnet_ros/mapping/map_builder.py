@@ -10,7 +10,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -27,13 +27,16 @@ from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher, create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity, pairs_of_frames
-from hfnet_ros.mapping.pose_faults import check_poses
+from hfnet_ros.mapping.pose_faults import CheckedPoses, check_poses
 from hfnet_ros.mapping.pruning import drop_moved
 from hfnet_ros.mapping.rig_motion import hold_rig
 from hfnet_ros.mapping.sources import check_counts
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.structure_from_motion import recover_motion
 from hfnet_ros.mapping.views import Keyframe, PairMatches, View, views_of
+
+if TYPE_CHECKING:
+    from hfnet_ros.features.aggregation import VladAggregation
 
 _logger = logging.getLogger(__name__)
 
@@ -46,6 +49,9 @@ def build_untested_map(
     cameras: Sequence[Camera],
     config: Config,
     options: BuildOptions,
+    *,
+    known: PairMatches | None = None,
+    aggregation: VladAggregation | None = None,
 ) -> VisualMap:
     """Build a map from described images whose poses are known.
 
@@ -55,6 +61,8 @@ def build_untested_map(
         cameras: calibrations by the images' `camera_idx`.
         config: parameters.
         options: frame name, refinement of calibrations and poses, progress.
+        known: matches of pairs that were matched before; the others are matched here.
+        aggregation: of global descriptors; learned of these keyframes unless given.
 
     Raises:
         DatasetError: images and poses or cameras do not fit each other.
@@ -65,11 +73,10 @@ def build_untested_map(
     with limited_threads(config):
         views = views_of(keyframes, map_from_camera)
         matcher = create_pair_matcher(config)
-        matches = _match_by_pose(views, cameras, matcher, config, options, {})
+        matches = _match_by_pose(views, cameras, matcher, config, options, known or {})
         info: dict[str, Any] = {}
         if config.mapping.check_poses:
-            descriptors = describe_for_pairs(keyframes, config)
-            checked = check_poses(keyframes, views, cameras, matches, descriptors, matcher, config, options)
+            checked = check_against_images(keyframes, views, cameras, matches, matcher, config, options)
             info["pose_faults"] = checked.report
             if checked.has_faults:
                 matches = checked.among_kept(matches)
@@ -91,9 +98,23 @@ def build_untested_map(
         if options.refine_poses != "off":
             info["poses"] = dataclasses.asdict(solved.poses)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
-        built = assemble_map(keyframes, views, solved, given, config, options, info)
+        built = assemble_map(keyframes, views, solved, given, config, options, info, aggregation)
         _doubt_units(built)
         return _finished(built, config, options)
+
+
+def check_against_images(
+    keyframes: Sequence[Keyframe],
+    views: Sequence[View],
+    cameras: Sequence[Camera],
+    matches: PairMatches,
+    matcher: PairMatcher,
+    config: Config,
+    options: BuildOptions,
+) -> CheckedPoses:
+    """Hold given poses against the images; arguments, result and errors as of `check_poses`."""
+    descriptors = describe_for_pairs(keyframes, config)
+    return check_poses(keyframes, views, cameras, matches, descriptors, matcher, config, options)
 
 
 def _doubt_units(built: VisualMap) -> None:

@@ -195,6 +195,8 @@ def _adjust(
         add_landmarks(reconstruction, structure)
         priors = _position_priors(given, seeing, sigma_m)
         prior_options = pycolmap.PosePriorBundleAdjustmentOptions()
+        # Else it goes on with the numbers of whatever was sampled before in this process.
+        prior_options.alignment_ransac.random_seed = config.pose.seed
         prior_options.ceres.prior_position_loss_function_type = pycolmap.LossFunctionType.CAUCHY
         pycolmap.create_pose_prior_bundle_adjuster(
             options, prior_options, adjusted, priors, reconstruction

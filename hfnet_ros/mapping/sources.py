@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from hfnet_ros.errors import DatasetError, MappingError
-from hfnet_ros.files.images import list_images, read_image
+from hfnet_ros.files.images import list_images
 from hfnet_ros.files.posed_images import PosedImage
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -36,10 +35,7 @@ class PosedImages:
     @classmethod
     def of_files(cls, posed: Sequence[PosedImage], camera: Camera) -> PosedImages:
         """Return the images of one camera."""
-        images = [
-            MappingImage(entry.path.name, entry.stamp_ns, 0, partial(read_image, entry.path))
-            for entry in posed
-        ]
+        images = [MappingImage.of_file(entry.path, entry.path.name, entry.stamp_ns, 0) for entry in posed]
         return cls(images, [entry.map_from_camera for entry in posed], [camera])
 
 
@@ -97,9 +93,7 @@ class UnposedImages:
         chosen = select_every(min(map(len, files.values())), every)
         # Stamps say what was taken at one time, no more; frames count as one a second.
         images = [
-            MappingImage(
-                f"{name}/{paths[row].name}", row * 1_000_000_000, idx, partial(read_image, paths[row])
-            )
+            MappingImage.of_file(paths[row], f"{name}/{paths[row].name}", row * 1_000_000_000, idx)
             for row in chosen
             for idx, (name, paths) in enumerate(files.items())
         ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.files.images import read_image
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import ImageArray, ImageFeatures
@@ -24,12 +27,19 @@ class MappingImage:
         stamp_ns: time of exposure, nanoseconds.
         camera_idx: position of its camera in the list given beside the images.
         read: returns the image, [H, W] gray or [H, W, 3] BGR, uint8.
+        file: that it is read from; None where it comes from elsewhere, as out of a bag.
     """
 
     name: str
     stamp_ns: int
     camera_idx: int
     read: Callable[[], ImageArray]
+    file: Path | None = None
+
+    @classmethod
+    def of_file(cls, file: Path, name: str, stamp_ns: int, camera_idx: int) -> MappingImage:
+        """Return the image in a file."""
+        return cls(name, stamp_ns, camera_idx, partial(read_image, file), file)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hfnet_ros.files.camera_yaml import write_camera_yaml
 from hfnet_ros.files.rig_yaml import read_rig, write_rig
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map
+from hfnet_ros.map.map_set_io import read_map_set
 from hfnet_ros.scene import (
     QUERY_GAIT,
     Gait,
@@ -68,6 +70,17 @@ def test_each_camera_of_a_time_becomes_a_keyframe(rig, rig_map):
     assert sorted(camera.refined.size_wh for camera in built.cameras) == [(256, 192), (320, 240)]
     # Both look from where they sit: landmarks that both saw were triangulated from there.
     assert built.num_landmarks > 100
+
+
+def test_images_of_one_time_are_in_the_same_sub_maps(rig, run, kit, tmp_path):
+    path = tmp_path / "rig.set"
+    answer = run("map", "build", *options(rig, "mapping"), "--sub-maps", 2, *kit.FAST, "--out", path)
+    assert answer.status == 0, answer.err
+    for sub_map in read_map_set(path).sub_maps:
+        alone = load_map(path / sub_map.folder)
+        times = Counter(alone.keyframe_stamps_ns.tolist())
+        assert alone.num_keyframes >= 10
+        assert set(times.values()) == {2}
 
 
 def test_a_rig_is_localized_and_scored_in_its_own_frame(rig, rig_map, run, tmp_path):

@@ -1,0 +1,98 @@
+"""Described images as arrays of an artefact, and back: one after the other in a few arrays for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.building.artefacts import Arrays, Artefact
+from hfnet_ros.mapping.views import Keyframe, MappingImage
+from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
+
+_LOCAL = ("keypoints", "scores", "descriptors")
+
+
+def features_to_arrays(extracted: Sequence[ImageFeatures], colors: Sequence[NDArray[np.uint8]]) -> Arrays:
+    """Return what an extractor said of images, and the colours at the keypoints that mapping uses."""
+    sizes = [features.size_wh or (0, 0) for features in extracted]
+    arrays: Arrays = {
+        "extractor_id": np.array([features.extractor_id for features in extracted]),
+        "size_wh": np.array(sizes, np.int64).reshape(-1, 2),
+        "turn_rad": np.array([features.turn_rad for features in extracted], np.float64),
+        "has_head": np.array([features.global_descriptor is not None for features in extracted]),
+    }
+    for row, features in enumerate(extracted):
+        for name in _LOCAL:
+            arrays[f"{name}_{row}"] = getattr(features.local, name)
+        arrays[f"colors_{row}"] = colors[row]
+        if features.global_descriptor is not None:
+            arrays[f"head_{row}"] = features.global_descriptor
+    return arrays
+
+
+def read_features(
+    artefact: Artefact, rows: Iterable[int]
+) -> dict[int, tuple[ImageFeatures, NDArray[np.uint8]]]:
+    """Return what an extractor said of some images of a batch, and colours; nothing else is read.
+
+    Raises:
+        DamagedArtefactError: the batch is damaged.
+    """
+    about = artefact.read_arrays(("extractor_id", "size_wh", "turn_rad", "has_head"))
+    rows = list(rows)
+    names = [f"{name}_{row}" for row in rows for name in (*_LOCAL, "colors")]
+    names += [f"head_{row}" for row in rows if about["has_head"][row]]
+    arrays = artefact.read_arrays(names)
+    return {row: (_features_of(row, about, arrays), arrays[f"colors_{row}"]) for row in rows}
+
+
+def _features_of(row: int, about: Arrays, arrays: Arrays) -> ImageFeatures:
+    width, height = about["size_wh"][row].tolist()
+    return ImageFeatures(
+        LocalFeatures(*(arrays[f"{name}_{row}"] for name in _LOCAL)),
+        arrays.get(f"head_{row}"),
+        str(about["extractor_id"][row]),
+        (width, height) if width else None,
+        float(about["turn_rad"][row]),
+    )
+
+
+def read_keyframes(
+    batches: Sequence[Artefact],
+    where: NDArray[np.integer[Any]],
+    names: Sequence[str],
+    stamps_ns: Sequence[int],
+    camera_idxs: Sequence[int],
+    max_keypoints: int,
+) -> list[Keyframe]:
+    """Return keyframes as `describe_images` does; their images cannot be read again.
+
+    Args:
+        batches: described images.
+        where: [F, 2] batch and row in it of each.
+        names: of their images.
+        stamps_ns: times of exposure.
+        camera_idxs: of their cameras.
+        max_keypoints: strongest ones that mapping uses.
+
+    Raises:
+        DamagedArtefactError: a batch is damaged.
+    """
+    found = {
+        (batch, row): read
+        for batch in np.unique(where[:, 0]).tolist()
+        for row, read in read_features(batches[batch], where[where[:, 0] == batch, 1].tolist()).items()
+    }
+    keyframes = []
+    for idx, place in enumerate(map(tuple, where.tolist())):
+        extracted, colors = found[place]
+        image = MappingImage(names[idx], int(stamps_ns[idx]), int(camera_idxs[idx]), _unreadable)
+        keyframes.append(Keyframe(image, extracted, extracted.strongest(max_keypoints), colors))
+    return keyframes
+
+
+def _unreadable() -> ImageArray:
+    raise RuntimeError("images are not read again once they are described")

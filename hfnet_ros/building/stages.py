@@ -1,0 +1,379 @@
+"""What tasks do: functions from a job to arrays or a map, run by a worker of any machine.
+
+Each reads files and artefacts and nothing else; what it returns depends on nothing but these, the parameters and the
+configuration. Where threads of a library would add up numbers in an order of their own, it runs on one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hfnet_ros.building.artefacts import Arrays, Artefact
+from hfnet_ros.building.graph import Job, Stage
+from hfnet_ros.building.keyframe_files import features_to_arrays, read_features, read_keyframes
+from hfnet_ros.config import Config
+from hfnet_ros.errors import BuildingError, ImageError, PoseFaultError
+from hfnet_ros.features.aggregation import VladAggregation
+from hfnet_ros.features.extractor import NetworkExtractor, create_mapping_extractor
+from hfnet_ros.files.images import decode_image
+from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.map.map_set import Overlap
+from hfnet_ros.map.records_json import camera_pair_from_json
+from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.mapping.describe import describe_images, learn_aggregation
+from hfnet_ros.mapping.map_builder import (
+    build_untested_map,
+    build_untested_map_without_poses,
+    check_against_images,
+)
+from hfnet_ros.mapping.matches import match_pairs
+from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pair_matcher import create_pair_matcher
+from hfnet_ros.mapping.pairs import choose_pairs_by_pose
+from hfnet_ros.mapping.pose_faults import CheckedPoses
+from hfnet_ros.mapping.pruning import with_build_info
+from hfnet_ros.mapping.set_alignment import align_overlap
+from hfnet_ros.mapping.views import Keyframe, MappingImage, PairMatches, views_of
+from hfnet_ros.trust.self_test import with_self_test
+from hfnet_ros.types import ImageArray, ImageFeatures
+
+_EXTRACTION = ("extractor", "hfnet", "xfeat", "sift", "inference")
+_LOCALIZATION = ("retrieval", "localization", "matching", "pose", "verification", "mapping", "inference")
+
+CHECK = Stage("check", 1)
+DESCRIBE = Stage("describe", 1, (*_EXTRACTION, "mapping"), threads=True, network=True)
+VOCABULARY = Stage("vocabulary", 1, ("retrieval", "pose", "mapping"))
+PAIRS = Stage("pairs", 1, ("mapping", "inference"), threads=True)
+MATCHES = Stage("matches", 1, ("mapping", "inference"), threads=True)
+POSE_CHECK = Stage("pose check", 1, ("retrieval", "pose", "mapping"))
+STRUCTURE = Stage("structure", 1, ("retrieval", "pose", "mapping"))
+SELF_TEST = Stage("self-test", 1, _LOCALIZATION)
+OVERLAP = Stage("overlap", 1, _LOCALIZATION)
+
+
+# What would be wrong with the poses of all keyframes alike.
+_FAULTS_OF_ALL = ("convention", "mounting", "time")
+
+
+def check(job: Job) -> Arrays:
+    """Read images once: digests of the files, and sizes [N, 2] width and height, px.
+
+    Raises:
+        ImageError: a file is missing or damaged.
+    """
+    digests, sizes = [], []
+    for file in job.files:
+        content, image = _read(file)
+        digests.append(hashlib.sha256(content).hexdigest())
+        sizes.append((image.shape[1], image.shape[0]))
+    return {"sha256": np.array(digests), "size_wh": np.array(sizes, np.int64).reshape(-1, 2)}
+
+
+def describe(job: Job) -> Arrays:
+    """Describe a batch of images: arrays of `keyframe_files`.
+
+    Raises:
+        BuildingError: an image is not the one that was checked, or the weights are others.
+    """
+    config = _config_of(job)
+    extractor = _extractor(config, job.parameters["extractor_id"])
+    turns, digests = job.parameters["turns_rad"], job.parameters["sha256"]
+
+    def read(row: int) -> ImageArray:
+        content, image = _read(job.files[row])
+        if hashlib.sha256(content).hexdigest() != digests[row]:
+            raise BuildingError(
+                f"{job.files[row]}: was changed while the map was built; start the command again"
+            )
+        return image
+
+    images = [MappingImage(file, 0, 0, partial(read, row)) for row, file in enumerate(job.files)]
+    keyframes = describe_images(images, extractor, config.mapping.max_keypoints, _silent, turns)
+    return features_to_arrays([entry.extracted for entry in keyframes], [entry.colors for entry in keyframes])
+
+
+def learn_vocabulary(job: Job) -> Arrays:
+    """Learn the aggregation of all sub-maps from a sample of keyframes; nothing where a head alone is asked for."""
+    config = _config_of(job)
+    aggregation = learn_aggregation(_keyframes_of(job, config), config.retrieval, config.pose.seed)
+    return {} if aggregation is None else aggregation.arrays()
+
+
+def choose_pairs(job: Job) -> Arrays:
+    """Choose the keyframes of a sub-map that are matched: rows [P, 2], first before second."""
+    config = _config_of(job)
+    views = views_of(_keyframes_of(job, config), _poses_of(job))
+    pairs = choose_pairs_by_pose(
+        views, _cameras_of(job), create_pair_matcher(config), config.mapping, job.num_threads
+    )
+    return {"pairs": np.array(pairs, np.int64).reshape(-1, 2)}
+
+
+def match(job: Job) -> Arrays:
+    """Match pairs of images of one batch or of two: keypoint rows [M, 2] of all, and where each pair starts [P + 1]."""
+    config = _config_of(job)
+    pairs: NDArray[np.int64] = job.parameters["pairs"]
+    batches = (job.inputs[0], job.inputs[-1])
+    features: list[ImageFeatures] = []
+    position = {}
+    for side, batch in enumerate(batches):
+        for row, (described, _) in read_features(batch, np.unique(pairs[:, side]).tolist()).items():
+            position[side, row] = len(features)
+            features.append(described.strongest(config.mapping.max_keypoints))
+    wanted = [(position[0, first], position[1, second]) for first, second in pairs.tolist()]
+    matches = match_pairs(create_pair_matcher(config), features, wanted, 0.0, job.num_threads)
+    rows = [matches.get(pair, np.empty((0, 2), np.int64)) for pair in wanted]
+    offsets = np.concatenate([[0], np.cumsum([len(some) for some in rows])]).astype(np.int64)
+    return {"rows": np.concatenate(rows).astype(np.int32), "offsets": offsets}
+
+
+def build_structure(job: Job) -> VisualMap:
+    """Build the map of a sub-map, or of all there is; not tested yet."""
+    config, parameters = _config_of(job), job.parameters
+    options = BuildOptions(**parameters["options"])
+    keyframes, num_batches = _keyframes_of(job, config), parameters["num_batches"]
+    if "map_from_camera" not in parameters:
+        sizes = [tuple(size) for size in parameters["size_wh"].tolist()]
+        rig = parameters.get("rig_from_camera")
+        return build_untested_map_without_poses(
+            keyframes,
+            sizes,
+            _cameras_of(job) if parameters["cameras"] else None,
+            config,
+            options,
+            None if rig is None else rigid_motions(rig),
+        )
+    inputs = list(job.inputs[num_batches:])
+    aggregation = None
+    if parameters["has_vocabulary"]:
+        arrays = inputs.pop(0).read_arrays()
+        aggregation = VladAggregation(**arrays) if arrays else None
+    checked = _checked_poses(job, inputs[: parameters["num_checks"]])
+    known = checked.among_kept(_known_matches(job, inputs[parameters["num_checks"] :]))
+    if parameters["num_checks"]:
+        mapping = dataclasses.replace(config.mapping, check_poses=False)
+        config = dataclasses.replace(config, mapping=mapping)
+    built = build_untested_map(
+        [keyframes[row] for row in checked.kept],
+        [checked.map_from_camera[row] for row in checked.kept],
+        _cameras_of(job),
+        config,
+        options,
+        known=known,
+        aggregation=aggregation,
+    )
+    if checked.report:
+        built = with_build_info(built, {"pose_faults": checked.report})
+    return built if parameters["is_metric"] else with_build_info(built, {"scale": "arbitrary"})
+
+
+def check_segment(job: Job) -> Arrays:
+    """Hold the poses of a segment of the path against its images.
+
+    Returns:
+        `kept` [F] and poses [F, 3, 4], some put right; `report`, JSON. Where all poses are wrong alike, which may
+        be chance in a part of the path, poses as given and what would be wrong as `doubt`.
+
+    Raises:
+        PoseFaultError: the path slips, or too many keyframes are wrong.
+    """
+    config = _config_of(job)
+    keyframes, cameras, poses = _keyframes_of(job, config), _cameras_of(job), _poses_of(job)
+    matches = _known_matches(job, job.inputs[job.parameters["num_batches"] :])
+    views, matcher, doubt = views_of(keyframes, poses), create_pair_matcher(config), ""
+    checked = CheckedPoses(list(range(len(poses))), poses, {})
+    try:
+        checked = check_against_images(keyframes, views, cameras, matches, matcher, config, BuildOptions())
+    except PoseFaultError as error:
+        if error.fault not in _FAULTS_OF_ALL:
+            raise
+        doubt = str(error)
+    return {
+        "kept": np.isin(np.arange(len(poses)), checked.kept),
+        "map_from_camera": numbers_of(checked.map_from_camera),
+        "report": np.array(json.dumps(checked.report)),
+        "doubt": np.array(doubt),
+    }
+
+
+def _checked_poses(job: Job, checks: Sequence[Artefact]) -> CheckedPoses:
+    """Return what is left of the keyframes of a sub-map, by the checks of the segments that they are in."""
+    names, poses = job.parameters["names"], _poses_of(job)
+    kept, faults = list(range(len(poses))), []
+    if not checks:
+        return CheckedPoses(kept, poses, {})
+    segments = [artefact.read_arrays() for artefact in checks]
+    for row, (segment, place) in enumerate(job.parameters["checked"].tolist()):
+        poses[row] = rigid_motions(segments[segment]["map_from_camera"][place : place + 1])[0]
+    kept = [
+        row
+        for row, (segment, place) in enumerate(job.parameters["checked"].tolist())
+        if segments[segment]["kept"][place]
+    ]
+    found = [json.loads(str(segment["report"])) for segment in segments]
+    for report in found:
+        faults += [entry for entry in report.get("keyframes", []) if entry["name"] in names]
+    mountings = [entry for report in found for entry in report.get("mountings", [])]
+    return CheckedPoses(kept, poses, {"keyframes": faults, "mountings": mountings})
+
+
+def self_test(job: Job) -> VisualMap:
+    """Test a map on its own keyframes; they are the batches before it."""
+    config = _config_of(job)
+    keyframes = _keyframes_of(job, config)
+    built = job.inputs[-1].read_map()
+    return with_self_test(built, keyframes, _Named(built.extractor_id), config)
+
+
+def measure_overlap(job: Job) -> Arrays:
+    """Measure where the second of two sub-maps lies in the first; nothing where they are not found in each other."""
+    first, second = (artefact.read_map() for artefact in job.inputs)
+    overlap = align_overlap(first, second, _config_of(job))
+    if overlap is None:
+        return {}
+    return {
+        "first_from_second": numbers_of([overlap.first_from_second]),
+        "covariance": np.asarray(overlap.covariance, np.float64),
+        "num_pairs": np.array(overlap.num_pairs, np.int64),
+        "residuals": np.array(overlap.residuals, np.float64),
+    }
+
+
+def overlap_from(arrays: Arrays) -> Overlap | None:
+    """Return what `measure_overlap` measured."""
+    if not arrays:
+        return None
+    meters, radians = arrays["residuals"].tolist()
+    motion = rigid_motions(arrays["first_from_second"])[0]
+    return Overlap(motion, arrays["covariance"], int(arrays["num_pairs"]), (meters, radians))
+
+
+RUN: dict[str, Callable[[Job], Arrays | VisualMap]] = {
+    "check": check,
+    "describe": describe,
+    "vocabulary": learn_vocabulary,
+    "pairs": choose_pairs,
+    "matches": match,
+    "pose check": check_segment,
+    "structure": build_structure,
+    "self-test": self_test,
+    "overlap": measure_overlap,
+}
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Stands in for an extractor where every image has been described."""
+
+    extractor_id: str
+    backend: str = "none"
+
+    def extract(self, image: ImageArray) -> ImageFeatures:
+        """Refuse: a self-test describes nothing."""
+        raise RuntimeError(f"an image of {image.shape} is to be described, but all of them have been")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+# Networks are loaded once in a process: the last one used, with what it was made for.
+_loaded: list[tuple[dict[str, Any], NetworkExtractor]] = []
+
+
+def _extractor(config: Config, wanted_id: str) -> NetworkExtractor:
+    wanted = {name: section for name, section in config.to_dict().items() if name in _EXTRACTION}
+    if not _loaded or _loaded[0][0] != wanted:
+        release_networks()
+        _loaded.append((wanted, create_mapping_extractor(config)))
+    extractor = _loaded[0][1]
+    if extractor.extractor_id != wanted_id:
+        raise BuildingError(
+            f"this worker has the extractor '{extractor.extractor_id}', expected '{wanted_id}': put the same weights "
+            "on all machines (docs/building.md)"
+        )
+    return extractor
+
+
+def release_networks() -> None:
+    """Close the networks that were loaded in this process."""
+    while _loaded:
+        _loaded.pop()[1].close()
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Say nothing: progress is counted in tasks."""
+
+
+def _config_of(job: Job) -> Config:
+    config = Config.from_dict(job.config)
+    return dataclasses.replace(
+        config, inference=dataclasses.replace(config.inference, num_threads=job.num_threads)
+    )
+
+
+def _read(file: str) -> tuple[bytes, ImageArray]:
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"{file}: cannot be read: {error.strerror}; all machines of a cluster must see the images in the same place"
+        ) from error
+    try:
+        return content, decode_image(content)
+    except ImageError as error:
+        raise ImageError(f"{file}: {error}; copy or export the file again") from error
+
+
+def _keyframes_of(job: Job, config: Config) -> list[Keyframe]:
+    parameters = job.parameters
+    return read_keyframes(
+        job.inputs,
+        parameters["where"],
+        parameters["names"],
+        parameters["stamps_ns"],
+        parameters["camera_idxs"],
+        config.mapping.max_keypoints,
+    )
+
+
+def _poses_of(job: Job) -> list[Rigid3]:
+    return rigid_motions(job.parameters["map_from_camera"])
+
+
+def _cameras_of(job: Job) -> list[Camera]:
+    return [camera_pair_from_json(entry).refined for entry in job.parameters["cameras"]]
+
+
+def _known_matches(job: Job, batches: Sequence[Artefact]) -> PairMatches:
+    """Return matches by the positions [P, 2] that their pairs have here; -1 where they have none."""
+    found: PairMatches = {}
+    for artefact, pairs in zip(batches, job.parameters["pairs"], strict=True):
+        arrays = artefact.read_arrays()
+        offsets, rows = arrays["offsets"], arrays["rows"].astype(np.int64)
+        for idx, (first, second) in enumerate(pairs.tolist()):
+            if first >= 0 and offsets[idx] < offsets[idx + 1]:
+                found[first, second] = rows[offsets[idx] : offsets[idx + 1]]
+    return found
+
+
+def numbers_of(values: Sequence[Rigid3]) -> NDArray[np.float64]:
+    """Return rigid motions as numbers [N, 3, 4]."""
+    return np.array([np.column_stack([value.rotation, value.translation]) for value in values]).reshape(
+        -1, 3, 4
+    )
+
+
+def rigid_motions(numbers: NDArray[np.float64]) -> list[Rigid3]:
+    """Return rigid motions of [N, 3, 4]; quaternions would round them."""
+    return [Rigid3(matrix[:, :3], matrix[:, 3]) for matrix in numbers]
