@@ -39,16 +39,19 @@ def blocks(codes: np.ndarray) -> Any:
 
 
 class Grown:
-    """Stands for descriptors of which only the last ones may be read."""
+    """Stands for descriptors of two arrays."""
 
     def __init__(self, codes: np.ndarray, added: np.ndarray) -> None:
-        self._count, self._added = len(codes), added
+        self._codes, self._added = codes, added
 
     def __len__(self) -> int:
-        return self._count + len(self._added)
+        return len(self._codes) + len(self._added)
 
     def chosen(self, rows: np.ndarray) -> UnitVectors:
-        return UnitVectors(self._added[rows - self._count])
+        of_first = rows < len(self._codes)
+        return UnitVectors(
+            np.concatenate([self._codes[rows[of_first]], self._added[rows[~of_first] - len(self._codes)]])
+        )
 
 
 class Exact:

@@ -47,6 +47,10 @@ _MAX_SAMPLE = 32768
 _BLOCK_ROWS = 8192
 # Axes are those of the keyframes they were made of; as many others, and they are made anew.
 _MAX_FOREIGN_SHARE = 0.5
+# The same where this much more of the length of what comes lies beside the axes than of what there is: pictures of
+# another kind, whose codes would not find them. Of one kind it is .05 more, of another .2 (docs/notes/retrieval.md).
+_MAX_WORSE = 0.1
+_MAX_FITTED = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,12 @@ class CodedList:
             quads = levels.reshape(len(found), -1, NUMBERS_PER_BYTE)
             codes[rows] = quads[..., 0] | quads[..., 1] << 2 | quads[..., 2] << 4 | quads[..., 3] << 6
         return codes
+
+    def lost(self, descriptors: UnitVectors) -> float:
+        """Return the share of the squared length of descriptors [N, G] that lies beside the axes."""
+        numbers = descriptors.decoded()[:, : self.axes.shape[1]]
+        squared = np.maximum((numbers**2).sum(axis=1), 1e-12)
+        return float((1.0 - ((numbers @ self.axes.T) ** 2).sum(axis=1) / squared).mean())
 
     def weights(self, descriptor: Float32Array) -> Float32Array:
         """Return [P] what the levels of a keyframe's code count for its cosine with a descriptor [G]."""
@@ -156,19 +166,21 @@ def codes_problem(arrays: Mapping[str, NDArray[Any]], num_keyframes: int, size: 
     return ""
 
 
-def make_codes(descriptors: UnitVectors, head_size: int, seed: int = 0) -> KeyframeCodes:
+def make_codes(
+    descriptors: UnitVectors, head_size: int, seed: int = 0, rows: NDArray[np.int64] | None = None
+) -> KeyframeCodes:
     """Make codes of descriptors [F, G], some 0.1 ms a keyframe and some seconds for the axes.
 
     Args:
         descriptors: at least one.
         head_size: their leading numbers that are looked for by themselves, too; 0 or G for none.
         seed: of the sample that the axes are made of, and of the rotation.
+        rows: that the sample is drawn from; all without.
     """
     rng = np.random.default_rng(seed)
-    rows = np.arange(len(descriptors))
-    if len(rows) > _MAX_SAMPLE:
-        rows = np.sort(rng.choice(len(rows), _MAX_SAMPLE, replace=False))
-    sample = descriptors[rows]
+    sample = descriptors.chosen(
+        _some(np.arange(len(descriptors)) if rows is None else rows, _MAX_SAMPLE, rng)
+    ).decoded()
     size = sample.shape[1]
     whole = _coded(descriptors, sample, _MAX_NUMBERS if size > 1024 else _MAX_NUMBERS_OF_HEAD, rng)
     head = None
@@ -189,6 +201,10 @@ def _coded(descriptors: UnitVectors, sample: Float32Array, most: int, rng: np.ra
     return CodedList(empty.axes, empty.spread, empty.encode(descriptors))
 
 
+def _some(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
 def changed_codes(
     known: KeyframeCodes, descriptors: UnitVectors, source: NDArray[np.int64], seed: int = 0
 ) -> KeyframeCodes:
@@ -200,14 +216,20 @@ def changed_codes(
         source: [F] row before of each keyframe, whose descriptor is the same; -1 where it is new. Rows that do not
             occur were dropped.
         seed: of the axes, should they have to be made anew: where half of the keyframes are others than those that
-            they were made of.
+            they were made of, or new ones lie so much beside them that the codes would not find these.
     """
-    kept = source >= 0
-    if np.count_nonzero(kept) < (1.0 - _MAX_FOREIGN_SHARE) * len(source) or (
-        known.num_made < (1.0 - _MAX_FOREIGN_SHARE) * len(source)
-    ):
-        return make_codes(descriptors, known.head_size or 0, seed)
-    added = np.flatnonzero(~kept)
+    head_size = known.head_size or 0
+    kept, added = np.flatnonzero(source >= 0), np.flatnonzero(source < 0)
+    if min(len(kept), known.num_made) < (1.0 - _MAX_FOREIGN_SHARE) * len(source):
+        return make_codes(descriptors, head_size, seed)
+    if len(added) and len(kept):
+        rng = np.random.default_rng(seed)
+        of_kept, of_added = (descriptors.chosen(_some(rows, _MAX_FITTED, rng)) for rows in (kept, added))
+        if known.whole.lost(of_added) > known.whole.lost(of_kept) + _MAX_WORSE:
+            # As many of each, so that few of another kind count as much.
+            count = min(len(kept), _MAX_SAMPLE // 2)
+            both = np.sort(np.concatenate([_some(kept, count, rng), rng.choice(added, count)]))
+            return make_codes(descriptors, head_size, seed, both)
     fresh = descriptors.chosen(added)
 
     def changed(listed: CodedList) -> CodedList:

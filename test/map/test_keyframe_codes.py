@@ -76,7 +76,8 @@ def test_adding_and_dropping_is_coding_all_by_the_same_axes():
         np.testing.assert_array_equal(listed.codes, expected.encode(after))
 
 
-def test_what_stays_is_not_read(monkeypatch):
+def test_of_what_stays_a_sample_is_read(monkeypatch):
+    monkeypatch.setattr(keyframe_codes, "_MAX_FITTED", 20)
     before, new = descriptors_of(4, 600), descriptors_of(5, 10)
     known, read = make_codes(before, 0), []
 
@@ -89,7 +90,28 @@ def test_what_stays_is_not_read(monkeypatch):
 
     after = Watched(np.concatenate([before.codes, new.codes]))
     changed_codes(known, after, np.concatenate([np.arange(600), np.full(10, -1)]))
-    assert read == list(range(600, 610))
+    assert len(read) == 20 + 10 + 10
+
+
+def of_a_kind(seed, count, dimensions):
+    """Descriptors of 48 numbers that lie in some of the dimensions."""
+    rng, rows = np.random.default_rng(seed), np.zeros((count, 48))
+    rows[:, dimensions] = rng.normal(size=(count, len(range(48)[dimensions])))
+    return UnitVectors.encode(rows)
+
+
+@pytest.mark.parametrize(("kind", "is_made_anew"), [(slice(0, 24), False), (slice(24, 48), True)])
+def test_few_of_another_kind_get_axes_of_their_own(kind, is_made_anew, monkeypatch):
+    """Twelve components of 48: all of them are of what there was, half of the new ones' then."""
+    monkeypatch.setattr(keyframe_codes, "_MAX_NUMBERS_OF_HEAD", 24)
+    before, new = of_a_kind(0, 2000, slice(0, 24)), of_a_kind(1, 60, kind)
+    known = make_codes(before, 0)
+    assert known.whole.lost(before) < 1e-3
+    after = UnitVectors(np.concatenate([before.codes, new.codes]))
+    changed = changed_codes(known, after, np.concatenate([np.arange(2000), np.full(60, -1)]))
+    assert (changed.whole.axes is not known.whole.axes) is is_made_anew
+    assert changed.whole.lost(new) < (0.6 if is_made_anew else 1e-3)
+    assert (known.whole.lost(new) > 0.99) is is_made_anew
 
 
 @pytest.mark.parametrize(
