@@ -1,5 +1,10 @@
 """Global descriptors of a city that does not exist, with the statistics of those of real images.
 
+    python bench/described_city.py --images A B C --out real.npz
+
+writes HF-Net's global descriptors of folders of images, and beside them those of their keypoints (VLAD), as large maps
+have them; bench/retrieval.py draws cities from them.
+
 What a network's descriptors are like decides what an index finds: all of them share a large mean, images of different
 places are rather similar, and a second view of a place is hardly more so. Descriptors that are drawn apart (random
 unit vectors, signed permutations of a real map's) make every index look perfect. Here, in the space without the mean:
@@ -16,6 +21,8 @@ unit vectors, signed permutations of a real map's) make every index look perfect
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,3 +189,46 @@ def draw_queries(
 
 def _draw(factor: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return rng.standard_normal((count, factor.shape[1]), dtype=np.float32) @ factor.T
+
+
+def describe(options: argparse.Namespace) -> None:
+    """Write descriptors and folders of images."""
+    from hfnet_ros.config import Config
+    from hfnet_ros.errors import ImageError
+    from hfnet_ros.features.aggregation import aggregate_vlad, beside_head
+    from hfnet_ros.features.extractor import create_extractor
+    from hfnet_ros.files.images import list_images, read_image
+    from hfnet_ros.map.visual_words import spherical_k_means
+
+    extractor = create_extractor(Config())
+    heads, scenes, local = [], [], []
+    for folder in options.images:
+        for path in list_images(folder):
+            try:
+                features = extractor.extract(read_image(path))
+            except ImageError as error:
+                print(error, file=sys.stderr)
+                continue
+            heads.append(features.global_descriptor)
+            local.append(UnitVectors.encode(features.strongest(1024).local.descriptors))
+            scenes.append(str(folder))
+    rng = np.random.default_rng(0)
+    sample = np.concatenate([codes[rng.permutation(len(codes))[:50]] for codes in local])
+    words = spherical_k_means(sample[rng.permutation(len(sample))[:50000]], 64, rng)
+    vlads = np.stack([aggregate_vlad(codes.decoded(), words) for codes in local])
+    _, vectors = np.linalg.eigh(vlads.T @ vlads)
+    joined = beside_head(np.stack(heads), vlads @ vectors[:, ::-1][:, :1024])
+    np.savez(options.out, descriptors=joined.astype(np.float16), scenes=np.array(scenes))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    describe(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

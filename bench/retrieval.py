@@ -1,11 +1,10 @@
 """Which index finds the keyframes of a large map: recall, time, memory, disk, and what a change costs.
 
-    python bench/retrieval.py describe --images A B C --out real.npz
+    python bench/described_city.py --images A B C --out real.npz
     python bench/retrieval.py table --real real.npz --sequences A B --views Q:A --work /tmp/r --sizes 10000 100000
 
-`describe` extracts HF-Net's global descriptors of folders of images, beside them those of their keypoints (VLAD), as
-large maps have them. `table` generates cities with the statistics of these (bench/described_city.py says how), builds
-every index of them, and opens and asks each in a process of its own. Two lists are asked for, as `search_in_turn`
+`table` generates cities with the statistics of real images (bench/described_city.py says how), builds every index of
+them, and opens and asks each in a process of its own. Two lists are asked for, as `search_in_turn`
 does: by whole descriptors, and by the head's numbers alone. Times are of one thread: those of the clock, and of the
 processor alone. Needs faiss-cpu and usearch; asserts nothing.
 """
@@ -335,42 +334,11 @@ def table(options: argparse.Namespace) -> None:
         subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
-def describe(options: argparse.Namespace) -> None:
-    from hfnet_ros.config import Config
-    from hfnet_ros.errors import ImageError
-    from hfnet_ros.features.aggregation import aggregate_vlad, beside_head
-    from hfnet_ros.features.extractor import create_extractor
-    from hfnet_ros.files.images import list_images, read_image
-
-    extractor = create_extractor(Config())
-    heads, scenes, local = [], [], []
-    for folder in options.images:
-        for path in list_images(folder):
-            try:
-                features = extractor.extract(read_image(path))
-            except ImageError as error:
-                print(error, file=sys.stderr)
-                continue
-            heads.append(features.global_descriptor)
-            local.append(UnitVectors.encode(features.strongest(1024).local.descriptors))
-            scenes.append(str(folder))
-    rng = np.random.default_rng(0)
-    sample = np.concatenate([codes[rng.permutation(len(codes))[:50]] for codes in local])
-    words = spherical_k_means(sample[rng.permutation(len(sample))[:50000]], 64, rng)
-    vlads = np.stack([aggregate_vlad(codes.decoded(), words) for codes in local])
-    _, vectors = np.linalg.eigh(vlads.T @ vlads)
-    joined = beside_head(np.stack(heads), vlads @ vectors[:, ::-1][:, :1024])
-    np.savez(options.out, descriptors=joined.astype(np.float16), scenes=np.array(scenes))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("describe")
-    one.add_argument("--images", type=Path, nargs="+", required=True)
-    one.add_argument("--out", type=Path, required=True)
     two = commands.add_parser("table")
     two.add_argument("--real", type=Path, required=True)
     two.add_argument("--sequences", nargs="+", required=True, help="folders whose images follow each other")
@@ -389,7 +357,7 @@ def main() -> None:
     if options.command == "ask":
         print(json.dumps(ask(options.row, options.work)))
     else:
-        {"describe": describe, "table": table}[options.command](options)
+        table(options)
 
 
 if __name__ == "__main__":

@@ -266,4 +266,4 @@ def test_localizing_waits_for_no_library_that_it_does_not_need():
     """Scipy alone is a quarter of a second of the first answer."""
     loaded = loaded_by("import hfnet_ros.localization.landmark_model, hfnet_ros.cli.localize")
     assert "numpy" in loaded
-    assert loaded & {"scipy", "pycolmap", "poselib", "torch", "matplotlib"} == set()
+    assert loaded & {"scipy", "pycolmap", "poselib", "torch", "matplotlib", "faiss"} == set()

@@ -136,6 +136,7 @@ def _of_program(config: Config) -> Iterator[Finding]:
         else:
             yield Finding(_OK, name, _version(name) or "version unknown (not installed by pip)")
     yield from _of_solver(config)
+    yield from _of_large_maps()
     if importlib.util.find_spec("pycolmap") is None:
         remedy = (
             "pip install pycolmap (no wheels for aarch64), or make maps on another machine and copy them: localizing "
@@ -144,6 +145,18 @@ def _of_program(config: Config) -> Iterator[Finding]:
         yield Finding(_OPTIONAL, "pycolmap", "not installed: no maps can be made here", remedy)
     else:
         yield Finding(_OK, "pycolmap", _version("pycolmap"))
+
+
+def _of_large_maps() -> Iterator[Finding]:
+    """Yield what looks through the codes of maps of many keyframes."""
+    from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES
+    from hfnet_ros.retrieval.code_index import find_faiss
+
+    if find_faiss() is None:
+        what = f"not installed: keyframes of a map of more than {MIN_CODED_KEYFRAMES} are compared one by one"
+        yield Finding(_OPTIONAL, "faiss", what, "pip install faiss-cpu, for large maps")
+    else:
+        yield Finding(_OK, "faiss", _version("faiss-cpu") or "version unknown (not installed by pip)")
 
 
 def _of_solver(config: Config) -> Iterator[Finding]:

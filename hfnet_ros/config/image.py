@@ -135,7 +135,7 @@ class RetrievalConfig:
         high=10000000,
     )
     compared_per_root: float = parameter(
-        1.0,
+        0.7,
         "Keyframes whose descriptors are compared then, found by codes of two bits a number: ten prior frames take so "
         "many for each root of the number of keyframes.",
         low=0.05,

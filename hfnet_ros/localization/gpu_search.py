@@ -30,8 +30,8 @@ class GpuSearch:
     def __init__(self, resident: ResidentMap, visual_map: VisualMap, config: Config) -> None:
         """Take ownership of a map's descriptors on the GPU."""
         self._resident = resident
-        some = create_index(visual_map.global_descriptors, visual_map.codes, config.retrieval)
-        self.index = GpuIndex(resident.keyframes, some)
+        descriptors, codes = visual_map.global_descriptors, visual_map.codes
+        self.index = GpuIndex(resident.keyframes, lambda: create_index(descriptors, codes, config.retrieval))
         self.matcher = GpuMatcher(resident.landmarks, config.matching)
 
     def close(self) -> None:

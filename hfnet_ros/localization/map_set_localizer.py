@@ -160,21 +160,21 @@ class SetLocalizer:
 
     def _follow(self) -> None:
         """Take the set as it is on disk now, if it was changed; what cannot be read leaves everything as it is."""
-        found = self._following.changed(self._state.found)
-        if found is None:
+        if self._following.changed(self._state.found) is None:
             return
         try:
-            state = self._join(found)
+            state = self._following.opened(self._join)
         except HfnetRosError as error:
-            if found.digest != self._refused:
+            digest = self._following.found.digest
+            if digest != self._refused:
                 _logger.warning("goes on with the set as it was: %s", error)
-            self._refused = found.digest
+            self._refused = digest
             return
         self._unusable = {}
         self._state.localizer.close()
         self._state = state
-        self._opener.keep_only(found.sub_maps)
-        _logger.info("set of maps changed: now %s", ", ".join(found.names))
+        self._opener.keep_only(state.found.sub_maps)
+        _logger.info("set of maps changed: now %s", ", ".join(state.found.names))
 
     def _join(self, found: MapSet) -> _State:
         return self._searched(join_set(self._following.path, found, self._opener), {})

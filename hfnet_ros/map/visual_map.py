@@ -22,6 +22,7 @@ from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.position_grid import PositionGrid
 from hfnet_ros.map.search_structure import NUM_WORDS, SearchStructure, make_search_structure, visibility_of
+from hfnet_ros.map.single_map import SingleMap
 from hfnet_ros.map.stored_poses import stored_pose, stored_poses
 from hfnet_ros.map.unit_vectors import UnitVectors
 
@@ -53,7 +54,7 @@ class MapCamera:
 
 
 @dataclass(frozen=True, eq=False)
-class VisualMap:
+class VisualMap(SingleMap):
     """A prebuilt map of landmarks. F keyframes, L landmarks, O observations, D descriptor size.
 
     Its arrays may be mapped from files: what is not touched is not read. Descriptors are held as they are stored,
@@ -244,39 +245,6 @@ class VisualMap:
     def is_in(self, areas: Sequence[str], position: NDArray[np.float64]) -> bool:
         """Tell whether a position [3], m, that was found by keyframes of some areas is in any of these."""
         return any(bool(inside(self.areas[name], position)) for name in areas)
-
-    def part_idx(self, keyframe_idx: int) -> int:  # noqa: ARG002
-        """Return which of the maps that this one is joined of has a keyframe: the first, of a map by itself."""
-        return 0
-
-    def part_of(self, part_idx: int) -> VisualMap:  # noqa: ARG002
-        """Return a map that this one is joined of: itself, unless it is a `JoinedMap`."""
-        return self
-
-    def placement_covariance(
-        self,
-        keyframe_idx: int,  # noqa: ARG002
-        map_from_camera: Rigid3,  # noqa: ARG002
-    ) -> NDArray[np.float64] | None:
-        """Return [6, 6] what a camera is uncertain by because its keyframes' part is; None of a map by itself."""
-        return None
-
-    def is_same_place(
-        self,
-        keyframe_idx: int,  # noqa: ARG002
-        map_from_camera: Rigid3,  # noqa: ARG002
-        landmark_idxs: NDArray[np.int64],  # noqa: ARG002
-        other_map_from_camera: Rigid3,  # noqa: ARG002
-    ) -> bool:
-        """Tell whether a pose found by landmarks [N] of another part is that found by a keyframe's place.
-
-        That is, but for what parts disagree about. A map by itself agrees with itself: False.
-        """
-        return False
-
-    def part_text(self, landmark_idxs: NDArray[np.int64]) -> str:  # noqa: ARG002
-        """Return which part landmarks [N] are of, to be put into a sentence; nothing of a map by itself."""
-        return ""
 
     def words_of(self, landmark_idxs: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
         """Return the visual words [K, D] that landmarks [N] are sorted by, and the word [N] of each."""

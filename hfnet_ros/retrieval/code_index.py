@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ _MAX_COMPARED_AMONG = 2000
 _LARGE_SHARE = 0.25
 
 
-@cache
 def find_faiss() -> Any:
     """Return the module faiss, which works on one thread; None where it is not installed."""
     try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,10 +16,14 @@ from hfnet_ros.types import RetrievalHit
 class GpuIndex:
     """Exact search over descriptors that the GPU holds, rounded to float16."""
 
-    def __init__(self, keyframes: GpuKeyframes, some: DescriptorIndex) -> None:
-        """Take the map's keyframes, not owned, and what searches some of them only."""
+    def __init__(self, keyframes: GpuKeyframes, make_some: Callable[[], DescriptorIndex]) -> None:
+        """Take the map's keyframes, not owned, and what makes an index to search some of them, once that is asked."""
         self._keyframes = keyframes
-        self._some = some
+        self._make_some = make_some
+
+    @cached_property
+    def _some(self) -> DescriptorIndex:
+        return self._make_some()
 
     def search(
         self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import RetrievalConfig
-from hfnet_ros.map.keyframe_codes import KeyframeCodes
+from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.types import RetrievalHit
 
@@ -89,7 +89,9 @@ def create_index(
         codes: of these; None where a map has none.
         config: how much is compared.
     """
-    if len(descriptors) <= config.exact_limit:
+    if len(descriptors) <= (
+        config.exact_limit if codes is not None else max(config.exact_limit, MIN_CODED_KEYFRAMES)
+    ):
         return ExactIndex(descriptors)
     if codes is None:
         _logger.warning(

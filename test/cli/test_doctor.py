@@ -49,6 +49,7 @@ def test_a_machine_without_a_gpu_localizes_all_the_same(machine, capsys):
     [
         ("tensorrt", "tensorrt", "apt install python3-libnvinfer"),
         ("pycuda.driver", "CUDA for Python", "pip install pycuda"),
+        ("faiss", "faiss", "pip install faiss-cpu"),
     ],
 )
 def test_every_lack_has_a_remedy(machine, missing, subject, remedy):

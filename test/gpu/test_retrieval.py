@@ -30,7 +30,7 @@ def put():
             open_kernels=functools.partial(open_host_module, seed=seed),
         )
         made.append((keyframes, memory))
-        return GpuIndex(keyframes, ExactIndex(descriptors))
+        return GpuIndex(keyframes, lambda: ExactIndex(descriptors))
 
     yield make
     for keyframes, memory in made:
