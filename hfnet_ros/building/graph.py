@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import hfnet_ros
-from hfnet_ros.building.artefacts import Artefact, digest_of
+from hfnet_ros.building.artefacts import Arrays, Artefact, DamagedArtefactError, digest_of
 from hfnet_ros.config import Config
 from hfnet_ros.errors import BuildingError
 from hfnet_ros.types import Progress, ignore_progress
@@ -176,6 +176,20 @@ class Graph:
         run.to_end()
         return [self._made[task] for task in tasks]
 
+    def read(self, tasks: Sequence[Task]) -> list[Arrays]:
+        """Run tasks as `finish` does and return their arrays; what is damaged is made anew.
+
+        Raises:
+            BuildingError: as `finish`.
+        """
+        made = self.finish(tasks)
+        try:
+            return [artefact.read_arrays() for artefact in made]
+        except DamagedArtefactError as error:
+            damaged = [task for task in tasks if self._made[task].path == error.artefact.path]
+            self._remake(damaged[0], damaged, error.artefact)
+            return self.read(tasks)
+
     def expect(self, count: int) -> None:
         """Count tasks in, that will be known later."""
         self._num_known += count
@@ -234,18 +248,21 @@ class Graph:
         Raises:
             BuildingError: that happened too often.
         """
-        where = str(artefact.path)
-        self._count_failure(
-            task, where, _MAX_DAMAGED, f"{where} is damaged again and again: look at the disk"
-        )
         made = [below for below in dict.fromkeys(task.inputs) if below in self._made]
         makers = [below for below in made if self._made[below].path == artefact.path]
+        self._remake(task, makers, artefact)
+        return makers
+
+    def _remake(self, reader: Task, makers: Sequence[Task], artefact: Artefact) -> None:
+        where = str(artefact.path)
+        self._count_failure(
+            reader, where, _MAX_DAMAGED, f"{where} is damaged again and again: look at the disk"
+        )
         if makers:
             _logger.warning("%s: is damaged and made anew", where)
             artefact.forget()
         for maker in makers:
             del self._made[maker]
-        return makers
 
     def note_killed(self, task: Task, outcome: Outcome) -> None:
         """Count how often the worker of a task ended.

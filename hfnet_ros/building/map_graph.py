@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,33 @@ class BuiltMaps:
 
     maps: list[tuple[str, Artefact]]
     overlaps: dict[tuple[str, str], Overlap] = field(default_factory=dict)
+
+
+class _Matched:
+    """Tasks that match pairs, and which pairs each."""
+
+    def __init__(self) -> None:
+        self._tasks: list[tuple[Task, Sequence[Pair]]] = []
+        self._task_of: dict[Pair, int] = {}
+
+    def add(self, task: Task, pairs: Sequence[Pair]) -> None:
+        self._task_of.update(dict.fromkeys(pairs, len(self._tasks)))
+        self._tasks.append((task, pairs))
+
+    def within(
+        self, keyframes: NDArray[np.int64], chosen: Sequence[Pair]
+    ) -> tuple[list[Task], list[NDArray[np.int64]]]:
+        """Return the tasks of chosen pairs, and where theirs are among the keyframes; -1 of those not chosen."""
+        wanted, position = set(chosen), {row: idx for idx, row in enumerate(keyframes.tolist())}
+        used, positions = [], []
+        for number in sorted({self._task_of[pair] for pair in chosen}):
+            task, pairs = self._tasks[number]
+            used.append(task)
+            places = [
+                (position[pair[0]], position[pair[1]]) if pair in wanted else (-1, -1) for pair in pairs
+            ]
+            positions.append(np.array(places, np.int64))
+        return used, positions
 
 
 class MapGraph:
@@ -146,8 +174,8 @@ class MapGraph:
         named = [(plan.name, artefact) for plan, artefact in zip(plans, made, strict=False)]
         measured = {
             (plans[first].name, plans[second].name): overlap
-            for (first, second), artefact in zip(between, made[len(plans) :], strict=True)
-            if (overlap := stages.overlap_from(artefact.read_arrays())) is not None
+            for (first, second), arrays in zip(between, self._graph.read(overlaps), strict=True)
+            if (overlap := stages.overlap_from(arrays)) is not None
         }
         return BuiltMaps(named, measured)
 
@@ -164,7 +192,7 @@ class MapGraph:
         ]
         num_batches = -(-len(self._images) // _DESCRIBED_AT_ONCE)
         self._graph.expect(num_batches)
-        read = [artefact.read_arrays() for artefact in self._graph.finish(checks)]
+        read = self._graph.read(checks)
         self._graph.expect(-num_batches)
         self._sizes_wh = np.concatenate([arrays["size_wh"] for arrays in read])
         digests = np.concatenate([arrays["sha256"] for arrays in read]).tolist()
@@ -228,50 +256,48 @@ class MapGraph:
         tasks = [
             Task(stages.PAIRS, plan.name, *reversed(self._posed_keyframes(plan.keyframes))) for plan in plans
         ]
-        made = self._graph.finish([*tasks, *beside])
+        self._graph.finish([*tasks, *beside])
         chosen = []
-        for plan, artefact in zip(plans, made, strict=False):
-            rows = plan.keyframes[artefact.read_arrays()["pairs"]]
+        for plan, arrays in zip(plans, self._graph.read(tasks), strict=True):
+            rows = plan.keyframes[arrays["pairs"]]
             chosen.append([(first, second) for first, second in rows.tolist()])
         return chosen
 
-    def _match_tasks(self, chosen: Sequence[Sequence[Pair]]) -> list[tuple[Task, list[Pair]]]:
+    def _match_tasks(self, chosen: Sequence[Sequence[Pair]]) -> _Matched:
         """Return tasks that match each pair once, by the two batches that its images are in."""
         by_batches: dict[Pair, list[Pair]] = {}
         for first, second in sorted({pair for pairs in chosen for pair in pairs}):
             batches = first // _DESCRIBED_AT_ONCE, second // _DESCRIBED_AT_ONCE
             by_batches.setdefault(batches, []).append((first, second))
-        tasks = []
+        matched = _Matched()
         for (first, second), pairs in sorted(by_batches.items()):
             inputs = tuple(self._batches[batch] for batch in dict.fromkeys((first, second)))
             for some in _in_parts(pairs, _MATCHED_AT_ONCE):
                 rows = np.array(some, np.int64) % _DESCRIBED_AT_ONCE
                 of = f"{len(some)} pairs of batches {first} and {second}"
-                tasks.append((Task(stages.MATCHES, of, {"pairs": rows}, inputs), list(some)))
-        return tasks
+                matched.add(Task(stages.MATCHES, of, {"pairs": rows}, inputs), some)
+        return matched
 
-    def _check_poses(
-        self, chosen: Sequence[Sequence[Pair]], matched: Sequence[tuple[Task, list[Pair]]]
-    ) -> list[Task]:
+    def _check_poses(self, chosen: Sequence[Sequence[Pair]], matched: _Matched) -> list[Task]:
         """Hold the poses of segments of the path against the images, whatever sub-maps they are in.
 
         Raises:
             PoseFaultError: most segments say that all poses are wrong alike.
         """
         if not self._config.mapping.check_poses:
-            self._graph.finish([task for task, _ in matched])
             return []
-        tasks, every = [], {pair for pairs in chosen for pair in pairs}
+        tasks, every = [], sorted({pair for pairs in chosen for pair in pairs})
         for number in range(max(1, len(self._images) // _SEGMENT)):
             start, stop = _segment(number, len(self._images))
             rows = np.arange(start, stop)
             batches, described = self._posed_keyframes(rows)
-            inside = {(first, second) for first, second in every if start <= first and second < stop}
-            used, described["pairs"] = _matches_within(rows, inside, matched)
+            starting = every[bisect_left(every, (start, 0)) : bisect_left(every, (stop, 0))]
+            inside = [pair for pair in starting if pair[1] < stop]
+            used, described["pairs"] = matched.within(rows, inside)
             described["num_batches"] = len(batches)
             tasks.append(Task(stages.POSE_CHECK, self._named(rows.tolist()), described, (*batches, *used)))
-        made = self._graph.finish(tasks)
-        doubts = [text for artefact in made if (text := str(artefact.read_arrays(("doubt",))["doubt"]))]
+        made = self._graph.read(tasks)
+        doubts = [text for arrays in made if (text := str(arrays["doubt"]))]
         if 2 * len(doubts) > len(made):
             whole = "" if len(made) == 1 else f"in {len(doubts)} of {len(made)} segments of the path: "
             raise PoseFaultError(f"{whole}{doubts[0]}", "all")
@@ -283,12 +309,12 @@ class MapGraph:
         self,
         plan: SubMapPlan,
         chosen: Sequence[Pair],
-        matched: Sequence[tuple[Task, list[Pair]]],
+        matched: _Matched,
         vocabulary: Task | None,
         checks: Sequence[Task],
     ) -> Task:
         batches, described = self._posed_keyframes(plan.keyframes)
-        used, described["pairs"] = _matches_within(plan.keyframes, chosen, matched)
+        used, described["pairs"] = matched.within(plan.keyframes, chosen)
         shared = [] if vocabulary is None else [vocabulary]
         if checks:
             segment = np.minimum(plan.keyframes // _SEGMENT, len(checks) - 1)
@@ -347,19 +373,3 @@ def _segment(number: int, count: int) -> tuple[int, int]:
     last = max(1, count // _SEGMENT) - 1
     stop = count if number == last else (number + 1) * _SEGMENT + _SEGMENT_OVERLAP
     return max(0, number * _SEGMENT - _SEGMENT_OVERLAP), min(count, stop)
-
-
-def _matches_within(
-    keyframes: NDArray[np.int64], chosen: Collection[Pair], matched: Sequence[tuple[Task, list[Pair]]]
-) -> tuple[list[Task], list[NDArray[np.int64]]]:
-    """Return the tasks that match some of the chosen pairs, and where these are among the keyframes; -1 of others."""
-    wanted, position = set(chosen), {row: idx for idx, row in enumerate(keyframes.tolist())}
-    used, positions = [], []
-    for task, pairs in matched:
-        if not wanted.isdisjoint(pairs):
-            used.append(task)
-            places = [
-                (position[pair[0]], position[pair[1]]) if pair in wanted else (-1, -1) for pair in pairs
-            ]
-            positions.append(np.array(places, np.int64))
-    return used, positions

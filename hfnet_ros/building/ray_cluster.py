@@ -59,7 +59,6 @@ class RayWorkers:
         memory = _LEAST_MEMORY + _MEMORY_OF_INPUT * sum(artefact.bytes for artefact in job.inputs)
         wants_gpu = job.stage.network and self._config.inference.backend in _GPU_BACKENDS
         # More than any machine has would wait forever.
-        self._largest = _largest_node(self._ray) or self._largest
         needed = tuple(
             min(one, most) for one, most in zip((job.num_threads, memory), self._largest, strict=True)
         )
@@ -84,7 +83,8 @@ class RayWorkers:
             ready, _ = ray.wait(list(self._running), num_returns=1, timeout=_ASK_EVERY_S)
             if not ready:
                 self._refuse_dead_head()
-                stranded = self._cancel_stranded()
+                # A head that is gone is not asked: Ray would wait for it for a minute, then end this process.
+                stranded = None if self._num_silent else self._cancel_stranded()
                 if stranded is not None:
                     return stranded, Outcome(killed="no machine of the cluster is as large any more")
         handle = ready[0]

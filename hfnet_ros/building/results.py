@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hfnet_ros.building.artefacts import digest_of
+from hfnet_ros.building.artefacts import DamagedArtefactError, digest_of
 from hfnet_ros.building.map_graph import BuiltMaps
-from hfnet_ros.errors import MapFormatError
+from hfnet_ros.errors import BuildingError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory, atomic_file
 from hfnet_ros.map.array_files import file_digest
 from hfnet_ros.map.manifest import MANIFEST_NAME
@@ -53,11 +53,12 @@ def write_map(work: Path, target: Path, built: BuiltMaps) -> bool:
         built: what the graph made.
 
     Raises:
-        DamagedArtefactError: what the graph made was damaged since.
+        BuildingError: what the graph made was damaged since.
         MapFormatError: the disk refuses.
     """
     if _is_written(work, target, built):
         return False
+    _refuse_damaged(built)
     save_map(built.maps[0][1].read_map(), target)
     _note_written(work, target, built)
     return True
@@ -71,6 +72,7 @@ def write_map_set(work: Path, target: Path, built: BuiltMaps, frame_id: str) -> 
     """
     if _is_written(work, target, built):
         return False
+    _refuse_damaged(built)
     maps = [(name, artefact.map_folder) for name, artefact in built.maps]
     if (target / MANIFEST_NAME).exists():
         with atomic_directory(target) as beside:
@@ -79,6 +81,22 @@ def write_map_set(work: Path, target: Path, built: BuiltMaps, frame_id: str) -> 
         write_set(target, maps, built.overlaps, frame_id=frame_id)
     _note_written(work, target, built)
     return True
+
+
+def _refuse_damaged(built: BuiltMaps) -> None:
+    """Check every byte of the maps.
+
+    Raises:
+        BuildingError: one was damaged since it was made; it is removed, so that it is made anew.
+    """
+    for _, artefact in built.maps:
+        try:
+            artefact.read_map()
+        except DamagedArtefactError as error:  # noqa: PERF203 (the one that is damaged is removed)
+            artefact.forget()
+            raise BuildingError(
+                f"{error}: removed; start the same command again, which makes it anew"
+            ) from error
 
 
 def _key_of(built: BuiltMaps) -> str:

@@ -111,6 +111,15 @@ def test_an_artefact_that_is_damaged_again_and_again_ends_the_build(numbers):
         numbers.graph(Damaging()).finish(two_sums(numbers))
 
 
+def test_what_the_program_itself_reads_is_made_anew_too(numbers):
+    graph = numbers.graph()
+    left, right, _ = two_sums(numbers)
+    first = graph.finish([left])[0]
+    first.arrays_file.write_bytes(b"x" * first.bytes)
+    assert [int(arrays["value"]) for arrays in numbers.graph().read([left, right])] == [3, 5]
+    assert numbers.runs["left"] == 2
+
+
 def test_a_task_whose_worker_was_killed_is_run_again(numbers, value_of, caplog):
     graph = numbers.graph(Unreliable({"2": 3, "right": 9, "all": 1}))
     assert [value_of(made) for made in graph.finish(two_sums(numbers))] == [3, 5, 8]

@@ -74,6 +74,33 @@ def test_what_tasks_made_makes_the_same_set_again(built_set, recording, run, kit
     assert kit.content_of(other) == kit.content_of(built_set)
 
 
+def test_a_sub_map_that_was_damaged_in_the_work_folder_is_made_anew(built_set, recording, run, kit, tmp_path):
+    work = shutil.copytree(f"{built_set}.work", tmp_path / "work")
+    array = next(path for path in sorted(work.rglob("landmark_xyz.npy")) if "self-test" in path.parts)
+    content = array.read_bytes()
+    array.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    command = (
+        "map",
+        "build",
+        *recording.options(),
+        "--sub-maps",
+        3,
+        "--work",
+        work,
+        "--out",
+        tmp_path / "set",
+        *SIFT,
+    )
+    assert (
+        "is damaged; copy the map again or rebuild it: removed; start the same command again"
+        in run(*command).error
+    )
+    assert not (tmp_path / "set").exists()
+    answer = run(*command)
+    assert answer.status == 0, answer.err
+    assert kit.content_of(tmp_path / "set") == kit.content_of(built_set)
+
+
 def test_a_changed_image_remakes_what_depends_on_it(built_set, recording, run, tmp_path):
     """The last batch of three is described anew, and nothing of the first two."""
     work = tmp_path / "work"
