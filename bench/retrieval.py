@@ -70,6 +70,8 @@ class Exact:
 class Codes(Exact):
     """What maps have: two bits a number of everything, the best compared."""
 
+    num_threads = 1
+
     def build(self, codes: np.ndarray, folder: Path) -> None:
         for name, array in make_codes(UnitVectors(codes), HEAD).arrays().items():
             np.save(folder / f"{name}.npy", array)
@@ -81,7 +83,9 @@ class Codes(Exact):
         self._codes = KeyframeCodes.of_arrays(
             {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in folder.glob("*.npy")}
         )
-        self._index = CodeIndex(UnitVectors(codes), self._codes, RetrievalConfig().compared_per_root)
+        self._index = CodeIndex(
+            UnitVectors(codes), self._codes, RetrievalConfig().compared_per_root, self.num_threads
+        )
 
     def change(self, codes: np.ndarray, added: np.ndarray) -> dict[str, float]:
         rows = np.arange(len(codes))
@@ -91,6 +95,12 @@ class Codes(Exact):
         started = time.perf_counter()
         changed_codes(self._codes, UnitVectors(codes[CHANGED:]), rows[CHANGED:])
         return {"add_s": added_s, "remove_s": time.perf_counter() - started}
+
+
+class CodesOnTwoThreads(Codes):
+    """The same, as the localizer does with two threads."""
+
+    num_threads = 2
 
 
 class Cells(Exact):
@@ -215,6 +225,7 @@ class Usearch(Exact):
 ROWS = {
     "exact": Exact,
     "codes": Codes,
+    "codes-2": CodesOnTwoThreads,
     "cells": Cells,
     "faiss": Faiss,
     "usearch": Usearch,

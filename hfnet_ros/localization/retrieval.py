@@ -82,7 +82,9 @@ class PlaceRetrieval:
         assert visual_map.search is not None
         self._structure = visual_map.search
         self._config = config
-        self._index = index or create_index(visual_map.global_descriptors, visual_map.codes, config.retrieval)
+        self._index = index or create_index(
+            visual_map.global_descriptors, visual_map.codes, config.retrieval, config.inference.num_threads
+        )
         # Where the robot is expected is said in the frame that answers are given in.
         is_given = visual_map.given is not None and config.pose.answer_frame == "given"
         self._nearby = NearbyKeyframes(

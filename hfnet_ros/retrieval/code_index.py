@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hfnet_ros.types import RetrievalHit
 
 _COUNT_OF_ROOT = 10  # prior frames that `compared_per_root` is said for
 _MIN_COMPARED = 100
+_ROWS_OF_A_THREAD = 100_000  # a millisecond's worth: fewer are not worth handing over
 # Of so few keyframes all are compared.
 _MAX_COMPARED_AMONG = 2000
 # Of this share of a map, enough are among the best of all; of less, what may be found is looked through by itself.
@@ -42,23 +44,46 @@ class CodeScan:
         quantization fast scan", VLDB 2015.
     """
 
-    def __init__(self, codes: NDArray[np.uint8]) -> None:
-        """Take codes [N, P / 4] as `CodedList` has them; they are copied."""
-        faiss = find_faiss()
-        count, width = codes.shape
-        plain = faiss.IndexPQ(4 * width, 2 * width, 4, faiss.METRIC_INNER_PRODUCT)
-        first, second = np.tile(LEVELS, len(LEVELS)), np.repeat(LEVELS, len(LEVELS))
-        centers = np.tile(np.column_stack([first, second]), (2 * width, 1))
-        faiss.copy_array_to_vector(centers.ravel(), plain.pq.centroids)
-        faiss.copy_array_to_vector(np.ascontiguousarray(codes).ravel(), plain.codes)
-        plain.ntotal, plain.is_trained = count, True
-        self._index = faiss.IndexPQFastScan(plain)
-        self._count = count
+    def __init__(self, codes: NDArray[np.uint8], num_threads: int = 1) -> None:
+        """Take codes [N, P / 4] as `CodedList` has them, which are copied, and threads to share them where many."""
+        num_parts = max(1, min(num_threads, len(codes) // _ROWS_OF_A_THREAD))
+        self._firsts = [len(codes) * part // num_parts for part in range(num_parts)]
+        bounds = zip(self._firsts, [*self._firsts[1:], len(codes)], strict=True)
+        self._parts = [_scanned(codes[first:end]) for first, end in bounds]
+        self._threads = ThreadPoolExecutor(num_parts) if num_parts > 1 else None
 
     def best(self, weights: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """Return the `count` rows, or all there are, with the largest sums, for weights [P] of the components."""
-        _, rows = self._index.search(weights[None], min(count, self._count))
-        return rows[0][rows[0] >= 0]
+
+        def best_of(part: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+            sums, rows = part.search(weights[None], min(count, part.ntotal))
+            return sums[0], rows[0]
+
+        each = map if self._threads is None else self._threads.map
+        found = list(each(best_of, self._parts))
+        sums = np.concatenate([sums for sums, _ in found])
+        rows = np.concatenate(
+            [
+                np.where(rows < 0, -1, rows + first)
+                for (_, rows), first in zip(found, self._firsts, strict=True)
+            ]
+        )
+        if len(found) > 1:
+            rows = rows[np.argsort(-sums, kind="stable")]
+        return rows[rows >= 0][:count]
+
+
+def _scanned(codes: NDArray[np.uint8]) -> Any:
+    """Return faiss's index of codes [N, P / 4]."""
+    faiss = find_faiss()
+    count, width = codes.shape
+    plain = faiss.IndexPQ(4 * width, 2 * width, 4, faiss.METRIC_INNER_PRODUCT)
+    first, second = np.tile(LEVELS, len(LEVELS)), np.repeat(LEVELS, len(LEVELS))
+    centers = np.tile(np.column_stack([first, second]), (2 * width, 1))
+    faiss.copy_array_to_vector(centers.ravel(), plain.pq.centroids)
+    faiss.copy_array_to_vector(np.ascontiguousarray(codes).ravel(), plain.codes)
+    plain.ntotal, plain.is_trained = count, True
+    return faiss.IndexPQFastScan(plain)
 
 
 class CodeIndex:
@@ -68,12 +93,14 @@ class CodeIndex:
     alone find it with half of the work.
     """
 
-    def __init__(self, descriptors: UnitVectors, codes: KeyframeCodes, compared_per_root: float) -> None:
-        """Take descriptors [F, G], their codes, and how many are compared; see `RetrievalConfig`."""
+    def __init__(
+        self, descriptors: UnitVectors, codes: KeyframeCodes, compared_per_root: float, num_threads: int = 1
+    ) -> None:
+        """Take descriptors [F, G], their codes, how many are compared (`RetrievalConfig`), and threads to scan on."""
         self._descriptors = descriptors
         self._codes = codes
         self._num_compared = compared_per_root * np.sqrt(len(descriptors)) / _COUNT_OF_ROOT
-        self._scans = {listed: CodeScan(listed.codes) for listed in self._lists()}
+        self._scans = {listed: CodeScan(listed.codes, num_threads) for listed in self._lists()}
         for listed in self._lists():
             release_pages(listed.codes)
         # What was asked for last, its rows and the codes of these: an area is asked for again and again.

@@ -80,7 +80,7 @@ class StoredIndex:
 
 
 def create_index(
-    descriptors: UnitVectors, codes: KeyframeCodes | None, config: RetrievalConfig
+    descriptors: UnitVectors, codes: KeyframeCodes | None, config: RetrievalConfig, num_threads: int = 1
 ) -> DescriptorIndex:
     """Return an exact index, or above `exact_limit` keyframes one that looks through codes first.
 
@@ -88,6 +88,7 @@ def create_index(
         descriptors: [F, G] unit norm.
         codes: of these; None where a map has none.
         config: how much is compared.
+        num_threads: that look through the codes of a very large map.
     """
     if len(descriptors) <= (
         config.exact_limit if codes is not None else max(config.exact_limit, MIN_CODED_KEYFRAMES)
@@ -110,7 +111,7 @@ def create_index(
             len(descriptors),
         )
         return StoredIndex(descriptors)
-    return CodeIndex(descriptors, codes, config.compared_per_root)
+    return CodeIndex(descriptors, codes, config.compared_per_root, num_threads)
 
 
 def search_in_turn(

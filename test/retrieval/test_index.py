@@ -151,6 +151,16 @@ def test_a_scan_sums_levels():
     assert len(CodeScan(codes[:3]).best(weights, 10)) == 3
 
 
+def test_threads_that_share_a_scan_find_what_one_does(monkeypatch):
+    monkeypatch.setattr("hfnet_ros.retrieval.code_index._ROWS_OF_A_THREAD", 100)
+    rng = np.random.default_rng(3)
+    codes = rng.integers(256, size=(450, 24)).astype(np.uint8)
+    weights = rng.normal(size=96).astype(np.float32)
+    for count in (7, 200, 1000):
+        alone, shared = (CodeScan(codes, threads).best(weights, count) for threads in (1, 3))
+        np.testing.assert_array_equal(np.sort(alone), np.sort(shared))
+
+
 @needs_faiss
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.6])
 def test_only_some_are_found(walk, share, monkeypatch):
