@@ -19,6 +19,8 @@ SOLVER_INDEPENDENT = (
     "--ignore=test/pose/test_covariance_monte_carlo.py",
     "--ignore=test/pose/test_rig_covariance.py",
     "--ignore=test/localization/test_map_set.py",
+    "--ignore=test/localization/test_scenarios.py",
+    "--ignore=test/localization/test_turned_queries.py",
     "--ignore=test/localization/test_scene_matching.py",
 )
 

@@ -91,7 +91,7 @@ def surveyed_again(place, count):
 def test_eight_places_alike_refuse_every_answer_though_each_explains_a_share_only(apartment):
     """Matched with all of them at once, a keypoint goes to one of them: each is left with an eighth."""
     localizer = surveyed_again(apartment, 8)
-    for index, row in enumerate((2, 6, 11)):
+    for index, row in enumerate((2, 11)):
         truth = apartment.visual_map.map_from_camera(row)
         result = localizer.localize(apartment.frame(truth, seed=600 + index))
         assert result.outcome is Outcome.ILL_CONDITIONED, result.evidence.scores
