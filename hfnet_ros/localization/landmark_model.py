@@ -193,6 +193,18 @@ def create_query_extractor(
     return WithCoordinates(extractor, DenseNetwork(scene, config.inference))
 
 
+def warm_up(visual_map: VisualMap, extractor: NetworkExtractor, image_wh: tuple[int, int] | None) -> None:
+    """Describe a black image of the size of those that will come, so that no robot waits for the first one.
+
+    It takes several times longer than the next. Without a size, and with one that will be reduced, it is that of the
+    map's first camera.
+    """
+    size_wh = visual_map.cameras[0].refined.size_wh
+    if image_wh is not None and not is_much_larger(image_wh, size_wh):
+        size_wh = image_wh
+    extractor.extract(np.zeros(size_wh[::-1], np.uint8))
+
+
 @contextlib.contextmanager
 def searching(
     visual_map: VisualMap,
@@ -202,12 +214,8 @@ def searching(
 ) -> Iterator[Localizer]:
     """Give a localizer with an extractor that lives on; see `LandmarkModel.open`."""
     check_extractor(visual_map, extractor)
-    width, height = size_wh = visual_map.cameras[0].refined.size_wh
-    if image_wh is not None and not is_much_larger(image_wh, size_wh):
-        width, height = image_wh
-    # What runs the network is known after the first image, which takes several times longer than the next.
-    # It is a black one here, so that no robot waits for it.
-    extractor.extract(np.zeros((height, width), np.uint8))
+    # What runs the network is known after that.
+    warm_up(visual_map, extractor, image_wh)
     search = open_gpu_search(visual_map, config, extractor.backend) if visual_map.num_landmarks else None
     with contextlib.ExitStack() as opened:
         if search is not None:

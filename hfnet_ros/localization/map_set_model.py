@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.extractor import with_extractor_of
-from hfnet_ros.features.reduction import is_much_larger
 from hfnet_ros.localization.areas import asked_areas
-from hfnet_ros.localization.landmark_model import create_query_extractor
+from hfnet_ros.localization.landmark_model import create_query_extractor, warm_up
 from hfnet_ros.localization.map_set_localizer import FollowedSet, SetLocalizer
 from hfnet_ros.localization.scene_model import OpenedLocalizer
 from hfnet_ros.map.joined_map import join_set
@@ -169,10 +168,7 @@ class SetModel:
         with contextlib.ExitStack() as opened:
             extractor = create_query_extractor(joined, config, report)
             opened.callback(extractor.close)
-            size_wh = joined.cameras[0].refined.size_wh
-            if image_wh is not None and not is_much_larger(image_wh, size_wh):
-                size_wh = image_wh
-            extractor.extract(np.zeros(size_wh[::-1], np.uint8))  # the first image takes several times longer
+            warm_up(joined, extractor, image_wh)
             localizer = SetLocalizer(self._following, extractor, config, opener)
             opened.callback(localizer.close)
             return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
