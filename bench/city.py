@@ -15,10 +15,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import json
 import re
 import shutil
 import time
-from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from scale import Described
 from scene_sets import asked_of
 
 from hfnet_ros.config import Config
+from hfnet_ros.evaluation.reasons import Reasons
 from hfnet_ros.features.aggregation import fit_aggregation
 from hfnet_ros.features.extractor import create_extractor, create_mapping_extractor, with_extractor_of
 from hfnet_ros.features.keypoints import unit_rows
@@ -42,7 +43,6 @@ from hfnet_ros.map.search_structure import SearchStructure
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.map.visual_words import assign_words
-from hfnet_ros.mapping.alignment import features_of
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.trust.tested_build import build_map
 from hfnet_ros.types import ImageFeatures, LocalFeatures
@@ -50,7 +50,6 @@ from hfnet_ros.types import ImageFeatures, LocalFeatures
 GENERATED = tuple(f"walk-6@{seed}" for seed in (81, 82, 83, 84))
 REAL = ("redkitchen", "euroc-1")
 FALSE_M, FALSE_DEG = 0.5, 10.0
-_NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
 ALIAS = re.compile(r"another place|another pose|rival|twin|rematch|lead")
 
 
@@ -219,7 +218,8 @@ def ask(
     city: City, path: Path, count: int, num_queries: int, config: Config, seed: int
 ) -> list[dict[str, Any]]:
     """Ask random flats, each with a random image of its base."""
-    localizer = Localizer(load_map(path), Described(city.bases[0].map.extractor_id), config)
+    visual_map = load_map(path)
+    localizer = Localizer(visual_map, Described(visual_map.extractor_id), config)
     flat_of = lru_cache(maxsize=256)(lambda number: Flat(city, number))
     rng, rows = np.random.default_rng(seed), []
     for query in range(num_queries):
@@ -240,7 +240,7 @@ def ask(
         }
         place = answer.place
         row["in_flat"] = place is not None and any(
-            localizer._map.keyframe_names[idx].startswith(f"{flat.number}/") for idx in place.keyframe_idxs
+            visual_map.keyframe_names[idx].startswith(f"{flat.number}/") for idx in place.keyframe_idxs
         )
         if answer.estimate is not None:
             found = answer.estimate.map_from_camera
@@ -296,7 +296,7 @@ def main() -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
     bases = [base_of(name, options) for name in (*options.bases, *(REAL if options.real else ()))]
     config = Config()
-    learned = [features_of(base.map, row) for base in bases for row in range(base.map.num_keyframes)]
+    learned = [features for base in bases for features, _ in base.remembered]
     aggregation = fit_aggregation(learned, config.retrieval, options.seed)
     city = City(bases, aggregation, head_pool(bases, options), options.seed, options.shares)
     print(
@@ -310,14 +310,16 @@ def main() -> None:
         rows = ask(city, path, count, options.queries, config, options.seed + 1)
         keyframes = load_map(path).num_keyframes
         print("\n".join(table_rows(count, keyframes, rows)), flush=True)
-        reasons = Counter(
-            f"{row['outcome']}: {_NUMBER.sub('#', row['reason'])}" for row in rows if not row["valid"]
+        reasons = Reasons()
+        for row in rows:
+            if not row["valid"]:
+                reasons.add(str(row["flat"]), f"{row['outcome']}: {row['reason']}")
+        print(
+            "".join(f"    {line}\n" for line in reasons.sentences(len(rows), "queries")[:12]),
+            end="",
+            flush=True,
         )
-        for reason, times in reasons.most_common(12):
-            print(f"    {times} {reason}", flush=True)
         if options.rows:
-            import json
-
             with options.rows.open("a") as out:
                 out.writelines(json.dumps({"flats": count, **row}, default=float) + "\n" for row in rows)
         if not options.keep:

@@ -81,6 +81,12 @@ class Base:
     def seen(self) -> list[NDArray[np.int64]]:
         return [self.map.landmarks_seen_by(row).astype(np.int64) for row in range(self.map.num_keyframes)]
 
+    @cached_property
+    def remembered(self) -> list[tuple[ImageFeatures, NDArray[np.int64]]]:
+        """What each keyframe saw as the map remembers it, and of which landmarks."""
+        frames = range(self.map.num_keyframes)
+        return [(features_of(self.map, row), _rows_of(self.map, row)) for row in frames]
+
     def ask(self, features: ImageFeatures, truth: Rigid3) -> None:
         """Add an image: its keypoints are given to landmarks and blocks where these project to."""
         assert features.global_descriptor is not None
@@ -183,11 +189,8 @@ class Flat:
     def globals(self, described: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the global descriptors [F, G] of its keyframes, from the landmarks' [L, D]."""
         base, found = self.base, []
-        for keyframe in range(base.map.num_keyframes):
-            features = base.remembered[keyframe]
-            local = LocalFeatures(
-                features.local.keypoints, features.local.scores, described[base.remembered_rows[keyframe]]
-            )
+        for keyframe, (features, rows) in enumerate(base.remembered):
+            local = LocalFeatures(features.local.keypoints, features.local.scores, described[rows])
             found.append(
                 describe_beside_head(
                     self.city.aggregation,
@@ -241,9 +244,6 @@ class City:
         self.bases, self.aggregation, self.pool, self.seed = bases, aggregation, pool, seed
         self.shares = tuple(shares)
         self._by_size = [np.argsort(base.sizes, kind="stable") for base in bases]
-        for base in bases:
-            base.remembered = [features_of(base.map, row) for row in range(base.map.num_keyframes)]
-            base.remembered_rows = [_rows_of(base.map, row) for row in range(base.map.num_keyframes)]
 
     def block_at_least(self, base_idx: int, size: int, rng: np.random.Generator) -> int:
         """Return a block of a base that has at least so many landmarks, or its largest."""
