@@ -11,8 +11,7 @@ from typing import Any
 import hfnet_ros
 from hfnet_ros.building.artefacts import DamagedArtefactError
 from hfnet_ros.building.graph import Job, Outcome
-from hfnet_ros.building.stages import RUN, release_networks
-from hfnet_ros.config import Config
+from hfnet_ros.building.stages import RUN, config_of, release_networks
 from hfnet_ros.errors import HfnetRosError
 from hfnet_ros.mapping.map_builder import limited_threads
 
@@ -30,10 +29,7 @@ def execute(job: Job) -> Outcome:
         )
     started, cpu_started = time.perf_counter(), time.process_time()
     try:
-        config = Config.from_dict(
-            {**job.config, "inference": {**job.config["inference"], "num_threads": job.num_threads}}
-        )
-        with limited_threads(config):
+        with limited_threads(config_of(job)):
             content = RUN[job.stage.name](job)
         made = job.artefact.write(
             content,

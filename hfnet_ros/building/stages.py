@@ -86,7 +86,7 @@ def describe(job: Job) -> Arrays:
     Raises:
         BuildingError: an image is not the one that was checked, or the weights are others.
     """
-    config = _config_of(job)
+    config = config_of(job)
     extractor = _extractor(config, job.parameters["extractor_id"])
     turns, digests = job.parameters["turns_rad"], job.parameters["sha256"]
 
@@ -105,14 +105,14 @@ def describe(job: Job) -> Arrays:
 
 def learn_vocabulary(job: Job) -> Arrays:
     """Learn the aggregation of all sub-maps from a sample of keyframes; nothing where a head alone is asked for."""
-    config = _config_of(job)
+    config = config_of(job)
     aggregation = learn_aggregation(_keyframes_of(job, config), config.retrieval, config.pose.seed)
     return {} if aggregation is None else aggregation.arrays()
 
 
 def choose_pairs(job: Job) -> Arrays:
     """Choose the keyframes of a sub-map that are matched: rows [P, 2], first before second."""
-    config = _config_of(job)
+    config = config_of(job)
     views = views_of(_keyframes_of(job, config), _poses_of(job))
     pairs = choose_pairs_by_pose(
         views, _cameras_of(job), create_pair_matcher(config), config.mapping, job.num_threads
@@ -122,7 +122,7 @@ def choose_pairs(job: Job) -> Arrays:
 
 def match(job: Job) -> Arrays:
     """Match pairs of images of one batch or of two: keypoint rows [M, 2] of all, and where each pair starts [P + 1]."""
-    config = _config_of(job)
+    config = config_of(job)
     pairs: NDArray[np.int64] = job.parameters["pairs"]
     batches = (job.inputs[0], job.inputs[-1])
     features: list[ImageFeatures] = []
@@ -140,7 +140,7 @@ def match(job: Job) -> Arrays:
 
 def build_structure(job: Job) -> VisualMap:
     """Build the map of a sub-map, or of all there is; not tested yet."""
-    config, parameters = _config_of(job), job.parameters
+    config, parameters = config_of(job), job.parameters
     options = BuildOptions(**parameters["options"])
     keyframes, num_batches = _keyframes_of(job, config), parameters["num_batches"]
     if "map_from_camera" not in parameters:
@@ -188,7 +188,7 @@ def check_segment(job: Job) -> Arrays:
     Raises:
         PoseFaultError: the path slips, or too many keyframes are wrong.
     """
-    config = _config_of(job)
+    config = config_of(job)
     keyframes, cameras, poses = _keyframes_of(job, config), _cameras_of(job), _poses_of(job)
     matches = _known_matches(job, job.inputs[job.parameters["num_batches"] :])
     views, matcher, doubt = views_of(keyframes, poses), create_pair_matcher(config), ""
@@ -230,7 +230,7 @@ def _checked_poses(job: Job, checks: Sequence[Artefact]) -> CheckedPoses:
 
 def self_test(job: Job) -> VisualMap:
     """Test a map on its own keyframes; they are the batches before it."""
-    config = _config_of(job)
+    config = config_of(job)
     keyframes = _keyframes_of(job, config)
     built = job.inputs[-1].read_map()
     return with_self_test(built, keyframes, _Named(built.extractor_id), config)
@@ -239,7 +239,7 @@ def self_test(job: Job) -> VisualMap:
 def measure_overlap(job: Job) -> Arrays:
     """Measure where the second of two sub-maps lies in the first; nothing where they are not found in each other."""
     first, second = (artefact.read_map() for artefact in job.inputs)
-    overlap = align_overlap(first, second, _config_of(job))
+    overlap = align_overlap(first, second, config_of(job))
     if overlap is None:
         return {}
     return {
@@ -315,7 +315,8 @@ def _silent(stage: str, done: int, total: int) -> None:
     """Say nothing: progress is counted in tasks."""
 
 
-def _config_of(job: Job) -> Config:
+def config_of(job: Job) -> Config:
+    """Return the parameters that a job runs with, of as many threads as it has."""
     config = Config.from_dict(job.config)
     return dataclasses.replace(
         config, inference=dataclasses.replace(config.inference, num_threads=job.num_threads)

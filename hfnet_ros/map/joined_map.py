@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,7 +60,7 @@ class JoinedMap(VisualMap):
     @property
     def num_landmarks(self) -> int:
         """Number of landmarks of all sub-maps."""
-        return sum(sub_map.num_landmarks for sub_map in self.found.sub_maps)
+        return int(self._landmark_starts[-1])
 
     @property
     def area_names(self) -> list[str]:
@@ -146,8 +147,11 @@ class JoinedMap(VisualMap):
         return np.empty((0, found[0].shape[1]), np.float32), np.zeros(len(landmark_idxs), np.uint16)
 
     def _parts_of_landmarks(self, landmark_idxs: NDArray[np.int64]) -> NDArray[np.int64]:
-        bounds = _starts(sub_map.num_landmarks for sub_map in self.found.sub_maps)
-        return np.searchsorted(bounds, landmark_idxs, side="right") - 1
+        return np.searchsorted(self._landmark_starts, landmark_idxs, side="right") - 1
+
+    @cached_property
+    def _landmark_starts(self) -> NDArray[np.int64]:
+        return _starts(sub_map.num_landmarks for sub_map in self.found.sub_maps)
 
     def _words(self, part_idx: int) -> NDArray[np.float32]:
         search = self.opener.get(self.found, self.found.sub_maps[part_idx]).search
