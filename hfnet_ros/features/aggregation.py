@@ -24,6 +24,7 @@ from hfnet_ros.types import ImageFeatures
 Float32Array = NDArray[np.float32]
 
 _MAX_TRAINING_DESCRIPTORS = 50000
+_MIN_RELATIVE_SCALE = 1e-5  # of a direction that is more than rounding
 # Keypoints that are aggregated beside a head's descriptor: as many as of an image to localize.
 MAX_BESIDE_HEAD = 1024
 
@@ -100,6 +101,11 @@ def fit_aggregation(images: Sequence[ImageFeatures], config: RetrievalConfig, se
         descriptors = descriptors[rng.choice(len(descriptors), _MAX_TRAINING_DESCRIPTORS, replace=False)]
     vocabulary = spherical_k_means(descriptors, min(config.vocabulary_size, len(descriptors)), rng)
     vlads = np.stack([aggregate_vlad(image.local.descriptors, vocabulary) for image in images])
+    return VladAggregation(vocabulary, spanned_directions(vlads, config.global_size))
+
+
+def spanned_directions(vlads: Float32Array, most: int) -> Float32Array:
+    """Return orthonormal rows [R, K * D] float32 of what VLADs [F, K * D] span, the `most` important ones at most."""
     _, scales, directions = np.linalg.svd(vlads, full_matrices=False)
-    rank = min(config.global_size, max(1, int(np.count_nonzero(scales > 1e-5 * scales[0]))))
-    return VladAggregation(vocabulary, np.ascontiguousarray(directions[:rank]))
+    rank = min(most, max(1, int(np.count_nonzero(scales > _MIN_RELATIVE_SCALE * scales[0]))))
+    return np.ascontiguousarray(directions[:rank], np.float32)

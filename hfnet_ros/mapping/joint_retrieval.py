@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MappingError
-from hfnet_ros.features.aggregation import aggregate_vlad, beside_head
+from hfnet_ros.features.aggregation import aggregate_vlad, beside_head, spanned_directions
 from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.map.unit_vectors import UnitVectors, concatenate
 from hfnet_ros.map.visual_map import VisualMap
 
 Float32Array = NDArray[np.float32]
 
-_MIN_RELATIVE_SCALE = 1e-5
-_MAX_GLOBAL_SIZE = 1024
+MAX_GLOBAL_SIZE = 1024
 
 
 def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[UnitVectors, dict[str, Float32Array]]:
@@ -44,12 +43,7 @@ def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[UnitVectors, 
     if np.array_equal(vocabulary, second.aggregation["vocabulary"]):
         added = second_vlads @ second.aggregation["projection"]
     else:
-        added = np.stack(
-            [
-                aggregate_vlad(second.landmark_descriptors[second.landmarks_seen_by(row)], vocabulary)
-                for row in range(second.num_keyframes)
-            ]
-        )
+        added = np.stack([remembered_vlad(second, row, vocabulary) for row in range(second.num_keyframes)])
     if first.codes is not None:
         vlads = unit_rows((added @ projection.T).astype(np.float32))
         described = beside_head(second_heads, vlads) if first.has_head else vlads
@@ -60,6 +54,11 @@ def describe_jointly(first: VisualMap, second: VisualMap) -> tuple[UnitVectors, 
     if first.has_head:
         vlads = beside_head(np.concatenate([first_heads, second_heads]), vlads)
     return UnitVectors.encode(vlads), aggregation
+
+
+def remembered_vlad(visual_map: VisualMap, row: int, vocabulary: Float32Array) -> Float32Array:
+    """Return the VLAD [K * D] of the landmarks that a keyframe sees, which stand in for its own keypoints."""
+    return aggregate_vlad(visual_map.landmark_descriptors[visual_map.landmarks_seen_by(row)], vocabulary)
 
 
 def _parts(visual_map: VisualMap) -> tuple[Float32Array, Float32Array]:
@@ -76,10 +75,7 @@ def project_vlads(
     The projection grows by what the new keyframes span. Beyond the size that the first map kept
     in full, it keeps the most important directions.
     """
-    _, scales, directions = np.linalg.svd(vlads, full_matrices=False)
-    rank = max(1, int(np.count_nonzero(scales > _MIN_RELATIVE_SCALE * scales[0])))
-    rank = min(rank, max(len(projection), _MAX_GLOBAL_SIZE))
-    joint = np.ascontiguousarray(directions[:rank]).astype(np.float32)
+    joint = spanned_directions(vlads, max(len(projection), MAX_GLOBAL_SIZE))
     projected = vlads @ joint.T
     norms = np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
     return (projected / norms).astype(np.float32), {"vocabulary": vocabulary, "projection": joint}

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MappingError
-from hfnet_ros.features.aggregation import aggregate_vlad, beside_head
+from hfnet_ros.features.aggregation import beside_head, spanned_directions
 from hfnet_ros.features.keypoints import unit_rows
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.mapping.joint_retrieval import MAX_GLOBAL_SIZE, remembered_vlad
 
 Float32Array = NDArray[np.float32]
 Aggregation = Mapping[str, Float32Array]
 
 _MAX_SAMPLED = 1500  # keyframes that the common projection is learned from
-_MAX_SIZE = 1024
 
 
 def common_aggregation(open_map: Callable[[int], VisualMap], count: int) -> Aggregation:
@@ -55,11 +55,10 @@ def common_aggregation(open_map: Callable[[int], VisualMap], count: int) -> Aggr
             return {}
         share = max(1, _MAX_SAMPLED // count)
         rows = np.unique(np.linspace(0, visual_map.num_keyframes - 1, share).round().astype(int)).tolist()
-        sampled += [_vlad(visual_map, row, vocabulary) for row in rows]
-    _, scales, directions = np.linalg.svd(np.stack(sampled), full_matrices=False)
-    rank = min(max(1, int(np.count_nonzero(scales > 1e-5 * scales[0]))), _MAX_SIZE)
+        sampled += [remembered_vlad(visual_map, row, vocabulary) for row in rows]
     assert vocabulary is not None
-    return {"vocabulary": np.array(vocabulary), "projection": directions[:rank].astype(np.float32)}
+    projection = spanned_directions(np.stack(sampled), MAX_GLOBAL_SIZE)
+    return {"vocabulary": np.array(vocabulary), "projection": projection}
 
 
 def descriptors_by(visual_map: VisualMap, aggregation: Aggregation) -> UnitVectors:
@@ -72,7 +71,7 @@ def descriptors_by(visual_map: VisualMap, aggregation: Aggregation) -> UnitVecto
         return UnitVectors.encode(heads)
     vocabulary, projection = aggregation["vocabulary"], aggregation["projection"]
     vlads = np.stack(
-        [projection @ _vlad(visual_map, row, vocabulary) for row in range(visual_map.num_keyframes)]
+        [projection @ remembered_vlad(visual_map, row, vocabulary) for row in range(visual_map.num_keyframes)]
     )
     return UnitVectors.encode(beside_head(heads, vlads) if visual_map.has_head else unit_rows(vlads))
 
@@ -80,7 +79,3 @@ def descriptors_by(visual_map: VisualMap, aggregation: Aggregation) -> UnitVecto
 def is_same(one: Aggregation, other: Aggregation) -> bool:
     """Tell whether descriptors by two aggregations can be compared."""
     return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
-
-
-def _vlad(visual_map: VisualMap, row: int, vocabulary: Float32Array) -> Float32Array:
-    return aggregate_vlad(visual_map.landmark_descriptors[visual_map.landmarks_seen_by(row)], vocabulary)
