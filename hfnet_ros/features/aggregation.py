@@ -62,6 +62,15 @@ def describe_beside_head(aggregation: VladAggregation, features: ImageFeatures) 
     )[0]
 
 
+def describe_whole(aggregation: VladAggregation | None, features: ImageFeatures) -> Float32Array | None:
+    """Return the global descriptor [G] that such a map compares; None where there is nothing to make it of."""
+    if aggregation is None:
+        return features.global_descriptor
+    if features.global_descriptor is None:
+        return aggregation.describe(features)
+    return describe_beside_head(aggregation, features)
+
+
 def beside_head(heads: Float32Array, vlads: Float32Array) -> Float32Array:
     """Return unit descriptors [F, G] whose cosine is the mean of those of heads [F, H] and VLADs [F, V]."""
     return unit_rows(np.concatenate([unit_rows(heads), unit_rows(vlads)], axis=1))

@@ -72,6 +72,13 @@ def is_valid_covariance(covariance: FloatArray) -> bool:
     return bool(np.linalg.eigvalsh(covariance)[0] > 0.0)
 
 
+def is_semidefinite(covariance: FloatArray) -> bool:
+    """Tell whether a finite [N, N] is symmetric and positive semidefinite, but for rounding; zero is."""
+    rounding = 1e-9 * max(float(np.abs(covariance).max()), 1e-300)
+    is_symmetric = np.abs(covariance - covariance.T).max() <= rounding
+    return bool(is_symmetric and np.linalg.eigvalsh(covariance)[0] >= -rounding)
+
+
 def largest_sigmas(covariance: FloatArray) -> tuple[float, float]:
     """Return the standard deviations of position (m) and orientation (rad) in their worst directions.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.features.aggregation import VladAggregation, describe_beside_head
+from hfnet_ros.features.aggregation import VladAggregation, describe_whole
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.visual_map import VisualMap
@@ -188,16 +188,13 @@ class PlaceRetrieval:
     def _describe_one(self, features: ImageFeatures) -> NDArray[np.float32] | None:
         if len(features.local) == 0:
             return None
-        if features.global_descriptor is not None:
-            if self._aggregation is None:
-                return features.global_descriptor
-            return describe_beside_head(self._aggregation, features)
-        if self._aggregation is None:
+        described = describe_whole(self._aggregation, features)
+        if described is None:
             raise MapFormatError(
                 f"the map holds no vocabulary, which extractor '{features.extractor_id}' needs to find "
                 "prior frames; build the map anew"
             )
-        return self._aggregation.describe(features)
+        return described
 
     def _search(self, descriptor: NDArray[np.float32], search: SearchDescriptor) -> list[RetrievalHit]:
         if self._aggregation is None or not self._head_size:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import CalibrationError, MapFormatError
+from hfnet_ros.geometry.covariance import is_semidefinite
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.areas import check_area_name
 from hfnet_ros.map.records_json import camera_pair_from_json, camera_pair_to_json
@@ -338,8 +339,7 @@ def _pose(entry: Mapping[str, Any], name: str) -> Rigid3:
 
 def _covariance(entry: Mapping[str, Any]) -> FloatArray:
     found = _numbers(entry, "covariance", (36,)).reshape(6, 6)
-    largest = float(np.abs(found).max())
-    if np.abs(found - found.T).max() > 1e-9 * largest or np.linalg.eigvalsh(found)[0] < -1e-9 * largest:
+    if not is_semidefinite(found):
         raise MapFormatError("'covariance' is none: not symmetric or not positive")
     return found
 

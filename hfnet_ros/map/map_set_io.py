@@ -12,7 +12,7 @@ reads the manifest again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -279,13 +279,9 @@ def _index_problems(found: MapSet, arrays: Arrays) -> Iterator[str]:
         if name in arrays and arrays[name].shape != shape:
             yield f"array '{name}' is {list(arrays[name].shape)}, expected {list(shape)}"
             return
-    ends: tuple[tuple[str, Callable[[], int]], ...] = (
-        ("keyframe_name_offsets", lambda: len(arrays["keyframe_name_text"])),
-    )
-    for name, last in ends:
-        offsets = arrays[name]
-        if offsets[0] != 0 or offsets[-1] != last() or (np.diff(offsets) < 0).any():
-            yield f"array '{name}' does not rise from 0 to {last()}"
+    offsets, last = arrays["keyframe_name_offsets"], len(arrays["keyframe_name_text"])
+    if offsets[0] != 0 or offsets[-1] != last or (np.diff(offsets) < 0).any():
+        yield f"array 'keyframe_name_offsets' does not rise from 0 to {last}"
     for problem in (codes_problem(arrays, count, size), grid_problem(arrays)):
         if problem:
             yield problem

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hfnet_ros.geometry.covariance import is_semidefinite
+
 
 @dataclass(frozen=True)
 class MapConsistency:
@@ -75,9 +77,7 @@ class CovarianceCalibration:
         numbers = np.array(self.pose_covariance, np.float64)
         if numbers.shape != (36,) or not np.isfinite(numbers).all():
             raise ValueError(f"pose_covariance has {numbers.shape} numbers, expected 36 finite ones")
-        matrix = numbers.reshape(6, 6)
-        scale = max(float(np.abs(matrix).max()), 1e-300)
-        if np.abs(matrix - matrix.T).max() > 1e-9 * scale or np.linalg.eigvalsh(matrix)[0] < -1e-9 * scale:
+        if not is_semidefinite(numbers.reshape(6, 6)):
             raise ValueError("pose_covariance is no covariance: not symmetric or not positive")
         if not (np.isfinite(self.reprojection_scale) and self.reprojection_scale > 0.0):
             raise ValueError(f"reprojection_scale is {self.reprojection_scale}, expected above 0")

@@ -18,7 +18,7 @@ from scipy.optimize import least_squares
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
-from hfnet_ros.features.aggregation import VladAggregation, describe_beside_head
+from hfnet_ros.features.aggregation import VladAggregation, describe_whole
 from hfnet_ros.geometry.covariance import change_child_covariance, rotate_covariance, symmetrize
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_set import Overlap
@@ -206,12 +206,7 @@ class _Located:
     def _hits(self, features: ImageFeatures, count: int) -> list[RetrievalHit]:
         if not len(features.local):
             return []
-        if self._aggregation is None:
-            described = features.global_descriptor
-        elif features.global_descriptor is not None:
-            described = describe_beside_head(self._aggregation, features)
-        else:
-            described = self._aggregation.describe(features)
+        described = describe_whole(self._aggregation, features)
         return [] if described is None else self._index.search(described, count)
 
 
