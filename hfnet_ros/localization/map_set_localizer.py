@@ -189,7 +189,7 @@ class SetLocalizer:
     def _damaged(self, error: MapFormatError) -> dict[str, str]:
         """Return the sub-maps that an error is of: the one it names, or those touched that are not sound."""
         if isinstance(error, SubMapError):
-            return {error.name: str(error)}
+            return {error.name: error.reason}
         found, damaged = self._state.found, {}
         for sub_map in self._opener.which_open(found.sub_maps):
             problems = verify_map(self._following.path / sub_map.folder)
@@ -202,8 +202,8 @@ class SetLocalizer:
         self._follow()
         if self._state is not before:
             return  # what is gone was replaced since the query began
-        for reason in damaged.values():
-            _logger.warning("goes on without it: %s", reason)
+        for name, reason in damaged.items():
+            _logger.warning("goes on without it: sub-map '%s': %s", name, reason)
         self._unusable |= damaged
         # The index is not opened again: on disk it may be another one by now.
         before.localizer.close()

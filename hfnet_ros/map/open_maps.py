@@ -23,12 +23,13 @@ class SubMapError(MapFormatError):
 
     Attributes:
         name: of the sub-map.
+        reason: why, without its name.
     """
 
     def __init__(self, name: str, reason: str) -> None:
         """Keep what is wrong with which."""
         super().__init__(f"sub-map '{name}': {reason}")
-        self.name = name
+        self.name, self.reason = name, reason
 
 
 class OpenMaps:
