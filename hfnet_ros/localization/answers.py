@@ -9,6 +9,7 @@ import numpy as np
 
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.features.preprocess import describe_flatness
+from hfnet_ros.pose.hypotheses import MIN_MATCHES
 from hfnet_ros.pose.verification import doubt_of, with_false_probability
 from hfnet_ros.types import (
     Correspondences,
@@ -21,6 +22,8 @@ from hfnet_ros.types import (
     View,
     ViewShare,
 )
+
+DOUBTED = "its camera is not proven right, and no other view agrees with it now"
 
 
 def merge_views(matches: Sequence[Correspondences]) -> Correspondences:
@@ -87,6 +90,23 @@ def with_second_look(
         outcome=Outcome.ILL_CONDITIONED,
         estimate=None,
         evidence=dataclasses.replace(answer.evidence, scores=scores, reason=doubt),
+    )
+
+
+def without_doubted(answer: Localization, doubted: frozenset[int]) -> Localization:
+    """Return a valid answer without its pose where only a doubted view sees the map; its share keeps what it says."""
+    seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.num_inliers >= MIN_MATCHES]
+    if len(seeing) != 1 or seeing[0] not in doubted:
+        return answer
+    (seer,) = seeing
+    shares = list(answer.views)
+    shares[seer] = dataclasses.replace(shares[seer], problem=DOUBTED, alone=answer.estimate)
+    return dataclasses.replace(
+        answer,
+        outcome=Outcome.ILL_CONDITIONED,
+        estimate=None,
+        evidence=dataclasses.replace(answer.evidence, reason=f"view {seer} alone sees the map: {DOUBTED}"),
+        views=tuple(shares),
     )
 
 

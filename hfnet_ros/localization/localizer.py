@@ -28,6 +28,7 @@ from hfnet_ros.localization.answers import (
     with_dark_views_named,
     with_flatness_named,
     with_second_look,
+    without_doubted,
 )
 from hfnet_ros.localization.areas import asked_areas, keyframes_asked, within_areas
 from hfnet_ros.localization.doubts import doubts_about
@@ -228,6 +229,8 @@ class Localizer:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
             if answer.is_valid:
                 answer = within_areas(placed(answer, self._map, place), self._map, self._areas)
+            if answer.is_valid and query.doubted:
+                answer = without_doubted(answer, query.doubted)
         return answer
 
     def _judge(

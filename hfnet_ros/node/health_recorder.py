@@ -53,7 +53,6 @@ class _CameraSeen:
     flat: str = ""
     num_flat: int = 0  # in a row
     contradiction: str = ""
-    num_contradicting: int = 0  # in a row
 
     def note(self, view: CameraView, share: ViewShare, error: str) -> None:
         """Take what became of an image that came."""
@@ -70,8 +69,7 @@ class _CameraSeen:
         self.frozen = view.problem if view.problem.startswith(_FROZEN) else ""
         self.flat = describe_flatness(view.frame.image)
         self.num_flat = self.num_flat + 1 if self.flat else 0
-        self.contradiction = share.problem if share.contradicts else ""
-        self.num_contradicting = self.num_contradicting + 1 if self.contradiction else 0
+        self.contradiction = share.doubt
 
 
 @dataclass
@@ -241,7 +239,7 @@ def _view_health(seen: _CameraSeen, timing: CameraTiming, config: Config) -> Vie
         max_delay_s=config.cameras.sync_wait_s,
         group_share=timing.group_share,
         picture_error=seen.frozen or flat,
-        contradiction=seen.contradiction if seen.num_contradicting >= _IN_A_ROW else "",
+        contradiction=seen.contradiction,
         num_keypoints=None if share is None else share.num_keypoints,
         num_matches=None if share is None else share.num_matches,
         num_inliers=None if share is None else share.num_inliers,

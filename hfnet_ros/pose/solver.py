@@ -23,7 +23,6 @@ from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.pose.view_agreement import (
     CONTRADICTS,
-    DOUBTED,
     UNDECIDED,
     ViewVote,
     Vote,
@@ -72,7 +71,7 @@ class PoseSolver:
             cameras: of the views.
             cones: from where the points were seen before, as far as that is known.
             num_versions: of the query that are tried; the poses of all are charged to the evidence against chance.
-            doubted: views whose word counts only where another view agrees.
+            doubted: views whose word counts less than that of another.
             more_scores: what else is known of the matches, for the probability that the pose is wrong.
 
         Returns:
@@ -93,15 +92,7 @@ class PoseSolver:
         answer = self._judge(problem, hypotheses, num_versions, more_scores)
         if vote.undecided and answer.is_valid:
             answer = _without_pose(answer, Outcome.ILL_CONDITIONED, undecided_reason(vote))
-        answer = replace(answer, views=_with_problems(answer.views, matches, vote))
-        seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.num_inliers >= MIN_MATCHES]
-        if answer.is_valid and len(seeing) == 1 and seeing[0] in doubted:
-            reason = f"view {seeing[0]} alone sees the map: it {DOUBTED}"
-            answer = _without_pose(answer, Outcome.ILL_CONDITIONED, reason)
-            shares = list(answer.views)
-            shares[seeing[0]] = replace(shares[seeing[0]], problem=DOUBTED)
-            answer = replace(answer, views=tuple(shares))
-        return answer
+        return replace(answer, views=_with_problems(answer.views, matches, vote))
 
     def _judge(
         self,

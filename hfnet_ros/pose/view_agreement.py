@@ -30,7 +30,6 @@ CONTRADICTS = (
     "it looks like another place"
 )
 UNDECIDED = "contradicts another view, and no third one says which of them is right"
-DOUBTED = "contradicted other views before, and none agrees with it now"
 # A view agrees with a pose that explains this share of what its own pose does.
 _AGREEING_SHARE = 0.5
 _FEWER_SAMPLES = 4

@@ -1,62 +1,245 @@
-"""Which cameras of a rig are believed alone: not one that contradicted the others, until it agrees with one again.
+"""Which cameras of a rig are believed alone: those of which it is proven that they are where and when they say.
 
-One image cannot tell that its camera was knocked, or that it is late or frozen. Where other cameras see the map they
-object; where none does, what they objected to before still holds.
+One image cannot tell that its camera was knocked, or that it is late or frozen. Others can: those that see the map at
+the same time, those that saw it a moment ago, by odometry, and the camera's own images before, by how odometry says
+that the robot moved. Until then what a camera says alone is kept back, and so it is after it contradicted others.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Sequence
 
-from hfnet_ros.types import Localization, Query
+from hfnet_ros.config import Config
+from hfnet_ros.features.preprocess import describe_flatness
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.camera_faults import (
+    Difference,
+    FloatArray,
+    KnownFaults,
+    Statement,
+    StatementComparison,
+    difference_by_faults,
+)
+from hfnet_ros.tracking.motion import Moment, base_pose, motion_between
+from hfnet_ros.types import Localization, Outcome, Query
 
 _MIN_INLIERS = 6  # of each of two views that agree
 # Doubt that a contradiction adds and an agreement takes away. A late camera agrees while the robot stands, a frozen one
 # where it stood: what goes on contradicting is believed again only after it agreed many times.
 _CONTRADICTION, _AGREEMENT, _MOST = 2, 1, 10
+# Statements older than this are not compared; those of one camera not before the robot moved, so that it shows a turn.
+_COMPARED_NS = 10_000_000_000
+_MOVED_M, _TURNED_RAD = 0.7, 0.5
+# Where nobody else sees the map, and no odometry tells, a camera is believed as one is that is alone on a robot.
+_PATIENCE_NS = 30_000_000_000
+CONTRADICTED = (
+    "contradicts the other cameras, and has not agreed with them often enough since: its image is not of its time, its "
+    "mounting or calibration is not what it was, or it looked like another place"
+)
+HELD = "it alone sees the map, and neither another camera nor odometry has proven yet that it is where it should be"
 
 
 class CameraTrust:
-    """Remembers from query to query which cameras contradicted others; belongs to one rig."""
+    """Remembers from query to query what cameras said; belongs to one rig."""
 
-    def __init__(self) -> None:
-        """Trust every camera."""
+    def __init__(self, config: Config) -> None:
+        """Know nothing of any camera."""
+        self._comparison = StatementComparison(config)
         self._doubts: dict[str, int] = {}
+        self._known: defaultdict[str, KnownFaults] = defaultdict(self._comparison.nothing_known)
+        self._last: dict[frozenset[str], Statement] = {}
+        self._used: set[tuple[frozenset[str], str]] = set()  # which of the last proved something of whom
+        self._begun: dict[
+            str, Statement
+        ] = {}  # of a camera alone: where a way begins that odometry will compare
+        self._held_ns: dict[str, int] = {}  # since when a camera is kept back without an objection
 
     @property
     def doubted(self) -> frozenset[str]:
-        """Names of the cameras that are not believed alone."""
-        return frozenset(self._doubts)
+        """Names of the cameras that contradicted others, or odometry, and have not agreed often enough since."""
+        return frozenset(self._doubts) | {name for name, known in self._known.items() if known.found}
 
-    def marked(self, query: Query, names: Sequence[str]) -> Query:
-        """Return a query whose views of doubted cameras say so.
+    def marked(self, query: Query, names: Sequence[str], twist: FloatArray) -> Query:
+        """Return a query whose views of cameras that are not believed alone say so.
+
+        Where the images of all other cameras are flat, one is asked as a camera that is alone.
 
         Args:
             query: of some cameras of the rig.
             names: of the cameras, in the order of its views.
+            twist: [6] velocity of the robot, m/s and rad/s, in its axes; zero where nobody knows.
         """
+        believed = [self._believes(name, query.stamp_ns, twist) for name in names]
+        if all(believed) or not _is_among_others(query):
+            return query
         views = tuple(
-            dataclasses.replace(view, is_doubted=True) if name in self._doubts else view
-            for view, name in zip(query.views, names, strict=True)
+            view if is_believed else dataclasses.replace(view, is_doubted=True)
+            for view, is_believed in zip(query.views, believed, strict=True)
         )
         return dataclasses.replace(query, views=views)
 
-    def note(self, answer: Localization, names: Sequence[str]) -> None:
-        """Learn from an answer which cameras contradict others, and which agree.
+    def judged(
+        self,
+        answer: Localization,
+        query: Query,
+        names: Sequence[str],
+        moment: Moment,
+        twist: FloatArray,
+        base_from_rig: Rigid3,
+    ) -> Localization:
+        """Learn from an answer; return it, of a camera that sees the map alone only if it is believed by now.
 
         Args:
-            answer: to a query of some cameras of the rig.
+            answer: to the query.
+            query: of some cameras of the rig, `marked`.
             names: of these, in the order of its views.
+            moment: its time.
+            twist: as above.
+            base_from_rig: where the frame of the answer is on the robot.
         """
         if len(answer.views) != len(names):
-            return  # a localizer that does not say what views brought
-        shares = dict(zip(names, answer.views, strict=True))
-        agreeing = {name for name, share in shares.items() if share.num_inliers >= _MIN_INLIERS}
-        for name, share in shares.items():
-            if share.contradicts:
-                self._doubts[name] = min(self._doubts.get(name, 0) + _CONTRADICTION, _MOST)
-            elif answer.is_valid and name in agreeing and len(agreeing) > 1 and name in self._doubts:
-                self._doubts[name] -= _AGREEMENT
-                if self._doubts[name] <= 0:
-                    del self._doubts[name]
+            return answer  # of a localizer that does not say what views brought
+        contradicting = [name for name, share in zip(names, answer.views, strict=True) if share.contradicts]
+        for name in contradicting:
+            self._contradict(name, 1 if answer.is_valid else 2)
+        estimate = answer.estimate or next((share.alone for share in answer.views if share.alone), None)
+        if estimate is None:
+            return self._with_doubts(answer, names)
+        seeing = [row for row, share in enumerate(answer.views) if share.num_inliers >= _MIN_INLIERS]
+        statement = Statement(
+            frozenset(names[row] for row in seeing), base_pose(moment, estimate, base_from_rig), twist
+        )
+        self._learn(statement, is_metric=answer.is_metric)
+        if len(seeing) == 1:
+            (seer,) = seeing
+            name, stamp_ns = names[seer], moment.stamp_ns
+            if not _is_among_others(query) or self._believes(name, stamp_ns, twist):
+                answer = _released(answer, seer) if answer.estimate is None else answer
+            else:
+                self._held_ns.setdefault(name, stamp_ns)
+                answer = _held(answer, seer) if answer.estimate is not None else answer
+        return self._with_doubts(answer, names)
+
+    def _learn(self, statement: Statement, *, is_metric: bool) -> None:
+        """Compare a statement with those before, by odometry if its lengths are metres, and remember it."""
+        said = statement.cameras
+        if len(said) > 1:
+            for name in said:
+                self._known[name].add_group(statement)
+                self._agree(name)
+        if not is_metric:
+            return
+        now_ns = statement.pose.moment.stamp_ns
+        self._last = {
+            cameras: last
+            for cameras, last in self._last.items()
+            if 0 <= now_ns - last.pose.moment.stamp_ns <= _COMPARED_NS
+        }
+        for cameras, last in list(self._last.items()):
+            if cameras != said and min(len(cameras), len(said)) == 1:
+                self._compare(last, statement)
+        if len(said) == 1:
+            self._compare_with_itself(statement)
+        self._last[said] = statement
+        self._used = {(cameras, name) for cameras, name in self._used if cameras != said}
+
+    def _compare(self, earlier: Statement, later: Statement) -> None:
+        difference = self._comparison.compare(earlier, later)
+        if not difference.fits:
+            ranks = [self._rank(each) for each in (earlier, later)]
+            losers = [each for each, rank in zip((earlier, later), ranks, strict=True) if rank == min(ranks)]
+            for name in frozenset[str]().union(*(each.cameras for each in losers)):
+                self._contradict(name, len(losers))
+                if len(losers) == 1:
+                    self._note(name, earlier, later, difference)
+            return
+        for name in earlier.cameras | later.cameras:
+            alone = {name} in (earlier.cameras, later.cameras)
+            if alone and (earlier.cameras, name) not in self._used:
+                self._used.add((earlier.cameras, name))
+                self._note(name, earlier, later, difference)
+
+    def _compare_with_itself(self, statement: Statement) -> None:
+        """Compare what a camera says alone with what it said before the robot moved: a turned one goes astray."""
+        (name,) = statement.cameras
+        begun = self._begun.get(name)
+        if begun is not None and statement.pose.moment.stamp_ns - begun.pose.moment.stamp_ns <= _COMPARED_NS:
+            motion = motion_between(begun.pose.moment, statement.pose.moment)
+            if (motion.distance_m or 0.0) < _MOVED_M and (motion.turn_rad or 0.0) < _TURNED_RAD:
+                return
+            self._note(name, begun, statement, self._comparison.compare(begun, statement))
+        self._begun[name] = statement
+
+    def _note(self, name: str, earlier: Statement, later: Statement, difference: Difference) -> None:
+        faults = difference_by_faults(name, earlier, later)
+        stamp_ns = later.pose.moment.stamp_ns
+        self._known[name].add(stamp_ns, faults, difference.vector, difference.information)
+
+    def _rank(self, statement: Statement) -> tuple[int, int, int]:
+        """Return what decides which of two statements is wrong: how many say it, are believed, are doubted least."""
+        stamp_ns, said = statement.pose.moment.stamp_ns, statement.cameras
+        believed = [self._believes(name, stamp_ns, statement.twist) for name in said]
+        return len(said), sum(believed), -max(self._doubts.get(name, 0) for name in said)
+
+    def _believes(self, name: str, stamp_ns: int, twist: FloatArray) -> bool:
+        if name in self._doubts:
+            return False
+        if self._known[name].vouch_at(stamp_ns, twist):
+            self._held_ns.pop(name, None)
+            return True
+        is_patient = stamp_ns - self._held_ns.get(name, stamp_ns) >= _PATIENCE_NS
+        return is_patient and not self._known[name].found
+
+    def _contradict(self, name: str, num_sides: int) -> None:
+        """Note a contradiction, of which one of so many sides is to blame."""
+        self._doubts[name] = min(self._doubts.get(name, 0) + _CONTRADICTION // num_sides, _MOST)
+        if not self._known[name].found:
+            self._known[name].forget()
+        self._held_ns.pop(name, None)
+
+    def _agree(self, name: str) -> None:
+        if name in self._doubts:
+            self._doubts[name] -= _AGREEMENT
+            if self._doubts[name] <= 0:
+                del self._doubts[name]
+
+    def _with_doubts(self, answer: Localization, names: Sequence[str]) -> Localization:
+        shares = tuple(
+            dataclasses.replace(share, doubt=self._doubt_of(name))
+            for name, share in zip(names, answer.views, strict=True)
+        )
+        return dataclasses.replace(answer, views=shares)
+
+    def _doubt_of(self, name: str) -> str:
+        found = self._known[name].found
+        if name not in self._doubts and not found:
+            return ""
+        return f"{CONTRADICTED}; by odometry it is {found}" if found else CONTRADICTED
+
+
+def _is_among_others(query: Query) -> bool:
+    """Tell whether more than one view shows anything: a camera whose neighbours are dark is a camera that is alone."""
+    return sum(view.image is None or not describe_flatness(view.image) for view in query.views) > 1
+
+
+def _held(answer: Localization, seer: int) -> Localization:
+    """Return a valid answer without its pose, which goes to the view that sees the map alone."""
+    shares = list(answer.views)
+    shares[seer] = dataclasses.replace(shares[seer], problem=HELD, alone=answer.estimate)
+    evidence = dataclasses.replace(answer.evidence, reason=f"view {seer}: {HELD}")
+    return dataclasses.replace(
+        answer, outcome=Outcome.ILL_CONDITIONED, estimate=None, evidence=evidence, views=tuple(shares)
+    )
+
+
+def _released(answer: Localization, seer: int) -> Localization:
+    """Return an answer with the pose that was kept back."""
+    shares = list(answer.views)
+    estimate = shares[seer].alone
+    shares[seer] = dataclasses.replace(shares[seer], problem="", alone=None)
+    evidence = dataclasses.replace(answer.evidence, reason="")
+    return dataclasses.replace(
+        answer, outcome=Outcome.LOCALIZED, estimate=estimate, evidence=evidence, views=tuple(shares)
+    )

@@ -11,6 +11,7 @@ from hfnet_ros.config import OdometryConfig
 from hfnet_ros.geometry.covariance import change_child_covariance, symmetrize
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.tracking.odometry import OdometrySample
+from hfnet_ros.types import PoseEstimate
 
 FloatArray = NDArray[np.float64]
 
@@ -115,3 +116,12 @@ class MotionModel:
         covariance[:3, :3] += position * np.eye(3)
         covariance[3:, 3:] += orientation * np.eye(3)
         return BasePose(moment, pose.map_from_base @ motion.earlier_from_later, symmetrize(covariance))
+
+
+def base_pose(moment: Moment, estimate: PoseEstimate, base_from_camera: Rigid3) -> BasePose:
+    """Return a camera's pose as one of the robot it is mounted on."""
+    camera_from_base = base_from_camera.inverse()
+    covariance = change_child_covariance(
+        estimate.covariance, estimate.map_from_camera, camera_from_base.translation
+    )
+    return BasePose(moment, estimate.map_from_camera @ camera_from_base, covariance)

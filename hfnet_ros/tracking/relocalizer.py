@@ -17,10 +17,11 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import InputError
 from hfnet_ros.geometry.covariance import change_child_covariance, is_valid_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.camera_faults import twist_of
 from hfnet_ros.tracking.camera_trust import CameraTrust
 from hfnet_ros.tracking.clocks import ClockComparison
 from hfnet_ros.tracking.fix_judge import FixJudge
-from hfnet_ros.tracking.motion import BasePose, Moment, motion_between
+from hfnet_ros.tracking.motion import BasePose, Moment, base_pose, motion_between
 from hfnet_ros.tracking.mounting_check import MountingCheck
 from hfnet_ros.tracking.odometry import Odometry
 from hfnet_ros.tracking.rig_views import RepeatedImages, ask
@@ -31,7 +32,6 @@ from hfnet_ros.types import (
     GateDecision,
     ImageLocalizer,
     Localization,
-    PoseEstimate,
     PosePrior,
     Query,
     Relocalization,
@@ -43,6 +43,7 @@ from hfnet_ros.types import (
 FloatArray = NDArray[np.float64]
 
 _NS_PER_S = 1_000_000_000
+_TWIST_NS = _NS_PER_S // 10  # over which a velocity is taken
 _RESTART_NS = _NS_PER_S  # images dated further back than this are those of a bag that begins again
 
 _NO_SCALE = GateDecision(
@@ -70,7 +71,7 @@ class Relocalizer:
         self._clocks = ClockComparison()
         self._mounting_check = MountingCheck()
         self._repeated = RepeatedImages()
-        self._trust = CameraTrust()
+        self._trust = CameraTrust(config)
         self._last_stamp_ns: int | None = None
         self._stray_ns: int | None = None  # of the last image, where it is far from all others and odometry
 
@@ -112,14 +113,21 @@ class Relocalizer:
             self._odometry.wait_for(newest_ns, self._config.odometry.wait_s)
         asked = ask(stamp_ns, self._repeated.named(views), self._odometry)
         names = [view.camera for view in asked.views if view.view_idx is not None]
-        seen = asked.seen if isinstance(asked.seen, Frame) else self._trust.marked(asked.seen, names)
+        seen = asked.seen
+        if isinstance(seen, Query):
+            seen = self._trust.marked(seen, names, self._twist(stamp_ns))
         frame_id = seen.camera_frame_id if isinstance(seen, Frame) else self._config.frames.base_frame
-        found = self._update(seen, asked.base_from_camera, frame_id, ignore_prior=ignore_prior)
-        self._trust.note(found.localization, names)
+        found = self._update(seen, asked.base_from_camera, frame_id, ignore_prior=ignore_prior, names=names)
         return found, asked.views
 
     def _update(
-        self, seen: Frame | Query, base_from_camera: Rigid3 | None, camera_frame: str, *, ignore_prior: bool
+        self,
+        seen: Frame | Query,
+        base_from_camera: Rigid3 | None,
+        camera_frame: str,
+        *,
+        ignore_prior: bool,
+        names: Sequence[str] = (),
     ) -> Relocalization:
         stamp_ns = seen.stamp_ns
         with self._lock:
@@ -129,6 +137,10 @@ class Relocalizer:
             wait_s = self._config.odometry.wait_s
         localization = self._localizer.localize(seen, prior)
         self._odometry.wait_for(stamp_ns, wait_s)
+        if names and base_from_camera is not None:
+            moment, twist = self._moment(stamp_ns), self._twist(stamp_ns)
+            query = Query.of(seen)
+            localization = self._trust.judged(localization, query, names, moment, twist, base_from_camera)
         is_rig = isinstance(seen, Query)
         with self._lock:
             return self._conclude(
@@ -196,7 +208,7 @@ class Relocalizer:
         self._judge.forget()
         self._mounting_check.clear()
         self._repeated.clear()
-        self._trust = CameraTrust()
+        self._trust = CameraTrust(self._config)
 
     def _believes(self, stamp_ns: int) -> bool:
         """Take note of the stamp of an image; False where nothing may follow from it: there is none, or it is a stray.
@@ -259,7 +271,7 @@ class Relocalizer:
             if base_from_camera is not None and self._has_body(camera_frame):
                 self._mounting_check.note(moment, localization, base_from_camera, camera_frame, is_rig=is_rig)
             if base_from_camera is not None and is_usable:
-                fix = _base_pose(moment, estimate, base_from_camera)
+                fix = base_pose(moment, estimate, base_from_camera)
             if decision is None and not is_dated:
                 decision = GateDecision(Verdict.NO_ODOMETRY, "the stamp is far from the last image's")
             if fix is not None and decision is None:
@@ -297,6 +309,12 @@ class Relocalizer:
     def _moment(self, stamp_ns: int) -> Moment:
         return Moment(stamp_ns, self._odometry.last_before(stamp_ns))
 
+    def _twist(self, stamp_ns: int) -> FloatArray:
+        """Return the velocity [6] of the robot by the newest odometry that is not after a time."""
+        later = self._odometry.last_before(stamp_ns)
+        earlier = None if later is None else self._odometry.sample_at(later.stamp_ns - _TWIST_NS)
+        return twist_of(earlier, later)
+
     def _tracking_at(self, moment: Moment) -> Tracking:
         belief, last_fix = self._judge.belief(moment), self._judge.last_fix
         age_s = distance_m = None
@@ -308,12 +326,3 @@ class Relocalizer:
         state = self._judge.state_of(belief.covariance)
         kept = None if state is TrackingState.LOST else belief
         return Tracking(state, kept, age_s, distance_m)
-
-
-def _base_pose(moment: Moment, estimate: PoseEstimate, base_from_camera: Rigid3) -> BasePose:
-    """Return a camera's pose as one of the robot it is mounted on."""
-    camera_from_base = base_from_camera.inverse()
-    covariance = change_child_covariance(
-        estimate.covariance, estimate.map_from_camera, camera_from_base.translation
-    )
-    return BasePose(moment, estimate.map_from_camera @ camera_from_base, covariance)

@@ -166,6 +166,8 @@ class ViewShare:
         num_inliers: matches that the answer's pose, or the best pose of a refused one, explains.
         problem: why the view did not help, one sentence; empty if it did.
         contradicts: it knows where it is, and other views say that it is elsewhere.
+        alone: the pose of the rig that the view alone tells, which is not given because its camera is doubted.
+        doubt: what its camera did before, for which it is not believed alone; empty if nothing.
     """
 
     num_keypoints: int = 0
@@ -173,6 +175,8 @@ class ViewShare:
     num_inliers: int = 0
     problem: str = ""
     contradicts: bool = False
+    alone: PoseEstimate | None = None
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -131,7 +131,7 @@ class View:
         calibration: of the camera, and where it is on the rig.
         image: [H, W] gray or [H, W, 3] BGR, uint8; None where `features` are given.
         features: of the image, if they are there already.
-        is_doubted: its camera contradicted the others before: what it says counts only where another view agrees.
+        is_doubted: its camera is not proven right: what it says counts only where another view agrees.
     """
 
     calibration: RigCamera

@@ -83,18 +83,6 @@ def test_a_doubted_view_loses_against_another():
     assert answer.views[1].contradicts
 
 
-def test_a_doubted_view_is_not_believed_alone_but_with_another():
-    rng = np.random.default_rng(6)
-    alone = SOLVER.solve(matches_of(rng, (0, 90, 0), rig=THREE), THREE, doubted=frozenset({1}))
-    assert alone.outcome is Outcome.ILL_CONDITIONED
-    assert "view 1 alone sees the map" in alone.evidence.reason
-    assert not alone.views[1].contradicts
-    assert alone.views[1].problem
-    together = SOLVER.solve(matches_of(rng, (12, 90, 0), rig=THREE), THREE, doubted=frozenset({1}))
-    assert together.is_valid
-    assert not together.views[1].problem
-
-
 def test_matches_of_chance_do_not_contradict():
     """A dark view, or one that looks where there is no map, takes nothing from the others."""
     rng = np.random.default_rng(7)

@@ -1,10 +1,18 @@
 """Which cameras of a rig are believed alone."""
 
+import functools
+import re
+
 import numpy as np
 import pytest
 
+from hfnet_ros.config import Config
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
+from hfnet_ros.localization.answers import without_doubted
+from hfnet_ros.tracking.camera_faults import twist_of
 from hfnet_ros.tracking.camera_trust import CameraTrust
+from hfnet_ros.tracking.motion import Moment
+from hfnet_ros.tracking.odometry import NoOdometry, TransformHistory
 from hfnet_ros.types import (
     Evidence,
     Localization,
@@ -16,57 +24,170 @@ from hfnet_ros.types import (
     ViewShare,
 )
 
+S = 1_000_000_000
 NAMES = ("front", "left", "right")
 CAMERA = Camera(DistortionModel.NONE, (64, 64), [50.0, 50.0], [31.5, 31.5], [])
+TEXTURE = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+SIGMAS = np.diag(np.square([0.02] * 3 + [0.005] * 3))
+KNOCKED = Rigid3.from_rotvec([0.0, 0.0, np.deg2rad(10.0)], np.zeros(3))
 
 
-def query(count=3):
-    return Query(1, (View(RigCamera(CAMERA), np.zeros((64, 64), np.uint8)),) * count)
+def way(t):
+    """A robot that drives on a circle of one metre, 0.6 m/s."""
+    return Rigid3.from_rotvec([0.0, 0.0, 0.6 * t], [np.sin(0.6 * t), 1.0 - np.cos(0.6 * t), 0.0])
 
 
-def answer(*inliers, contradicting=(), is_valid=True):
-    shares = tuple(
-        ViewShare(500, 200, count, contradicts=index in contradicting) for index, count in enumerate(inliers)
-    )
-    estimate = PoseEstimate(Rigid3.identity(), np.eye(6), np.ones(20, np.bool_), 1.0) if is_valid else None
-    outcome = Outcome.LOCALIZED if is_valid else Outcome.ILL_CONDITIONED
-    return Localization(1, outcome, estimate, None, Evidence(), {}, views=shares)
+@functools.cache
+def winding_poses(steps_hz=50, seconds=21):
+    poses = [Rigid3.identity()]
+    for step in range(steps_hz * seconds):
+        now = step / steps_hz
+        speed, turn = 0.42 * (1.0 + np.sin(now)), 0.8 * np.sin(0.9 * now)
+        poses.append(
+            poses[-1] @ Rigid3.from_rotvec([0.0, 0.0, turn / steps_hz], [speed / steps_hz, 0.0, 0.0])
+        )
+    return poses
 
 
-def test_who_contradicted_is_marked_by_name_whichever_cameras_are_there():
-    trust = CameraTrust()
-    assert trust.marked(query(), NAMES).doubted == frozenset()
-    trust.note(answer(90, 0, 80, contradicting=[1]), NAMES)
-    assert trust.doubted == {"left"}
-    assert trust.marked(query(), NAMES).doubted == {1}
-    assert trust.marked(query(2), ("left", "right")).doubted == {0}
-    assert trust.marked(query(1), ("left",)).doubted == frozenset(), "one view is nobody's rival"
+def winding(t):
+    """A robot that stops and goes, and turns left and right."""
+    return winding_poses()[round(50 * t)]
+
+
+def still(t):
+    return Rigid3.identity()
+
+
+class Rig:
+    """Cameras that are asked what a script says."""
+
+    def __init__(self, moves=way, with_odometry=True):
+        self.moves, self.trust = moves, CameraTrust(Config())
+        self.odometry = TransformHistory(Config().odometry) if with_odometry else NoOdometry()
+        self.known_s = 0.0
+
+    def ask(self, t, *seeing, fault=None, contradicting=(), dark=(), is_valid=True):
+        """Answer at a time by cameras that see the map; `fault` is what the pose is turned by."""
+        if isinstance(self.odometry, TransformHistory):
+            for step in range(round(50 * self.known_s), round(50 * t) + 1):
+                self.odometry.add(S + step * S // 50, self.moves(step / 50))
+        self.known_s, stamp_ns = t, S + round(t * S)
+        images = [np.zeros_like(TEXTURE) if name in dark else TEXTURE for name in NAMES]
+        query = Query(stamp_ns, tuple(View(RigCamera(CAMERA), image) for image in images))
+        later = self.odometry.last_before(stamp_ns)
+        twist = twist_of(later and self.odometry.sample_at(later.stamp_ns - S // 10), later)
+        query = self.trust.marked(query, NAMES, twist)
+        shares = tuple(
+            ViewShare(500, 200, 80 if name in seeing else 0, contradicts=name in contradicting)
+            for name in NAMES
+        )
+        pose = self.moves(t) @ (fault or Rigid3.identity())
+        estimate = PoseEstimate(pose, SIGMAS, np.ones(20, np.bool_), 1.0) if is_valid else None
+        outcome = Outcome.LOCALIZED if is_valid else Outcome.ILL_CONDITIONED
+        answer = Localization(stamp_ns, outcome, estimate, None, Evidence(), {}, views=shares)
+        if is_valid:
+            answer = without_doubted(answer, query.doubted)
+        found = self.trust.judged(answer, query, NAMES, Moment(stamp_ns, later), twist, Rigid3.identity())
+        assert found.is_valid or found.evidence.reason or not is_valid
+        return found
+
+
+def test_nobody_is_believed_alone_before_it_agreed_with_another_one():
+    rig = Rig()
+    first = rig.ask(0.5, "left")
+    assert first.outcome is Outcome.ILL_CONDITIONED
+    assert "view 1" in first.evidence.reason
+    assert first.views[1].alone is not None
+    assert rig.ask(1.0, "left", "front").is_valid
+    assert rig.ask(1.5, "left").is_valid
+    assert rig.ask(2.0, "front").is_valid
+    assert rig.trust.doubted == frozenset()
+
+
+def test_cameras_that_see_the_map_in_turn_agree_by_odometry():
+    rig = Rig()
+    assert not rig.ask(0.5, "left").is_valid
+    answers = [rig.ask(1.0, "front"), rig.ask(1.5, "left"), rig.ask(2.0, "front")]
+    assert answers[-1].is_valid
+    assert all(not share.doubt for share in answers[-1].views)
+
+
+def test_of_two_that_contradict_each_other_by_odometry_none_is_believed_until_a_third_one_agrees():
+    rig = Rig()
+    rig.ask(0.5, "left", fault=KNOCKED)
+    answer = rig.ask(1.0, "front")
+    assert not answer.is_valid
+    assert [bool(share.doubt) for share in answer.views] == [True, True, False]
+    rig.ask(1.5, "front", "right")
+    assert rig.trust.doubted == {"left"}
+    assert rig.ask(2.0, "front").is_valid
+    assert not rig.ask(2.5, "left", fault=KNOCKED).is_valid
+    assert rig.trust.doubted == {"left"}
+
+
+def test_who_contradicts_those_that_agree_is_to_blame():
+    rig = Rig()
+    rig.ask(0.5, "front", "right")
+    answer = rig.ask(1.0, "left", fault=KNOCKED)
+    assert not answer.is_valid
+    assert rig.trust.doubted == {"left"}
+    assert "contradicts" in answer.views[1].doubt
+
+
+def test_a_camera_is_proven_right_by_its_own_way_and_a_turned_one_is_found():
+    found = {}
+    for fault in (None, KNOCKED):
+        rig = Rig(winding)
+        found[fault] = [rig.ask(0.5 * step, "left", fault=fault) for step in range(1, 41)]
+    assert not found[None][0].is_valid
+    assert found[None][-1].is_valid
+    assert not any(answer.is_valid for answer in found[KNOCKED])
+    doubt = found[KNOCKED][-1].views[1].doubt
+    turned = float(re.search(r"z (-?[0-9.]+) \+- ", doubt).group(1))
+    assert turned == pytest.approx(10.0, abs=0.5)
+
+
+def test_a_late_camera_that_agreed_standing_is_not_believed_on_the_way():
+    def stops_first(t):
+        return way(max(t - 2.0, 0.0))
+
+    rig = Rig(stops_first)
+    rig.ask(1.0, "left", "front")
+    assert rig.ask(1.5, "left").is_valid
+    late = stops_first(3.0).inverse() @ stops_first(2.7)
+    assert not rig.ask(3.0, "left", fault=late).is_valid
+    assert rig.trust.doubted == {"left"}
+
+
+def test_without_odometry_a_camera_that_nobody_objects_to_is_believed_in_the_end():
+    rig = Rig(still, with_odometry=False)
+    answers = [rig.ask(float(t), "left") for t in range(1, 40)]
+    assert not answers[20].is_valid
+    assert answers[-1].is_valid
+    rig.ask(40.0, contradicting=["left", "front"], is_valid=False)
+    assert not rig.ask(41.0, "left").is_valid
+
+
+def test_where_the_others_are_dark_a_camera_is_believed_as_one_that_is_alone():
+    assert Rig().ask(0.5, "left", dark=["front", "right"]).is_valid
+    assert not Rig().ask(0.5, "left", dark=["front"]).is_valid
 
 
 @pytest.mark.parametrize("num_contradictions", [1, 3])
 def test_it_is_believed_again_after_it_agreed_twice_as_often(num_contradictions):
-    trust = CameraTrust()
-    for _ in range(num_contradictions):
-        trust.note(answer(90, 0, 80, contradicting=[1]), NAMES)
-    for _ in range(2 * num_contradictions):
-        assert trust.doubted == {"left"}
-        trust.note(answer(90, 40, 0), NAMES)
-    assert trust.doubted == frozenset()
-
-
-def test_what_is_seen_alone_or_refused_proves_nothing():
-    trust = CameraTrust()
-    trust.note(answer(0, 0, 0, contradicting=[0, 1], is_valid=False), NAMES)
-    for proof in (answer(0, 90, 2), answer(60, 90, 0, is_valid=False)):
-        for _ in range(10):
-            trust.note(proof, NAMES)
-    assert trust.doubted == {"front", "left"}
+    rig = Rig()
+    for step in range(num_contradictions):
+        rig.ask(0.1 * (step + 1), "front", "right", contradicting=["left"])
+    for step in range(2 * num_contradictions):
+        assert rig.trust.doubted == {"left"}
+        rig.ask(1.0 + 0.1 * step, "front", "left")
+    assert rig.trust.doubted == frozenset()
 
 
 def test_long_faults_are_forgotten_in_the_end():
-    trust = CameraTrust()
-    for _ in range(1000):
-        trust.note(answer(90, 0, 80, contradicting=[1]), NAMES)
-    for _ in range(10):
-        trust.note(answer(90, 40, 0), NAMES)
-    assert trust.doubted == frozenset()
+    rig = Rig(still)
+    for step in range(100):
+        rig.ask(0.02 * (step + 1), "front", "right", contradicting=["left"])
+    for step in range(10):
+        rig.ask(3.0 + 0.1 * step, "front", "left")
+    assert rig.trust.doubted == frozenset()
