@@ -9,7 +9,6 @@ import numpy as np
 
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.features.preprocess import describe_flatness
-from hfnet_ros.pose.hypotheses import MIN_MATCHES
 from hfnet_ros.pose.verification import doubt_of, with_false_probability
 from hfnet_ros.types import (
     Correspondences,
@@ -95,7 +94,7 @@ def with_second_look(
 
 def without_doubted(answer: Localization, doubted: frozenset[int]) -> Localization:
     """Return a valid answer without its pose where only a doubted view sees the map; its share keeps what it says."""
-    seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.num_inliers >= MIN_MATCHES]
+    seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.agrees]
     if len(seeing) != 1 or seeing[0] not in doubted:
         return answer
     (seer,) = seeing

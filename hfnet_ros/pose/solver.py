@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.absolute_pose import absolute_pose_method
+from hfnet_ros.pose.evidence import backs, matched_image
 from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, gather_hypotheses, quick_hypothesis
 from hfnet_ros.pose.problem import ErrorModel, ObserverCones, PoseProblem, make_problem, robust_score
 from hfnet_ros.pose.refinement import refine_on_inliers
@@ -29,7 +30,15 @@ from hfnet_ros.pose.view_agreement import (
     undecided_reason,
     without,
 )
-from hfnet_ros.types import Correspondences, Evidence, Localization, Outcome, RigCamera, ViewShare
+from hfnet_ros.types import (
+    Correspondences,
+    Evidence,
+    Localization,
+    Outcome,
+    PoseEstimate,
+    RigCamera,
+    ViewShare,
+)
 
 _NO_SCORES: Mapping[str, float] = MappingProxyType({})
 _MIN_RESIDUAL_PX = 1.0  # keypoints of XFeat sit on whole pixels
@@ -140,7 +149,22 @@ class PoseSolver:
             evidence,
             {},
             problem.correspondences,
-            views=_shares(problem.correspondences, len(problem.cameras), estimate.inlier_mask),
+            views=self._agreeing(problem, estimate),
+        )
+
+    def _agreeing(self, problem: PoseProblem, estimate: PoseEstimate) -> tuple[ViewShare, ...]:
+        """Return the shares of the views in a pose, with which of them agree with it."""
+        shares = _shares(problem.correspondences, len(problem.cameras), estimate.inlier_mask)
+        if len(shares) == 1:
+            return (replace(shares[0], agrees=True),)
+        residuals = problem.recognized_residuals(estimate.map_from_camera)
+        return tuple(
+            replace(
+                share,
+                agrees=share.num_inliers >= MIN_MATCHES
+                and backs(matched_image(problem, residuals, view_idx), problem, self._verification),
+            )
+            for view_idx, share in enumerate(shares)
         )
 
     def _ask_views(self, problem: PoseProblem, best: Hypothesis, doubted: frozenset[int]) -> Vote:

@@ -25,7 +25,6 @@ from hfnet_ros.tracking.camera_faults import (
 from hfnet_ros.tracking.motion import Moment, base_pose, motion_between
 from hfnet_ros.types import Localization, Outcome, Query
 
-_MIN_INLIERS = 6  # of each of two views that agree
 # Doubt that a contradiction adds and an agreement takes away. A late camera agrees while the robot stands, a frozen one
 # where it stood: what goes on contradicting is believed again only after it agreed many times.
 _CONTRADICTION, _AGREEMENT, _MOST = 2, 1, 10
@@ -102,12 +101,18 @@ class CameraTrust:
         if len(answer.views) != len(names):
             return answer  # of a localizer that does not say what views brought
         contradicting = [name for name, share in zip(names, answer.views, strict=True) if share.contradicts]
+        most = max((self._doubts.get(name, 0) for name in contradicting), default=0)
         for name in contradicting:
-            self._contradict(name, 1 if answer.is_valid else 2)
+            if answer.is_valid:
+                self._contradict(name, 1)
+            elif (
+                self._doubts.get(name, 0) == most
+            ):  # of two nobody knows who is right, but who was wrong before
+                self._contradict(name, 2)
         estimate = answer.estimate or next((share.alone for share in answer.views if share.alone), None)
         if estimate is None:
             return self._with_doubts(answer, names)
-        seeing = [row for row, share in enumerate(answer.views) if share.num_inliers >= _MIN_INLIERS]
+        seeing = [row for row, share in enumerate(answer.views) if share.agrees]
         statement = Statement(
             frozenset(names[row] for row in seeing), base_pose(moment, estimate, base_from_rig), twist
         )
@@ -129,37 +134,51 @@ class CameraTrust:
             for name in said:
                 self._known[name].add_group(statement)
                 self._agree(name)
-        if not is_metric:
-            return
+        if not is_metric or (len(said) > 1 and not self.doubted.isdisjoint(said)):
+            return  # a pose that a doubted camera has pulled at is no witness
         now_ns = statement.pose.moment.stamp_ns
         self._last = {
             cameras: last
             for cameras, last in self._last.items()
             if 0 <= now_ns - last.pose.moment.stamp_ns <= _COMPARED_NS
         }
-        for cameras, last in list(self._last.items()):
-            if cameras != said and min(len(cameras), len(said)) == 1:
-                self._compare(last, statement)
+        for cameras, last in sorted(self._last.items(), key=lambda said: -said[1].pose.moment.stamp_ns):
+            if cameras == said or min(len(cameras), len(said)) > 1:
+                continue
+            wrong = self._compare(last, statement)
+            if wrong is statement:
+                return
+            if wrong is last:
+                del self._last[cameras]
         if len(said) == 1:
             self._compare_with_itself(statement)
         self._last[said] = statement
         self._used = {(cameras, name) for cameras, name in self._used if cameras != said}
 
-    def _compare(self, earlier: Statement, later: Statement) -> None:
+    def _compare(self, earlier: Statement, later: Statement) -> Statement | None:
+        """Learn from two statements; return the one that is wrong, None where there is none or nobody knows which."""
         difference = self._comparison.compare(earlier, later)
         if not difference.fits:
-            ranks = [self._rank(each) for each in (earlier, later)]
-            losers = [each for each, rank in zip((earlier, later), ranks, strict=True) if rank == min(ranks)]
-            for name in frozenset[str]().union(*(each.cameras for each in losers)):
-                self._contradict(name, len(losers))
-                if len(losers) == 1:
-                    self._note(name, earlier, later, difference)
-            return
+            return self._blame(earlier, later, difference)
         for name in earlier.cameras | later.cameras:
             alone = {name} in (earlier.cameras, later.cameras)
             if alone and (earlier.cameras, name) not in self._used:
                 self._used.add((earlier.cameras, name))
                 self._note(name, earlier, later, difference)
+        return None
+
+    def _blame(self, earlier: Statement, later: Statement, difference: Difference) -> Statement | None:
+        ranks = [self._rank(each) for each in (earlier, later)]
+        if ranks[0] == ranks[1]:
+            for name in earlier.cameras | later.cameras:
+                self._contradict(name, 2)
+            return None
+        wrong = earlier if ranks[0] < ranks[1] else later
+        for name in wrong.cameras:
+            self._contradict(name, 1)
+            if max(ranks)[1]:  # those who are believed tell by how much
+                self._note(name, earlier, later, difference)
+        return wrong
 
     def _compare_with_itself(self, statement: Statement) -> None:
         """Compare what a camera says alone with what it said before the robot moved: a turned one goes astray."""
@@ -178,10 +197,10 @@ class CameraTrust:
         self._known[name].add(stamp_ns, faults, difference.vector, difference.information)
 
     def _rank(self, statement: Statement) -> tuple[int, int, int]:
-        """Return what decides which of two statements is wrong: how many say it, are believed, are doubted least."""
+        """Return what decides which of two is wrong: how many say it who are not doubted, and how many are believed."""
         stamp_ns, said = statement.pose.moment.stamp_ns, statement.cameras
-        believed = [self._believes(name, stamp_ns, statement.twist) for name in said]
-        return len(said), sum(believed), -max(self._doubts.get(name, 0) for name in said)
+        believed = sum(self._believes(name, stamp_ns, statement.twist) for name in said)
+        return len(said - self.doubted), believed, -max(self._doubts.get(name, 0) for name in said)
 
     def _believes(self, name: str, stamp_ns: int, twist: FloatArray) -> bool:
         if name in self._doubts:

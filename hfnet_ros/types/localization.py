@@ -165,6 +165,7 @@ class ViewShare:
         num_matches: of them with landmarks, in the place of the answer.
         num_inliers: matches that the answer's pose, or the best pose of a refused one, explains.
         problem: why the view did not help, one sentence; empty if it did.
+        agrees: chance does not explain how many of its matches the pose does.
         contradicts: it knows where it is, and other views say that it is elsewhere.
         alone: the pose of the rig that the view alone tells, which is not given because its camera is doubted.
         doubt: what its camera did before, for which it is not believed alone; empty if nothing.
@@ -174,6 +175,7 @@ class ViewShare:
     num_matches: int = 0
     num_inliers: int = 0
     problem: str = ""
+    agrees: bool = False
     contradicts: bool = False
     alone: PoseEstimate | None = None
     doubt: str = ""

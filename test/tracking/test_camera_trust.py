@@ -78,7 +78,7 @@ class Rig:
         twist = twist_of(later and self.odometry.sample_at(later.stamp_ns - S // 10), later)
         query = self.trust.marked(query, NAMES, twist)
         shares = tuple(
-            ViewShare(500, 200, 80 if name in seeing else 0, contradicts=name in contradicting)
+            ViewShare(500, 200, 80, agrees=name in seeing, contradicts=name in contradicting)
             for name in NAMES
         )
         pose = self.moves(t) @ (fault or Rigid3.identity())
