@@ -209,28 +209,31 @@ def _measure(
     """Return the scores of a pose.
 
     Of a rig, views that see nothing of it count against its evidence only: they may be dark, or look where there is
-    no map. What one view alone sees is judged as that of one camera.
+    no map. What one view alone sees is judged as that of one camera. A landmark that several views were matched with
+    counts once: what looks like another thing to one camera does so to the one beside it.
     """
-    pose, inlier = estimate.map_from_camera, estimate.inlier_mask
-    residuals = problem.recognized_residuals(pose)
+    distinct = _first_of_landmark(problem)
+    shown, inlier = problem.chosen(distinct), estimate.inlier_mask[distinct]
+    residuals = shown.recognized_residuals(estimate.map_from_camera)
     views = range(len(problem.cameras))
-    images = [matched_image(problem, residuals, view_idx) for view_idx in views]
+    images = [matched_image(shown, residuals, view_idx) for view_idx in views]
     helping = [
-        view_idx
-        for view_idx in views
-        if len(problem.cameras) == 1 or backs(images[view_idx], problem, config)
+        view_idx for view_idx in views if len(problem.cameras) == 1 or backs(images[view_idx], shown, config)
     ]
     coverage, num_matches = 0.0, 0
     for view_idx in helping or views:
-        image, inlier_of_view = images[view_idx], inlier[problem.view_idxs == view_idx]
-        coverage += _hull_area(image.points_px[inlier_of_view]) / (image.size_wh[0] * image.size_wh[1])
+        image, inlier_of_view = images[view_idx], inlier[shown.view_idxs == view_idx]
+        seen = int(np.count_nonzero(estimate.inlier_mask & (problem.view_idxs == view_idx)))
+        own_share = np.count_nonzero(inlier_of_view) / max(seen, 1)
+        area = _hull_area(image.points_px[inlier_of_view]) / (image.size_wh[0] * image.size_wh[1])
+        coverage += own_share * area
         num_matches += len(image.points_px)
     sigma_translation, sigma_rotation = largest_sigmas(estimate.covariance)
     rival_ratio, twin_ratio, lead = _compare_rivals(problem, hypotheses, scale_px)
     return {
         "inliers": float(estimate.num_inliers),
-        "inlier_ratio": estimate.num_inliers / max(num_matches, 1),
-        "evidence": chance_evidence(images, cell_fraction(config), thresholds_px(problem), num_trials),
+        "inlier_ratio": int(np.count_nonzero(inlier)) / max(num_matches, 1),
+        "evidence": chance_evidence(images, cell_fraction(config), thresholds_px(shown), num_trials),
         "coverage": coverage,
         "rival_ratio": rival_ratio,
         "lead_over_rival": lead,
@@ -238,6 +241,18 @@ def _measure(
         "sigma_translation_m": sigma_translation,
         "sigma_rotation_deg": float(np.rad2deg(sigma_rotation)),
     }
+
+
+def _first_of_landmark(problem: PoseProblem) -> NDArray[np.bool_]:
+    """Tell which matches [M] are the most similar one of their landmark; of one camera all are."""
+    first = np.ones(len(problem.correspondences), np.bool_)
+    if len(problem.cameras) == 1:
+        return first
+    landmarks = problem.correspondences.landmark_idxs
+    rows = np.flatnonzero(landmarks >= 0)
+    first[rows] = False
+    first[rows[np.unique(landmarks[rows], return_index=True)[1]]] = True
+    return first
 
 
 def _compare_rivals(

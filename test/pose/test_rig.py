@@ -112,3 +112,25 @@ def test_errors_count_the_same_in_every_lens():
     of_view = [np.median(residuals[problem.view_idxs == view_idx]) for view_idx in (0, 1)]
     assert of_view[0] == pytest.approx(of_view[1], rel=0.35)
     assert problem.view_scale(1) / problem.view_scale(0) == pytest.approx(310.0 / 525.0)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_what_two_cameras_see_of_one_landmark_counts_once(is_same):
+    """Two cameras side by side prove no more than one: a landmark that looks like another one does so to both."""
+    one, two = (RigCamera(FRONT),), (RigCamera(FRONT), RigCamera(FRONT))
+    matches = matches_of(np.random.default_rng(4), (60,), rig=one, wrong=20)
+    both = Correspondences(
+        *(
+            np.repeat(values, 2, axis=0)
+            for values in (matches.points2d, matches.points3d, matches.keypoint_idxs)
+        ),
+        np.repeat(matches.landmark_idxs, 2) if is_same else np.arange(120),
+        np.repeat(matches.similarity, 2),
+        np.tile([0, 1], 60),
+    )
+    alone, together = SOLVER.solve(matches, one).evidence.scores, SOLVER.solve(both, two).evidence.scores
+    factor = 1.0 if is_same else 2.0
+    assert together["inliers"] == 2 * alone["inliers"]
+    assert together["coverage"] == pytest.approx(factor * alone["coverage"], rel=0.05)
+    assert together["evidence"] == pytest.approx(factor * alone["evidence"], rel=0.15)
+    assert together["inlier_ratio"] == pytest.approx(alone["inlier_ratio"], rel=0.05)
