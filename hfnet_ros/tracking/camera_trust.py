@@ -31,7 +31,8 @@ _CONTRADICTION, _AGREEMENT, _MOST = 2, 1, 10
 # Statements older than this are not compared; those of one camera not before the robot moved, so that it shows a turn.
 _COMPARED_NS = 10_000_000_000
 _MOVED_M, _TURNED_RAD = 0.7, 0.5
-# Where nobody else sees the map, and no odometry tells, a camera is believed as one is that is alone on a robot.
+# Where nobody else sees the map, and no odometry tells, a camera is believed as one is that is alone on a robot; at
+# once where no other one has shown anything for as long. In the dark a blank wall looks like a lens that is covered.
 _PATIENCE_NS = 30_000_000_000
 CONTRADICTED = (
     "contradicts the other cameras, and has not agreed with them often enough since: its image is not of its time, its "
@@ -53,6 +54,7 @@ class CameraTrust:
         self._begun: dict[
             str, Statement
         ] = {}  # of a camera alone: where a way begins that odometry will compare
+        self._shown_ns: dict[str, int] = {}  # when a camera last gave an image of anything
         self._held_ns: dict[str, int] = {}  # since when a camera is kept back without an objection
 
     @property
@@ -63,15 +65,14 @@ class CameraTrust:
     def marked(self, query: Query, names: Sequence[str], twist: FloatArray) -> Query:
         """Return a query whose views of cameras that are not believed alone say so.
 
-        Where the images of all other cameras are flat, one is asked as a camera that is alone.
-
         Args:
             query: of some cameras of the rig.
             names: of the cameras, in the order of its views.
             twist: [6] velocity of the robot, m/s and rad/s, in its axes; zero where nobody knows.
         """
+        self._note_shown(query, names)
         believed = [self._believes(name, query.stamp_ns, twist) for name in names]
-        if all(believed) or not _is_among_others(query):
+        if all(believed):
             return query
         views = tuple(
             view if is_believed else dataclasses.replace(view, is_doubted=True)
@@ -100,14 +101,13 @@ class CameraTrust:
         """
         if len(answer.views) != len(names):
             return answer  # of a localizer that does not say what views brought
+        self._note_shown(query, names)
         contradicting = [name for name, share in zip(names, answer.views, strict=True) if share.contradicts]
         most = max((self._doubts.get(name, 0) for name in contradicting), default=0)
         for name in contradicting:
             if answer.is_valid:
                 self._contradict(name, 1)
-            elif (
-                self._doubts.get(name, 0) == most
-            ):  # of two nobody knows who is right, but who was wrong before
+            elif self._doubts.get(name, 0) == most:  # nobody knows who is right, but who was wrong before
                 self._contradict(name, 2)
         estimate = answer.estimate or next((share.alone for share in answer.views if share.alone), None)
         if estimate is None:
@@ -120,12 +120,17 @@ class CameraTrust:
         if len(seeing) == 1:
             (seer,) = seeing
             name, stamp_ns = names[seer], moment.stamp_ns
-            if not _is_among_others(query) or self._believes(name, stamp_ns, twist):
+            if self._believes(name, stamp_ns, twist):
                 answer = _released(answer, seer) if answer.estimate is None else answer
             else:
                 self._held_ns.setdefault(name, stamp_ns)
                 answer = _held(answer, seer) if answer.estimate is not None else answer
         return self._with_doubts(answer, names)
+
+    def _note_shown(self, query: Query, names: Sequence[str]) -> None:
+        for name, view in zip(names, query.views, strict=True):
+            if view.image is None or not describe_flatness(view.image):
+                self._shown_ns[name] = query.stamp_ns
 
     def _learn(self, statement: Statement, *, is_metric: bool) -> None:
         """Compare a statement with those before, by odometry if its lengths are metres, and remember it."""
@@ -203,6 +208,9 @@ class CameraTrust:
         return len(said - self.doubted), believed, -max(self._doubts.get(name, 0) for name in said)
 
     def _believes(self, name: str, stamp_ns: int, twist: FloatArray) -> bool:
+        others_ns = [shown_ns for other, shown_ns in self._shown_ns.items() if other != name]
+        if all(stamp_ns - shown_ns >= _PATIENCE_NS for shown_ns in others_ns):
+            return True  # as a camera that is alone on a robot
         if name in self._doubts:
             return False
         if self._known[name].vouch_at(stamp_ns, twist):
@@ -236,11 +244,6 @@ class CameraTrust:
         if name not in self._doubts and not found:
             return ""
         return f"{CONTRADICTED}; by odometry it is {found}" if found else CONTRADICTED
-
-
-def _is_among_others(query: Query) -> bool:
-    """Tell whether more than one view shows anything: a camera whose neighbours are dark is a camera that is alone."""
-    return sum(view.image is None or not describe_flatness(view.image) for view in query.views) > 1
 
 
 def _held(answer: Localization, seer: int) -> Localization:

@@ -168,9 +168,14 @@ def test_without_odometry_a_camera_that_nobody_objects_to_is_believed_in_the_end
     assert not rig.ask(41.0, "left").is_valid
 
 
-def test_where_the_others_are_dark_a_camera_is_believed_as_one_that_is_alone():
-    assert Rig().ask(0.5, "left", dark=["front", "right"]).is_valid
-    assert not Rig().ask(0.5, "left", dark=["front"]).is_valid
+def test_where_the_others_have_long_been_dark_a_camera_is_believed_as_one_that_is_alone():
+    others = ["front", "right"]
+    assert Rig().ask(0.5, "left", dark=others).is_valid
+    assert not Rig().ask(0.5, "left", dark=others[:1]).is_valid
+    rig = Rig(still)
+    rig.ask(0.5, "front", "right", contradicting=["left"])
+    assert not rig.ask(1.0, "left", dark=others).is_valid, "they may look at a blank wall"
+    assert rig.ask(32.0, "left", dark=others).is_valid
 
 
 @pytest.mark.parametrize("num_contradictions", [1, 3])
