@@ -10,13 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.map.array_files import release_pages
-from hfnet_ros.map.keyframe_codes import LEVELS, CodedList, KeyframeCodes
+from hfnet_ros.map.keyframe_codes import LEVELS, KeyframeCodes
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.retrieval.index import search_rows
+from hfnet_ros.retrieval.index import DescriptorIndex, search_rows
 from hfnet_ros.types import RetrievalHit
 
 _COUNT_OF_ROOT = 10  # prior frames that `compared_per_root` is said for
 _MIN_COMPARED = 100
+# What lists after the first one ask for counts so much, and so much more is compared for all of them
+# (docs/notes/retrieval.md).
+_OF_FURTHER_LISTS = 1.5
+_MORE_FOR_LISTS = 3.0
 _ROWS_OF_A_THREAD = 100_000  # a millisecond's worth: fewer are not worth handing over
 # Of so few keyframes all are compared.
 _MAX_COMPARED_AMONG = 2000
@@ -35,7 +39,7 @@ def find_faiss() -> Any:
 
 
 class CodeScan:
-    """Finds the rows of codes with the largest sums of levels, all of them in 5 ms for a million of 512 components.
+    """Finds the rows of codes with the largest sums of levels, all of them in 8 ms for a million of 768 components.
 
     A level of two bits is half of a sub-quantiser of four, so that faiss's scan of such codes does it: sixteen rows
     at a time out of tables that stay in registers. Only the codes are stored; what faiss makes of them is not.
@@ -45,7 +49,7 @@ class CodeScan:
     """
 
     def __init__(self, codes: NDArray[np.uint8], num_threads: int = 1) -> None:
-        """Take codes [N, P / 4] as `CodedList` has them, which are copied, and threads to share them where many."""
+        """Take codes [N, P / 4] as `KeyframeCodes` has them, which are copied, and threads to share them where many."""
         num_parts = max(1, min(num_threads, len(codes) // _ROWS_OF_A_THREAD))
         self._firsts = [len(codes) * part // num_parts for part in range(num_parts)]
         bounds = zip(self._firsts, [*self._firsts[1:], len(codes)], strict=True)
@@ -86,11 +90,11 @@ def _scanned(codes: NDArray[np.uint8]) -> Any:
     return faiss.IndexPQFastScan(plain)
 
 
-class CodeIndex:
+class CodeIndex(DescriptorIndex):
     """Search in a large map; what it finds among codes is compared as it is stored.
 
-    A descriptor that is zero beyond the head's numbers asks for what the head calls similar; codes of these numbers
-    alone find it with half of the work.
+    Lists of one image have much in common, since what the second one asks for is part of what the first one does. So
+    one scan looks for the keyframes with the largest sums for both, and each list is made of all of these.
     """
 
     def __init__(
@@ -100,50 +104,34 @@ class CodeIndex:
         self._descriptors = descriptors
         self._codes = codes
         self._num_compared = compared_per_root * np.sqrt(len(descriptors)) / _COUNT_OF_ROOT
-        self._scans = {listed: CodeScan(listed.codes, num_threads) for listed in self._lists()}
-        for listed in self._lists():
-            release_pages(listed.codes)
+        self._scan = CodeScan(codes.codes, num_threads)
+        release_pages(codes.codes)
         # What was asked for last, its rows and the codes of these: an area is asked for again and again.
-        self._some: tuple[Any, NDArray[np.int64], dict[CodedList, CodeScan]] | None = None
+        self._some: tuple[Any, NDArray[np.int64], CodeScan] | None = None
 
-    def search(
-        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
-    ) -> list[RetrievalHit]:
-        """Return about the most similar keyframes; see `DescriptorIndex.search`."""
-        listed, wanted = (
-            self._list_for(descriptor),
-            max(round(self._num_compared * count), _MIN_COMPARED, count),
-        )
-        weights = listed.weights(descriptor)
-        if among is None:
-            rows = self._scans[listed].best(weights, wanted)
-        else:
-            rows = self._best_among(listed, weights, wanted, among)
-        return search_rows(self._descriptors, np.sort(rows), descriptor, count)
-
-    def _lists(self) -> list[CodedList]:
-        return [self._codes.whole] + ([] if self._codes.head is None else [self._codes.head])
-
-    def _list_for(self, descriptor: NDArray[np.float32]) -> CodedList:
-        head = self._codes.head
-        if head is None or descriptor[head.axes.shape[1] :].any():
-            return self._codes.whole
-        return head
+    def search_lists(
+        self, descriptors: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[list[RetrievalHit]]:
+        """Return about the most similar keyframes; see `DescriptorIndex.search_lists`."""
+        share = _MORE_FOR_LISTS if len(descriptors) > 1 else 1.0
+        wanted = max(round(self._num_compared * share * count), _MIN_COMPARED, count)
+        weights = self._codes.weights(descriptors[0] + _OF_FURTHER_LISTS * descriptors[1:].sum(axis=0))
+        rows = self._scan.best(weights, wanted) if among is None else self._best_among(weights, wanted, among)
+        return search_rows(self._descriptors, np.sort(rows), descriptors, count)
 
     def _best_among(
-        self, listed: CodedList, weights: NDArray[np.float32], wanted: int, among: NDArray[np.bool_]
+        self, weights: NDArray[np.float32], wanted: int, among: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
         num_among = int(np.count_nonzero(among))
         if num_among <= max(_MAX_COMPARED_AMONG, wanted):
             return np.flatnonzero(among)
         if num_among >= _LARGE_SHARE * len(among):
-            rows = self._scans[listed].best(weights, round(2 * wanted * len(among) / num_among))
+            rows = self._scan.best(weights, round(2 * wanted * len(among) / num_among))
             rows = rows[among[rows]]
             if len(rows) >= wanted:
                 return rows[:wanted]
         if self._some is None or self._some[0]() is not among:
-            self._some = weakref.ref(among), np.flatnonzero(among), {}
-        _, idxs, scans = self._some
-        if listed not in scans:
-            scans[listed] = CodeScan(listed.codes[idxs])
-        return idxs[scans[listed].best(weights, wanted)]
+            idxs = np.flatnonzero(among)
+            self._some = weakref.ref(among), idxs, CodeScan(self._codes.codes[idxs])
+        _, idxs, scan = self._some
+        return idxs[scan.best(weights, wanted)]

@@ -132,23 +132,28 @@ class NearbyKeyframes:
         among[near] = True
         return replace(region, among=among)
 
-    def search(self, descriptor: NDArray[np.float32], region: Region, count: int) -> list[RetrievalHit]:
-        """Return the `count` most similar keyframes of a region, best first, for a unit descriptor [G].
+    def search_lists(
+        self, descriptors: NDArray[np.float32], region: Region, count: int
+    ) -> list[list[RetrievalHit]]:
+        """Return the `count` most similar keyframes of a region, best first, for each descriptor [L, G] of an image.
 
         Raises:
             MapFormatError: the map is damaged there.
         """
         if region.keyframe_idxs is not None:
-            return search_rows(self._descriptors, region.keyframe_idxs, descriptor, count)
-        found: list[RetrievalHit] = []
+            return search_rows(self._descriptors, region.keyframe_idxs, descriptors, count)
+        found: list[list[RetrievalHit]] = []
         for round_idx in range(1, _MAX_ROUNDS + 1):
             wanted = count * _MORE_FOUND**round_idx
-            hits = self._index.search(descriptor, wanted, region.among)
-            inside = self._is_in(np.array([hit.keyframe_idx for hit in hits], np.int64), region)
-            found = [hit for hit, is_inside in zip(hits, inside, strict=True) if is_inside]
-            if len(found) >= count or len(hits) < wanted:
+            lists = self._index.search_lists(descriptors, wanted, region.among)
+            found = [self._inside(hits, region) for hits in lists]
+            if all(len(kept) >= count or len(hits) < wanted for kept, hits in zip(found, lists, strict=True)):
                 break
-        return found[:count]
+        return [kept[:count] for kept in found]
+
+    def _inside(self, hits: list[RetrievalHit], region: Region) -> list[RetrievalHit]:
+        inside = self._is_in(np.array([hit.keyframe_idx for hit in hits], np.int64), region)
+        return [hit for hit, is_inside in zip(hits, inside, strict=True) if is_inside]
 
     def _is_in(self, rows: NDArray[np.int64], region: Region) -> NDArray[np.bool_]:
         """Tell which keyframes are in a region and look about the way that is expected there."""
