@@ -271,12 +271,21 @@ def exact_hits(codes: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray
     return rows.T
 
 
+def opened(file: Path) -> np.ndarray:
+    """Open an array as maps do."""
+    from hfnet_ros.map.array_files import open_array
+
+    array = np.load(file, mmap_mode="r")
+    entry = {"dtype": array.dtype.str, "shape": list(array.shape), "bytes": file.stat().st_size, "sha256": ""}
+    return open_array(file.parent, file.stem, entry, digest=False, subfolder=".")
+
+
 def ask(row: str, folder: Path) -> dict[str, Any]:
     """Open an index in this process and ask it; pages that were read are let go as a localizer does."""
     from hfnet_ros.map.array_files import release_pages
 
-    asked = np.load(folder / "queries.npz")
-    codes = np.asarray(np.load(folder / "city.npy", mmap_mode="r"))
+    asked = dict(np.load(folder / "queries.npz"))
+    codes = opened(folder / "city.npy")
     index = row_of(row)
     before = resident_mb()
     started = time.perf_counter()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import RetrievalConfig
 from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes
 from hfnet_ros.map.unit_vectors import UnitVectors
+from hfnet_ros.retrieval.shared_work import SharedWork
 from hfnet_ros.types import RetrievalHit
 
 _logger = logging.getLogger(__name__)
@@ -165,16 +166,36 @@ def search_rows(
         descriptors: of one image.
         count: wanted for each.
     """
+    return [best_hits(rows, of_list, count) for of_list in similarities(database, rows, descriptors)]
+
+
+def similarities(
+    database: UnitVectors | NDArray[np.float32],
+    rows: NDArray[np.integer],
+    descriptors: NDArray[np.float32],
+    shared: SharedWork | None = None,
+) -> NDArray[np.float32]:
+    """Return the products [L, K] of descriptors [L, G] with those of keyframes, rows [K] of [F, G].
+
+    Args:
+        database: of the keyframes.
+        rows: that are read.
+        descriptors: of one image.
+        shared: threads that compare; the caller's without.
+    """
     stored = database if isinstance(database, UnitVectors) else None
     similarity = np.empty((len(descriptors), len(rows)), np.float32)
-    for start in range(0, len(rows), _BLOCK_ROWS):
+
+    def compare(start: int) -> None:
         block = rows[start : start + _BLOCK_ROWS]
         of_block = similarity[:, start : start + len(block)]
         if stored is not None:
             of_block[:] = stored.products(block, descriptors)
         else:
             of_block[:] = [database[block] @ descriptor for descriptor in descriptors]
-    return [best_hits(rows, of_list, count) for of_list in similarity]
+
+    (shared or SharedWork()).do(compare, range(0, len(rows), _BLOCK_ROWS))
+    return similarity
 
 
 def best_hits(

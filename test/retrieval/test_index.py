@@ -148,6 +148,29 @@ def test_one_scan_finds_both_lists_of_an_image(walk, monkeypatch):
 
 
 @needs_faiss
+@pytest.mark.parametrize(("first", "num_compared"), [(0, 200), (100, 300), (200, 200)])
+def test_lists_are_compared_further_as_long_as_that_changes_one(walk, monkeypatch, first, num_compared):
+    """The ten best of the second list are in the round of a hundred that begins with `first`: not beyond a calm one."""
+    database, queries = walk
+    wanted = np.stack([queries[0], np.where(np.arange(64) < 24, queries[0], 0.0)]).astype(np.float32)
+    best, second = (idxs_of(hits) for hits in ExactIndex(database).search_lists(wanted, 10))
+    others = [row for row in range(3000) if row not in {*best, *second}]
+    late = [row for row in second if row not in best]
+    rows = best + others[: 400 - len(best)]
+    rows[first + 20 : first + 20] = late
+    monkeypatch.setattr(CodeScan, "best", lambda *_: np.array(rows[:300]))
+    compared = []
+    stored = UnitVectors.products
+    monkeypatch.setattr(
+        UnitVectors, "products", lambda self, rows, of: compared.extend(rows) or stored(self, rows, of)
+    )
+    found = CodeIndex(database, make_codes(database), 0.1).search_lists(wanted, 10)
+    assert idxs_of(found[0]) == best
+    assert (idxs_of(found[1]) == second) is (first < 200)
+    assert len(compared) == num_compared
+
+
+@needs_faiss
 def test_comparing_all_that_codes_find_is_exact_search(walk):
     database, queries = walk
     index = CodeIndex(database, make_codes(database), 1000.0)
