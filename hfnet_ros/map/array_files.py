@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
@@ -96,10 +97,15 @@ def open_array(
 
 
 def _keep_open(file: Path, mapping: mmap.mmap | None) -> None:
-    if mapping is not None:
+    """Open a mapped file for `read_rows`; where that fails, as with too many open files, rows are mapped."""
+    if mapping is None:
+        return
+    with contextlib.suppress(OSError):
         number = os.open(file, os.O_RDONLY)
-        _open_files[mapping] = number, file
         weakref.finalize(mapping, os.close, number)
+        # The map may have been exchanged since it was mapped.
+        if os.fstat(number).st_size == len(mapping):
+            _open_files[mapping] = number, file
 
 
 def _mapping_of(array: NDArray[Any]) -> mmap.mmap | None:
