@@ -21,6 +21,8 @@ from hfnet_ros.retrieval.index import DescriptorIndex, StoredIndex, search_rows
 from hfnet_ros.types import PosePrior, RetrievalHit
 
 _FARTHEST_M = 1e12  # of a keyframe from the map's origin; squares of more than is possible overflow
+# A region of more than so much that holds most of the map is as good as none.
+_WIDE_M, _MOST = 30.0, 0.5
 # Of more keyframes near a prediction only those that look like the image are asked where they are.
 _MAX_ASKED = 2000
 # Of those found among cubes of space half and more may be outside the ball or look elsewhere.
@@ -87,6 +89,10 @@ class NearbyKeyframes:
         self._index = index or StoredIndex(descriptors)
 
     @cached_property
+    def _num_allowed(self) -> int:
+        return len(self._poses) if self._among is None else int(np.count_nonzero(self._among))
+
+    @cached_property
     def _grid(self) -> PositionGrid:
         """The map's; else positions are sorted when they are asked for first."""
         if self._stored_grid is not None and self._stored_grid.poses is self._poses:
@@ -122,6 +128,8 @@ class NearbyKeyframes:
         if self._among is not None:
             allowed = self._among[near]
             near, cells = near[allowed], cells[allowed]
+        if radius_m > _WIDE_M and len(near) > _MOST * self._num_allowed:
+            return None
         if len(near) <= _MAX_ASKED:
             order = np.argsort(near)
             rows = near[order].astype(np.int64)

@@ -51,6 +51,20 @@ def test_keyframes_that_look_elsewhere_are_left_out():
     assert found.region(prior(0.0, sigma_deg=60.0)).keyframe_idxs.tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("num_keyframes", "sigma_m", "is_region"),
+    [(40, 8.0, True), (40, 12.0, False), (60, 12.0, False), (200, 12.0, True), (200, 60.0, False)],
+)
+def test_a_wide_region_must_leave_most_of_the_map_out(num_keyframes, sigma_m, is_region):
+    """Keyframes a metre apart, the robot at the first of them: with 12 m it is within 38 m."""
+    found = nearby([looking(x) for x in range(num_keyframes)], config=PriorConfig(max_angle_deg=60.0))
+    region = found.region(prior(0.0, sigma_m=sigma_m))
+    assert (region is not None) is is_region
+    among = np.arange(num_keyframes) < 50
+    few = nearby([looking(x) for x in range(num_keyframes)], config=PriorConfig(), among=among)
+    assert (few.region(prior(0.0, sigma_m=sigma_m)) is not None) is (sigma_m < 10.0)
+
+
 def test_a_vague_prior_is_no_region():
     found = nearby([looking(0.0)])
     assert found.region(prior(0.0, sigma_m=2.6)).radius_m == pytest.approx(9.8)
