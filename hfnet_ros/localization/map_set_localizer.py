@@ -107,9 +107,21 @@ class SetLocalizer:
     """Localizes in a set, goes on when sub-maps are exchanged, and without those that cannot be used."""
 
     def __init__(
-        self, following: FollowedSet, extractor: NetworkExtractor, config: Config, opener: OpenMaps
+        self,
+        following: FollowedSet,
+        extractor: NetworkExtractor,
+        config: Config,
+        opener: OpenMaps,
+        joined: JoinedMap | None = None,
     ) -> None:
-        """Take what knows the set on disk, and what describes images; opens the index, and no sub-map.
+        """Take what knows the set on disk, and what describes images; opens no sub-map.
+
+        Args:
+            following: the set.
+            extractor: the one that it was built with.
+            config: how is localized.
+            opener: opens its sub-maps.
+            joined: the set as one map, opened already; its index is opened here unless given.
 
         Raises:
             MapFormatError: the index is damaged.
@@ -119,7 +131,7 @@ class SetLocalizer:
         self._extractor = _OncePerQuery(extractor)
         self._unusable: dict[str, str] = {}
         self._refused = ""
-        self._state = following.opened(self._join)
+        self._state = following.opened(self._join) if joined is None else self._searched(joined, {})
 
     @property
     def unusable(self) -> Mapping[str, str]:
