@@ -19,6 +19,7 @@ from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.areas import check_area_name
 from hfnet_ros.map.manifest import LANDMARKS, MANIFEST_NAME, PathLike, read_manifest
+from hfnet_ros.map.map_copy import NotCopiedError, copy_map
 from hfnet_ros.map.map_io import load_map, read_map_header
 from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet, Overlap, SubMap, check_name
 from hfnet_ros.map.map_set_io import (
@@ -99,7 +100,7 @@ def write_set(
             index = write_index(made, f"{INDEX_FOLDER}/0", index_arrays(parts, aggregation))
             found = MapSet(frame_id, extractor_id, size, tuple(listed), dict(overlaps), 0, index)
             write_manifest(made, found, target)
-    except OSError as error:
+    except (OSError, NotCopiedError) as error:
         raise _refused_by_disk(target, error) from error
 
 
@@ -149,7 +150,7 @@ def change_set(
         arrays = open_index(target, before)
         try:
             return _rewrite(target, before, after, put, arrays, areas or {}, placements or {}, overlaps)
-        except OSError as error:
+        except (OSError, NotCopiedError) as error:
             raise _refused_by_disk(target, error) from error
 
 
@@ -251,8 +252,7 @@ def _take_in(
         check_area_name(area)
     (made / place).parent.mkdir(exist_ok=True)
     with atomic_directory(made / place) as folder:
-        take = _link_or_copy if link else shutil.copy2
-        shutil.copytree(os.path.realpath(entry.path), folder, copy_function=take, dirs_exist_ok=True)
+        copy_map(entry.path, folder, name, link=link)
     visual_map = load_map(made / place, verify=True)
     manifest = read_manifest(made / place)[0]
     search = visual_map.search
@@ -290,13 +290,6 @@ def _take_in(
         ),
         part,
     )
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _placed_anew(sub_map: SubMap, part: IndexPart, placement: Placement) -> tuple[SubMap, IndexPart]:
@@ -359,7 +352,6 @@ def _changing(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _refused_by_disk(target: Path, error: OSError) -> MapFormatError:
-    return MapFormatError(
-        f"{target}: set cannot be written: {error.strerror or error}; what was there is untouched"
-    )
+def _refused_by_disk(target: Path, error: OSError | NotCopiedError) -> MapFormatError:
+    said = getattr(error, "strerror", None) or error
+    return MapFormatError(f"{target}: set cannot be written: {said}; what was there is untouched")

@@ -1,7 +1,10 @@
 """Sets of maps are written and changed in one step, and everything that is not sound is named."""
 
 import dataclasses
+import errno
 import json
+import os
+import re
 import shutil
 
 import numpy as np
@@ -217,3 +220,24 @@ def test_a_set_is_no_map_and_says_so(tmp_path):
     paths = save_small_maps(tmp_path / "other", ["z"])
     with pytest.raises(MapFormatError, match="expected a set"):
         read_map_set(paths["z"])
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path, monkeypatch):
+    """And not once for each file; what was there stays."""
+    path = small_set(tmp_path)
+    before = read_map_set(path).digest
+    save_map(small_map(7), tmp_path / "new.map")
+
+    def refuse(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    monkeypatch.setattr(shutil, "copy2", refuse)
+    with pytest.raises(MapFormatError) as refused:
+        change_set(path, put={"new": tmp_path / "new.map"})
+    assert re.fullmatch(
+        r"\S+: set cannot be written: sub-map 'new': No space left on device, 0\.0 MB are needed and [0-9.]+ MB were "
+        r"free; free some space, then give the same command again; what was there is untouched",
+        str(refused.value),
+    )
+    assert read_map_set(path).digest == before
+    assert verify_map_set(path) == []
