@@ -61,8 +61,8 @@ class SetModel:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the manifest that was read last, hexadecimal; another one after every change of the set."""
-        return self._found.digest
+        """SHA-256 of the manifest that the last answer is by, hexadecimal; another after every change of the set."""
+        return self._following.digest_answered
 
     @property
     def frame_id(self) -> str:
