@@ -46,6 +46,10 @@ def check_target(target: Path) -> None:
     if not (target / MANIFEST_NAME).exists():
         check_set_target(target)
         return
+    if not os.access(os.path.realpath(target), os.W_OK) or not os.access(target.resolve().parent, os.W_OK):
+        raise MapFormatError(
+            f"{target}: cannot be replaced: no permission to write there; choose another folder"
+        )
     own = [name for name in read_map_set(target).names if not SUB_MAP_NAME.fullmatch(name)]
     if own:
         raise MapFormatError(
@@ -93,8 +97,13 @@ def write_map_set(work: Path, target: Path, built: BuiltMaps, frame_id: str) -> 
     maps = [(name, artefact.map_folder) for name, artefact in built.maps]
     if (target / MANIFEST_NAME).exists():
         areas = _areas_kept(read_map_set(target), extents)
-        with atomic_directory(target) as beside:
-            write_set(beside, maps, built.overlaps, frame_id=frame_id, areas=areas)
+        try:
+            with atomic_directory(target) as beside:
+                write_set(beside, maps, built.overlaps, frame_id=frame_id, areas=areas)
+        except OSError as error:
+            raise MapFormatError(
+                f"{target}: cannot be replaced: {error.strerror or error}; what was there is untouched"
+            ) from error
     else:
         write_set(target, maps, built.overlaps, frame_id=frame_id)
     _note_written(work, target, built)

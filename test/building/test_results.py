@@ -77,6 +77,13 @@ def test_areas_are_kept_where_a_sub_map_is_still_of_the_same_place(tmp_path, cap
     ]
 
 
+def test_a_set_on_a_disk_that_is_read_only_is_refused_before_the_work(tmp_path, monkeypatch):
+    path = small_set(tmp_path, names=("sub-map-0",))
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write wherever the file system lets it
+    with pytest.raises(MapFormatError, match=r"house\.set: cannot be replaced: no permission to write there"):
+        check_target(path)
+
+
 def test_a_set_with_maps_that_no_build_made_is_left_alone(tmp_path):
     path = small_set(tmp_path, names=("sub-map-0", "garage"))
     with pytest.raises(
