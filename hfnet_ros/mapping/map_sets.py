@@ -72,8 +72,6 @@ def write_set(
     if not sub_maps:
         raise MapFormatError(f"{target}: a set needs at least one map; name one")
     names = [name for name, _ in sub_maps]
-    for name in names:
-        check_name(name)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise MapFormatError(f"two maps are named '{twice[0]}'; name one otherwise: NAME=MAP")
@@ -85,8 +83,7 @@ def write_set(
         name: _Entry(paths[name], (placements or {}).get(name, _UNMOVED), tuple((areas or {}).get(name, ())))
         for name in names
     }
-    for path in paths.values():
-        _check_extractor(path, _readable(path), extractor_id)
+    check_maps(paths, extractor_id)
     aggregation = common_aggregation(lambda number: load_map(paths[names[number]]), len(names))
     try:
         Path(os.path.realpath(target)).parent.mkdir(parents=True, exist_ok=True)
@@ -131,15 +128,11 @@ def change_set(
         ExtractorMismatchError: a map is of another extractor than the set.
     """
     target, put = Path(os.path.realpath(folder)), dict(put or {})
-    for name, path in put.items():
-        check_name(name)
-        _readable(path)
     with _changing(target):
         before = read_map_set(target)
         for name in drop:
             before.named(name)
-        for path in put.values():
-            _check_extractor(path, _readable(path), before.extractor_id)
+        check_maps(put, before.extractor_id)
         after = [name for name in before.names if name not in drop] + [
             name for name in put if name not in before.names
         ]
@@ -152,6 +145,24 @@ def change_set(
             return _rewrite(target, before, after, put, arrays, areas or {}, placements or {}, overlaps)
         except (OSError, NotCopiedError) as error:
             raise _refused_by_disk(target, error) from error
+
+
+def check_maps(paths: Mapping[str, Path], extractor_id: str | None = None) -> None:
+    """Refuse maps that cannot be in one set, before anything is done with them.
+
+    Args:
+        paths: maps by the names they are to have.
+        extractor_id: that they must have; of the first one unless given.
+
+    Raises:
+        MapFormatError: a name or a map cannot be used.
+        ExtractorMismatchError: a map is of another extractor.
+    """
+    for name, path in paths.items():
+        check_name(name)
+        manifest = _readable(path)
+        extractor_id = extractor_id or str(manifest.get("extractor_id"))
+        _check_extractor(path, manifest, extractor_id)
 
 
 def check_set_target(target: Path) -> None:
