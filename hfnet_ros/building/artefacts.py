@@ -31,6 +31,7 @@ from hfnet_ros.files.atomic import atomic_file
 from hfnet_ros.map.array_files import file_digest
 from hfnet_ros.map.manifest import MANIFEST_NAME
 from hfnet_ros.map.map_io import load_map, save_map
+from hfnet_ros.map.open_maps import is_short_of_room
 from hfnet_ros.map.visual_map import VisualMap
 
 Arrays = dict[str, NDArray[Any]]
@@ -115,6 +116,7 @@ class Artefact:
         except MemoryError:
             raise
         except Exception as error:  # a damaged archive ends in errors of many kinds
+            _raise_if_short_of_room(error)
             raise DamagedArtefactError(self, f"cannot be read as arrays: {error!r}") from error
 
     def read_map(self) -> VisualMap:
@@ -126,6 +128,7 @@ class Artefact:
         try:
             return load_map(self.map_folder, verify=True)
         except MapFormatError as error:
+            _raise_if_short_of_room(error)
             raise DamagedArtefactError(self, str(error)) from error
 
     def found(self) -> Artefact | None:
@@ -182,6 +185,16 @@ class Artefact:
         self.record_file.unlink(missing_ok=True)
         self.arrays_file.unlink(missing_ok=True)
         shutil.rmtree(self.map_folder, ignore_errors=True)
+
+
+def _raise_if_short_of_room(error: Exception) -> None:
+    """Keep a file that could not be mapped for want of memory from being taken for damaged, and made anew.
+
+    Raises:
+        MemoryError: that is what the error is of.
+    """
+    if is_short_of_room(error):
+        raise MemoryError(str(error)) from error
 
 
 def open_work_folder(folder: Path) -> None:

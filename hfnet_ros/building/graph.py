@@ -278,7 +278,10 @@ class Graph:
             )
             self._count_failure(task, "memory", _MAX_KILLS_FOR_MEMORY, remedy)
         else:
-            remedy = f"its worker ended {_MAX_KILLS} times, the last time so: {outcome.killed}"
+            remedy = (
+                f"its worker ended {_MAX_KILLS} times, the last time so: {outcome.killed}; if the kernel killed it for "
+                "memory (`dmesg` says so), take more --sub-maps, fewer keyframes, or fewer workers on a machine"
+            )
             self._count_failure(task, "kill", _MAX_KILLS, remedy)
 
     def _count_failure(self, task: Task, kind: str, most: int, text: str) -> None:

@@ -23,7 +23,7 @@ from hfnet_ros.building.artefacts import Artefact
 from hfnet_ros.building.graph import Graph, Task
 from hfnet_ros.building.partition import SubMapPlan, overlapping, partition_by_position
 from hfnet_ros.config import Config
-from hfnet_ros.errors import PoseFaultError
+from hfnet_ros.errors import MappingError, PoseFaultError
 from hfnet_ros.features.protocol import FeatureExtractor
 from hfnet_ros.map.map_set import Overlap
 from hfnet_ros.map.records_json import camera_pair_to_json
@@ -139,9 +139,15 @@ class MapGraph:
 
         Raises:
             BuildingError: a task failed.
-            MappingError: there are too few keyframes for so many sub-maps.
+            MappingError: there are too few keyframes for so many sub-maps, or their poses are not in metres.
         """
         assert self._posed is not None
+        if not self._posed.is_metric:
+            raise MappingError(
+                "the poses are as structure from motion leaves them, in no unit: sub-maps of a set must be in metres. "
+                "Align the model first (colmap model_aligner, with known positions), or make one map of it without "
+                "--sub-maps and give it a scale by `hfnet-ros map scale`"
+            )
         plans = partition_by_position(
             self._posed.map_from_camera,
             [image.stamp_ns for image in self._images],

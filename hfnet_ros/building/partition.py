@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 FloatArray = NDArray[np.float64]
 
 MIN_KEYFRAMES = 10  # in the core of a sub-map
+NAME = re.compile(r"sub-map-[0-9]+")  # what sub-maps are called here
 # A sub-map takes in at most this share of its core from its neighbours, the nearest first.
 _MAX_MARGIN = 0.5
 

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.building.artefacts import DamagedArtefactError, digest_of
 from hfnet_ros.building.map_graph import BuiltMaps
+from hfnet_ros.building.partition import NAME as SUB_MAP_NAME
 from hfnet_ros.errors import BuildingError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory, atomic_file
 from hfnet_ros.map.array_files import file_digest
 from hfnet_ros.map.manifest import MANIFEST_NAME
 from hfnet_ros.map.map_io import save_map
-from hfnet_ros.map.map_set import MAPS_FOLDER
+from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet
 from hfnet_ros.map.map_set_io import INDEX_FOLDER, read_map_set
 from hfnet_ros.mapping.map_sets import check_set_target, write_set
 from hfnet_ros.mapping.views import MappingImage
 
+FloatArray = NDArray[np.float64]
+
+_logger = logging.getLogger(__name__)
+
 _WRITTEN = "written.json"
 _IN_A_SET = (MANIFEST_NAME, MAPS_FOLDER, INDEX_FOLDER, ".lock")
+# A sub-map of the same name is of the same place: by this share of the longer extent, a little more than which a cut
+# moves when images are added. What is shorter than half a metre has no place of its own along an axis.
+_SAME_SHARE, _SHORT_M = 0.8, 0.5
 
 
 def check_target(target: Path) -> None:
-    """Refuse a place where no set can be written: a free name, an empty folder or another set will do.
+    """Refuse a place where no set can be written: a free name, an empty folder or a set that a build made will do.
 
     Raises:
         MapFormatError: says what is there instead.
@@ -36,7 +46,16 @@ def check_target(target: Path) -> None:
     if not (target / MANIFEST_NAME).exists():
         check_set_target(target)
         return
-    read_map_set(target)
+    if not os.access(os.path.realpath(target), os.W_OK) or not os.access(target.resolve().parent, os.W_OK):
+        raise MapFormatError(
+            f"{target}: cannot be replaced: no permission to write there; choose another folder"
+        )
+    own = [name for name in read_map_set(target).names if not SUB_MAP_NAME.fullmatch(name)]
+    if own:
+        raise MapFormatError(
+            f"{target}: has sub-map '{own[0]}', which no build made: writing would delete it; choose another folder, "
+            "or take it out with `hfnet-ros map set remove` and add it again afterwards"
+        )
     foreign = sorted(entry.name for entry in target.iterdir() if entry.name not in _IN_A_SET)
     if foreign:
         raise MapFormatError(
@@ -67,36 +86,72 @@ def write_map(work: Path, target: Path, built: BuiltMaps) -> bool:
 def write_map_set(work: Path, target: Path, built: BuiltMaps, frame_id: str) -> bool:
     """Write the set of the sub-maps that were built, in place of one that is there; False if it is that one.
 
+    Sub-maps keep the names of the areas that they are part of, where they still lie where they lay.
+
     Raises:
         MapFormatError: the disk refuses.
     """
     if _is_written(work, target, built):
         return False
-    _refuse_damaged(built)
+    extents = _refuse_damaged(built)
     maps = [(name, artefact.map_folder) for name, artefact in built.maps]
     if (target / MANIFEST_NAME).exists():
-        with atomic_directory(target) as beside:
-            write_set(beside, maps, built.overlaps, frame_id=frame_id)
+        areas = _areas_kept(read_map_set(target), extents)
+        try:
+            with atomic_directory(target) as beside:
+                write_set(beside, maps, built.overlaps, frame_id=frame_id, areas=areas)
+        except OSError as error:
+            raise MapFormatError(
+                f"{target}: cannot be replaced: {error.strerror or error}; what was there is untouched"
+            ) from error
     else:
         write_set(target, maps, built.overlaps, frame_id=frame_id)
     _note_written(work, target, built)
     return True
 
 
-def _refuse_damaged(built: BuiltMaps) -> None:
-    """Check every byte of the maps.
+def _areas_kept(before: MapSet, extents: Mapping[str, FloatArray]) -> dict[str, tuple[str, ...]]:
+    """Return the areas of sub-maps that are in the same place as the one of their name was; warn of the others."""
+    kept = {}
+    for sub_map in before.sub_maps:
+        if not sub_map.areas:
+            continue
+        if sub_map.name in extents and _is_same_place(sub_map.extent, extents[sub_map.name]):
+            kept[sub_map.name] = sub_map.areas
+            continue
+        _logger.warning(
+            "areas not kept: %s of %s, which %s now; give names again with `hfnet-ros map area`",
+            ", ".join(sub_map.areas),
+            sub_map.name,
+            "covers another part" if sub_map.name in extents else "is not there",
+        )
+    return kept
+
+
+def _is_same_place(before: FloatArray, after: FloatArray) -> bool:
+    """Tell whether two extents [2, 3] overlap by most of the longer one along each axis."""
+    shared = np.minimum(before[1], after[1]) - np.maximum(before[0], after[0])
+    longer = np.maximum(np.ptp(before, axis=0), np.ptp(after, axis=0))
+    return bool((shared + _SHORT_M >= _SAME_SHARE * (longer + _SHORT_M)).all())
+
+
+def _refuse_damaged(built: BuiltMaps) -> dict[str, FloatArray]:
+    """Check every byte of the maps, and return where the positions of their keyframes lie, [2, 3], m.
 
     Raises:
         BuildingError: one was damaged since it was made; it is removed, so that it is made anew.
     """
-    for _, artefact in built.maps:
+    extents = {}
+    for name, artefact in built.maps:
         try:
-            artefact.read_map()
+            positions = artefact.read_map().given_poses[:, :3]
+            extents[name] = np.stack([positions.min(axis=0), positions.max(axis=0)])
         except DamagedArtefactError as error:  # noqa: PERF203 (the one that is damaged is removed)
             artefact.forget()
             raise BuildingError(
                 f"{error}: removed; start the same command again, which makes it anew"
             ) from error
+    return extents
 
 
 def _key_of(built: BuiltMaps) -> str:

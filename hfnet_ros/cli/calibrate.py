@@ -46,12 +46,17 @@ def _calibrate(options: argparse.Namespace) -> int:
     from hfnet_ros.files.atomic import atomic_file
     from hfnet_ros.localization.landmark_model import LandmarkModel
     from hfnet_ros.localization.scene_matching import method_of
-    from hfnet_ros.map.manifest import SCENE
+    from hfnet_ros.map.manifest import SCENE, SET, read_manifest
     from hfnet_ros.map.map_io import check_map_target, save_map
     from hfnet_ros.trust.calibration import calibrate
 
     if options.out and options.write_map:
         raise ConfigError("--out and --write-map write the calibration to two places; give one")
+    if read_manifest(options.map)[0]["kind"] == SET:
+        raise ConfigError(
+            f"{options.map}: is a set, whose sub-maps have a calibration each: calibrate {options.map}/maps/NAME with "
+            "--out NEW.map and poses in its frame, then `hfnet-ros map set replace` puts NEW.map in its place"
+        )
     target = options.map if options.write_map else options.out
     if target is not None:
         check_map_target(target)

@@ -163,7 +163,7 @@ def _workers(options: argparse.Namespace, config: Config, work: Path, extractor_
     if options.cluster is None:
         from hfnet_ros.building.execution import InProcess
 
-        workers = InProcess()
+        workers = InProcess(work)
         try:
             yield workers
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
-from hfnet_ros.errors import ConfigError
+from hfnet_ros.errors import ConfigError, MapFormatError
 
 if TYPE_CHECKING:
     from hfnet_ros.geometry.rigid3 import Rigid3
-    from hfnet_ros.map.map_set import MapSet, Overlap
+    from hfnet_ros.map.map_set import MapSet, Overlap, SubMap
 
 _CREATE = """hfnet-ros map set create house.set floor1.map floor2.map         # built in one frame
   hfnet-ros map set create house.set ground=a.map upper=b.map --align    # each in its own
@@ -97,7 +98,7 @@ def add_verbs(maps: Any) -> None:
 def _create(options: argparse.Namespace) -> int:
     from hfnet_ros.geometry.rigid3 import Rigid3
     from hfnet_ros.map.map_io import read_map_header
-    from hfnet_ros.mapping.map_sets import check_set_target, write_set
+    from hfnet_ros.mapping.map_sets import check_maps, check_set_target, write_set
     from hfnet_ros.mapping.set_alignment import poses_by_overlaps
     from hfnet_ros.mapping.set_overlaps import measure_overlaps
 
@@ -107,6 +108,7 @@ def _create(options: argparse.Namespace) -> int:
         raise ConfigError("two maps have the same name; name one otherwise: NAME=MAP")
     areas = _areas_by_map(options.of_areas, paths)
     check_set_target(options.out)
+    check_maps(paths)
     headers = {name: read_map_header(path) for name, path in paths.items()}
     first = next(iter(paths))
     if not options.align:
@@ -126,7 +128,7 @@ def _create(options: argparse.Namespace) -> int:
 
 def _put(options: argparse.Namespace) -> int:
     from hfnet_ros.map.map_set_io import read_map_set
-    from hfnet_ros.mapping.map_sets import change_set
+    from hfnet_ros.mapping.map_sets import change_set, check_maps
     from hfnet_ros.mapping.set_alignment import poses_by_overlaps
     from hfnet_ros.mapping.set_overlaps import measure_overlaps
 
@@ -138,9 +140,12 @@ def _put(options: argparse.Namespace) -> int:
         )
     if options.set_verb == "replace":
         before.named(options.name)
-    paths = {sub_map.name: options.set / sub_map.folder for sub_map in before.sub_maps} | {
-        options.name: options.map
-    }
+    check_maps({options.name: options.map}, before.extractor_id)
+    paths = {
+        sub_map.name: options.set / sub_map.folder
+        for sub_map in before.sub_maps
+        if not _unusable(options.set, before, sub_map)
+    } | {options.name: options.map}
     places = _places(before, options.name)
     bars = ProgressBars()
     try:
@@ -149,10 +154,17 @@ def _put(options: argparse.Namespace) -> int:
         )
     finally:
         bars.close()
+    for sub_map in before.sub_maps:
+        if sub_map.name not in paths:
+            problem = _unusable(options.set, before, sub_map)
+            print(
+                f"warning: not compared with '{sub_map.name}', which cannot be used: {problem}",
+                file=sys.stderr,
+            )
     kept = {pair: overlap for pair, overlap in before.overlaps.items() if options.name not in pair}
     placements = None
     if options.align:
-        fixed = {name: place for name, place in places.items() if name != options.name}
+        fixed = {name: place for name, place in places.items() if name in paths and name != options.name}
         if not fixed:
             raise ConfigError(
                 f"{options.set}: has no other map to align '{options.name}' with; leave --align out"
@@ -228,6 +240,18 @@ def _area_of_set(options: argparse.Namespace) -> None:
     change_set(options.map, areas=areas)
 
 
+def _unusable(folder: Path, found: MapSet, sub_map: SubMap) -> str:
+    """Return why a sub-map cannot be used, as far as its manifest shows, and what to do; "" where it can."""
+    from hfnet_ros.map.manifest import read_manifest
+    from hfnet_ros.map.map_set_io import mismatch
+
+    try:
+        problem = mismatch(found, sub_map, read_manifest(folder / sub_map.folder)[0])
+    except MapFormatError as error:
+        problem = str(error).split(";")[0]
+    return problem and f"{problem}; `hfnet-ros map set replace` or `remove` puts the set right"
+
+
 def _named(text: str) -> tuple[str, Path]:
     """Return name and path of `NAME=MAP` or `MAP`."""
     name, equals, path = text.partition("=")
@@ -285,6 +309,9 @@ def _print_set(path: Path) -> None:
             f"  {sub_map.name}: {sub_map.num_keyframes} keyframes, {sub_map.num_landmarks} landmarks, "
             f"{sub_map.bytes / 1e6:.1f} MB, {lies}{areas}"
         )
+        problem = _unusable(path, found, sub_map)
+        if problem:
+            print(f"    cannot be used: {problem}")
     for (first, second), overlap in found.overlaps.items():
         print(f"  {first} and {second} overlap: {_overlap_text(found, first, second, overlap)}")
 

@@ -80,6 +80,8 @@ def read_config(options: argparse.Namespace, node_name: str = "relocalizer") -> 
     if getattr(options, "answer_frame", None):
         values["pose"]["answer_frame"] = options.answer_frame
     if getattr(options, "area", None):
+        if not all(area.strip() for area in options.area):
+            raise ConfigError("--area names nothing; name an area, or leave it out to localize everywhere")
         values["map"]["areas"] = options.area
     if getattr(options, "matcher", None):
         values["mapping"]["matcher"] = options.matcher

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from hfnet_ros.types import Localization, Relocalization, Verdict
 
-_NUMBER = re.compile(r"\d+(\.\d+)?")
+# Of two sub-maps whose names differ in a number, each has its own reason.
+_NUMBER = re.compile(r"(?P<kept>sub-map '[^']*')|\d+(\.\d+)?")
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class Reasons:
             reason: why it was of no use; its own name in there is left away.
         """
         reason = reason.removeprefix(f"image {name}: ")
-        key = _NUMBER.sub("#", reason)
+        key = _NUMBER.sub(lambda found: found["kept"] or "#", reason)
         self._counts[key] = self._counts.get(key, 0) + 1
         self._examples.setdefault(key, (name, reason))
 

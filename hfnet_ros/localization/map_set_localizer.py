@@ -35,6 +35,8 @@ class FollowedSet:
     Attributes:
         path: folder of the set.
         found: what the manifest said when it was read last.
+        problem: why the manifest that is there now cannot be read; "" where it can.
+        digest_answered: of the manifest that the last answer is by; of the one that is there, before there was one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,6 +44,8 @@ class FollowedSet:
         self.path = path
         self._signature = self._sign()
         self.found = read_map_set(path)
+        self.problem = ""
+        self.digest_answered = self.found.digest
         self._names: Sequence[str] | None = None
 
     def changed(self, known: MapSet) -> MapSet | None:
@@ -50,8 +54,9 @@ class FollowedSet:
         if signature != self._signature:
             self._signature = signature
             try:
-                self.found = read_map_set(self.path)
+                self.found, self.problem = read_map_set(self.path), ""
             except MapFormatError as error:
+                self.problem = str(error)
                 _logger.warning("goes on with the set as it was: %s", error)
         return None if self.found.digest == known.digest else self.found
 
@@ -84,6 +89,7 @@ class FollowedSet:
     def note_answered(self, joined: JoinedMap) -> None:
         """Note whose rows the last answer counts."""
         self._names = joined.keyframe_names
+        self.digest_answered = joined.found.digest
 
     def _sign(self) -> tuple[int, ...]:
         """Return what changes when the manifest is replaced; nothing where it is missing."""
@@ -107,9 +113,21 @@ class SetLocalizer:
     """Localizes in a set, goes on when sub-maps are exchanged, and without those that cannot be used."""
 
     def __init__(
-        self, following: FollowedSet, extractor: NetworkExtractor, config: Config, opener: OpenMaps
+        self,
+        following: FollowedSet,
+        extractor: NetworkExtractor,
+        config: Config,
+        opener: OpenMaps,
+        joined: JoinedMap | None = None,
     ) -> None:
-        """Take what knows the set on disk, and what describes images; opens the index, and no sub-map.
+        """Take what knows the set on disk, and what describes images; opens no sub-map.
+
+        Args:
+            following: the set.
+            extractor: the one that it was built with.
+            config: how is localized.
+            opener: opens its sub-maps.
+            joined: the set as one map, opened already; its index is opened here unless given.
 
         Raises:
             MapFormatError: the index is damaged.
@@ -118,8 +136,8 @@ class SetLocalizer:
         self._following, self._config, self._opener = following, config, opener
         self._extractor = _OncePerQuery(extractor)
         self._unusable: dict[str, str] = {}
-        self._refused = ""
-        self._state = following.opened(self._join)
+        self._refused = "", ""  # digest of a set that cannot be taken, and why
+        self._state = following.opened(self._join) if joined is None else self._searched(joined, {})
 
     @property
     def unusable(self) -> Mapping[str, str]:
@@ -148,7 +166,8 @@ class SetLocalizer:
                 self._leave_out(damaged)
                 continue
             self._following.note_answered(state.joined)
-            warnings = [
+            problem = self._following.problem or self._refused[1]
+            warnings = [f"goes on with the set as it was: {problem}"] * bool(problem) + [
                 f"sub-map '{name}' cannot be used: {reason}" for name, reason in self._unusable.items()
             ]
             return dataclasses.replace(answer, warnings=(*answer.warnings, *warnings))
@@ -161,15 +180,17 @@ class SetLocalizer:
     def _follow(self) -> None:
         """Take the set as it is on disk now, if it was changed; what cannot be read leaves everything as it is."""
         if self._following.changed(self._state.found) is None:
+            self._refused = "", ""
             return
         try:
             state = self._following.opened(self._join)
         except HfnetRosError as error:
             digest = self._following.found.digest
-            if digest != self._refused:
+            if digest != self._refused[0]:
                 _logger.warning("goes on with the set as it was: %s", error)
-            self._refused = digest
+            self._refused = digest, str(error)
             return
+        self._refused = "", ""
         self._unusable = {}
         self._state.localizer.close()
         self._state = state

@@ -60,6 +60,11 @@ class SetModel:
         return self._following.found
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest that the last answer is by, hexadecimal; another after every change of the set."""
+        return self._following.digest_answered
+
+    @property
     def frame_id(self) -> str:
         """Name of the set's frame."""
         return self._found.frame_id
@@ -169,7 +174,7 @@ class SetModel:
             extractor = create_query_extractor(joined, config, report)
             opened.callback(extractor.close)
             warm_up(joined, extractor, image_wh)
-            localizer = SetLocalizer(self._following, extractor, config, opener)
+            localizer = SetLocalizer(self._following, extractor, config, opener, joined)
             opened.callback(localizer.close)
             return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
 

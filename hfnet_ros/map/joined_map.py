@@ -22,7 +22,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.chained_arrays import ChainedArray, ChainedOffsets, ChangeRows, keep
 from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.keyframe_codes import KeyframeCodes
-from hfnet_ros.map.map_set import MapSet, SubMap, pooled_self_test
+from hfnet_ros.map.map_set import MapSet, SubMap, pooled_self_test, slips
 from hfnet_ros.map.map_set_io import open_index
 from hfnet_ros.map.name_table import NameTable
 from hfnet_ros.map.open_maps import OpenMaps
@@ -97,10 +97,14 @@ class JoinedMap(VisualMap):
         )
 
     def placement_covariance(self, keyframe_idx: int, set_from_camera: Rigid3) -> NDArray[np.float64]:
-        """Return [6, 6] what a camera is uncertain by because its sub-map's place in the set is; zero where given."""
+        """Return [6, 6] what a camera is uncertain by because its sub-map's place in the set is.
+
+        Where that was given, it is what the sub-map and its neighbours disagree by.
+        """
         sub_map = self.found.sub_maps[self.part_idx(keyframe_idx)]
         camera_in_map = sub_map.set_from_map.inverse() @ set_from_camera.translation
-        return change_child_covariance(sub_map.covariance, sub_map.set_from_map, camera_in_map)
+        placed = change_child_covariance(sub_map.covariance, sub_map.set_from_map, camera_in_map)
+        return placed + self._slips[sub_map.name]
 
     def is_same_place(
         self,
@@ -148,6 +152,10 @@ class JoinedMap(VisualMap):
 
     def _parts_of_landmarks(self, landmark_idxs: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.searchsorted(self._landmark_starts, landmark_idxs, side="right") - 1
+
+    @cached_property
+    def _slips(self) -> dict[str, NDArray[np.float64]]:
+        return slips(self.found)
 
     @cached_property
     def _landmark_starts(self) -> NDArray[np.int64]:

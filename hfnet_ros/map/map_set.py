@@ -344,6 +344,39 @@ def _covariance(entry: Mapping[str, Any]) -> FloatArray:
     return found
 
 
+def slips(found: MapSet) -> dict[str, FloatArray]:
+    """Return by sub-map what its neighbours show that its place is off by, [6, 6] about a camera in it.
+
+    Poses of one survey slip against each other by centimetres and a degree. A map's test of itself sees what they
+    slip by within it; what two maps that were given in one frame disagree by where they overlap, d = d_2 - d_1, is
+    the rest. Of equal and independent slips sigma^2 = E|d|^2 / 6, of position and of rotation. Zero without
+    overlaps, and where a map's place was estimated, whose covariance says it.
+    """
+    given = {sub_map.name: sub_map for sub_map in found.sub_maps if not sub_map.covariance.any()}
+    squares: dict[str, list[tuple[float, float]]] = {name: [] for name in given}
+    for (first, second), overlap in found.overlaps.items():
+        if first in given and second in given:
+            square = _disagreement(given[first], given[second], overlap)
+            squares[first].append(square)
+            squares[second].append(square)
+    slipped = {sub_map.name: np.zeros((6, 6)) for sub_map in found.sub_maps}
+    for name, some in squares.items():
+        if some:
+            slipped[name] = np.diag(np.repeat(np.mean(some, axis=0) / 6.0, 3))
+    return slipped
+
+
+def _disagreement(first: SubMap, second: SubMap, overlap: Overlap) -> tuple[float, float]:
+    """Return the squares, m^2 and rad^2, of what an overlap says that two maps are off, in the middle of both."""
+    low, high = (
+        limit(first.extent[row], second.extent[row]) for row, limit in ((0, np.maximum), (1, np.minimum))
+    )
+    middle = 0.5 * (low + high)
+    shown = first.set_from_map @ overlap.first_from_second @ second.set_from_map.inverse()
+    shift, turn = shown @ middle - middle, shown.rotvec
+    return float(shift @ shift), float(turn @ turn)
+
+
 def pooled_self_test(sub_maps: Iterable[SubMap]) -> tuple[float, int, int, int]:
     """Return the self-tests of sub-maps as one: mean residual of the keyframes tested, and the sums of the counts."""
     tests = [sub_map.self_test for sub_map in sub_maps]

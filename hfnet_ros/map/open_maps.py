@@ -66,7 +66,7 @@ class OpenMaps:
             try:
                 opened = self._open(found, sub_map)
             except SubMapError as error:
-                if not (self._maps and _is_short_of_room(error)):
+                if not (self._maps and is_short_of_room(error)):
                     raise
                 self._maps.clear()
                 opened = self._open(found, sub_map)
@@ -115,7 +115,7 @@ class OpenMaps:
             raise SubMapError(sub_map.name, str(error)) from error
 
 
-def _is_short_of_room(error: BaseException | None) -> bool:
+def is_short_of_room(error: BaseException | None) -> bool:
     """Tell whether memory, or the files that a process may open, came to an end, and nothing is wrong with a map."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _SHORT_OF_ROOM:

@@ -19,6 +19,7 @@ from hfnet_ros.files.atomic import atomic_directory
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.areas import check_area_name
 from hfnet_ros.map.manifest import LANDMARKS, MANIFEST_NAME, PathLike, read_manifest
+from hfnet_ros.map.map_copy import NotCopiedError, copy_map
 from hfnet_ros.map.map_io import load_map, read_map_header
 from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet, Overlap, SubMap, check_name
 from hfnet_ros.map.map_set_io import (
@@ -71,8 +72,6 @@ def write_set(
     if not sub_maps:
         raise MapFormatError(f"{target}: a set needs at least one map; name one")
     names = [name for name, _ in sub_maps]
-    for name in names:
-        check_name(name)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise MapFormatError(f"two maps are named '{twice[0]}'; name one otherwise: NAME=MAP")
@@ -84,8 +83,7 @@ def write_set(
         name: _Entry(paths[name], (placements or {}).get(name, _UNMOVED), tuple((areas or {}).get(name, ())))
         for name in names
     }
-    for path in paths.values():
-        _check_extractor(path, _readable(path), extractor_id)
+    check_maps(paths, extractor_id)
     aggregation = common_aggregation(lambda number: load_map(paths[names[number]]), len(names))
     try:
         Path(os.path.realpath(target)).parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +97,7 @@ def write_set(
             index = write_index(made, f"{INDEX_FOLDER}/0", index_arrays(parts, aggregation))
             found = MapSet(frame_id, extractor_id, size, tuple(listed), dict(overlaps), 0, index)
             write_manifest(made, found, target)
-    except OSError as error:
+    except (OSError, NotCopiedError) as error:
         raise _refused_by_disk(target, error) from error
 
 
@@ -130,15 +128,11 @@ def change_set(
         ExtractorMismatchError: a map is of another extractor than the set.
     """
     target, put = Path(os.path.realpath(folder)), dict(put or {})
-    for name, path in put.items():
-        check_name(name)
-        _readable(path)
     with _changing(target):
         before = read_map_set(target)
         for name in drop:
             before.named(name)
-        for path in put.values():
-            _check_extractor(path, _readable(path), before.extractor_id)
+        check_maps(put, before.extractor_id)
         after = [name for name in before.names if name not in drop] + [
             name for name in put if name not in before.names
         ]
@@ -149,8 +143,26 @@ def change_set(
         arrays = open_index(target, before)
         try:
             return _rewrite(target, before, after, put, arrays, areas or {}, placements or {}, overlaps)
-        except OSError as error:
+        except (OSError, NotCopiedError) as error:
             raise _refused_by_disk(target, error) from error
+
+
+def check_maps(paths: Mapping[str, Path], extractor_id: str | None = None) -> None:
+    """Refuse maps that cannot be in one set, before anything is done with them.
+
+    Args:
+        paths: maps by the names they are to have.
+        extractor_id: that they must have; of the first one unless given.
+
+    Raises:
+        MapFormatError: a name or a map cannot be used.
+        ExtractorMismatchError: a map is of another extractor.
+    """
+    for name, path in paths.items():
+        check_name(name)
+        manifest = _readable(path)
+        extractor_id = extractor_id or str(manifest.get("extractor_id"))
+        _check_extractor(path, manifest, extractor_id)
 
 
 def check_set_target(target: Path) -> None:
@@ -251,8 +263,7 @@ def _take_in(
         check_area_name(area)
     (made / place).parent.mkdir(exist_ok=True)
     with atomic_directory(made / place) as folder:
-        take = _link_or_copy if link else shutil.copy2
-        shutil.copytree(os.path.realpath(entry.path), folder, copy_function=take, dirs_exist_ok=True)
+        copy_map(entry.path, folder, name, link=link)
     visual_map = load_map(made / place, verify=True)
     manifest = read_manifest(made / place)[0]
     search = visual_map.search
@@ -290,13 +301,6 @@ def _take_in(
         ),
         part,
     )
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _placed_anew(sub_map: SubMap, part: IndexPart, placement: Placement) -> tuple[SubMap, IndexPart]:
@@ -359,7 +363,6 @@ def _changing(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _refused_by_disk(target: Path, error: OSError) -> MapFormatError:
-    return MapFormatError(
-        f"{target}: set cannot be written: {error.strerror or error}; what was there is untouched"
-    )
+def _refused_by_disk(target: Path, error: OSError | NotCopiedError) -> MapFormatError:
+    said = getattr(error, "strerror", None) or error
+    return MapFormatError(f"{target}: set cannot be written: {said}; what was there is untouched")

@@ -38,6 +38,7 @@ class Reporter:
         self._config = config
         self._transport = transport
         self._points_shown: Callable[[], ServedMap | None] = lambda: None  # as long as the map is in use
+        self._told: tuple[Callable[[], ServedMap | None], str] = (lambda: None, "")
 
     def set_config(self, config: Config) -> None:
         """Use other parameters from the next message on."""
@@ -52,8 +53,14 @@ class Reporter:
         return self.map_frame(served) + ("_origin" if served.drawing_origin.any() else "")
 
     def publish_answer(self, answer: Answer, served: ServedMap) -> None:
-        """Publish the pose if the robot may use it, the status always, pictures on demand."""
+        """Publish the pose if the robot may use it, the status always, pictures on demand.
+
+        Before that, which maps a set consists of now, if it was changed since that was said.
+        """
         relocalization = answer.relocalization
+        if self._told[0]() is served and self._told[1] != served.digest_in_use:
+            self.forget_map()
+            self.publish_map_info(served)
         if relocalization is not None and _is_accepted(relocalization):
             pose = self._pose_message(relocalization, served)
             if pose is not None:
@@ -64,6 +71,7 @@ class Reporter:
 
     def publish_map_info(self, served: ServedMap) -> None:
         """Say which map is in use."""
+        self._told = weakref.ref(served), served.digest_in_use
         self._transport.publish(topics.MAP_INFO, self._map_info_message(served))
         origin, factory = served.drawing_origin, self._transport.factory
         if origin.any():
@@ -186,7 +194,7 @@ class Reporter:
             path=str(served.path),
             frame_id=self.map_frame(served),
             extractor_id=model.extractor_id,
-            digest=served.digest,
+            digest=served.digest_in_use,
             num_keyframes=model.sizes.get("keyframes", 0),
             num_landmarks=model.sizes.get("landmarks", 0),
             extent_min=extent[0].tolist(),

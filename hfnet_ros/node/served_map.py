@@ -29,7 +29,7 @@ class ServedMap:
     """A map with where it came from.
 
     Attributes:
-        digest: SHA-256 of its manifest, hexadecimal.
+        digest: SHA-256 of its manifest when it was loaded, hexadecimal.
         backend: what runs its extractor, once that is open.
     """
 
@@ -57,6 +57,11 @@ class ServedMap:
         if not is_metric(model):
             _logger.warning("%s: %s", folder, ARBITRARY_SCALE)
         return cls(folder, model, str(read_manifest(folder)[0]["manifest_sha256"]))
+
+    @property
+    def digest_in_use(self) -> str:
+        """Return the digest of what answers now: parts of a set of maps are exchanged while it is served."""
+        return str(getattr(self.model, "digest", self.digest))
 
     @property
     def drawing_origin(self) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from small_sets import small_set
 
 from hfnet_ros.cli.main import build_parser
 from hfnet_ros.cli.options import read_config
@@ -24,6 +25,15 @@ def test_too_few_images_are_refused_and_nothing_is_written(run, built, images, k
     answer = run("calibrate", "--map", built.path, *images, "--take", "even", "--write-map")
     assert "17 queries were localized in the right place, expected at least 20" in answer.error
     assert kit.content_of(built.path) == before
+
+
+@pytest.mark.parametrize("write", [(), ("--write-map",)])
+def test_a_set_is_refused_before_images_are_localized(run, mapping, tmp_path, write):
+    path = small_set(tmp_path)
+    given = ("--images", tmp_path / "none", "--poses", mapping.poses, "--camera", mapping.camera)
+    answer = run("calibrate", "--map", path, *given, *write)
+    assert f"{path}: is a set, whose sub-maps have a calibration each" in answer.error
+    assert "map set replace" in answer.error
 
 
 def test_a_misread_truth_is_refused_by_name(run, built, mapping, tmp_path):

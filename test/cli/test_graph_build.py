@@ -215,11 +215,13 @@ def test_a_set_takes_the_place_of_a_set_and_of_nothing_else(built_set, recording
     answer = run(*command, "--work", f"{built_set}.work", "--out", copy)
     assert "holds 'notes.txt' beside a set" in answer.error
     (copy / "notes.txt").unlink()
+    assert run("map", "area", copy, "west", "--maps", "sub-map-0").status == 0
     answer = run(
         *command, "--work", f"{built_set}.work", "--out", copy, "--frame-id", "hall", "--no-self-test"
     )
     assert answer.status == 0, answer.err
-    assert read_map_set(copy).frame_id == "hall"
+    found = read_map_set(copy)
+    assert (found.frame_id, found.named("sub-map-0").areas) == ("hall", ("west",))
     answer = run(*command, "--out", built_set / "maps" / "sub-map-0")
     assert "expected a set of maps" in answer.error
 

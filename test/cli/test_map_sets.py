@@ -1,6 +1,7 @@
 """Verbs `map set ...` and `map area`, and `--area`: what they print, write and refuse."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from small_sets import save_small_maps, small_map, small_set
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.map_set_io import read_map_set
+from hfnet_ros.mapping import set_overlaps
 from hfnet_ros.mapping.alignment import Similarity, move_map
 
 MOVED = Rigid3.from_rotvec([0.1, 0.0, 0.8], [30.0, 4.0, 1.0])
@@ -54,6 +56,29 @@ def test_mistakes_are_refused_by_name(run, tmp_path):
         assert answer.status == 1
         assert said in answer.err, answer.err
     assert not (tmp_path / "n.set").exists()
+
+
+def test_a_map_of_another_extractor_is_refused_before_anything_is_compared(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(set_overlaps, "align_overlap", None)
+    house = small_set(tmp_path)
+    save_map(small_map(extractor_id="toy-2"), tmp_path / "other.map")
+    for arguments in (
+        ("add", house, "x", tmp_path / "other.map"),
+        ("create", tmp_path / "n.set", tmp_path / "a.map", tmp_path / "other.map"),
+    ):
+        assert "was built with 'toy-2', the set with 'toy-1'" in run("map", "set", *arguments).error
+
+
+def test_a_sub_map_that_was_removed_by_hand_is_named_and_the_set_can_be_changed(run, tmp_path):
+    house = small_set(tmp_path)
+    shutil.rmtree(house / "maps" / "b")
+    problem = "maps/b: no such map; `hfnet-ros map set replace` or `remove` puts the set right"
+    assert problem in run("map", "set", "info", house).out
+    added = run("map", "set", "add", house, "d", tmp_path / "a.map")
+    assert added.status == 0, added.err
+    assert f"not compared with 'b', which cannot be used: {house}/{problem}" in added.err
+    assert run("map", "set", "replace", house, "b", tmp_path / "b.map").status == 0
+    assert run("map", "verify", house).out.endswith("sound\n")
 
 
 def test_maps_in_frames_of_their_own_are_aligned(run, tmp_path, apartment):
@@ -122,3 +147,11 @@ def test_images_are_localized_in_the_areas_asked_for(run, tmp_path, apartment, c
 @pytest.mark.parametrize("verb", ["localize", "evaluate", "replay", "run"])
 def test_verbs_that_localize_take_areas(run, verb):
     assert "--area" in run(verb, "--help").out
+
+
+def test_an_area_without_a_name_does_not_mean_everywhere(run, mapping, tmp_path):
+    """As of a shell variable that is not set."""
+    answer = run(
+        "localize", "--map", small_set(tmp_path), "--camera", mapping.camera, "--area", "", mapping.files[0]
+    )
+    assert "--area names nothing" in answer.error

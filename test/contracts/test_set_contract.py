@@ -7,6 +7,7 @@ import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_io import save_map
+from hfnet_ros.map.map_set_io import read_map_set
 from hfnet_ros.mapping.map_sets import change_set, write_set
 from hfnet_ros.messages import topics
 
@@ -63,3 +64,7 @@ def test_a_node_goes_on_while_sub_maps_are_exchanged_and_names_one_that_is_broke
     status = rig.step()
     assert status.outcome == "LOCALIZED"
     assert "cannot be used" not in status.reason
+    infos = rig.received[topics.MAP_INFO]
+    rig.wait_for(lambda: len(infos) == 2, "what the set consists of now")
+    assert [info.num_keyframes for info in infos] == [48, 24]
+    assert infos[1].digest == read_map_set(room_map).digest != infos[0].digest

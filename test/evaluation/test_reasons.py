@@ -16,6 +16,14 @@ def test_reasons_that_differ_in_numbers_are_one_and_the_commonest_comes_first():
     ]
 
 
+def test_each_sub_map_has_its_own_reason():
+    reasons = Reasons()
+    for name in ("sub-map-0", "sub-map-1"):
+        reasons.add("a.png", f"sub-map '{name}' cannot be used: maps/{name}: no such map")
+    assert len(reasons.sentences(1)) == 2
+    assert all(sentence.startswith("1 of 1 images") for sentence in reasons.sentences(1))
+
+
 def test_what_a_robot_would_use_needs_no_reason(make_result, relocalize):
     localized, refused = make_result(), make_result(None, reason="3 inliers, expected 12")
     accepted = relocalize(localized, Verdict.ACCEPTED, TrackingState.TRACKING)

@@ -282,11 +282,28 @@ def test_a_manifest_that_is_damaged_or_gone_leaves_the_set_in_use(make, queries)
         (path / "map.json").unlink()
         if content is not None:
             (path / "map.json").write_bytes(content)
-        assert localizer.localize(queries[0][1]).is_valid
+        answer = localizer.localize(queries[0][1])
+        assert answer.is_valid
+        (warning,) = answer.warnings
+        assert warning.startswith(f"goes on with the set as it was: {path}")
     with pytest.raises(MapFormatError):
         FollowedSet(path)
     (path / "map.json").write_bytes(manifest)
-    assert localizer.localize(queries[0][1]).is_valid
+    answer = localizer.localize(queries[0][1])
+    assert answer.is_valid
+    assert not answer.warnings
+
+
+def test_an_area_that_is_gone_leaves_the_set_in_use_and_is_named(make, queries):
+    path, localizer, _ = make(with_map(areas="home"), areas={"only": ["home"]}, only="whole")
+    known = localizer._following.digest_answered
+    for areas, words in ((["attic"], ["goes on with the set as it was: map.areas"]), (["home"], [])):
+        digest = change_set(path, areas={"only": areas}).digest
+        answer = localizer.localize(queries[0][1])
+        assert answer.is_valid
+        assert [warning[: len(word)] for warning, word in zip(answer.warnings, words, strict=True)] == words
+        # What is said of the set in use is of the one that answered.
+        assert localizer._following.digest_answered == (known if words else digest)
 
 
 def test_an_image_is_described_once_whatever_is_touched(make, queries):

@@ -1,7 +1,10 @@
 """Sets of maps are written and changed in one step, and everything that is not sound is named."""
 
 import dataclasses
+import errno
 import json
+import os
+import re
 import shutil
 
 import numpy as np
@@ -12,7 +15,7 @@ from hfnet_ros.errors import ExtractorMismatchError, MapFormatError
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.manifest import read_manifest, sealed_manifest
 from hfnet_ros.map.map_io import load_map, save_map
-from hfnet_ros.map.map_set import Overlap
+from hfnet_ros.map.map_set import Overlap, slips
 from hfnet_ros.map.map_set_io import open_index, read_map_set, verify_any, verify_map_set
 from hfnet_ros.mapping import map_sets
 from hfnet_ros.mapping.map_sets import change_set, write_set
@@ -217,3 +220,45 @@ def test_a_set_is_no_map_and_says_so(tmp_path):
     paths = save_small_maps(tmp_path / "other", ["z"])
     with pytest.raises(MapFormatError, match="expected a set"):
         read_map_set(paths["z"])
+
+
+def test_maps_given_in_one_frame_are_off_by_what_they_disagree_by(tmp_path):
+    """0.3 m and 0.2 rad between two of them, where they overlap; the third was placed by its overlap, and says so."""
+    turned = Rigid3.from_rotvec([0.0, 0.0, 0.2], [0.0, 0.0, 0.0])
+    middle = np.array([1.5, 0.0, 0.0])  # of keyframes at x = 0 to 3 and 0 to 4
+    disagreeing = Rigid3(turned.rotation, middle - turned @ middle + [0.1, 0.2, 0.2])
+    covariance = np.diag([1e-4] * 6)
+    path = small_set(
+        tmp_path,
+        overlaps={
+            ("a", "b"): Overlap(disagreeing, covariance, 12, (0.01, 0.002)),
+            ("b", "c"): Overlap(Rigid3.identity(), covariance, 12, (0.01, 0.002)),
+        },
+        placements={"c": (TURNED, covariance)},
+    )
+    found = slips(read_map_set(path))
+    expected = np.diag([0.3**2 / 6] * 3 + [0.2**2 / 6] * 3)
+    assert found["a"] == pytest.approx(expected)
+    assert found["b"] == pytest.approx(expected)
+    assert not found["c"].any()
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path, monkeypatch):
+    """And not once for each file; what was there stays."""
+    path = small_set(tmp_path)
+    before = read_map_set(path).digest
+    save_map(small_map(7), tmp_path / "new.map")
+
+    def refuse(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    monkeypatch.setattr(shutil, "copy2", refuse)
+    with pytest.raises(MapFormatError) as refused:
+        change_set(path, put={"new": tmp_path / "new.map"})
+    assert re.fullmatch(
+        r"\S+: set cannot be written: sub-map 'new': No space left on device, 0\.0 MB are needed and [0-9.]+ MB were "
+        r"free; free some space, then give the same command again; what was there is untouched",
+        str(refused.value),
+    )
+    assert read_map_set(path).digest == before
+    assert verify_map_set(path) == []
