@@ -425,7 +425,7 @@ def _ranked(mapped: Sequence[ImageFeatures], asked: Sequence[ImageFeatures]) -> 
         both = np.stack([describe_beside_head(aggregation, features) for features in mapped])
         index = ExactIndex(both)
         hits = [
-            search_in_turn(index.search, describe_beside_head(aggregation, features), size, both, 20)
+            search_in_turn(index.search_lists, describe_beside_head(aggregation, features), size, both, 20)
             for features in asked
         ]
         ranked["+keypoints"] = np.array([[hit.keyframe_idx for hit in row] for row in hits])

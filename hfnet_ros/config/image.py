@@ -348,8 +348,9 @@ class PriorConfig:
         high=180.0,
     )
     max_radius_m: float = parameter(
-        30.0,
-        "With a vaguer prediction than this the whole map is searched at once.",
+        150.0,
+        "With a vaguer prediction than this the whole map is searched at once: 3 sigmas of a position by wifi. Of more "
+        "than 30 m also where that leaves less than half of the map out.",
         unit="m",
         low=0.1,
         high=1000.0,

@@ -15,7 +15,7 @@ from hfnet_ros.features.aggregation import VladAggregation, describe_whole
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.retrieval.index import DescriptorIndex, SearchDescriptor, create_index, search_in_turn
+from hfnet_ros.retrieval.index import DescriptorIndex, SearchLists, create_index, search_in_turn
 from hfnet_ros.retrieval.nearby import NearbyKeyframes, Region
 from hfnet_ros.retrieval.places import group_into_places
 from hfnet_ros.types import (
@@ -179,11 +179,13 @@ class PlaceRetrieval:
         score = sum(max(hit.similarity, 0.0) for hit in found)
         return Place(tuple(hit.keyframe_idx for hit in found), found[0].similarity, score)
 
-    def _everywhere(self, descriptor: NDArray[np.float32], count: int) -> list[RetrievalHit]:
-        return self._index.search(descriptor, count, self._among)
+    def _everywhere(self, descriptors: NDArray[np.float32], count: int) -> list[list[RetrievalHit]]:
+        return self._index.search_lists(descriptors, count, self._among)
 
     def _search_near(self, descriptor: NDArray[np.float32], region: Region) -> list[RetrievalHit]:
-        return self._search(descriptor, lambda wanted, count: self._nearby.search(wanted, region, count))
+        return self._search(
+            descriptor, lambda wanted, count: self._nearby.search_lists(wanted, region, count)
+        )
 
     def _describe_one(self, features: ImageFeatures) -> NDArray[np.float32] | None:
         if len(features.local) == 0:
@@ -196,9 +198,9 @@ class PlaceRetrieval:
             )
         return described
 
-    def _search(self, descriptor: NDArray[np.float32], search: SearchDescriptor) -> list[RetrievalHit]:
+    def _search(self, descriptor: NDArray[np.float32], search: SearchLists) -> list[RetrievalHit]:
         if self._aggregation is None or not self._head_size:
-            return search(descriptor, self._num_prior_frames)
+            return search(descriptor[None], self._num_prior_frames)[0]
         return search_in_turn(search, descriptor, self._head_size, self._descriptors, self._num_prior_frames)
 
     def _vote(

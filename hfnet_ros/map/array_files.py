@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
+import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from hfnet_ros.errors import MapFormatError
 ALWAYS_VERIFIED_BYTES = 64 * 1024 * 1024
 ARRAYS_FOLDER = "arrays"
 ADVICE = "copy the map again or rebuild it"
+# Large files, open and named, by what maps them.
+_open_files: weakref.WeakKeyDictionary[mmap.mmap, tuple[int, Path]] = weakref.WeakKeyDictionary()
 
 
 def array_file(name: str, subfolder: str = ARRAYS_FOLDER) -> str:
@@ -85,8 +90,65 @@ def open_array(
         raise MapFormatError(
             f"{where} is {described}, expected {expected}, row by row and nothing else; {ADVICE}"
         )
+    if mapped.nbytes > ALWAYS_VERIFIED_BYTES and hasattr(os, "preadv"):
+        _keep_open(file, _mapping_of(mapped))
     # A plain view: the memmap class itself would turn up in every result computed from it.
     return np.asarray(mapped)
+
+
+def _keep_open(file: Path, mapping: mmap.mmap | None) -> None:
+    """Open a mapped file for `read_rows`; where that fails, as with too many open files, rows are mapped."""
+    if mapping is None:
+        return
+    with contextlib.suppress(OSError):
+        number = os.open(file, os.O_RDONLY)
+        weakref.finalize(mapping, os.close, number)
+        # The map may have been exchanged since it was mapped.
+        if os.fstat(number).st_size == len(mapping):
+            _open_files[mapping] = number, file
+
+
+def _mapping_of(array: NDArray[Any]) -> mmap.mmap | None:
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    return base
+
+
+def read_rows(array: NDArray[Any], rows: NDArray[np.integer]) -> NDArray[Any]:
+    """Return rows [K, ...] of an array [N, ...].
+
+    Rows of a large file are read, not mapped: a row that is touched costs some microseconds, since the kernel maps up
+    to a megabyte around it, which then counts as memory of this process.
+
+    Raises:
+        MapFormatError: the file has become shorter, or cannot be read any more.
+    """
+    mapping = _mapping_of(array) if isinstance(array, np.ndarray) and array.flags.c_contiguous else None
+    opened = None if mapping is None else _open_files.get(mapping)
+    if mapping is None or opened is None or not len(rows) or not 0 <= rows.min() <= rows.max() < len(array):
+        return array[rows]
+    found = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    size = array.strides[0]
+    first = array.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+    # Neighbours are read at once.
+    starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
+    ends = [*starts[1:].tolist(), len(rows)]
+    positions = (first + rows[starts].astype(np.int64) * size).tolist()
+    content = memoryview(found.view(np.uint8).data).cast("B")
+    for start, end, position in zip(starts.tolist(), ends, positions, strict=True):
+        wanted = content[start * size : end * size]
+        try:
+            num_read = os.preadv(opened[0], [wanted], position)
+        except OSError as error:
+            raise MapFormatError(
+                f"{opened[1]}: cannot be read: {error.strerror or error}; {ADVICE}"
+            ) from error
+        if num_read != len(wanted):
+            raise MapFormatError(
+                f"{opened[1]}: has become shorter than {position + len(wanted)} bytes; {ADVICE}"
+            )
+    return found
 
 
 def release_pages(array: NDArray[Any]) -> None:
@@ -95,11 +157,9 @@ def release_pages(array: NDArray[Any]) -> None:
     What a query touches of a large map would otherwise stay resident, and the kernel maps up to a megabyte around
     each touch.
     """
-    base: Any = array
-    while base is not None and not isinstance(base, mmap.mmap):
-        base = getattr(base, "base", None)
-    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
+    mapping = _mapping_of(array)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def file_digest(file: Path) -> str:

@@ -13,7 +13,7 @@ Reference: Gong et al., "Iterative Quantization", PAMI 2013, section 3.1 (random
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,14 +35,11 @@ CODE_RULES: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "code_axes": ("<f4", ("P", "G")),
     "code_spread": ("<f4", ("P", 2)),
     "codes": ("|u1", ("F", "P / 4")),
-    "head_code_axes": ("<f4", ("Q", "H")),
-    "head_code_spread": ("<f4", ("Q", 2)),
-    "head_codes": ("|u1", ("F", "Q / 4")),
     "code_num_made": ("<i8", (1,)),
 }
 
 NUMBERS_PER_BYTE = 4
-_MAX_NUMBERS, _MAX_NUMBERS_OF_HEAD = 768, 512
+_MAX_NUMBERS, _MAX_NUMBERS_OF_SHORT, _SHORT = 768, 512, 1024
 _MAX_SAMPLE = 32768
 _BLOCK_ROWS = 8192
 # Axes are those of the keyframes they were made of; as many others, and they are made anew.
@@ -54,25 +51,31 @@ _MAX_FITTED = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class CodedList:
-    """Codes of F keyframes by the first H numbers of their global descriptors.
+class KeyframeCodes:
+    """Codes of F keyframes by their global descriptors.
 
     Attributes:
-        axes: [P, H] float32, orthonormal rows.
+        axes: [P, G] float32, orthonormal rows.
         spread: [P, 2] float32, mean and standard deviation of the components along them.
         codes: [F, P / 4] uint8, four components each, the first one in the lowest bits; a value is a row of `LEVELS`.
+        num_made: keyframes that the axes were made of; the first ones or not, others came later.
     """
 
     axes: Float32Array
     spread: Float32Array
     codes: NDArray[np.uint8]
+    num_made: int
+
+    def __len__(self) -> int:
+        """Return the number of keyframes."""
+        return len(self.codes)
 
     def encode(self, descriptors: UnitVectors) -> NDArray[np.uint8]:
         """Return codes [N, P / 4] of descriptors [N, G]; reads them in blocks."""
         codes = np.empty((len(descriptors), self.codes.shape[1]), np.uint8)
         for start in range(0, len(descriptors), _BLOCK_ROWS):
             rows = slice(start, start + _BLOCK_ROWS)
-            found = descriptors[rows][:, : self.axes.shape[1]] @ self.axes.T
+            found = descriptors[rows] @ self.axes.T
             found = (found - self.spread[:, 0]) / self.spread[:, 1]
             levels = (found > -_THRESHOLD).astype(np.uint8)
             levels += found > 0.0
@@ -83,97 +86,59 @@ class CodedList:
 
     def lost(self, descriptors: UnitVectors) -> float:
         """Return the share of the squared length of descriptors [N, G] that lies beside the axes."""
-        numbers = descriptors.decoded()[:, : self.axes.shape[1]]
+        numbers = descriptors.decoded()
         squared = np.maximum((numbers**2).sum(axis=1), 1e-12)
         return float((1.0 - ((numbers @ self.axes.T) ** 2).sum(axis=1) / squared).mean())
 
     def weights(self, descriptor: Float32Array) -> Float32Array:
-        """Return [P] what the levels of a keyframe's code count for its cosine with a descriptor [G]."""
-        return (self.axes @ descriptor[: self.axes.shape[1]]) * self.spread[:, 1]
-
-
-@dataclass(frozen=True, eq=False)
-class KeyframeCodes:
-    """Codes of a map's keyframes.
-
-    Attributes:
-        whole: by whole descriptors.
-        head: by what the network's head gave of them; None where that is all.
-        num_made: keyframes that the axes were made of; the first ones or not, others came later.
-    """
-
-    whole: CodedList
-    head: CodedList | None
-    num_made: int
-
-    def __len__(self) -> int:
-        """Return the number of keyframes."""
-        return len(self.whole.codes)
-
-    @property
-    def head_size(self) -> int | None:
-        """Leading numbers of a descriptor that the second list compares; None without one."""
-        return None if self.head is None else self.head.axes.shape[1]
+        """Return [P] what the levels of a keyframe's code count for its product with a descriptor [G]."""
+        return (self.axes @ descriptor) * self.spread[:, 1]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that are stored, by name."""
-        made: dict[str, NDArray[Any]] = {"code_num_made": np.array([self.num_made], np.int64)}
-        for prefix, listed in (("", self.whole), ("head_", self.head)):
-            if listed is not None:
-                made |= {
-                    f"{prefix}code_axes": listed.axes,
-                    f"{prefix}code_spread": listed.spread,
-                    f"{prefix}codes": listed.codes,
-                }
-        return made
+        return {
+            "code_num_made": np.array([self.num_made], np.int64),
+            "code_axes": self.axes,
+            "code_spread": self.spread,
+            "codes": self.codes,
+        }
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> KeyframeCodes | None:
         """Return the codes among some arrays; None if there are none."""
         if "codes" not in arrays:
             return None
-        lists = [
-            CodedList(*(arrays[f"{prefix}{name}"] for name in ("code_axes", "code_spread", "codes")))
-            for prefix in ("", "head_")
-            if f"{prefix}codes" in arrays
-        ]
-        return cls(lists[0], lists[1] if len(lists) > 1 else None, int(arrays["code_num_made"][0]))
+        num_made = int(arrays["code_num_made"][0])
+        return cls(arrays["code_axes"], arrays["code_spread"], arrays["codes"], num_made)
 
 
 def codes_problem(arrays: Mapping[str, NDArray[Any]], num_keyframes: int, size: int) -> str:
     """Return what arrays of codes, of right type and number of dimensions, say that cannot be; "" if nothing."""
-    names, of_head = (
-        arrays.keys() & CODE_RULES.keys(),
-        {name for name in CODE_RULES if name.startswith("head_")},
-    )
-    if names not in (set(), CODE_RULES.keys() - of_head, CODE_RULES.keys()):
-        return f"codes consist of {', '.join(sorted(names))}, expected {', '.join(CODE_RULES)} or these without head_"
-    for prefix in ("", "head_") if names else ():
-        if f"{prefix}codes" not in names:
-            continue
-        num_axes, length = arrays[f"{prefix}code_axes"].shape
-        expected = {
-            f"{prefix}code_axes": (max(num_axes // NUMBERS_PER_BYTE, 1) * NUMBERS_PER_BYTE, size),
-            f"{prefix}code_spread": (num_axes, 2),
-            f"{prefix}codes": (num_keyframes, num_axes // NUMBERS_PER_BYTE),
-            "code_num_made": (1,),
-        }
-        if prefix and length < size:
-            expected[f"{prefix}code_axes"] = (expected[f"{prefix}code_axes"][0], length)
-        for name, shape in expected.items():
-            if arrays[name].shape != shape:
-                return f"array '{name}' has shape {list(arrays[name].shape)}, expected {list(shape)}"
+    names = arrays.keys() & CODE_RULES.keys()
+    if not names:
+        return ""
+    if names != CODE_RULES.keys():
+        return f"codes consist of {', '.join(sorted(names))}, expected {', '.join(CODE_RULES)}"
+    num_axes = len(arrays["code_axes"])
+    expected = {
+        "code_axes": (max(num_axes // NUMBERS_PER_BYTE, 1) * NUMBERS_PER_BYTE, size),
+        "code_spread": (num_axes, 2),
+        "codes": (num_keyframes, num_axes // NUMBERS_PER_BYTE),
+        "code_num_made": (1,),
+    }
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            return f"array '{name}' has shape {list(arrays[name].shape)}, expected {list(shape)}"
     return ""
 
 
 def make_codes(
-    descriptors: UnitVectors, head_size: int, seed: int = 0, rows: NDArray[np.int64] | None = None
+    descriptors: UnitVectors, seed: int = 0, rows: NDArray[np.int64] | None = None
 ) -> KeyframeCodes:
-    """Make codes of descriptors [F, G], some 0.1 ms a keyframe and some seconds for the axes.
+    """Make codes of descriptors [F, G], some 0.05 ms a keyframe and some seconds for the axes.
 
     Args:
         descriptors: at least one.
-        head_size: their leading numbers that are looked for by themselves, too; 0 or G for none.
         seed: of the sample that the axes are made of, and of the rotation.
         rows: that the sample is drawn from; all without.
     """
@@ -182,23 +147,17 @@ def make_codes(
         _some(np.arange(len(descriptors)) if rows is None else rows, _MAX_SAMPLE, rng)
     ).decoded()
     size = sample.shape[1]
-    whole = _coded(descriptors, sample, _MAX_NUMBERS if size > 1024 else _MAX_NUMBERS_OF_HEAD, rng)
-    head = None
-    if NUMBERS_PER_BYTE <= head_size < size:
-        head = _coded(descriptors, sample[:, :head_size], _MAX_NUMBERS_OF_HEAD, rng)
-    return KeyframeCodes(whole, head, len(descriptors))
-
-
-def _coded(descriptors: UnitVectors, sample: Float32Array, most: int, rng: np.random.Generator) -> CodedList:
-    count = max(min(most, sample.shape[1]) // NUMBERS_PER_BYTE, 1) * NUMBERS_PER_BYTE
+    most = _MAX_NUMBERS if size > _SHORT else _MAX_NUMBERS_OF_SHORT
+    count = max(min(most, size) // NUMBERS_PER_BYTE, 1) * NUMBERS_PER_BYTE
     apart = sample - sample.mean(axis=0)
     _, vectors = np.linalg.eigh(apart.T @ apart)
     rotation = np.linalg.qr(rng.normal(size=(count, count)))[0].astype(np.float32)
     axes = np.ascontiguousarray((vectors[:, ::-1][:, :count] @ rotation).T, dtype=np.float32)
     components = sample @ axes.T
     spread = np.column_stack([components.mean(axis=0), np.maximum(components.std(axis=0), 1e-6)])
-    empty = CodedList(axes, spread.astype(np.float32), np.empty((0, count // NUMBERS_PER_BYTE), np.uint8))
-    return CodedList(empty.axes, empty.spread, empty.encode(descriptors))
+    empty = np.empty((0, count // NUMBERS_PER_BYTE), np.uint8)
+    made = KeyframeCodes(axes, spread.astype(np.float32), empty, len(descriptors))
+    return replace(made, codes=made.encode(descriptors))
 
 
 def _some(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -218,24 +177,17 @@ def changed_codes(
         seed: of the axes, should they have to be made anew: where half of the keyframes are others than those that
             they were made of, or new ones lie so much beside them that the codes would not find these.
     """
-    head_size = known.head_size or 0
     kept, added = np.flatnonzero(source >= 0), np.flatnonzero(source < 0)
     if min(len(kept), known.num_made) < (1.0 - _MAX_FOREIGN_SHARE) * len(source):
-        return make_codes(descriptors, head_size, seed)
+        return make_codes(descriptors, seed)
     if len(added) and len(kept):
         rng = np.random.default_rng(seed)
         of_kept, of_added = (descriptors.chosen(_some(rows, _MAX_FITTED, rng)) for rows in (kept, added))
-        if known.whole.lost(of_added) > known.whole.lost(of_kept) + _MAX_WORSE:
+        if known.lost(of_added) > known.lost(of_kept) + _MAX_WORSE:
             # As many of each, so that few of another kind count as much.
             count = min(len(kept), _MAX_SAMPLE // 2)
             both = np.sort(np.concatenate([_some(kept, count, rng), rng.choice(added, count)]))
-            return make_codes(descriptors, head_size, seed, both)
-    fresh = descriptors.chosen(added)
-
-    def changed(listed: CodedList) -> CodedList:
-        codes = np.take(listed.codes, np.maximum(source, 0), axis=0)
-        codes[added] = listed.encode(fresh)
-        return CodedList(listed.axes, listed.spread, codes)
-
-    head = None if known.head is None else changed(known.head)
-    return KeyframeCodes(changed(known.whole), head, known.num_made)
+            return make_codes(descriptors, seed, both)
+    codes = np.take(known.codes, np.maximum(source, 0), axis=0)
+    codes[added] = known.encode(descriptors.chosen(added))
+    return replace(known, codes=codes)

@@ -28,6 +28,7 @@ from hfnet_ros.map.manifest import MANIFEST_NAME, SET, PathLike, read_manifest, 
 from hfnet_ros.map.map_io import verify_map
 from hfnet_ros.map.map_set import MapSet, SubMap, map_set_from_json
 from hfnet_ros.map.position_grid import GRID_RULES, grid_problem
+from hfnet_ros.map.schema import OBSOLETE
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -42,7 +43,7 @@ _OPTIONAL: dict[str, tuple[str, int]] = {
     "given_keyframe_poses": ("<f8", 2),
     "aggregation.vocabulary": ("<f4", 2),
     "aggregation.projection": ("<f4", 2),
-} | {name: (dtype, len(lengths)) for name, (dtype, lengths) in (CODE_RULES | GRID_RULES).items()}
+} | {name: (dtype, len(lengths)) for name, (dtype, lengths) in (CODE_RULES | GRID_RULES | OBSOLETE).items()}
 
 
 def read_map_set(path: PathLike) -> MapSet:

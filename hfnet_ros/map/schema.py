@@ -1,8 +1,8 @@
 """Which arrays a map of landmarks consists of, and what they must say about each other.
 
 Letters are lengths that must agree: F keyframes, O observations, L landmarks, T bytes of names, D and G sizes of
-the local and the global descriptor, K visual words, V pairs of covisible keyframes; P and Q components that are
-coded of G and of the H numbers of a head.
+the local and the global descriptor, K visual words, V pairs of covisible keyframes; P components that are
+coded of G.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ _KEPT: dict[str, Rule] = {
     "given_keyframe_poses": ("<f8", ("F", 7)),
 }
 # Of maps of before; nothing reads them.
-_CELLS: dict[str, Rule] = {
+OBSOLETE: dict[str, Rule] = {
+    "head_code_axes": ("<f4", ("Q", "H")),
+    "head_code_spread": ("<f4", ("Q", 2)),
+    "head_codes": ("|u1", ("F", "Q / 4")),
     "cell_centers": ("|i1", ("C", "G")),
     "cell_offsets": ("<i8", ("C + 1",)),
     "cell_keyframe_idx": ("<i4", ("F",)),
@@ -62,7 +65,7 @@ _CELLS: dict[str, Rule] = {
 REQUIRED: dict[int, dict[str, Rule]] = {1: _ALWAYS | _VERSION_1, 2: _ALWAYS | _VERSION_2}
 OPTIONAL: dict[int, dict[str, Rule]] = {
     1: {},
-    2: _KEPT | CODE_RULES | GRID_RULES | _CELLS,
+    2: _KEPT | CODE_RULES | GRID_RULES | OBSOLETE,
 }
 
 AGGREGATION_PREFIX = "aggregation."

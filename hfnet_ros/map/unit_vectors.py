@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hfnet_ros.map.array_files import read_rows
+
 Float32Array = NDArray[np.float32]
 
 _LARGEST_CODE = 127.0
@@ -71,11 +73,12 @@ class UnitVectors:
         numbers /= np.sqrt(np.maximum(squared, 1.0))[..., None]
         return numbers
 
-    def cosines(self, rows: Any, vector: Float32Array) -> Float32Array:
-        """Return the products [K] of some vectors with another one [D], as if they were decoded."""
-        numbers = self.codes[rows].astype(np.float32)
-        squared = np.einsum("kd,kd->k", numbers, numbers)
-        return (numbers @ vector) / np.sqrt(np.maximum(squared, 1.0))
+    def products(self, rows: NDArray[np.integer], vectors: Float32Array) -> Float32Array:
+        """Return the products [V, K] of some vectors with others [V, D], as if they were decoded."""
+        numbers = read_rows(self.codes, rows).astype(np.float32)
+        lengths = np.sqrt(np.maximum(np.einsum("kd,kd->k", numbers, numbers), 1.0))
+        # One by one: what comes of a vector does not depend on the others.
+        return np.stack([numbers @ vector for vector in vectors]) / lengths
 
     def decoded(self) -> Float32Array:
         """Return all vectors, [N, D] float32."""

@@ -368,7 +368,7 @@ def indexed(visual_map: VisualMap, seed: int = 0) -> VisualMap:
         return replace(visual_map, grid=None)
     codes, grid = visual_map.codes, visual_map.grid
     if codes is None:
-        codes = make_codes(visual_map.global_descriptors, visual_map.head_size, seed)
+        codes = make_codes(visual_map.global_descriptors, seed)
     if grid is None or grid.poses is not visual_map.given_poses:
         grid = PositionGrid.of(visual_map.given_poses)
     return replace(visual_map, codes=codes, grid=grid)

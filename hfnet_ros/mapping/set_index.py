@@ -95,24 +95,19 @@ def index_arrays(
         arrays["given_keyframe_poses"] = given
     if len(given) > MIN_CODED_KEYFRAMES:
         arrays |= PositionGrid.of(given).arrays()
-    codes = _codes(parts, descriptors, aggregation, KeyframeCodes.of_arrays(before or {}))
+    codes = _codes(parts, descriptors, KeyframeCodes.of_arrays(before or {}))
     if codes is not None:
         arrays |= codes.arrays()
     return arrays | {f"aggregation.{name}": array for name, array in aggregation.items()}
 
 
 def _codes(
-    parts: Sequence[IndexPart],
-    descriptors: UnitVectors,
-    aggregation: Aggregation,
-    before: KeyframeCodes | None,
+    parts: Sequence[IndexPart], descriptors: UnitVectors, before: KeyframeCodes | None
 ) -> KeyframeCodes | None:
     if len(descriptors) <= MIN_CODED_KEYFRAMES:
         return None
     if before is None:
-        projection = aggregation.get("projection")
-        num_aggregated = 0 if projection is None else len(projection)
-        return make_codes(descriptors, descriptors.shape[1] - num_aggregated)
+        return make_codes(descriptors)
     source = [
         np.full(len(part.names), -1)
         if part.first_before is None

@@ -13,7 +13,7 @@ from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import RetrievalHit
 
 
-class GpuIndex:
+class GpuIndex(DescriptorIndex):
     """Exact search over descriptors that the GPU holds, rounded to float16."""
 
     def __init__(self, keyframes: GpuKeyframes, make_some: Callable[[], DescriptorIndex]) -> None:
@@ -25,15 +25,18 @@ class GpuIndex:
     def _some(self) -> DescriptorIndex:
         return self._make_some()
 
-    def search(
-        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
-    ) -> list[RetrievalHit]:
-        """Return the most similar keyframes; see `DescriptorIndex.search`.
+    def search_lists(
+        self, descriptors: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[list[RetrievalHit]]:
+        """Return the most similar keyframes; see `DescriptorIndex.search_lists`.
 
         Raises:
             EngineError: the GPU failed.
         """
         if among is not None:
-            return self._some.search(descriptor, count, among)
-        idxs, similarity = self._keyframes.search(descriptor, count)
-        return [RetrievalHit(*hit) for hit in zip(idxs.tolist(), similarity.tolist(), strict=True)]
+            return self._some.search_lists(descriptors, count, among)
+        found = (self._keyframes.search(descriptor, count) for descriptor in descriptors)
+        return [
+            [RetrievalHit(*hit) for hit in zip(idxs.tolist(), similarity.tolist(), strict=True)]
+            for idxs, similarity in found
+        ]

@@ -14,27 +14,28 @@ from numpy.typing import NDArray
 from hfnet_ros.config import RetrievalConfig
 from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes
 from hfnet_ros.map.unit_vectors import UnitVectors
+from hfnet_ros.retrieval.shared_work import SharedWork
 from hfnet_ros.types import RetrievalHit
 
 _logger = logging.getLogger(__name__)
 
-_BLOCK_ROWS = 4096  # decoded at a time
+_BLOCK_ROWS = 128  # decoded at a time: what stays in the cache
 
-# Takes a unit descriptor [G] and how many keyframes; returns these, most similar first.
-SearchDescriptor = Callable[[NDArray[np.float32], int], list[RetrievalHit]]
+# Takes descriptors [L, G] and how many keyframes; returns so many for each, most similar first.
+SearchLists = Callable[[NDArray[np.float32], int], list[list[RetrievalHit]]]
 
 
 class DescriptorIndex(Protocol):
     """Search over the global descriptors of a map's keyframes."""
 
-    def search(
-        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
-    ) -> list[RetrievalHit]:
-        """Return the most similar keyframes, best first; ties by keyframe order.
+    def search_lists(
+        self, descriptors: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[list[RetrievalHit]]:
+        """Return, for each of some descriptors of one image, the most similar keyframes, best first; ties by order.
 
         Args:
-            descriptor: [G] unit norm.
-            count: keyframes wanted; there may be fewer.
+            descriptors: [L, G] that of the image, of unit norm, and others that are part of it.
+            count: keyframes wanted for each; there may be fewer.
             among: [F] true for those that may be found; all without.
 
         Raises:
@@ -42,8 +43,14 @@ class DescriptorIndex(Protocol):
         """
         ...
 
+    def search(
+        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[RetrievalHit]:
+        """Return the keyframes most similar to a descriptor [G] of unit norm; see `search_lists`."""
+        return self.search_lists(descriptor[None], count, among)[0]
 
-class ExactIndex:
+
+class ExactIndex(DescriptorIndex):
     """One matrix-vector product: exact, and 0.1 ms for a thousand keyframes of 1024 dimensions."""
 
     def __init__(self, descriptors: UnitVectors | NDArray[np.float32]) -> None:
@@ -54,29 +61,29 @@ class ExactIndex:
     def _descriptors(self) -> NDArray[np.float32]:
         return np.asarray(self._given, np.float32)
 
-    def search(
-        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
-    ) -> list[RetrievalHit]:
-        """Return the most similar keyframes; see `DescriptorIndex.search`."""
+    def search_lists(
+        self, descriptors: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[list[RetrievalHit]]:
+        """Return the most similar keyframes; see `DescriptorIndex.search_lists`."""
         if among is not None:
-            return search_rows(self._descriptors, np.flatnonzero(among), descriptor, count)
-        similarity = self._descriptors @ descriptor
-        return best_hits(np.arange(len(similarity)), similarity, count)
+            return search_rows(self._descriptors, np.flatnonzero(among), descriptors, count)
+        rows = np.arange(len(self._descriptors))
+        return [best_hits(rows, self._descriptors @ descriptor, count) for descriptor in descriptors]
 
 
-class StoredIndex:
+class StoredIndex(DescriptorIndex):
     """All descriptors compared where they lie, block by block: exact, and 1 ms for each thousand of 2048 numbers."""
 
     def __init__(self, descriptors: UnitVectors) -> None:
         """Take unit descriptors [F, G], which stay codes."""
         self._descriptors = descriptors
 
-    def search(
-        self, descriptor: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
-    ) -> list[RetrievalHit]:
-        """Return the most similar keyframes; see `DescriptorIndex.search`."""
+    def search_lists(
+        self, descriptors: NDArray[np.float32], count: int, among: NDArray[np.bool_] | None = None
+    ) -> list[list[RetrievalHit]]:
+        """Return the most similar keyframes; see `DescriptorIndex.search_lists`."""
         rows = np.arange(len(self._descriptors)) if among is None else np.flatnonzero(among)
-        return search_rows(self._descriptors, rows, descriptor, count)
+        return search_rows(self._descriptors, rows, descriptors, count)
 
 
 def create_index(
@@ -115,7 +122,7 @@ def create_index(
 
 
 def search_in_turn(
-    search: SearchDescriptor,
+    search: SearchLists,
     descriptor: NDArray[np.float32],
     head_size: int,
     database: UnitVectors | NDArray[np.float32],
@@ -127,7 +134,7 @@ def search_in_turn(
     neither loses what the other one has (docs/notes/night.md).
 
     Args:
-        search: for the most similar keyframes.
+        search: for the most similar keyframes of both.
         descriptor: [G] unit norm, the head's numbers first.
         head_size: how many these are.
         database: descriptors [F, G] of the keyframes.
@@ -136,10 +143,9 @@ def search_in_turn(
     Returns:
         Hits with the similarity of whole descriptors, but in the order in which they were taken.
     """
-    by_both = search(descriptor, count)
-    of_head = np.zeros_like(descriptor)
-    of_head[:head_size] = descriptor[:head_size]
-    by_head = search(of_head, count)
+    wanted = np.stack([descriptor, np.zeros_like(descriptor)])
+    wanted[1, :head_size] = descriptor[:head_size]
+    by_both, by_head = search(wanted, count)
     in_turn = [hit.keyframe_idx for pair in zip_longest(by_both, by_head) for hit in pair if hit is not None]
     frames = list(dict.fromkeys(in_turn))[:count]
     similarity = database[np.array(frames, np.intp)] @ descriptor
@@ -149,18 +155,47 @@ def search_in_turn(
 def search_rows(
     database: UnitVectors | NDArray[np.float32],
     rows: NDArray[np.integer],
-    descriptor: NDArray[np.float32],
+    descriptors: NDArray[np.float32],
     count: int,
-) -> list[RetrievalHit]:
-    """Return the most similar of some keyframes, rows [K] of descriptors [F, G], best first; compares all of them."""
-    similarity = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), _BLOCK_ROWS):
+) -> list[list[RetrievalHit]]:
+    """Return the most similar of some keyframes for each descriptor [L, G], best first; compares all.
+
+    Args:
+        database: descriptors [F, G] of keyframes.
+        rows: [K] those that may be found.
+        descriptors: of one image.
+        count: wanted for each.
+    """
+    return [best_hits(rows, of_list, count) for of_list in similarities(database, rows, descriptors)]
+
+
+def similarities(
+    database: UnitVectors | NDArray[np.float32],
+    rows: NDArray[np.integer],
+    descriptors: NDArray[np.float32],
+    shared: SharedWork | None = None,
+) -> NDArray[np.float32]:
+    """Return the products [L, K] of descriptors [L, G] with those of keyframes, rows [K] of [F, G].
+
+    Args:
+        database: of the keyframes.
+        rows: that are read.
+        descriptors: of one image.
+        shared: threads that compare; the caller's without.
+    """
+    stored = database if isinstance(database, UnitVectors) else None
+    similarity = np.empty((len(descriptors), len(rows)), np.float32)
+
+    def compare(start: int) -> None:
         block = rows[start : start + _BLOCK_ROWS]
-        if isinstance(database, UnitVectors):
-            similarity[start : start + len(block)] = database.cosines(block, descriptor)
+        of_block = similarity[:, start : start + len(block)]
+        if stored is not None:
+            of_block[:] = stored.products(block, descriptors)
         else:
-            similarity[start : start + len(block)] = database[block] @ descriptor
-    return best_hits(rows, similarity, count)
+            of_block[:] = [database[block] @ descriptor for descriptor in descriptors]
+
+    (shared or SharedWork()).do(compare, range(0, len(rows), _BLOCK_ROWS))
+    return similarity
 
 
 def best_hits(

@@ -21,6 +21,8 @@ from hfnet_ros.retrieval.index import DescriptorIndex, StoredIndex, search_rows
 from hfnet_ros.types import PosePrior, RetrievalHit
 
 _FARTHEST_M = 1e12  # of a keyframe from the map's origin; squares of more than is possible overflow
+# A region of more than so much that holds most of the map is as good as none.
+_WIDE_M, _MOST = 30.0, 0.5
 # Of more keyframes near a prediction only those that look like the image are asked where they are.
 _MAX_ASKED = 2000
 # Of those found among cubes of space half and more may be outside the ball or look elsewhere.
@@ -87,6 +89,10 @@ class NearbyKeyframes:
         self._index = index or StoredIndex(descriptors)
 
     @cached_property
+    def _num_allowed(self) -> int:
+        return len(self._poses) if self._among is None else int(np.count_nonzero(self._among))
+
+    @cached_property
     def _grid(self) -> PositionGrid:
         """The map's; else positions are sorted when they are asked for first."""
         if self._stored_grid is not None and self._stored_grid.poses is self._poses:
@@ -122,6 +128,8 @@ class NearbyKeyframes:
         if self._among is not None:
             allowed = self._among[near]
             near, cells = near[allowed], cells[allowed]
+        if radius_m > _WIDE_M and len(near) > _MOST * self._num_allowed:
+            return None
         if len(near) <= _MAX_ASKED:
             order = np.argsort(near)
             rows = near[order].astype(np.int64)
@@ -132,23 +140,28 @@ class NearbyKeyframes:
         among[near] = True
         return replace(region, among=among)
 
-    def search(self, descriptor: NDArray[np.float32], region: Region, count: int) -> list[RetrievalHit]:
-        """Return the `count` most similar keyframes of a region, best first, for a unit descriptor [G].
+    def search_lists(
+        self, descriptors: NDArray[np.float32], region: Region, count: int
+    ) -> list[list[RetrievalHit]]:
+        """Return the `count` most similar keyframes of a region, best first, for each descriptor [L, G] of an image.
 
         Raises:
             MapFormatError: the map is damaged there.
         """
         if region.keyframe_idxs is not None:
-            return search_rows(self._descriptors, region.keyframe_idxs, descriptor, count)
-        found: list[RetrievalHit] = []
+            return search_rows(self._descriptors, region.keyframe_idxs, descriptors, count)
+        found: list[list[RetrievalHit]] = []
         for round_idx in range(1, _MAX_ROUNDS + 1):
             wanted = count * _MORE_FOUND**round_idx
-            hits = self._index.search(descriptor, wanted, region.among)
-            inside = self._is_in(np.array([hit.keyframe_idx for hit in hits], np.int64), region)
-            found = [hit for hit, is_inside in zip(hits, inside, strict=True) if is_inside]
-            if len(found) >= count or len(hits) < wanted:
+            lists = self._index.search_lists(descriptors, wanted, region.among)
+            found = [self._inside(hits, region) for hits in lists]
+            if all(len(kept) >= count or len(hits) < wanted for kept, hits in zip(found, lists, strict=True)):
                 break
-        return found[:count]
+        return [kept[:count] for kept in found]
+
+    def _inside(self, hits: list[RetrievalHit], region: Region) -> list[RetrievalHit]:
+        inside = self._is_in(np.array([hit.keyframe_idx for hit in hits], np.int64), region)
+        return [hit for hit, is_inside in zip(hits, inside, strict=True) if is_inside]
 
     def _is_in(self, rows: NDArray[np.int64], region: Region) -> NDArray[np.bool_]:
         """Tell which keyframes are in a region and look about the way that is expected there."""

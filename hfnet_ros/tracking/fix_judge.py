@@ -16,6 +16,9 @@ from hfnet_ros.types import Belief, GateDecision, TrackingState, Verdict
 
 _logger = logging.getLogger(__name__)
 
+# A vaguer hint says where to look, and nothing of whether a fix is right: in a flat each one agrees with it.
+_SHARP_HINT_M = 10.0
+
 
 class FixJudge:
     """The position, the fixes that have not made it one, and the rules between them.
@@ -142,6 +145,9 @@ class FixJudge:
 
     def _fits_hint(self, fix: BasePose) -> bool:
         if self._hint is None:
+            return False
+        hint = self._motion.carry(self._hint, fix.moment)
+        if largest_sigmas(hint.covariance)[0] > _SHARP_HINT_M:
             return False
         return self._gate.compare(self._motion.carry(self._hint, fix.moment), fix, PLANAR).fits
 

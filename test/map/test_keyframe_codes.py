@@ -23,7 +23,7 @@ def levels_of(codes):
 
 
 def test_axes_are_a_rotation_and_components_as_large_as_each_other():
-    codes = make_codes(descriptors_of(0, 4000), 0).whole
+    codes = make_codes(descriptors_of(0, 4000))
     np.testing.assert_allclose(codes.axes @ codes.axes.T, np.eye(48), atol=1e-5)
     assert codes.codes.shape == (4000, 12)
     assert codes.codes.dtype == np.uint8
@@ -35,7 +35,7 @@ def test_axes_are_a_rotation_and_components_as_large_as_each_other():
 def test_levels_come_back_to_what_was_coded():
     """A twelfth of the variance is lost: 0.1175 (Max, table I)."""
     descriptors = descriptors_of(1, 3000)
-    codes = make_codes(descriptors, 0).whole
+    codes = make_codes(descriptors)
     components = descriptors.decoded() @ codes.axes.T
     coded = levels_of(codes.codes) * codes.spread[:, 1] + codes.spread[:, 0]
     assert ((components - coded) ** 2).mean() == pytest.approx(
@@ -45,41 +45,28 @@ def test_levels_come_back_to_what_was_coded():
 
 def test_weights_are_what_levels_count_for_a_cosine():
     descriptors = descriptors_of(2, 3000)
-    codes = make_codes(descriptors, 0).whole
+    codes = make_codes(descriptors)
     query = descriptors[7]
     estimated = levels_of(codes.codes) @ codes.weights(query)
     cosines = descriptors.decoded() @ query
     assert np.corrcoef(estimated, cosines)[0, 1] > 0.9
 
 
-def test_the_head_has_codes_of_its_own():
-    descriptors = descriptors_of(3, 500)
-    codes = make_codes(descriptors, 16)
-    assert codes.head_size == 16
-    assert codes.head.codes.shape == (500, 4)
-    changed = descriptors.codes.copy()
-    changed[:, 16:] = changed[::-1, 16:]
-    assert (codes.head.encode(UnitVectors(descriptors.codes)) == codes.head.codes).all()
-    assert make_codes(descriptors, 0).head is None
-    assert make_codes(descriptors, 48).head is None
-
-
 def test_adding_and_dropping_is_coding_all_by_the_same_axes():
     before, new = descriptors_of(4, 600), descriptors_of(5, 200)
-    known = make_codes(before, 16)
+    known = make_codes(before)
     source = np.concatenate([np.arange(100, 600), np.full(200, -1)])
     after = UnitVectors(np.concatenate([before.codes[100:], new.codes]))
     changed = changed_codes(known, after, source)
     assert changed.num_made == known.num_made
-    for listed, expected in ((changed.whole, known.whole), (changed.head, known.head)):
-        assert listed.axes is expected.axes
-        np.testing.assert_array_equal(listed.codes, expected.encode(after))
+    assert changed.axes is known.axes
+    np.testing.assert_array_equal(changed.codes, known.encode(after))
 
 
 def test_of_what_stays_a_sample_is_read(monkeypatch):
     monkeypatch.setattr(keyframe_codes, "_MAX_FITTED", 20)
     before, new = descriptors_of(4, 600), descriptors_of(5, 10)
-    known, read = make_codes(before, 0), []
+    known, read = make_codes(before), []
 
     class Watched(UnitVectors):
         __slots__ = ()
@@ -103,15 +90,15 @@ def of_a_kind(seed, count, dimensions):
 @pytest.mark.parametrize(("kind", "is_made_anew"), [(slice(0, 24), False), (slice(24, 48), True)])
 def test_few_of_another_kind_get_axes_of_their_own(kind, is_made_anew, monkeypatch):
     """Twelve components of 48: all of them are of what there was, half of the new ones' then."""
-    monkeypatch.setattr(keyframe_codes, "_MAX_NUMBERS_OF_HEAD", 24)
+    monkeypatch.setattr(keyframe_codes, "_MAX_NUMBERS_OF_SHORT", 24)
     before, new = of_a_kind(0, 2000, slice(0, 24)), of_a_kind(1, 60, kind)
-    known = make_codes(before, 0)
-    assert known.whole.lost(before) < 1e-3
+    known = make_codes(before)
+    assert known.lost(before) < 1e-3
     after = UnitVectors(np.concatenate([before.codes, new.codes]))
     changed = changed_codes(known, after, np.concatenate([np.arange(2000), np.full(60, -1)]))
-    assert (changed.whole.axes is not known.whole.axes) is is_made_anew
-    assert changed.whole.lost(new) < (0.6 if is_made_anew else 1e-3)
-    assert (known.whole.lost(new) > 0.99) is is_made_anew
+    assert (changed.axes is not known.axes) is is_made_anew
+    assert changed.lost(new) < (0.6 if is_made_anew else 1e-3)
+    assert (known.lost(new) > 0.99) is is_made_anew
 
 
 @pytest.mark.parametrize(
@@ -120,16 +107,16 @@ def test_few_of_another_kind_get_axes_of_their_own(kind, is_made_anew, monkeypat
 )
 def test_half_a_map_of_others_makes_new_axes(kept, added, is_made_anew):
     before, new = descriptors_of(6, 600), descriptors_of(7, added)
-    known = make_codes(before, 0)
+    known = make_codes(before)
     after = UnitVectors(np.concatenate([before.codes[:kept], new.codes]))
     changed = changed_codes(known, after, np.concatenate([np.arange(kept), np.full(added, -1)]))
     assert (changed.num_made == kept + added) is is_made_anew
-    assert (changed.whole.axes is not known.whole.axes) is is_made_anew
+    assert (changed.axes is not known.axes) is is_made_anew
 
 
 def test_many_small_additions_make_new_axes_in_the_end():
     descriptors = descriptors_of(8, 100)
-    codes = make_codes(descriptors, 0)
+    codes = make_codes(descriptors)
     made = [codes.num_made]
     for step in range(12):
         source = np.concatenate([np.arange(len(descriptors)), np.full(20, -1)])
@@ -156,11 +143,9 @@ def test_codes_come_back_with_the_map(coded, tmp_path):
     save_map(coded, tmp_path / "map")
     loaded = load_map(tmp_path / "map")
     assert verify_map(tmp_path / "map") == []
-    expected = make_codes(coded.global_descriptors, 0)
+    expected = make_codes(coded.global_descriptors)
     for name, array in expected.arrays().items():
         np.testing.assert_array_equal(loaded.codes.arrays()[name], array)
-    save_map(dataclasses.replace(loaded, codes=make_codes(coded.global_descriptors, 4)), tmp_path / "two")
-    assert load_map(tmp_path / "two").codes.head_size == 4
 
 
 def test_small_maps_have_none(visual_map, tmp_path):
@@ -168,7 +153,7 @@ def test_small_maps_have_none(visual_map, tmp_path):
     assert load_map(tmp_path / "map").codes is None
 
 
-def test_a_map_with_the_cells_of_before_is_read(coded, tmp_path):
+def test_a_map_with_what_maps_had_before_is_read(coded, tmp_path):
     """They are checked, and nothing asks them."""
     save_map(coded, tmp_path / "map")
     manifest, _ = read_manifest(tmp_path / "map")
@@ -181,6 +166,9 @@ def test_a_map_with_the_cells_of_before_is_read(coded, tmp_path):
         ("cell_offsets", np.array([0, 1, count])),
         ("cell_keyframe_idx", np.arange(count, dtype=np.int32)),
         ("cell_descriptors", np.ones((count, size), np.int8)),
+        ("head_code_axes", np.ones((4, 3), np.float32)),
+        ("head_code_spread", np.ones((4, 2), np.float32)),
+        ("head_codes", np.ones((count, 1), np.uint8)),
     ):
         entries[name] = array_files.write_array(
             tmp_path / "map", name, array, array.dtype.newbyteorder("<").str
@@ -194,7 +182,7 @@ def test_a_map_with_the_cells_of_before_is_read(coded, tmp_path):
     assert loaded.codes is None
     np.testing.assert_array_equal(loaded.global_descriptors.codes, coded.global_descriptors.codes)
     save_map(loaded, tmp_path / "new")
-    assert "cell_centers" not in read_manifest(tmp_path / "new")[0]["arrays"]
+    assert not {"cell_centers", "head_codes"} & set(read_manifest(tmp_path / "new")[0]["arrays"])
     assert load_map(tmp_path / "new").codes is not None
 
 
@@ -219,10 +207,6 @@ def with_half_a_byte(arrays):
         arrays[name] = arrays[name][:-1]
 
 
-def with_half_a_head(arrays):
-    del arrays["head_codes"]
-
-
 @pytest.mark.parametrize(
     ("damage", "word"),
     [
@@ -231,11 +215,10 @@ def with_half_a_head(arrays):
         (without_spread, "codes consist of"),
         (with_other_spread, "'code_spread' has shape"),
         (with_half_a_byte, "'code_axes' has shape"),
-        (with_half_a_head, "codes consist of"),
     ],
 )
 def test_what_contradicts_itself_is_named(damage, word):
-    arrays = make_codes(descriptors_of(9, 50), 16).arrays()
+    arrays = make_codes(descriptors_of(9, 50)).arrays()
     assert codes_problem(arrays, 50, 48) == ""
     damage(arrays)
     assert word in codes_problem(arrays, 50, 48)
@@ -256,6 +239,6 @@ def test_damaged_codes_are_not_opened(coded, tmp_path):
 
 def test_a_large_sample_is_enough_for_axes(monkeypatch):
     monkeypatch.setattr(keyframe_codes, "_MAX_SAMPLE", 500)
-    codes = make_codes(descriptors_of(10, 2000), 0)
+    codes = make_codes(descriptors_of(10, 2000))
     assert codes.num_made == 2000
     assert len(codes) == 2000

@@ -157,12 +157,12 @@ def test_maps_of_which_one_has_no_second_descriptor_keep_the_heads(first, second
 
 def test_codes_of_a_large_map_stay_and_those_of_the_other_come(first, second):
     """Seven keyframes count for large here: what makes the difference is that they have codes."""
-    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors, first.head_size))
+    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors))
     joint = join_maps(coded, second, find_same_landmarks(coded, second))
     np.testing.assert_array_equal(joint.global_descriptors.codes[:7], first.global_descriptors.codes)
     np.testing.assert_array_equal(joint.aggregation["projection"], first.aggregation["projection"])
-    assert joint.codes.whole.axes is coded.codes.whole.axes
-    np.testing.assert_array_equal(joint.codes.whole.codes, joint.codes.whole.encode(joint.global_descriptors))
+    assert joint.codes.axes is coded.codes.axes
+    np.testing.assert_array_equal(joint.codes.codes, joint.codes.encode(joint.global_descriptors))
     anew = join_maps(first, second, find_same_landmarks(first, second))
     assert anew.codes is None
     likeness = joint.global_descriptors[:] @ joint.global_descriptors[:].T
@@ -173,7 +173,7 @@ def test_codes_of_a_large_map_stay_and_those_of_the_other_come(first, second):
 
 
 def test_codes_go_where_descriptors_become_others(first, second):
-    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors, 2))
+    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors))
     plain = dataclasses.replace(
         second,
         global_descriptors=UnitVectors.encode(second.global_descriptors[:][:, :2]),
@@ -184,7 +184,7 @@ def test_codes_go_where_descriptors_become_others(first, second):
 
 
 def test_pruning_keeps_codes(first):
-    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors, first.head_size))
+    coded = dataclasses.replace(first, codes=make_codes(first.global_descriptors))
     dropped = np.arange(first.num_landmarks) % 2 == 0
     assert drop_landmarks(coded, dropped).codes is coded.codes
 

@@ -31,12 +31,10 @@ def test_a_map_that_is_replaced_brings_its_own_codes(tmp_path):
     after = KeyframeCodes.of_arrays(arrays)
     assert len(before) == 15
     assert len(after) == 4 + 3 + 6
-    np.testing.assert_array_equal(after.whole.axes, before.whole.axes)
-    np.testing.assert_array_equal(after.whole.codes[:4], before.whole.codes[:4])
-    np.testing.assert_array_equal(after.whole.codes[7:], before.whole.codes[9:])
-    np.testing.assert_array_equal(
-        after.whole.codes, before.whole.encode(UnitVectors(arrays["global_descriptors"]))
-    )
+    np.testing.assert_array_equal(after.axes, before.axes)
+    np.testing.assert_array_equal(after.codes[:4], before.codes[:4])
+    np.testing.assert_array_equal(after.codes[7:], before.codes[9:])
+    np.testing.assert_array_equal(after.codes, before.encode(UnitVectors(arrays["global_descriptors"])))
 
 
 def test_many_others_make_it_anew(tmp_path):
@@ -46,7 +44,7 @@ def test_many_others_make_it_anew(tmp_path):
     change_set(path, put={"d": tmp_path / "new.map"})
     after = KeyframeCodes.of_arrays(index_of(path))
     assert len(after) == after.num_made == 55
-    assert not np.array_equal(after.whole.axes, before.whole.axes)
+    assert not np.array_equal(after.axes, before.axes)
 
 
 def test_the_set_is_searched_with_it(tmp_path):

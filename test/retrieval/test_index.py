@@ -102,7 +102,7 @@ def test_a_large_map_without_codes_is_compared_where_it_lies(walk, caplog):
 def test_without_faiss_it_says_what_is_missing(walk, caplog, monkeypatch):
     database, queries = walk
     monkeypatch.setattr(code_index, "find_faiss", lambda: None)
-    index = create_index(database, make_codes(database, 0), RetrievalConfig(exact_limit=0))
+    index = create_index(database, make_codes(database), RetrievalConfig(exact_limit=0))
     assert "pip install faiss-cpu" in caplog.text
     assert idxs_of(index.search(queries[0], 10)) == idxs_of(ExactIndex(database).search(queries[0], 10))
 
@@ -111,7 +111,7 @@ def test_without_faiss_it_says_what_is_missing(walk, caplog, monkeypatch):
 @pytest.mark.parametrize("head_size", [0, 32])
 def test_codes_find_what_exact_search_finds(walk, head_size):
     database, queries = walk
-    codes = make_codes(database, head_size)
+    codes = make_codes(database)
     index = create_index(database, codes, RetrievalConfig(exact_limit=0))
     assert isinstance(index, CodeIndex)
     whole, shared = ExactIndex(database), 0
@@ -128,9 +128,52 @@ def test_codes_find_what_exact_search_finds(walk, head_size):
 
 
 @needs_faiss
+def test_one_scan_finds_both_lists_of_an_image(walk, monkeypatch):
+    """By the whole descriptor, and by its first 24 numbers of 64; half of what is found differs."""
+    monkeypatch.setattr(code_index, "_MIN_COMPARED", 1)
+    database, queries = walk
+    scans, best = [], CodeScan.best
+    monkeypatch.setattr(CodeScan, "best", lambda *given: scans.append(given) or best(*given))
+    index, exact_index = CodeIndex(database, make_codes(database), 3.0), ExactIndex(database)
+    shared, same = np.zeros(2), 0
+    for query in queries:
+        wanted = np.stack([query, np.where(np.arange(64) < 24, query, 0.0)]).astype(np.float32)
+        found = [idxs_of(hits) for hits in index.search_lists(wanted, 10)]
+        expected = [idxs_of(hits) for hits in exact_index.search_lists(wanted, 10)]
+        shared += [len(set(one) & set(other)) for one, other in zip(found, expected, strict=True)]
+        same += len(set(expected[0]) & set(expected[1]))
+    assert len(scans) == len(queries)
+    assert same < 350
+    assert (shared >= 0.97 * 500).all()
+
+
+@needs_faiss
+@pytest.mark.parametrize(("first", "num_compared"), [(0, 200), (100, 300), (200, 200)])
+def test_lists_are_compared_further_as_long_as_that_changes_one(walk, monkeypatch, first, num_compared):
+    """The ten best of the second list are in the round of a hundred that begins with `first`: not beyond a calm one."""
+    database, queries = walk
+    wanted = np.stack([queries[0], np.where(np.arange(64) < 24, queries[0], 0.0)]).astype(np.float32)
+    best, second = (idxs_of(hits) for hits in ExactIndex(database).search_lists(wanted, 10))
+    others = [row for row in range(3000) if row not in {*best, *second}]
+    late = [row for row in second if row not in best]
+    rows = best + others[: 400 - len(best)]
+    rows[first + 20 : first + 20] = late
+    monkeypatch.setattr(CodeScan, "best", lambda *_: np.array(rows[:300]))
+    compared = []
+    stored = UnitVectors.products
+    monkeypatch.setattr(
+        UnitVectors, "products", lambda self, rows, of: compared.extend(rows) or stored(self, rows, of)
+    )
+    found = CodeIndex(database, make_codes(database), 0.1).search_lists(wanted, 10)
+    assert idxs_of(found[0]) == best
+    assert (idxs_of(found[1]) == second) is (first < 200)
+    assert len(compared) == num_compared
+
+
+@needs_faiss
 def test_comparing_all_that_codes_find_is_exact_search(walk):
     database, queries = walk
-    index = CodeIndex(database, make_codes(database, 0), 1000.0)
+    index = CodeIndex(database, make_codes(database), 1000.0)
     for query in queries[:5]:
         assert idxs_of(index.search(query, 20)) == idxs_of(ExactIndex(database).search(query, 20))
     assert len(index.search(queries[0], 5000)) == 3000
@@ -168,7 +211,7 @@ def test_only_some_are_found(walk, share, monkeypatch):
     monkeypatch.setattr(code_index, "_MAX_COMPARED_AMONG", 20)
     database, queries = walk
     among = np.random.default_rng(1).random(3000) < share
-    index, whole, shared = CodeIndex(database, make_codes(database, 32), 5.0), ExactIndex(database), 0
+    index, whole, shared = CodeIndex(database, make_codes(database), 5.0), ExactIndex(database), 0
     for query in queries:
         found = idxs_of(index.search(query, 10, among))
         assert among[found].all()
@@ -194,7 +237,7 @@ def test_two_lists_are_taken_in_turn():
     """By both: 0, 1, 2; by the head's two numbers alone: 3, 1, 0. In turn, each once: 0, 3, 1, 2."""
     database = unit([[0.6, 0.0, 0.8], [0.8, 0.0, 0.6], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]])
     query = unit([[0.6, 0.1, 0.8]])[0]
-    hits = search_in_turn(ExactIndex(database).search, query, 2, database, 3)
+    hits = search_in_turn(ExactIndex(database).search_lists, query, 2, database, 3)
     assert [hit.keyframe_idx for hit in hits] == [0, 3, 1]
     np.testing.assert_allclose([hit.similarity for hit in hits], database[[0, 3, 1]] @ query, atol=1e-6)
 
@@ -203,6 +246,5 @@ def test_a_list_that_ends_leaves_the_rest_to_the_other():
     """What may be found may be fewer keyframes than are asked for."""
     database = random_unit(4, 6, 8)
     all_hits = exact(database).search(database[0], 6)
-    lists = iter([all_hits, all_hits[:1]])
-    hits = search_in_turn(lambda *_: next(lists), database[0], 4, database, 6)
+    hits = search_in_turn(lambda *_: [all_hits, all_hits[:1]], database[0], 4, database, 6)
     assert [hit.keyframe_idx for hit in hits] == [hit.keyframe_idx for hit in all_hits]

@@ -15,6 +15,10 @@ from hfnet_ros.types import PosePrior
 CONFIG = PriorConfig(sigmas=3.0, margin_m=2.0, max_angle_deg=60.0, max_radius_m=10.0)
 
 
+def search(found, descriptor, region, count):
+    return found.search_lists(descriptor[None], region, count)[0]
+
+
 def looking(x, yaw_deg=0.0):
     """A camera at x that looks along +y, turned by a yaw."""
     forward = Rigid3.from_rotvec([-np.pi / 2, 0.0, 0.0], np.zeros(3))
@@ -47,6 +51,20 @@ def test_keyframes_that_look_elsewhere_are_left_out():
     assert found.region(prior(0.0, sigma_deg=60.0)).keyframe_idxs.tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("num_keyframes", "sigma_m", "is_region"),
+    [(40, 8.0, True), (40, 12.0, False), (60, 12.0, False), (200, 12.0, True), (200, 60.0, False)],
+)
+def test_a_wide_region_must_leave_most_of_the_map_out(num_keyframes, sigma_m, is_region):
+    """Keyframes a metre apart, the robot at the first of them: with 12 m it is within 38 m."""
+    found = nearby([looking(x) for x in range(num_keyframes)], config=PriorConfig(max_angle_deg=60.0))
+    region = found.region(prior(0.0, sigma_m=sigma_m))
+    assert (region is not None) is is_region
+    among = np.arange(num_keyframes) < 50
+    few = nearby([looking(x) for x in range(num_keyframes)], config=PriorConfig(), among=among)
+    assert (few.region(prior(0.0, sigma_m=sigma_m)) is not None) is (sigma_m < 10.0)
+
+
 def test_a_vague_prior_is_no_region():
     found = nearby([looking(0.0)])
     assert found.region(prior(0.0, sigma_m=2.6)).radius_m == pytest.approx(9.8)
@@ -65,7 +83,7 @@ def test_hits_are_the_most_similar_of_the_region():
     descriptors /= np.linalg.norm(descriptors, axis=1, keepdims=True)
     found = nearby([looking(0.1 * index) for index in range(200)], descriptors)
     region = found.region(prior(10.0))
-    hits = found.search(descriptors[150], region, 5)
+    hits = search(found, descriptors[150], region, 5)
     inside = region.keyframe_idxs
     expected = inside[np.argsort(-(descriptors[inside] @ descriptors[150]))][:5]
     assert [hit.keyframe_idx for hit in hits] == expected.tolist()
@@ -123,7 +141,7 @@ def test_of_many_keyframes_those_that_look_alike_are_asked(hall, sigma_deg, by_a
     few = nearby(poses, descriptors, among=among)
     expected = few.region(prior_here)
     for query in descriptors[:10]:
-        found, wanted = many.search(query, region, 5), few.search(query, expected, 5)
+        found, wanted = search(many, query, region, 5), search(few, query, expected, 5)
         assert [hit.keyframe_idx for hit in found] == [hit.keyframe_idx for hit in wanted]
 
 
@@ -134,14 +152,14 @@ def test_only_what_looks_alike_is_read_of_many(hall):
     found = NearbyKeyframes(rows, UnitVectors.encode(descriptors), CONFIG)
     region = found.region(prior(rows[7, 0]))
     with pytest.raises(MapFormatError, match=r"quaternion.*row 7"):
-        found.search(descriptors[7], region, 3)
+        search(found, descriptors[7], region, 3)
 
 
 def test_no_keyframe_of_many_that_looks_the_right_way_is_no_hit(hall):
     poses, descriptors = hall
     backwards = [looking(pose.translation[0], 180.0) for pose in poses]
     found = nearby(backwards, descriptors)
-    assert found.search(descriptors[0], found.region(prior(10.0)), 5) == []
+    assert search(found, descriptors[0], found.region(prior(10.0)), 5) == []
 
 
 def test_a_grid_of_the_map_is_taken_and_one_of_other_poses_is_not():

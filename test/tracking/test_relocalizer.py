@@ -374,6 +374,15 @@ def test_a_hint_counts_as_one_of_the_fixes_that_agree(drive):
     assert drive.see(2, "right").decision.verdict is Verdict.ACCEPTED
 
 
+def test_a_vague_hint_says_where_to_look_and_counts_for_nothing(drive):
+    """A position by wifi, 20 m, no heading: in a building each fix agrees with it."""
+    wifi = np.diag([400.0, 400.0, 400.0, 10.0, 10.0, 10.0])
+    drive.relocalizer.set_initial_pose(truth(0), wifi, stamp(0))
+    verdicts = [drive.see(index, "right").decision.verdict for index in range(1, 4)]
+    assert verdicts == [Verdict.AWAITING_AGREEMENT] * 2 + [Verdict.ACCEPTED]
+    assert drive.localizer.priors[stamp(3)].covariance[0, 0] > 399.0
+
+
 def test_a_wrong_hint_does_not_help_a_fix(drive):
     drive.relocalizer.set_initial_pose(ELSEWHERE @ truth(0), HINT, stamp(0))
     verdicts = [drive.see(index, "right").decision.verdict for index in range(3)]

@@ -1,0 +1,58 @@
+"""Rows of large files: what is read is what is mapped, and a file that shrank is an error, not a crash."""
+
+import gc
+import os
+
+import numpy as np
+import pytest
+
+from hfnet_ros.errors import MapFormatError
+from hfnet_ros.map import array_files
+from hfnet_ros.map.array_files import open_array, read_rows, write_array
+
+ROWS = np.random.default_rng(0).integers(-127, 128, size=(500, 24)).astype(np.int8)
+
+
+@pytest.fixture
+def mapped(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_files, "ALWAYS_VERIFIED_BYTES", 0)
+    (tmp_path / "arrays").mkdir()
+    entry = write_array(tmp_path, "numbers", ROWS, "|i1")
+    return open_array(tmp_path, "numbers", entry, digest=True)
+
+
+@pytest.mark.parametrize("wanted", [[0], [499], [3, 4, 5, 9, 10, 499], [7, 6, 7, 7, 8], [], list(range(500))])
+def test_rows_are_those_of_the_file(mapped, wanted):
+    assert array_files._open_files
+    rows = np.array(wanted, np.int64)
+    np.testing.assert_array_equal(read_rows(mapped, rows), ROWS[rows])
+    np.testing.assert_array_equal(read_rows(mapped[100:], rows[rows < 400]), ROWS[100:][rows[rows < 400]])
+    np.testing.assert_array_equal(read_rows(mapped[:, 3:9], rows), ROWS[rows, 3:9])
+    np.testing.assert_array_equal(read_rows(ROWS, rows), ROWS[rows])
+
+
+@pytest.mark.parametrize("row", [-501, 500])
+def test_a_row_that_is_none_is_an_error(mapped, row):
+    with pytest.raises(IndexError):
+        read_rows(mapped, np.array([row]))
+
+
+def test_a_file_that_was_cut_off_is_named(mapped, tmp_path):
+    os.truncate(tmp_path / "arrays" / "numbers.npy", 2000)
+    np.testing.assert_array_equal(read_rows(mapped, np.array([5])), ROWS[[5]])
+    with pytest.raises(MapFormatError, match=r"numbers\.npy: has become shorter"):
+        read_rows(mapped, np.array([5, 400]))
+
+
+def test_the_file_is_open_as_long_as_the_array(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_files, "ALWAYS_VERIFIED_BYTES", 0)
+    (tmp_path / "arrays").mkdir()
+    mapped = open_array(tmp_path, "numbers", write_array(tmp_path, "numbers", ROWS, "|i1"), digest=True)
+    number, _ = array_files._open_files[array_files._mapping_of(mapped)]
+    assert os.fstat(number).st_size > ROWS.nbytes
+    again = mapped[3:]
+    np.testing.assert_array_equal(read_rows(again, np.array([1])), ROWS[[4]])
+    del mapped, again
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
