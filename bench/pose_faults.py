@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from faults.injected import KINDS, Case
-from faults.keyframes import GoodKeyframes, depths_of, read_sequence
+from faults.keyframes import GoodKeyframes, depths_of, own_turn_of, read_sequence
 from threadpoolctl import threadpool_limits
 
 from hfnet_ros.errors import PoseFaultError
@@ -99,8 +99,11 @@ def main() -> None:
         seq = read_sequence(options)
         whole = list(range(len(seq.rows)))
         seq.check(whole, seq.poses, is_good=True)
-        seq.depths = depths_of(seq)
-        print(f"{len(whole)} keyframes, depth {np.median(seq.depths):.2f}")
+        seq.depths, seq.own_turn = depths_of(seq), own_turn_of(seq)
+        own_deg = np.degrees(np.linalg.norm(seq.own_turn.rotvec))
+        print(
+            f"{len(whole)} keyframes, depth {np.median(seq.depths):.2f}, poses of a camera turned by {own_deg:.1f} deg"
+        )
         count_complaints(seq, options.good)
         for kind in options.kinds:
             verdicts, told = Counter(), Counter()

@@ -94,8 +94,9 @@ def everywhere(
 def mounted(seq: GoodKeyframes, rng: np.random.Generator) -> Case:
     rotvec = turn(rng, 4.0, 40.0)
     mounting = Rigid3.from_rotvec(rotvec, direction(rng) * np.median(seq.depths) * rng.uniform(0.0, 0.1))
+    wanted = mounting.inverse() @ seq.own_turn
     return everywhere(
-        seq, lambda pose: pose @ mounting, "mounting", float(np.degrees(np.linalg.norm(rotvec)))
+        seq, lambda pose: pose @ mounting, "mounting", float(np.degrees(np.linalg.norm(wanted.rotvec)))
     )
 
 

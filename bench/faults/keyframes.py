@@ -15,10 +15,12 @@ from hfnet_ros.files.camera_yaml import read_camera_yaml
 from hfnet_ros.files.images import read_image
 from hfnet_ros.files.posed_images import pair_images_with_poses
 from hfnet_ros.geometry import Camera, Rigid3
+from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.mapping.pair_matcher import PairMatch, create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose
 from hfnet_ros.mapping.pose_evidence import choose_check_pairs, explain, join_evidence, strongest_of
 from hfnet_ros.mapping.pose_faults import CheckedPoses, judge_poses
+from hfnet_ros.mapping.pose_systematics import estimate_mounting_offset
 from hfnet_ros.mapping.resection import triangulate_pairs
 from hfnet_ros.mapping.views import View
 from hfnet_ros.scene import SensorModel, build_apartment, demo_camera, mapping_walk, render
@@ -39,6 +41,9 @@ class GoodKeyframes:
     matches: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
     explained: dict[tuple[int, int], object] = field(default_factory=dict)
     depths: np.ndarray = field(default_factory=lambda: np.ones(0))  # [F] median distance to what each sees
+    own_turn: Rigid3 = field(
+        default_factory=Rigid3.identity
+    )  # that the good poses lack, as those of another camera do
 
     def __post_init__(self) -> None:
         self._matcher = create_pair_matcher(CONFIG)
@@ -90,15 +95,34 @@ class GoodKeyframes:
 
 
 def depths_of(seq: GoodKeyframes) -> np.ndarray:
-    """Return the median distance [F] to what each keyframe sees, in units of the poses."""
+    """Return the median distance [F] to what the partners of each keyframe see, as the check has it.
+
+    What a keyframe alone saw triangulated may be a few near points.
+    """
     matches = {pair: rows for pair, rows in seq.matches.items() if seq.explained.get(pair) is not None}
     points = triangulate_pairs(seq.normalized, seq.poses, matches, CONFIG.mapping.max_epipolar_error_px)
-    distances = [
-        np.linalg.norm(points.xyz[points.of(row)] - pose.translation, axis=1)
-        for row, pose in enumerate(seq.poses)
-    ]
+    partners: dict[int, list[int]] = {}
+    for first, second in matches:
+        partners.setdefault(first, []).append(second)
+        partners.setdefault(second, []).append(first)
+    distances = []
+    for row, pose in enumerate(seq.poses):
+        seen = [points.xyz[points.of(partner)] for partner in partners.get(row, [])]
+        distances.append(np.linalg.norm(np.concatenate([np.zeros((0, 3)), *seen]) - pose.translation, axis=1))
     usual = np.median(np.concatenate(distances))
     return np.array([np.median(some) if len(some) else usual for some in distances])
+
+
+def own_turn_of(seq: GoodKeyframes) -> Rigid3:
+    """Return the constant motion that the good poses lack: none where they are those of the camera itself.
+
+    Found behind a turn that is known and undone: where none is needed to agree, none is sought.
+    """
+    known = Rigid3.from_rotvec(np.array([0.0, 0.2, 0.0]), np.zeros(3))
+    turned = Poses.of([pose @ known for pose in seq.poses])
+    evidence = join_evidence({pair: found for pair, found in seq.explained.items() if found is not None})
+    found = estimate_mounting_offset(evidence, turned, CONFIG.mapping.max_epipolar_error_px)
+    return known @ found.given_from_camera
 
 
 def generated(seed: int) -> tuple[list[int], list[np.ndarray], list[int], list[Rigid3], Camera]:

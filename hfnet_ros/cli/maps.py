@@ -267,6 +267,8 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
             f"{consistency.translation_m:.3f} {unit} and {np.rad2deg(consistency.rotation_rad):.2f} deg per axis, "
             f"{consistency.residual_px:.1f} px; this is added to every covariance"
         )
+        if not consistency.vouches:
+            print("less than half of them: answers are doubted as those of a map that could not be tested")
     else:
         print(
             "self-test: none (switched off, or too few keyframes could be held out and localized): covariances "

@@ -112,6 +112,6 @@ def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorMod
     return ErrorModel(
         residual_px,
         *model,
-        is_self_tested=measured_px is not None,
+        is_self_tested=visual_map.consistency.vouches,
         look_alikes=np.array(visual_map.consistency.look_alikes, np.float64).reshape(-1, 5),
     )

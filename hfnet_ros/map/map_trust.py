@@ -50,6 +50,11 @@ class MapConsistency:
         """Return `residual_px`; None when never measured."""
         return self.residual_px if self.num_keyframes else None
 
+    @property
+    def vouches(self) -> bool:
+        """Tell whether the map is one that answers: that it could localize half of what was held out, at the least."""
+        return self.num_keyframes > 0 and 2 * self.num_keyframes >= self.num_asked
+
 
 @dataclass(frozen=True)
 class CovarianceCalibration:

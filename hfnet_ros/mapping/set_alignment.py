@@ -161,7 +161,7 @@ class _Located:
         measured_px = first.consistency.measured_residual_px
         residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
         errors = ErrorModel(
-            residual_px, *first.refined_covariance_model, is_self_tested=measured_px is not None
+            residual_px, *first.refined_covariance_model, is_self_tested=first.consistency.vouches
         )
         self._solver = PoseSolver(config.pose, config.verification, errors)
 

@@ -79,7 +79,7 @@ def solve_structure(
     if is_drafted:
 
         def triangulate_at(moved: Sequence[View]) -> Structure:
-            return _pass(moved, refined, matches, config, _REDRAFT_TOLERANCE)
+            return _pass(moved, refined, matches, config, _REDRAFT_TOLERANCE, is_polished=False)
 
         used, report = refine_poses(draft, views, refined, triangulate_at, options.refine_poses, config)
         options.progress("triangulate", 3, total)
@@ -116,10 +116,11 @@ def _pass(
     matches: PairMatches,
     config: Config,
     tolerance: float,
+    is_polished: bool = True,
 ) -> Structure:
     max_error_px = tolerance * config.mapping.max_epipolar_error_px
     agreeing = filter_by_known_poses(matches, views, cameras, max_error_px)
-    return _triangulate(views, cameras, agreeing, config, tolerance)
+    return _triangulate(views, cameras, agreeing, config, tolerance, is_polished)
 
 
 def _triangulate(
@@ -128,6 +129,7 @@ def _triangulate(
     agreeing: PairMatches,
     config: Config,
     tolerance: float,
+    is_polished: bool = True,
 ) -> Structure:
     return triangulate(
         views,
@@ -137,6 +139,7 @@ def _triangulate(
         num_threads=config.inference.num_threads,
         seed=config.pose.seed,
         tolerance=tolerance,
+        is_polished=is_polished,
     )
 
 

@@ -72,7 +72,7 @@ class ErrorModel:
         residual_px: standard deviation of a reprojection error per axis, at the reference focal length.
         reprojection_scale: factor on covariances that come of reprojection errors.
         pose_covariance: [6, 6] added to every covariance, (translation, rotation) in camera axes.
-        is_self_tested: whether the residual was measured in the map, not assumed.
+        is_self_tested: whether the map's test of itself vouches for it.
         look_alikes: [K, 5] x y z, radius, m, map frame: where the map's test of itself put keyframes that are
             elsewhere, and the share of wrong answers there.
     """

@@ -166,6 +166,13 @@ def with_self_test(
             min(row[4] for row in consistency.look_alikes),
             max(row[4] for row in consistency.look_alikes),
         )
+    if consistency.num_asked and not consistency.vouches:
+        _logger.warning(
+            "self-test: only %d of %d held-out keyframes were localized where they are: the map is one of few and weak "
+            "links, and its answers are doubted as those of an untested one; take more images, closer together",
+            len(differences.to_given),
+            consistency.num_asked,
+        )
     is_measured = consistency.num_keyframes > 0 or consistency.num_asked > 0
     return dataclasses.replace(visual_map, consistency=consistency) if is_measured else visual_map
 

@@ -183,3 +183,15 @@ def test_a_map_of_kind_scene_says_what_it_is(dense_map):
     assert "landmarks" not in model.sizes
     assert model.residual_px == 2.0
     np.testing.assert_allclose(model.points.landmark_xyz, [[128.0, 128.0, 128.0]])
+
+
+@pytest.mark.parametrize(("num_asked", "is_tested"), [(0, 1.0), (18, 1.0), (19, 0.0)])
+def test_answers_of_a_map_that_failed_its_own_test_are_doubted_as_untested(apartment, num_asked, is_tested):
+    measured = MapConsistency(2.0, 0.05, 0.01, 9, tuple(np.zeros(36).tolist()), num_asked=num_asked)
+    visual_map = dataclasses.replace(apartment.visual_map, consistency=measured)
+    opened = LandmarkModel(visual_map).open(CONFIG)
+    try:
+        answer = opened.localizer.localize(apartment.frame(next(iter(query_walk(apartment.scene)))[1]))
+    finally:
+        opened.close()
+    assert answer.evidence.scores["self_tested"] == is_tested

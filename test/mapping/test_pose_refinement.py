@@ -5,7 +5,9 @@ import pytest
 
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pose_refinement import _mean_neighbours
 from hfnet_ros.mapping.sources import PosedImages
+from hfnet_ros.mapping.views import Structure
 from hfnet_ros.trust.tested_build import build_map
 
 REFINE = BuildOptions(intrinsics="off")
@@ -120,3 +122,12 @@ def test_a_keyframe_whose_position_is_wrong_does_not_pull_on_the_others(kit, wor
     assert np.max(off) < 0.03
     worst = int(np.argmax(built.moved_by_refinement()[:, 0]))
     assert worst == 5
+
+
+def test_neighbours_are_the_views_that_share_landmarks():
+    # Of a walk: the first two views share two landmarks, the last two share one.
+    landmark_idx, view_idx = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 1, 1, 2])
+    walk = Structure(np.zeros((3, 3)), landmark_idx, view_idx, np.zeros(6, np.int64))
+    assert _mean_neighbours(walk) == pytest.approx((2 + 3 + 2) / 3)
+    nothing = np.zeros(0, np.int64)
+    assert _mean_neighbours(Structure(np.zeros((0, 3)), nothing, nothing, nothing)) == 0.0

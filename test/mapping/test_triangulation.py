@@ -31,13 +31,15 @@ CAMERAS = {
 }
 
 
-def _solve(world, config, **changes):
+def _solve(world, config, is_polished=True, **changes):
     mapping = replace(config.mapping, **changes)
     matcher = NearestPairMatcher()
     pairs = choose_pairs_by_pose(world.views, world.cameras, matcher, mapping, 2)
     matches = match_pairs(matcher, [view.features for view in world.views], pairs, 0.0, 2)
     agreeing = filter_by_known_poses(matches, world.views, world.cameras, mapping.max_epipolar_error_px)
-    return triangulate(world.views, world.cameras, agreeing, mapping, num_threads=2, seed=0)
+    return triangulate(
+        world.views, world.cameras, agreeing, mapping, num_threads=2, seed=0, is_polished=is_polished
+    )
 
 
 def _truth(world, structure):
@@ -59,6 +61,16 @@ def test_landmarks_are_the_true_points(kit, config, name):
     errors = np.linalg.norm(structure.xyz - _truth(world, structure), axis=1)
     assert np.median(errors) < 0.01
     assert np.quantile(errors, 0.95) < 0.1
+
+
+def test_without_polish_landmarks_are_as_many_and_as_good(kit, config):
+    world = kit.make_world([kit.make_camera()])
+    rough, polished = (_solve(world, config, is_polished) for is_polished in (False, True))
+    assert rough.num_landmarks > 0.95 * polished.num_landmarks
+    spread = [np.median(reprojection_errors(one, world.views, world.cameras)) for one in (rough, polished)]
+    assert not np.array_equal(rough.xyz, polished.xyz)
+    assert spread[0] < 1.1 * spread[1]
+    assert np.median(np.linalg.norm(rough.xyz - _truth(world, rough), axis=1)) < 0.02
 
 
 def test_a_lens_that_colmap_does_not_know_makes_the_same_landmarks(kit, config, monkeypatch):

@@ -115,6 +115,16 @@ def test_one_offset_by_hand():
     assert measured.rotation_rad == pytest.approx(0.1 / 0.67449 / np.sqrt(3.0), rel=1e-3)
 
 
+@pytest.mark.parametrize(("num_found", "vouches"), [(11, False), (12, True), (24, True)])
+def test_a_map_that_localizes_less_than_half_of_its_own_vouches_for_nothing(num_found, vouches):
+    found, held_out = keyframes(24)
+    lost = [pose if row < num_found else None for row, pose in enumerate(found)]
+    measured = measured_by(FakeLocalizer(lost), held_out)
+    assert (measured.num_keyframes, measured.num_asked) == (num_found, 24)
+    assert measured.measured_residual_px is not None
+    assert measured.vouches is vouches
+
+
 def test_a_few_wrong_answers_hardly_count():
     found, held_out = keyframes(600)
     wrong = [
