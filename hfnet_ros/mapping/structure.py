@@ -25,6 +25,9 @@ _MIN_AGREEMENT = 0.15
 _USUAL_AGREEMENT = 0.5
 # Of the configured error, once poses were adjusted: not as wide as before, when they disagreed.
 _REDRAFT_TOLERANCE = 1.5
+# Drafts between adjustments are polished up to so many views; of a long walk that takes most of the time
+# (docs/notes/mapping.md).
+_POLISHED_VIEWS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,8 @@ def solve_structure(
     if is_drafted:
 
         def triangulate_at(moved: Sequence[View]) -> Structure:
-            return _pass(moved, refined, matches, config, _REDRAFT_TOLERANCE, is_polished=False)
+            is_short = len(views) <= _POLISHED_VIEWS
+            return _pass(moved, refined, matches, config, _REDRAFT_TOLERANCE, is_polished=is_short)
 
         used, report = refine_poses(draft, views, refined, triangulate_at, options.refine_poses, config)
         options.progress("triangulate", 3, total)
