@@ -79,21 +79,32 @@ DARK = SensorModel(noise_sigma=3.0, exposure_gain_range=(0.07, 0.2), motion_blur
 FALSE_M, FALSE_DEG = 0.5, 10.0
 
 
-def main() -> None:
+def rig_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark of the rig is told."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--extractor", default="hfnet")
     parser.add_argument("--seed", type=int, default=21, help="of the apartment")
     parser.add_argument("--thin", type=int, default=1, help="ask every n-th only")
+    return parser
+
+
+def workspace_of(options: argparse.Namespace, euroc: Path | None = None) -> Workspace:
+    """Return where what is drawn and built lies, with the parameters of the extractor asked for."""
+    base = Config()
+    config = dataclasses.replace(base, extractor=dataclasses.replace(base.extractor, name=options.extractor))
+    return Workspace(euroc or Path(), options.cache, config, options.thin)
+
+
+def main() -> None:
+    parser = rig_parser(__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--euroc", type=Path)
     parser.add_argument("--parts", nargs="+", default=["walk", "strangers"])
     options = parser.parse_args()
-    base = Config()
-    config = dataclasses.replace(base, extractor=dataclasses.replace(base.extractor, name=options.extractor))
-    workspace = Workspace(options.euroc or Path(), options.cache, config, options.thin)
+    workspace = workspace_of(options, options.euroc)
     parts: dict[str, Callable[[Workspace, argparse.Namespace], None]] = {
         "walk": _walk,
         "strangers": _strangers,

@@ -9,10 +9,8 @@ false, how many were kept back, and when the camera was named. Nothing is assert
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
-from pathlib import Path
 
 import numpy as np
 from acceptance.workspace import Workspace
@@ -27,6 +25,8 @@ from rig import (
     picture,
     query,
     query_poses,
+    rig_parser,
+    workspace_of,
 )
 
 from hfnet_ros.config import Config
@@ -45,20 +45,12 @@ FAULTS = ("none", "unplugged", "black", "late:0.3", "frozen", "turned:10")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--cache", type=Path, required=True)
-    parser.add_argument("--extractor", default="hfnet")
-    parser.add_argument("--seed", type=int, default=21, help="of the apartment")
-    parser.add_argument("--thin", type=int, default=1, help="ask every n-th only")
+    parser = rig_parser(__doc__)
     parser.add_argument("--faults", nargs="+", default=FAULTS, help="late by s, turned by deg")
     parser.add_argument("--no-odometry", action="store_true")
     options = parser.parse_args()
-    base = Config()
-    config = dataclasses.replace(base, extractor=dataclasses.replace(base.extractor, name=options.extractor))
-    workspace = Workspace(Path(), options.cache, config, options.thin)
-    odometry = NoOdometry() if options.no_odometry else _odometry(options.seed, config)
+    workspace = workspace_of(options)
+    odometry = NoOdometry() if options.no_odometry else _odometry(options.seed, workspace.config)
     print("| fault | queries | poses | false | kept back | named: first | times | others named |")
     print("|---|---|---|---|---|---|---|---|")
     with localizing(workspace, options.seed) as localizer:
