@@ -82,14 +82,8 @@ def with_second_look(
         doubt = f"the inliers fit another place{elsewhere} {ratio:.2f} times as well, {most:.2f} allowed"
     else:
         doubt = doubt_of(scores, limits)
-    if not doubt:
-        return dataclasses.replace(answer, evidence=dataclasses.replace(answer.evidence, scores=scores))
-    return dataclasses.replace(
-        answer,
-        outcome=Outcome.ILL_CONDITIONED,
-        estimate=None,
-        evidence=dataclasses.replace(answer.evidence, scores=scores, reason=doubt),
-    )
+    scored = dataclasses.replace(answer, evidence=dataclasses.replace(answer.evidence, scores=scores))
+    return scored.refused(doubt) if doubt else scored
 
 
 def without_doubted(answer: Localization, doubted: frozenset[int]) -> Localization:
@@ -98,15 +92,7 @@ def without_doubted(answer: Localization, doubted: frozenset[int]) -> Localizati
     if len(seeing) != 1 or seeing[0] not in doubted:
         return answer
     (seer,) = seeing
-    shares = list(answer.views)
-    shares[seer] = dataclasses.replace(shares[seer], problem=DOUBTED, alone=answer.estimate)
-    return dataclasses.replace(
-        answer,
-        outcome=Outcome.ILL_CONDITIONED,
-        estimate=None,
-        evidence=dataclasses.replace(answer.evidence, reason=f"view {seer} alone sees the map: {DOUBTED}"),
-        views=tuple(shares),
-    )
+    return answer.kept_back(seer, DOUBTED, f"view {seer} alone sees the map: {DOUBTED}")
 
 
 def conclude(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.types import Localization, Outcome
+from hfnet_ros.types import Localization
 
 
 def asked_areas(visual_map: VisualMap, config: Config) -> tuple[str, ...]:
@@ -52,9 +51,4 @@ def within_areas(answer: Localization, visual_map: VisualMap, areas: Sequence[st
         return answer
     where = ", ".join(f"{value:.2f}" for value in position)
     reason = f"the pose found, at ({where}) m, is outside of {' and '.join(areas)} (map.areas)"
-    return dataclasses.replace(
-        answer,
-        outcome=Outcome.ILL_CONDITIONED,
-        estimate=None,
-        evidence=dataclasses.replace(answer.evidence, reason=reason),
-    )
+    return answer.refused(reason)

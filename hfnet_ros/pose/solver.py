@@ -100,7 +100,7 @@ class PoseSolver:
             hypotheses = self._hypotheses(problem)
         answer = self._judge(problem, hypotheses, num_versions, more_scores)
         if vote.undecided and answer.is_valid:
-            answer = _without_pose(answer, Outcome.ILL_CONDITIONED, undecided_reason(vote))
+            answer = answer.refused(undecided_reason(vote))
         return replace(answer, views=_with_problems(answer.views, matches, vote))
 
     def _judge(
@@ -214,11 +214,6 @@ def _refused(outcome: Outcome, reason: str, matches: Correspondences, num_views:
     return Localization(
         0, outcome, None, None, evidence, {}, matches, views=_shares(matches, num_views, nothing)
     )
-
-
-def _without_pose(answer: Localization, outcome: Outcome, reason: str) -> Localization:
-    evidence = replace(answer.evidence, reason=reason)
-    return replace(answer, outcome=outcome, estimate=None, evidence=evidence)
 
 
 def _with_problems(

@@ -8,6 +8,7 @@ that the robot moved. Until then what a camera says alone is kept back, and so i
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -23,7 +24,7 @@ from hfnet_ros.tracking.camera_faults import (
     difference_by_faults,
 )
 from hfnet_ros.tracking.motion import Moment, base_pose, motion_between
-from hfnet_ros.types import Localization, Outcome, Query
+from hfnet_ros.types import ImageArray, Localization, Outcome, Query
 
 # Doubt that a contradiction adds and an agreement takes away. A late camera agrees while the robot stands, a frozen one
 # where it stood: what goes on contradicting is believed again only after it agreed many times.
@@ -51,10 +52,11 @@ class CameraTrust:
         self._known: defaultdict[str, KnownFaults] = defaultdict(self._comparison.nothing_known)
         self._last: dict[frozenset[str], Statement] = {}
         self._used: set[tuple[frozenset[str], str]] = set()  # which of the last proved something of whom
-        self._begun: dict[
-            str, Statement
-        ] = {}  # of a camera alone: where a way begins that odometry will compare
+        # Of a camera alone: where a way begins that odometry will compare.
+        self._begun: dict[str, Statement] = {}
         self._shown_ns: dict[str, int] = {}  # when a camera last gave an image of anything
+        # Images of a query between `marked` and `judged`: each is looked at once.
+        self._looked_at: list[ImageArray | None] = []
         self._held_ns: dict[str, int] = {}  # since when a camera is kept back without an objection
 
     @property
@@ -102,6 +104,7 @@ class CameraTrust:
         if len(answer.views) != len(names):
             return answer  # of a localizer that does not say what views brought
         self._note_shown(query, names)
+        self._looked_at = []
         contradicting = [name for name, share in zip(names, answer.views, strict=True) if share.contradicts]
         most = max((self._doubts.get(name, 0) for name in contradicting), default=0)
         for name in contradicting:
@@ -124,10 +127,18 @@ class CameraTrust:
                 answer = _released(answer, seer) if answer.estimate is None else answer
             else:
                 self._held_ns.setdefault(name, stamp_ns)
-                answer = _held(answer, seer) if answer.estimate is not None else answer
+                answer = (
+                    answer.kept_back(seer, HELD, f"view {seer}: {HELD}")
+                    if answer.estimate is not None
+                    else answer
+                )
         return self._with_doubts(answer, names)
 
     def _note_shown(self, query: Query, names: Sequence[str]) -> None:
+        images = [view.image for view in query.views]
+        if len(images) == len(self._looked_at) and all(map(operator.is_, images, self._looked_at)):
+            return
+        self._looked_at = images
         for name, view in zip(names, query.views, strict=True):
             if view.image is None or not describe_flatness(view.image):
                 self._shown_ns[name] = query.stamp_ns
@@ -244,16 +255,6 @@ class CameraTrust:
         if name not in self._doubts and not found:
             return ""
         return f"{CONTRADICTED}; by odometry it is {found}" if found else CONTRADICTED
-
-
-def _held(answer: Localization, seer: int) -> Localization:
-    """Return a valid answer without its pose, which goes to the view that sees the map alone."""
-    shares = list(answer.views)
-    shares[seer] = dataclasses.replace(shares[seer], problem=HELD, alone=answer.estimate)
-    evidence = dataclasses.replace(answer.evidence, reason=f"view {seer}: {HELD}")
-    return dataclasses.replace(
-        answer, outcome=Outcome.ILL_CONDITIONED, estimate=None, evidence=evidence, views=tuple(shares)
-    )
 
 
 def _released(answer: Localization, seer: int) -> Localization:

@@ -7,7 +7,7 @@ within one record (N keypoints, D descriptor size, M matches, L landmarks, F key
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
@@ -220,6 +220,16 @@ class Localization:
     def is_valid(self) -> bool:
         """Tell whether there is a pose that may be believed."""
         return self.outcome is Outcome.LOCALIZED
+
+    def refused(self, reason: str, outcome: Outcome = Outcome.ILL_CONDITIONED) -> Localization:
+        """Return the answer without its pose, and why."""
+        return replace(self, outcome=outcome, estimate=None, evidence=replace(self.evidence, reason=reason))
+
+    def kept_back(self, view_idx: int, problem: str, reason: str) -> Localization:
+        """Return a valid answer without its pose, which goes to the view that sees the map alone, and why."""
+        shares = list(self.views)
+        shares[view_idx] = replace(shares[view_idx], problem=problem, alone=self.estimate)
+        return replace(self.refused(reason), views=tuple(shares))
 
     @property
     def rank(self) -> tuple[bool, float, int]:
