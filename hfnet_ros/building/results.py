@@ -18,6 +18,7 @@ from hfnet_ros.building.map_graph import BuiltMaps
 from hfnet_ros.building.partition import NAME as SUB_MAP_NAME
 from hfnet_ros.errors import BuildingError, MapFormatError
 from hfnet_ros.files.atomic import atomic_directory, atomic_file
+from hfnet_ros.map.areas import extent_of
 from hfnet_ros.map.array_files import file_digest
 from hfnet_ros.map.manifest import MANIFEST_NAME
 from hfnet_ros.map.map_io import save_map
@@ -144,8 +145,7 @@ def _refuse_damaged(built: BuiltMaps) -> dict[str, FloatArray]:
     extents = {}
     for name, artefact in built.maps:
         try:
-            positions = artefact.read_map().given_poses[:, :3]
-            extents[name] = np.stack([positions.min(axis=0), positions.max(axis=0)])
+            extents[name] = extent_of(artefact.read_map().given_poses)
         except DamagedArtefactError as error:  # noqa: PERF203 (the one that is damaged is removed)
             artefact.forget()
             raise BuildingError(

@@ -28,6 +28,7 @@ from hfnet_ros.localization.scene_model import (
     load_scene_model,
     register_scene_model,
 )
+from hfnet_ros.map.areas import extent_of
 from hfnet_ros.map.manifest import LANDMARKS, SCENE, SET, PathLike
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_points import MapPoints
@@ -79,8 +80,7 @@ class LandmarkModel:
     @property
     def extent(self) -> NDArray[np.float64]:
         """[2, 3] smallest and largest position of a keyframe, m."""
-        positions = self.visual_map.given_poses[:, :3]
-        return np.stack([positions.min(axis=0), positions.max(axis=0)])
+        return extent_of(self.visual_map.given_poses)
 
     @property
     def sizes(self) -> Mapping[str, int]:

@@ -17,6 +17,12 @@ Box = tuple[float, ...]  # xmin ymin zmin xmax ymax zmax, m, map frame
 _NAME = re.compile(r"[^\s,]{1,64}")
 
 
+def extent_of(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return [2, 3] smallest and largest position, m, of poses [F, 7]: x y z, qx qy qz qw."""
+    positions = poses[:, :3]
+    return np.stack([positions.min(axis=0), positions.max(axis=0)])
+
+
 def check_area_name(name: str) -> None:
     """Refuse what cannot be the name of an area.
 

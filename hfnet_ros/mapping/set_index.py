@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.geometry.rotations import quats_from_rotations, rotations_from_quats
+from hfnet_ros.map.areas import extent_of
 from hfnet_ros.map.keyframe_codes import MIN_CODED_KEYFRAMES, KeyframeCodes, changed_codes, make_codes
 from hfnet_ros.map.map_set import MapSet
 from hfnet_ros.map.name_table import NameTable
@@ -51,8 +52,7 @@ class IndexPart:
     @property
     def extent(self) -> FloatArray:
         """[2, 3] smallest and largest position of a keyframe, m, frame of the set."""
-        positions = self.given_poses[:, :3]
-        return np.stack([positions.min(axis=0), positions.max(axis=0)])
+        return extent_of(self.given_poses)
 
     def moved(self, motion: Rigid3) -> IndexPart:
         """Return the rows of the map put elsewhere."""
