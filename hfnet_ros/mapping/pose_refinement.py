@@ -191,11 +191,10 @@ def _adjust(
     options = adjustment_options(
         0.5 * config.mapping.max_reprojection_error_px, _MIN_RELATIVE_DECREASE, config.inference.num_threads
     )
-    if _mean_neighbours(structure) <= _FEW_NEIGHBOURS:
-        ceres = options.ceres
-        ceres.max_num_images_direct_sparse_cpu_solver = max(
-            len(views), ceres.max_num_images_direct_sparse_cpu_solver
-        )
+    ceres = options.ceres
+    is_long = len(views) > ceres.max_num_images_direct_sparse_cpu_solver
+    if is_long and _mean_neighbours(structure) <= _FEW_NEIGHBOURS:
+        ceres.max_num_images_direct_sparse_cpu_solver = len(views)
     adjusted = adjustment_config(structure, range(len(cameras)))
     seeing = np.unique(structure.view_idx).tolist()
     with quiet_colmap():

@@ -50,7 +50,7 @@ def triangulate(
         tolerance: observations may be off by this many times the configured error. What is to
             judge the calibration must not have been selected by it.
         is_polished: adjust the landmarks, and complete and merge tracks again with them, up to five times. It takes
-            three quarters of the time, and is of no use where poses and landmarks are adjusted afterwards.
+            three quarters of the time, and changes little where poses and landmarks are adjusted afterwards.
     """
     options = _pipeline_options(cameras, config, num_threads, seed, tolerance)
     if not is_polished:
