@@ -141,10 +141,11 @@ def _put(options: argparse.Namespace) -> int:
     if options.set_verb == "replace":
         before.named(options.name)
     check_maps({options.name: options.map}, before.extractor_id)
+    problems = {sub_map.name: _unusable(options.set, before, sub_map) for sub_map in before.sub_maps}
     paths = {
         sub_map.name: options.set / sub_map.folder
         for sub_map in before.sub_maps
-        if not _unusable(options.set, before, sub_map)
+        if not problems[sub_map.name]
     } | {options.name: options.map}
     places = _places(before, options.name)
     bars = ProgressBars()
@@ -154,13 +155,9 @@ def _put(options: argparse.Namespace) -> int:
         )
     finally:
         bars.close()
-    for sub_map in before.sub_maps:
-        if sub_map.name not in paths:
-            problem = _unusable(options.set, before, sub_map)
-            print(
-                f"warning: not compared with '{sub_map.name}', which cannot be used: {problem}",
-                file=sys.stderr,
-            )
+    for name, problem in problems.items():
+        if name not in paths:
+            print(f"warning: not compared with '{name}', which cannot be used: {problem}", file=sys.stderr)
     kept = {pair: overlap for pair, overlap in before.overlaps.items() if options.name not in pair}
     placements = None
     if options.align:

@@ -114,12 +114,14 @@ class CodeIndex(DescriptorIndex):
         """Return about the most similar keyframes; see `DescriptorIndex.search_lists`."""
         of_round = max(round(self._num_compared * count), _MIN_COMPARED, count)
         wanted = of_round * (_MAX_ROUNDS_OF_LISTS if len(descriptors) > 1 else 1)
-        if among is not None:
-            num_among = int(np.count_nonzero(among))
-            if num_among <= max(_MAX_COMPARED_AMONG, wanted):
-                return search_rows(self._descriptors, np.flatnonzero(among), descriptors, count)
+        num_among = len(self._descriptors) if among is None else int(np.count_nonzero(among))
+        if among is not None and num_among <= max(_MAX_COMPARED_AMONG, wanted):
+            return search_rows(self._descriptors, np.flatnonzero(among), descriptors, count)
         weights = self._codes.weights(descriptors[0] + _OF_FURTHER_LISTS * descriptors[1:].sum(axis=0))
-        rows = self._scan.best(weights, wanted) if among is None else self._best_among(weights, wanted, among)
+        if among is None:
+            rows = self._scan.best(weights, wanted)
+        else:
+            rows = self._best_among(weights, wanted, among, num_among)
         return self._compared(rows, of_round, descriptors, count)
 
     def _compared(
@@ -140,9 +142,8 @@ class CodeIndex(DescriptorIndex):
         return found or [[] for _ in descriptors]
 
     def _best_among(
-        self, weights: NDArray[np.float32], wanted: int, among: NDArray[np.bool_]
+        self, weights: NDArray[np.float32], wanted: int, among: NDArray[np.bool_], num_among: int
     ) -> NDArray[np.int64]:
-        num_among = int(np.count_nonzero(among))
         if num_among >= _LARGE_SHARE * len(among):
             rows = self._scan.best(weights, round(2 * wanted * len(among) / num_among))
             rows = rows[among[rows]]
