@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ _UNREACHED = 1e-8
 _FOLD_MARGIN = 1.02
 _DIFFERENCE_STEP = 1e-5
 _BENDS_NOTHING = 1e-12  # a coefficient
+# OpenCV before 5 has the criteria in a function of their own.
+_UNDISTORT = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)
+_FIXED_POINT = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 1e-12)
 _CANCELLED = 1e-4  # of a pole; beside it the lens bends by no more than that
 
 
@@ -34,6 +38,7 @@ class Lens:
         undistort: the way back; NaN where no ray leads there. Numpy's warnings are off meanwhile.
         jacobian: derivative of `distort`, [N, 2, 2]; None takes central differences, exact to 1e-9 relative.
         bends_without_coefficients: it is no pinhole even if all coefficients are zero.
+        is_of_opencv: OpenCV's `projectPoints` takes these coefficients and does the same.
     """
 
     num_coefficients: int
@@ -41,6 +46,7 @@ class Lens:
     undistort: Callable[[FloatArray, FloatArray], FloatArray]
     jacobian: Callable[[FloatArray, FloatArray], FloatArray] | None = None
     bends_without_coefficients: bool = False
+    is_of_opencv: bool = False
 
     def derivative(self, normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
         """Return d distorted / d normalised, [N, 2, 2]."""
@@ -102,7 +108,31 @@ def _eight(coefficients: FloatArray) -> tuple[float, ...]:
 
 
 def _undistort_brown(target: FloatArray, coefficients: FloatArray) -> FloatArray:
+    """Undistort by OpenCV's fixed point where that arrives at a ray, which is quick, and by Newton's method elsewhere."""
     fold = _brown_fold_radius(tuple(coefficients.tolist()))
+    if len(target) == 0:
+        return np.zeros((0, 2))
+    found = _UNDISTORT(target[:, None], np.eye(3), coefficients, R=None, P=None, criteria=_FIXED_POINT)[:, 0]
+    x, y = np.ascontiguousarray(found.T)
+    bent_x, bent_y = _bent_by_brown(x, y, coefficients)
+    off = np.maximum(np.abs(bent_x - target[:, 0]), np.abs(bent_y - target[:, 1]))
+    right = ~_is_folded(x, y, coefficients, fold) & (off < _NEWTON_TOLERANCE)
+    if not right.all():
+        found[~right] = _undistort_brown_by_newton(target[~right], coefficients, fold)
+    return np.asarray(found, np.float64)
+
+
+def _is_folded(x: FloatArray, y: FloatArray, coefficients: FloatArray, fold: float) -> NDArray[np.bool_]:
+    """Tell which points are past the fold of the polynomial: two share a pixel, and only the inner one is seen."""
+    along_x, across, along_y = _slopes_of_brown(x, y, coefficients)
+    # Further out the determinant may turn positive again (mirrored through the axis, or
+    # behind a pole); tangential terms bend the fold a little, hence the margin.
+    reach = _FOLD_MARGIN * fold
+    is_inside = (along_x * along_y - across * across > 0.0) & (x * x + y * y <= reach * reach)
+    return np.asarray(~is_inside)
+
+
+def _undistort_brown_by_newton(target: FloatArray, coefficients: FloatArray, fold: float) -> FloatArray:
     target_x, target_y = np.ascontiguousarray(target.T)
     x, y = np.ascontiguousarray((target * _radial_start(target, coefficients, fold)).T)
     off = np.zeros(len(x))
@@ -117,15 +147,7 @@ def _undistort_brown(target: FloatArray, coefficients: FloatArray) -> FloatArray
         length = np.hypot(step_x, step_y)
         shortened = np.minimum(1.0, 0.5 * (1.0 + np.hypot(x, y)) / np.maximum(length, 1e-300))
         x, y = x - step_x * shortened, y - step_y * shortened
-    unreached = off > _UNREACHED
-    # Past the fold of the polynomial two points share a pixel; only the inner one is seen.
-    along_x, across, along_y = _slopes_of_brown(x, y, coefficients)
-    folded = along_x * along_y - across * across <= 0.0
-    # Further out the determinant may turn positive again (mirrored through the axis, or
-    # behind a pole); tangential terms bend the fold a little, hence the margin.
-    radius = np.hypot(x, y)
-    folded |= radius > _FOLD_MARGIN * fold
-    lost = unreached | folded | ~np.isfinite(radius)
+    lost = (off > _UNREACHED) | _is_folded(x, y, coefficients, fold) | ~np.isfinite(x + y)
     return np.where(lost[:, None], np.nan, np.stack([x, y], axis=1))
 
 
@@ -264,7 +286,7 @@ def _as_it_is(normalized: FloatArray, _: FloatArray) -> FloatArray:
     return normalized
 
 
-PINHOLE = Lens(0, _as_it_is, _as_it_is)
-PLUMB_BOB = Lens(5, _distort_brown, _undistort_brown, _brown_jacobian)
-RATIONAL_POLYNOMIAL = Lens(8, _distort_brown, _undistort_brown, _brown_jacobian)
+PINHOLE = Lens(0, _as_it_is, _as_it_is, is_of_opencv=True)
+PLUMB_BOB = Lens(5, _distort_brown, _undistort_brown, _brown_jacobian, is_of_opencv=True)
+RATIONAL_POLYNOMIAL = Lens(8, _distort_brown, _undistort_brown, _brown_jacobian, is_of_opencv=True)
 EQUIDISTANT = Lens(4, _distort_equidistant, _undistort_equidistant, bends_without_coefficients=True)

@@ -15,7 +15,8 @@ from hfnet_ros.types import PoseEstimate
 
 FloatArray = NDArray[np.float64]
 
-_STEP_TOLERANCE = 1e-5  # m and rad: a hundredth of a pixel
+# m and rad: the step after one of this length is a hundredth of it or less, and that a hundredth of a pixel.
+_STEP_TOLERANCE = 3e-4
 _ROBUST_STEP_TOLERANCE = 2e-4  # scores of poses so close are the same; who needs the pose itself refines on
 _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
@@ -239,32 +240,44 @@ def _distorted_jacobian(
     problem: PoseProblem, estimate: Rigid3, usable: NDArray[np.bool_], radius_px: float
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """Return errors [2, K] of the K inliers, their derivative [6, 2, K], and which matches [M] these are."""
-    points = (problem.points3d - estimate.translation) @ estimate.rotation
-    residual, by_point = _project_in_views(problem, points)
-    with np.errstate(invalid="ignore"):
-        near = np.hypot(residual[:, 0], residual[:, 1]) < radius_px
     # The radius in the undistorted image too: outside the lens's valid range a polynomial may
     # fold a point that is far away back into the picture.
-    inlier = usable & near & (problem.residuals(estimate) < 4.0 * radius_px)
-    moved = by_point[inlier].transpose(2, 1, 0)[None]
-    turned = _turning(points[inlier].T[None, :, None], moved)
-    return residual[inlier].T, np.concatenate([moved, turned], axis=1)[0], inlier
+    rows = np.flatnonzero(usable & (problem.residuals(estimate) < 4.0 * radius_px))
+    points = (problem.points3d[rows] - estimate.translation) @ estimate.rotation
+    residual, by_point = _project_in_views(problem, rows, points)
+    with np.errstate(invalid="ignore"):
+        near = np.einsum("ij,ij->i", residual, residual) < radius_px**2
+    inlier = np.zeros(len(usable), np.bool_)
+    inlier[rows[near]] = True
+    moved = by_point[near].transpose(2, 1, 0)
+    turned = _turning(points[near].T[None, :, None], moved[None])[0]
+    return residual[near].T, np.concatenate([moved, turned]), inlier
 
 
-def _project_in_views(problem: PoseProblem, points_rig: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return errors [M, 2] in distorted pixels, and their derivative by the point in the rig's frame [M, 2, 3]."""
-    observed = problem.correspondences.points2d
+def _project_in_views(
+    problem: PoseProblem, rows: NDArray[np.int64], points_rig: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return errors [K, 2] of some matches in distorted pixels, and their derivative by the point in the rig [K, 2, 3].
+
+    Args:
+        problem: all matches.
+        rows: [K] those that are asked for.
+        points_rig: [K, 3] their points in the rig's frame.
+    """
+    observed = problem.correspondences.points2d[rows]
     if problem.is_one_camera:
         pixels, by_point = problem.cameras[0].camera.project_with_jacobian(points_rig)
         return pixels - observed, by_point
-    points, view_idxs = problem.in_cameras(points_rig), problem.view_idxs
-    residual, by_rig = np.empty((len(points), 2)), np.empty((len(points), 2, 3))
+    view_idxs = problem.view_idxs[rows]
+    residual, by_rig = np.empty((len(rows), 2)), np.empty((len(rows), 2, 3))
     for view_idx, view in enumerate(problem.cameras):
         of_view = view_idxs == view_idx
-        pixels, by_point = view.camera.project_with_jacobian(points[of_view])
+        mounting = view.rig_from_camera
+        points = (points_rig[of_view] - mounting.translation) @ mounting.rotation
+        pixels, by_point = view.camera.project_with_jacobian(points)
         scale = problem.view_scale(view_idx)
         residual[of_view] = (pixels - observed[of_view]) / scale
-        by_rig[of_view] = by_point @ view.rig_from_camera.rotation.T / scale
+        by_rig[of_view] = by_point @ mounting.rotation.T / scale
     return residual, by_rig
 
 

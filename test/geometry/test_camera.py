@@ -107,10 +107,11 @@ def test_points_come_back_as_rays(camera):
 def test_nothing_behind_the_camera_has_a_pixel(camera):
     points = np.array([[0.1, 0.2, -1.0], [0.1, 0.2, 0.0], [np.nan, 0.0, 1.0], [0.1, 0.2, 1.0]])
     pixels, jacobian = camera.project_with_jacobian(points)
-    np.testing.assert_array_equal(pixels, camera.project(points))
-    assert np.isnan(pixels[:2]).all()
-    assert np.isnan(pixels[2]).any()
-    assert np.isfinite(pixels[3]).all()
+    for found in (pixels, camera.project(points)):
+        assert np.isnan(found[:2]).all()
+        assert np.isnan(found[2]).any()
+        assert np.isfinite(found[3]).all()
+    np.testing.assert_allclose(pixels[3], camera.project(points)[3])
     assert np.isfinite(jacobian[3]).all()
 
 
