@@ -108,7 +108,7 @@ def _eight(coefficients: FloatArray) -> tuple[float, ...]:
 
 
 def _undistort_brown(target: FloatArray, coefficients: FloatArray) -> FloatArray:
-    """Undistort by OpenCV's fixed point where that arrives at a ray, which is quick, and by Newton's method elsewhere."""
+    """Undistort by the fixed point of OpenCV, which is quick, and by Newton's method where that leads to no ray."""
     fold = _brown_fold_radius(tuple(coefficients.tolist()))
     if len(target) == 0:
         return np.zeros((0, 2))

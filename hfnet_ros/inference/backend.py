@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import platform
 from typing import Any
@@ -93,12 +94,24 @@ def _open(name: str, model: NetworkModel, config: InferenceConfig, progress: Rep
         _logger.warning("network %s runs in float32: no int8 form of its file lies beside it", model.name)
     elif model.quantized is not None and prefers_int8(config):
         try:
-            return OnnxRuntimeEngine(model.quantized(), config, int8=True)
+            return _on_cpu(model.quantized(), config, int8=True)
         except (WeightsError, EngineError) as error:
             if is_asked_for:
                 raise
             _logger.warning("network %s runs in float32: its int8 form is of no use: %s", model.name, error)
-    return OnnxRuntimeEngine(model, config)
+    return _on_cpu(model, config)
+
+
+def _on_cpu(model: NetworkModel, config: InferenceConfig, *, int8: bool = False) -> Engine:
+    """Load a network into ONNX Runtime, its independent parts side by side where there are threads for it."""
+    from hfnet_ros.inference.onnxruntime_engine import OnnxRuntimeEngine
+    from hfnet_ros.inference.side_by_side import SideBySideEngine, independent_parts
+
+    first, *others = independent_parts(model) if config.num_threads > 1 else [model]
+    engines = [OnnxRuntimeEngine(first, config, int8=int8)]
+    alone = dataclasses.replace(config, num_threads=1)
+    engines += [OnnxRuntimeEngine(other, alone, int8=int8) for other in others]
+    return SideBySideEngine(engines) if others else engines[0]
 
 
 def prefers_int8(config: InferenceConfig) -> bool:

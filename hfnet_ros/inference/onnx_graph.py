@@ -15,21 +15,23 @@ def has_quantizers(graph: Any) -> bool:
     return any(node.op_type == "QuantizeLinear" for node in graph.node)
 
 
+def names_taken(node: Any) -> list[str]:
+    """Return the names of the tensors that a node takes, those in its own subgraphs, too."""
+    inner = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    return [*node.input, *(name for graph in inner for part in graph.node for name in part.input)]
+
+
 def remove_unused(graph: Any) -> None:
     """Remove nodes and constants that no output needs: runtimes would compute them all the same.
 
-    Nodes are in topological order, so one walk backwards finds them. Names that a node's own
-    subgraphs use count as needed.
+    Nodes are in topological order, so one walk backwards finds them.
     """
     needed = {output.name for output in graph.output}
     for node in reversed(list(graph.node)):
         if needed.isdisjoint(node.output):
             graph.node.remove(node)
             continue
-        needed.update(node.input)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                needed.update(name for part in inner.node for name in part.input)
+        needed.update(names_taken(node))
     for tensor in list(graph.initializer):
         if tensor.name not in needed:
             graph.initializer.remove(tensor)

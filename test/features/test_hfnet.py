@@ -245,3 +245,18 @@ def test_the_shipped_network_recognises_a_turned_picture(make_image):
     alike = first.global_descriptor @ second.global_descriptor
     assert alike > first.global_descriptor @ other.global_descriptor
     extractor.close()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_two_threads_describe_as_one_does(make_image, precision):
+    image = make_image((320, 240))
+    described = []
+    for threads in (1, 2):
+        config = Config.from_dict({"inference": {"num_threads": threads, "cpu_precision": precision}})
+        extractor = HFNetExtractor(find_weights("hfnet.onnx"), config)
+        described.append(extractor.extract(image))
+        extractor.close()
+    one, two = described
+    np.testing.assert_array_equal(one.local.keypoints, two.local.keypoints)
+    np.testing.assert_array_equal(one.local.descriptors, two.local.descriptors)
+    np.testing.assert_array_equal(one.global_descriptor, two.global_descriptor)

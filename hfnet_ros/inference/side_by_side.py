@@ -1,0 +1,122 @@
+"""Parts of a network that have no layer in common run at the same time.
+
+Two threads in one layer wait for each other some eighty times an image, and waking one takes an idle core as long as
+a small layer. HF-Net sees the image twice, finely for its keypoints and coarsely for its global descriptor: the coarse
+pass, a third as long, fills those waits (docs/hfnet.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from itertools import chain
+from typing import Any
+
+from hfnet_ros.errors import EngineError
+from hfnet_ros.inference.engine import Engine, NetworkModel, Tensor, TensorSpec
+from hfnet_ros.inference.onnx_graph import names_taken, remove_unused
+
+# What takes the time; parts may both begin with taking the mean off an image.
+_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
+
+
+class SideBySideEngine:
+    """Engines of one network's parts as one engine: the first in the thread that runs it, each other in its own.
+
+    Attributes:
+        backend: of the first.
+        inputs: of all parts, by name.
+        outputs: likewise.
+    """
+
+    def __init__(self, parts: Sequence[Engine]) -> None:
+        """Take engines, which are owned from now on, of different outputs; `run` may be called of any thread."""
+        self._parts = tuple(parts)
+        self.backend = parts[0].backend
+        self.inputs: Mapping[str, TensorSpec] = reduce(lambda one, more: {**one, **more.inputs}, parts, {})
+        self.outputs: Mapping[str, TensorSpec] = reduce(lambda one, more: {**one, **more.outputs}, parts, {})
+        self._threads = ThreadPoolExecutor(len(parts) - 1, thread_name_prefix="network")
+
+    def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run all parts once; see `Engine.run`."""
+        try:
+            started = [self._threads.submit(part.run, inputs) for part in self._parts[1:]]
+        except RuntimeError as error:
+            raise EngineError("the network was closed before this call") from error
+        try:
+            first = self._parts[0].run(inputs)
+        finally:
+            # Nothing of this call goes on when it has ended, also where it failed.
+            failures = [part.exception() for part in started]
+        for failure in failures:
+            if failure is not None:
+                raise failure
+        return dict(chain(first.items(), *(part.result().items() for part in started)))
+
+    def close(self) -> None:
+        """Free the parts; calling it again does nothing."""
+        self._threads.shutdown()
+        for part in self._parts:
+            part.close()
+
+
+def independent_parts(model: NetworkModel) -> list[NetworkModel]:
+    """Return a network cut into parts that share no layer, the largest first; alone if it is but one, or damaged.
+
+    Args:
+        model: with the shapes of its tensors written into it; it is parsed.
+    """
+    import onnx
+
+    try:
+        whole = onnx.load_model_from_string(model.onnx)
+    except (
+        Exception
+    ):  # protobuf's exception classes differ between its versions; the runtime says what is wrong
+        return [model]
+    groups = _groups_of_outputs(whole.graph)
+    if len(groups) < 2:
+        return [model]
+    parts = []
+    for names in groups:
+        part = onnx.ModelProto()
+        part.CopyFrom(whole)
+        for output in list(part.graph.output):
+            if output.name not in names:
+                part.graph.output.remove(output)
+        remove_unused(part.graph)
+        parts.append((_num_numbers(part.graph), NetworkModel(model.name, part.SerializeToString())))
+    return [part for _, part in sorted(parts, key=lambda sized: -sized[0])]
+
+
+def _groups_of_outputs(graph: Any) -> list[set[str]]:
+    """Return the names of the outputs, those together that a common layer leads to."""
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    leading: list[frozenset[int]] = []  # layers that lead to what each node gives
+    for index, node in enumerate(graph.node):
+        before = [leading[makers[name]] for name in names_taken(node) if name in makers]
+        own = frozenset({index}) if node.op_type in _LAYERS else frozenset()
+        leading.append(own.union(*before))
+    groups: list[tuple[set[str], frozenset[int]]] = []
+    for output in graph.output:
+        names, layers = {output.name}, leading[makers[output.name]] if output.name in makers else frozenset()
+        # What no layer leads to belongs nowhere by itself.
+        for joined in [group for group in groups if group[1] & layers or not (group[1] and layers)]:
+            groups.remove(joined)
+            names, layers = names | joined[0], layers | joined[1]
+        groups.append((names, layers))
+    return [names for names, layers in groups]
+
+
+def _num_numbers(graph: Any) -> int:
+    """Return how many numbers the tensors of a graph hold that a shape is written for."""
+    made = {name for node in graph.node for name in node.output}
+    total = 0
+    for tensor in graph.value_info:
+        if tensor.name in made:
+            size = 1
+            for dim in tensor.type.tensor_type.shape.dim:
+                size *= dim.dim_value
+            total += size
+    return total
