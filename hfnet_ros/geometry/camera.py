@@ -221,7 +221,8 @@ class Camera:
     def _projected_by_opencv(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
         nothing = np.zeros(3)
         pixels, jacobian = cv2.projectPoints(points, nothing, nothing, self.intrinsics, self.distortion)[:2]
-        pixels, by_point = pixels[:, 0], jacobian[:, 3:6].reshape(-1, 2, 3)
+        pixels = np.asarray(pixels, np.float64)[:, 0]
+        by_point = np.asarray(jacobian, np.float64)[:, 3:6].reshape(-1, 2, 3)
         behind = ~(points[:, 2] > _MIN_DEPTH)
         if behind.any():
             pixels[behind], by_point[behind] = np.nan, np.nan
