@@ -14,7 +14,7 @@ from hfnet_ros.node.map_in_use import MapInUse
 @pytest.fixture
 def start_robot(start_rig, rig_walk):
     def start(**changes):
-        rig = start_rig(cameras__names=NAMES, cameras__sync_wait_s=3.0, **changes)
+        rig = start_rig(cameras__names=NAMES, cameras__sync_wait_s=1.0, **changes)
         return CameraRobot(rig, rig_walk)
 
     return start
