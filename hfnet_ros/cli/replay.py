@@ -126,7 +126,7 @@ def _replay(options: argparse.Namespace) -> int:
     with BagReader(options.bag) as bag:
         sources = open_sources(bag, choices, config)
         served = ServedMap.load(str(options.map))
-        localizer, close, _ = served.opener(sources.config)(_log_progress)
+        localizer, close = served.opener(sources.config)(_log_progress)
         frames = [camera.frames for camera in sources.cameras]
         replay, tally, started_s = Replay(sources, localizer), _Tally(), time.perf_counter()
         if options.real_time:

@@ -27,11 +27,6 @@ class NodeConfig:
         high=1000.0,
         level="basic",
     )
-    describe_ahead: bool = parameter(
-        True,
-        "Describe the next image on another core while this one is searched for, where images come faster than they "
-        "are answered and the network runs on the CPU: more answers a second, and some 30 MB of memory.",
-    )
     image_transport: str = parameter(
         "raw",
         "Kind of image messages; compressed listens to <image>/compressed.",

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import NetworkExtractor, create_extractor, with_extractor_of
 from hfnet_ros.features.reduction import is_much_larger
 from hfnet_ros.features.scene_dense import DenseNetwork, WithCoordinates
-from hfnet_ros.localization.describer import describer_opener
 from hfnet_ros.localization.gpu_search import open_gpu_search
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.map_parts import check_extractor
@@ -174,33 +172,21 @@ class LandmarkModel:
             extractor = create_query_extractor(self.visual_map, config, report)
             opened.callback(extractor.close)
             localizer = opened.enter_context(searching(self.visual_map, extractor, config, image_wh))
-            describer = describer_opener(
-                partial(create_query_extractor, self.visual_map),
-                lambda: [known.refined for known in self.visual_map.cameras],
-                config,
-                extractor.backend,
-            )
-            return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close, describer)
+            return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
 
 
-def query_config(visual_map: VisualMap, config: Config) -> Config:
-    """Return parameters by which as many keypoints are described as are matched.
+def create_query_extractor(
+    visual_map: VisualMap, config: Config, report: ReportProgress | None = None
+) -> NetworkExtractor:
+    """Make the extractor of a map that describes as many keypoints as are matched; raises as `LandmarkModel.open`.
 
     Of a network without global head all keypoints describe the image.
     """
     described = config.extractor.max_keypoints
     if visual_map.has_head:
         described = min(described, config.matching.max_query_keypoints)
-    return dataclasses.replace(
-        config, extractor=dataclasses.replace(config.extractor, max_keypoints=described)
-    )
-
-
-def create_query_extractor(
-    visual_map: VisualMap, config: Config, report: ReportProgress | None = None
-) -> NetworkExtractor:
-    """Make the extractor of a map that describes as many keypoints as are matched; raises as `LandmarkModel.open`."""
-    extractor = create_extractor(query_config(visual_map, config), report)
+    of_query = dataclasses.replace(config.extractor, max_keypoints=described)
+    extractor = create_extractor(dataclasses.replace(config, extractor=of_query), report)
     scene = visual_map.scene
     if scene is None or scene.takes != IMAGE or method_of(visual_map, config) == LANDMARKS:
         return extractor

@@ -292,9 +292,10 @@ class Localizer:
                     "features without scene coordinates were given, but the map's dense network is asked, which takes "
                     "the image; give the image, or set localization.method to landmarks"
                 )
-        if view.image is not None:
-            check_image(view.image)
-            view.calibration.camera.check_size(view.image.shape)
+            return
+        assert view.image is not None
+        check_image(view.image)
+        view.calibration.camera.check_size(view.image.shape)
 
     def _retrieve(
         self,

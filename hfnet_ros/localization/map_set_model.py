@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.features.extractor import create_extractor, with_extractor_of
+from hfnet_ros.features.extractor import with_extractor_of
 from hfnet_ros.localization.areas import asked_areas
-from hfnet_ros.localization.describer import describer_opener
-from hfnet_ros.localization.landmark_model import create_query_extractor, query_config, warm_up
+from hfnet_ros.localization.landmark_model import create_query_extractor, warm_up
 from hfnet_ros.localization.map_set_localizer import FollowedSet, SetLocalizer
 from hfnet_ros.localization.scene_model import OpenedLocalizer
 from hfnet_ros.map.joined_map import join_set
@@ -177,13 +176,7 @@ class SetModel:
             warm_up(joined, extractor, image_wh)
             localizer = SetLocalizer(self._following, extractor, config, opener, joined)
             opened.callback(localizer.close)
-            describer = describer_opener(
-                create_extractor,
-                lambda: [known.refined for known in self.cameras],
-                query_config(joined, config),
-                extractor.backend,
-            )
-            return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close, describer)
+            return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
 
 
 def _facts_of(sub_map: SubMap) -> dict[str, Any]:

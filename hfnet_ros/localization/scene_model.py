@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.localization.describer import Describer
 from hfnet_ros.map.manifest import MANIFEST_NAME, PathLike, read_manifest
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.map.visual_map import MapCamera
@@ -31,13 +30,11 @@ class OpenedLocalizer:
         localizer: works until `close`.
         backend: what runs its networks.
         close: frees everything; again does nothing. Raises EngineError in another thread.
-        open_describer: makes what describes images for it in another thread; None where nothing is gained by it.
     """
 
     localizer: ImageLocalizer
     backend: str
     close: Callable[[], None]
-    open_describer: Callable[[], Describer] | None = None
 
 
 class SceneModel(Protocol):

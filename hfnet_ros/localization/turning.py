@@ -84,7 +84,7 @@ class TurningViews:
             likeness: says how much views as described look like a place of the map.
             clock: takes the time.
         """
-        is_turnable = self._max_turned > 0 and any(view.image is not None for view in views)
+        is_turnable = self._max_turned > 0 and any(view.features is None for view in views)
         predicted = self._predicted(views, prior) if is_turnable else None
         if predicted is not None and max(map(abs, predicted)) > MAX_ROLL_RAD:
             yield Version(self._describe(views, predicted, clock), predicted[0], 2)
@@ -140,10 +140,10 @@ class TurningViews:
     def _describe(
         self, views: Sequence[View], turns_rad: Sequence[float], clock: StageClock
     ) -> list[ImageFeatures]:
-        """Describe views turned, unless they have been; one of which there are features only cannot be."""
+        """Describe views turned; one whose features were given cannot be."""
         described = []
         for view, turn in zip(views, turns_rad, strict=True):
-            if view.features is not None and (view.image is None or turn == view.features.turn_rad):
+            if view.features is not None:
                 described.append(view.features)
                 continue
             assert view.image is not None

@@ -10,9 +10,9 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, EngineError
 from hfnet_ros.node.memory import return_memory
 from hfnet_ros.node.served_map import ServedMap
-from hfnet_ros.tracking.live import LiveRelocalizer, OpenedLive, OpenLocalizer
+from hfnet_ros.tracking.live import LiveRelocalizer, OpenLocalizer
 from hfnet_ros.tracking.odometry import Odometry
-from hfnet_ros.types import Answer, ReportProgress
+from hfnet_ros.types import Answer, ImageLocalizer, ReportProgress
 
 # An engine that is in the cache, or runs on the CPU, is mostly ready by then; what has failed by then is
 # a failure of the transition. Nav2's lifecycle manager waits 5 s for a transition, in later versions.
@@ -221,13 +221,13 @@ class MapInUse:
         """Return an opener after which answers are in another map; it runs between two images."""
         open_localizer = served.opener(self._config)
 
-        def open_and_exchange(report: ReportProgress) -> OpenedLive:
-            opened = open_localizer(report)
+        def open_and_exchange(report: ReportProgress) -> tuple[ImageLocalizer, Callable[[], None]]:
+            localizer, close = open_localizer(report)
             with self._swap:
                 if self.live is live:
                     self.served = served
-                    return opened
-            opened.close()
+                    return localizer, close
+            close()
             raise EngineError("the node was deactivated before the map could be used")
 
         return open_and_exchange

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,7 @@ from hfnet_ros.map.manifest import read_manifest
 from hfnet_ros.map.map_points import drawing_origin
 from hfnet_ros.messages.diagnostics import MapHealth
 from hfnet_ros.node.blas_threads import limit_blas_threads
-from hfnet_ros.tracking.live import OpenedLive, OpenLocalizer
-from hfnet_ros.types import ReportProgress
+from hfnet_ros.types import ImageLocalizer, ReportProgress
 
 _logger = logging.getLogger(__name__)
 
@@ -88,15 +88,14 @@ class ServedMap:
             scale_error="" if is_metric(model) else ARBITRARY_SCALE,
         )
 
-    def opener(self, config: Config) -> OpenLocalizer:
+    def opener(self, config: Config) -> Callable[[ReportProgress], tuple[ImageLocalizer, Callable[[], None]]]:
         """Return what the localizing thread calls to make its engine and localizer, and hears of it by."""
         self.model = asked_by(self.model, config)
 
-        def open_served(report: ReportProgress) -> OpenedLive:
+        def open_served(report: ReportProgress) -> tuple[ImageLocalizer, Callable[[], None]]:
             opened = self.model.open(self.model.configured(config), report=report)
             self.backend = opened.backend
             limit_blas_threads()  # this thread's, and that of the libraries which opening has loaded
-            open_describer = opened.open_describer if config.node.describe_ahead else None
-            return OpenedLive(opened.localizer, opened.close, open_describer)
+            return opened.localizer, opened.close
 
         return open_served

@@ -98,7 +98,7 @@ def check_bag(bag: BagReader, served: ServedMap, choices: BagChoices, config: Co
         yield from _of_mountings(sources)
         yield _of_odometry(sources)
     try:
-        localizer, close, _ = served.opener(sources.config)(lambda _: None)
+        localizer, close = served.opener(sources.config)(lambda _: None)
     except ConfigError as error:
         yield BagFinding("map", _first_line(error), is_fatal=True)
         return

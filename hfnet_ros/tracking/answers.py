@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hfnet_ros.errors import HfnetRosError
 from hfnet_ros.tracking.mailbox import CameraImage, ImageTask, Mailbox
-from hfnet_ros.tracking.reading import read_image, sentence_of
 from hfnet_ros.tracking.relocalizer import Relocalizer
-from hfnet_ros.types import Answer, CameraView, ImageCounters, Relocalization, Tracking
+from hfnet_ros.types import Answer, CameraView, ImageCounters, Tracking
+
+_logger = logging.getLogger(__name__)
 
 
 def answer_image(relocalizer: Relocalizer, mailbox: Mailbox, task: ImageTask) -> Answer:
     """Localize an image taken from a mailbox, or several of one time; whatever goes wrong is an answer, too."""
-    job, start_s, ahead, relocalization = task.job, mailbox.now_s(), task.ahead, None
-    views = tuple(read_image(image) for image in job.images) if ahead is None else ahead.views
+    job, start_s = task.job, mailbox.now_s()
+    views, relocalization = tuple(_read(image) for image in job.images), None
     decoded_s = updated_s = mailbox.now_s()
     frame, error = next((view.frame for view in views if view.frame is not None), None), _problem(views)
     if frame is not None:
@@ -31,19 +34,15 @@ def answer_image(relocalizer: Relocalizer, mailbox: Mailbox, task: ImageTask) ->
                 )
             updated_s = mailbox.now_s()
         except Exception as problem:
-            error = sentence_of(problem)
+            error = _sentence(problem)
     localizing_s = relocalization.localization.timings_s.get("total", 0.0) if relocalization else 0.0
-    decode_s, described_s = decoded_s - start_s, 0.0
-    if ahead is not None:
-        decode_s, described_s = decode_s + ahead.reading_s, ahead.describing_s
-        relocalization = _described_before(relocalization, described_s)
     return Answer(
         job.stamp_ns,
         relocalization,
         error,
         frame.camera_frame_id if frame is not None else "",
-        wait_s=max(0.0, decoded_s - job.arrived_s - decode_s - described_s),
-        decode_s=decode_s,
+        wait_s=max(0.0, start_s - job.arrived_s),
+        decode_s=decoded_s - start_s,
         gate_s=max(0.0, updated_s - decoded_s - localizing_s),
         total_s=max(0.0, mailbox.now_s() - job.arrived_s),
         counters=mailbox.note_processed(),
@@ -53,14 +52,13 @@ def answer_image(relocalizer: Relocalizer, mailbox: Mailbox, task: ImageTask) ->
     )
 
 
-def _described_before(found: Relocalization | None, seconds: float) -> Relocalization | None:
-    """Return what an image changed, with the time that it was described in among its stages."""
-    if found is None:
-        return None
-    timings_s = dict(found.localization.timings_s)
-    for stage in ("extract", "total"):
-        timings_s[stage] = timings_s.get(stage, 0.0) + seconds
-    return replace(found, localization=replace(found.localization, timings_s=timings_s))
+def _read(image: CameraImage) -> CameraView:
+    if image.read is None:
+        return CameraView(image.camera, problem="no image of this time has come", is_missing=True)
+    try:
+        return CameraView(image.camera, image.read())
+    except Exception as problem:
+        return CameraView(image.camera, problem=_sentence(problem))
 
 
 def _mounted(view: CameraView, image: CameraImage) -> CameraView:
@@ -70,6 +68,14 @@ def _mounted(view: CameraView, image: CameraImage) -> CameraView:
 def _problem(views: Sequence[CameraView]) -> str:
     """Return why none of the images could be read."""
     return "; ".join(f"{view.camera}: {view.problem}" if view.camera else view.problem for view in views)
+
+
+def _sentence(problem: Exception) -> str:
+    """Return what went wrong; what should not is logged."""
+    if isinstance(problem, HfnetRosError):
+        return str(problem)
+    _logger.error("an image could not be localized", exc_info=problem)
+    return f"{type(problem).__name__}: {problem}"
 
 
 def refused_answer(stamp_ns: int, reason: str, counters: ImageCounters, tracking: Tracking) -> Answer:

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from hfnet_ros.config import Config
 from hfnet_ros.errors import EngineError, HfnetRosError
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.ahead import Ahead, OpenDescriber
 from hfnet_ros.tracking.answers import answer_image, refused_answer
 from hfnet_ros.tracking.mailbox import ImageJob, ImageTask, Mailbox, Request
 from hfnet_ros.tracking.odometry import Odometry
@@ -22,23 +20,9 @@ from hfnet_ros.tracking.preparation import Pending, Preparation
 from hfnet_ros.tracking.relocalizer import Relocalizer
 from hfnet_ros.types import Answer, Belief, ImageCounters, ImageLocalizer, ReportProgress, Tracking
 
-
-class OpenedLive(NamedTuple):
-    """A localizer for a thread.
-
-    Attributes:
-        localizer: belongs to the thread that opened it.
-        close: frees its engine; called by the same thread.
-        open_describer: makes what describes images ahead in another thread; None where images are not.
-    """
-
-    localizer: ImageLocalizer
-    close: Callable[[], None]
-    open_describer: OpenDescriber | None = None
-
-
-# Is called by the thread that uses what it opens, and given what to tell of its progress.
-OpenLocalizer = Callable[[ReportProgress], OpenedLive]
+# Makes a localizer, and what frees its engine; both are called by the thread that uses it. It is given
+# what to tell of its progress.
+OpenLocalizer = Callable[[ReportProgress], "tuple[ImageLocalizer, Callable[[], None]]"]
 
 _logger = logging.getLogger(__name__)
 
@@ -60,7 +44,8 @@ class LiveRelocalizer:
         """Prepare; nothing is loaded before `start`.
 
         Args:
-            open_localizer: opens a localizer in the localizing thread, to which an engine belongs.
+            open_localizer: given what to tell of its progress, returns a localizer and what closes its
+                extractor; both are called in the localizing thread, to which an engine belongs.
             config: node.mode, node.max_rate_hz and what `Relocalizer` needs.
             odometry: filled by somebody else.
             on_answer: called in the localizing thread for every image taken, and by `refuse`.
@@ -283,7 +268,7 @@ class LiveRelocalizer:
         error: BaseException | None = None
         try:
             with self._preparation.opening():
-                localizer = self._opened(self._open_localizer)
+                localizer, self._close = self._open_localizer(self._preparation.report)
             with self._lock:
                 self._relocalizer = Relocalizer(localizer, self._config, self._odometry)
         except BaseException as problem:
@@ -315,27 +300,14 @@ class LiveRelocalizer:
             close, self._close, self._relocalizer = self._close, lambda: None, None
             _close_quietly(close)
 
-    def _opened(self, open_localizer: OpenLocalizer) -> ImageLocalizer:
-        """Return a localizer, whose engine `_close` frees from now on, with what describes images ahead for it."""
-        localizer, close, open_describer = open_localizer(self._preparation.report)
-        ahead = None if open_describer is None else Ahead(self._mailbox, open_describer)
-
-        def close_both() -> None:
-            if ahead is not None:
-                ahead.stop()
-            close()
-
-        self._close = close_both
-        return localizer
-
     def _replace(self, open_localizer: OpenLocalizer) -> None:
         if self._mailbox.is_closed:
             raise EngineError("the map cannot be replaced: localization is being stopped")
-        before = self._close
         with self._preparation.opening():
-            localizer = self._opened(open_localizer)
+            localizer, close = open_localizer(self._preparation.report)
         if self._relocalizer is not None:
             self._relocalizer.replace_map(localizer)
+        before, self._close = self._close, close
         _close_quietly(before)
 
     def _deliver(self, answer: Answer, requests: tuple[Request, ...]) -> None:

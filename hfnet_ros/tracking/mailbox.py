@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hfnet_ros.config import NodeConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.types import Answer, CameraView, Frame, ImageCounters
+from hfnet_ros.types import Answer, Frame, ImageCounters
 
 _NO_ALARM: tuple[float, Callable[[], None]] = math.inf, lambda: None
 
@@ -58,27 +58,11 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ReadImages:
-    """The images of a job, read before the localizing thread takes them.
-
-    Attributes:
-        views: with features where they could be described, without mountings.
-        reading_s: how long they took to be decoded.
-        describing_s: and to be described.
-    """
-
-    views: tuple[CameraView, ...]
-    reading_s: float
-    describing_s: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class ImageTask:
-    """An image to localize now, who has asked for it, and what was made of it before."""
+    """An image to localize now, and who has asked for it."""
 
     job: ImageJob
     requests: tuple[Request, ...]
-    ahead: ReadImages | None = None
 
 
 class RateLimit:
@@ -106,9 +90,8 @@ class RateLimit:
 class Mailbox:
     """Holds the newest image, requests for images, and what the localizing thread shall do between two of them.
 
-    That thread calls `take`, which sleeps until there is something to do. A second one may prepare an image while it
-    works: `wait_until_behind`, `take_ahead` and `give_ahead` are that one's. All others may be called by any thread
-    and return at once.
+    That thread calls `take`, which sleeps until there is something to do; all others may be called
+    by any thread and return at once.
 
     Attributes:
         now_s: clock, s.
@@ -128,9 +111,6 @@ class Mailbox:
         self._calls: deque[Callable[[], None]] = deque()
         self._alarm = _NO_ALARM
         self._closed = False
-        self._is_working = False  # the localizing thread, on an image
-        self._is_preparing = False  # another one, the image that `take` gives next
-        self._prepared: ImageTask | None = None
         self._received = self._superseded = self._processed = 0
         self.set_config(config)
 
@@ -240,19 +220,8 @@ class Mailbox:
             request.answer.set_result(None)
 
     def take(self) -> ImageTask | Callable[[], None] | None:
-        """Wait for the next thing to do: a call or an image; None once closed.
-
-        An image that is being prepared comes first, as it was taken first.
-        """
+        """Wait for the next thing to do: a call or an image; None once closed."""
         with self._changed:
-            self._is_working = False
-            while self._is_preparing:
-                self._changed.wait()
-            prepared, self._prepared = self._prepared, None
-            if prepared is not None and not self._closed:
-                return self._begun(prepared)
-            for request in prepared.requests if prepared is not None else ():
-                request.answer.set_result(None)
             while True:
                 # Calls before the end: whoever asked for one is waiting for its outcome.
                 if self._calls:
@@ -265,50 +234,9 @@ class Mailbox:
                     return call
                 due_s = self._due_s()
                 if due_s is not None and due_s <= now_s:
-                    return self._begun(self._take_image())
+                    return self._take_image()
                 next_s = min(alarm_s, math.inf if due_s is None else due_s)
                 self._changed.wait(next_s - now_s if math.isfinite(next_s) else None)
-
-    def wait_until_behind(self, is_over: Callable[[], bool]) -> bool:
-        """Wait until an image has to wait for the localizing thread; False once closed or over."""
-        with self._changed:
-            return self._wait_for_waiting_image(is_over)
-
-    def take_ahead(self, is_over: Callable[[], bool]) -> ImageTask | None:
-        """Wait for an image that the localizing thread is too busy for, and take it; None once closed or over.
-
-        What becomes of it must be given to `give_ahead`, for which `take` waits.
-        """
-        with self._changed:
-            if not self._wait_for_waiting_image(is_over):
-                return None
-            self._is_preparing = True
-            return self._take_image()
-
-    def give_ahead(self, task: ImageTask) -> None:
-        """Have `take` return an image next that was prepared."""
-        with self._changed:
-            self._prepared, self._is_preparing = task, False
-            self._changed.notify_all()
-
-    def wake(self) -> None:
-        """Have those who wait ask again whether it is over."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def _wait_for_waiting_image(self, is_over: Callable[[], bool]) -> bool:
-        while not (self._closed or is_over()):
-            due_s = self._due_s() if self._is_working and self._prepared is None else None
-            wait_s = None if due_s is None else due_s - self.now_s()
-            if wait_s is not None and wait_s <= 0.0:
-                return True
-            self._changed.wait(wait_s)
-        return False
-
-    def _begun(self, task: ImageTask) -> ImageTask:
-        self._is_working = True
-        self._changed.notify_all()
-        return task
 
     def due_s(self) -> float | None:
         """Return when the image in the slot may be taken, if no newer one comes; None without one."""

@@ -93,7 +93,7 @@ def ask(stamp_ns: int, views: Sequence[CameraView], odometry: Odometry) -> Asked
     query = Query(
         stamp_ns,
         tuple(
-            View(RigCamera(frame.camera, base_from_camera), frame.image, frame.features)
+            View(RigCamera(frame.camera, base_from_camera), frame.image)
             for frame, base_from_camera in frames
             if base_from_camera is not None
         ),

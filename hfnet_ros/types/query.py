@@ -37,14 +37,12 @@ class Frame:
         image: [H, W] gray or [H, W, 3] BGR, uint8.
         camera: calibration of exactly this image size.
         camera_frame_id: name of the optical frame (REP-103: z forward, x right, y down).
-        features: of the image as it is, where somebody has described it already.
     """
 
     stamp_ns: int
     image: ImageArray
     camera: Camera
     camera_frame_id: str = "camera"
-    features: ImageFeatures | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,8 +129,8 @@ class View:
 
     Attributes:
         calibration: of the camera, and where it is on the rig.
-        image: [H, W] gray or [H, W, 3] BGR, uint8; None where there are `features` only.
-        features: of the image as it is, if they are there already.
+        image: [H, W] gray or [H, W, 3] BGR, uint8; None where `features` are given.
+        features: of the image, if they are there already.
         is_doubted: its camera is not proven right: what it says counts only where another view agrees.
     """
 
@@ -171,7 +169,7 @@ class Query:
         """Return a query of one image; a query as it is."""
         if isinstance(asked, Query):
             return asked
-        return cls(asked.stamp_ns, (View(RigCamera(asked.camera), asked.image, asked.features),))
+        return cls(asked.stamp_ns, (View(RigCamera(asked.camera), asked.image),))
 
     @property
     def cameras(self) -> tuple[RigCamera, ...]:

@@ -161,7 +161,7 @@ class Answer:
         relocalization: None where the image could not be used.
         error: why it could not be used; empty where it could.
         camera_frame_id: empty where the image could not be read.
-        wait_s: from arrival to the start of work, and between description and search where another image is in the way.
+        wait_s: from arrival to the start of work.
         decode_s: message to pixels.
         gate_s: waiting for odometry, comparison, filter.
         total_s: from arrival to this answer.

@@ -200,7 +200,7 @@ def test_a_served_map_goes_to_the_gpu_and_is_freed_with_the_extractor(
     extractor = OnGpu(config)
     monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: extractor)
     served = ServedMap(tmp_path, LandmarkModel(apartment.visual_map), "digest")
-    close = served.opener(config)(lambda text: None).close
+    _, close = served.opener(config)(lambda text: None)
     assert len(machine.gpu.modules) == 2
     assert served.backend == "onnxruntime-cuda"
     close()

@@ -1,7 +1,6 @@
 """One way to open and close a localizer, for the node and for the command line."""
 
 import dataclasses
-import os
 import sys
 
 import numpy as np
@@ -10,11 +9,10 @@ from generated_maps import CONFIG
 from memorised_scenes import colours_as_points, memorised_scene
 
 from hfnet_ros.config import LocalizationConfig
-from hfnet_ros.errors import ConfigError, EngineError, ExtractorMismatchError, ImageError
+from hfnet_ros.errors import ConfigError, EngineError, ExtractorMismatchError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.localization import landmark_model
-from hfnet_ros.localization.describer import describer_opener
 from hfnet_ros.localization.gpu_search import GpuSearch
 from hfnet_ros.localization.landmark_model import LandmarkModel, searching
 from hfnet_ros.localization.localizer import Localizer
@@ -55,7 +53,7 @@ class Search(GpuSearch):
 @pytest.fixture
 def events(monkeypatch):
     said = []
-    monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report=None: Watched(said))
+    monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: Watched(said))
     return said
 
 
@@ -79,48 +77,6 @@ def test_on_the_cpu_nothing_is_left_anywhere(apartment, events):
     opened.close()
     assert events[2:] == ["close extractor"]
     assert not [name for name in set(sys.modules) - before if name.startswith(("cuda", "pycuda", "tensorrt"))]
-
-
-def test_a_describer_beside_the_localizer_describes_as_it_does(apartment, events, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    model, frame = (
-        LandmarkModel(apartment.visual_map),
-        apartment.frame(next(iter(query_walk(apartment.scene)))[1]),
-    )
-    enlarged = np.kron(frame.image, np.ones((2, 2, 1)[: frame.image.ndim], np.uint8))
-    large = dataclasses.replace(frame, image=enlarged, camera=frame.camera.resized(enlarged.shape[1::-1]))
-    opened = model.open(CONFIG)
-    describer = opened.open_describer()
-    for seen in (frame, large):
-        answer, expected = (
-            opened.localizer.localize(describer.describe(seen)),
-            opened.localizer.localize(seen),
-        )
-        np.testing.assert_array_equal(
-            answer.estimate.map_from_camera.matrix, expected.estimate.map_from_camera.matrix
-        )
-        assert answer.timings_s.get("extract", 0.0) == 0.0
-    with pytest.raises(ImageError, match="expected the calibration's"):
-        describer.describe(dataclasses.replace(frame, image=frame.image[1:]))
-    describer.close()
-    opened.close()
-
-
-@pytest.mark.parametrize(
-    ("backend", "cores", "threads"),
-    [
-        ("onnxruntime-cpu-int8", 1, 2),
-        ("onnxruntime-cpu", 2, 1),
-        ("onnxruntime-cuda", 2, 2),
-        ("tensorrt", 2, 2),
-    ],
-)
-def test_where_nothing_is_gained_there_is_no_describer(monkeypatch, backend, cores, threads):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    config = dataclasses.replace(CONFIG, inference=dataclasses.replace(CONFIG.inference, num_threads=threads))
-    assert describer_opener(pytest.fail, tuple, config, backend) is None
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    assert describer_opener(pytest.fail, tuple, CONFIG, "onnxruntime-cpu-int8") is not None
 
 
 def test_on_the_gpu_everything_is_undone_before_the_extractor_is_closed(apartment, on_gpu):

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from generated_maps import CONFIG, build_map, picture
 
-from hfnet_ros.errors import ExtractorMismatchError, ImageError
 from hfnet_ros.features.sift import SiftExtractor
-from hfnet_ros.features.turning import extract_turned
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.turning import _peaks
@@ -108,34 +106,6 @@ def test_an_upright_query_is_described_once_and_answered_as_without_turning(room
         answer.estimate.map_from_camera.matrix, expected.estimate.map_from_camera.matrix
     )
     assert answer.evidence.scores == expected.evidence.scores
-
-
-@pytest.mark.parametrize(("roll_deg", "num_described"), [(0.0, 0), (70.0, 8)])
-def test_an_image_that_was_described_before_is_answered_as_one_that_was_not(
-    room, make, camera, roll_deg, num_described
-):
-    asked = frame(room.scene, rolled(room.view, roll_deg), camera)
-    described = dataclasses.replace(asked, features=extract_turned(UprightSift(CONFIG), asked.image, 0.0))
-    localizer, extractor = make()
-    answer, expected = localizer.localize(described), make()[0].localize(asked)
-    assert answer.outcome is expected.outcome is Outcome.LOCALIZED
-    assert extractor.num_described == num_described
-    np.testing.assert_array_equal(
-        answer.estimate.map_from_camera.matrix, expected.estimate.map_from_camera.matrix
-    )
-    assert answer.evidence.scores == expected.evidence.scores
-    assert answer.turn_rad == expected.turn_rad
-
-
-def test_a_described_image_is_checked_as_any_other(room, make, camera):
-    asked = frame(room.scene, room.view, camera)
-    described = dataclasses.replace(asked, features=extract_turned(UprightSift(CONFIG), asked.image, 0.0))
-    localizer, _ = make()
-    with pytest.raises(ImageError, match="expected the calibration's"):
-        localizer.localize(dataclasses.replace(described, image=asked.image[:-1]))
-    other = dataclasses.replace(described.features, extractor_id="other-1")
-    with pytest.raises(ExtractorMismatchError):
-        localizer.localize(dataclasses.replace(described, features=other))
 
 
 def test_a_predicted_roll_is_tried_first_and_alone(room, make, camera):

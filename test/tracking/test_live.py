@@ -14,7 +14,7 @@ import pytest
 from hfnet_ros.config import Config, GateConfig, NodeConfig
 from hfnet_ros.errors import EngineError, HfnetRosError, ImageError, InputError
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.live import LiveRelocalizer, OpenedLive
+from hfnet_ros.tracking.live import LiveRelocalizer
 from hfnet_ros.tracking.mailbox import CameraImage, ImageJob
 from hfnet_ros.tracking.odometry import NoOdometry
 from hfnet_ros.types import ImageCounters, TrackingState, Verdict
@@ -42,7 +42,7 @@ class Rig:
     def open(self, report):
         self.threads.append(threading.current_thread())
         localizer = self.make_localizer(AlwaysHere())
-        return OpenedLive(localizer, lambda: self.closed.append(threading.current_thread()))
+        return localizer, lambda: self.closed.append(threading.current_thread())
 
     def job(self, stamp_ns, read=None, mounted=lambda: HERE):
         return ImageJob(
@@ -293,7 +293,7 @@ def test_the_map_is_replaced_between_two_images(rig, scripted_localizer):
 
     def open_other(report):
         opened_in.append(threading.current_thread())
-        return OpenedLive(scripted_localizer({2 * S: there}), lambda: rig.closed.append("other"))
+        return scripted_localizer({2 * S: there}), lambda: rig.closed.append("other")
 
     rig.live.replace_localizer(open_other)
     assert opened_in == rig.threads == rig.closed
