@@ -283,14 +283,15 @@ def center_on_scores(
     three scores 0.21), see docs/hfnet.md.
     """
     window = np.arange(-radius, radius + 1)
-    padded = np.pad(scores, radius)
-    around = padded[
-        rows[:, None, None] + radius + window[:, None], columns[:, None, None] + radius + window
-    ].astype(np.float64)
-    total = around.sum(axis=(1, 2))
-    x = columns + (around.sum(axis=1) @ window) / total
-    y = rows + (around.sum(axis=2) @ window) / total
-    return np.stack([x, y], axis=1).astype(np.float32)
+    side, width = len(window), scores.shape[1] + 2 * radius
+    padded = cv2.copyMakeBorder(scores, radius, radius, radius, radius, cv2.BORDER_CONSTANT, value=0.0)
+    places = (rows + radius) * width + columns + radius
+    offsets = (window[:, None] * width + window).ravel()
+    around = np.take(padded.ravel(), places[:, None] + offsets).astype(np.float64)
+    # Of each peak: the sum of its scores, and of these times how far they are to the right, and below.
+    right, down = np.tile(window, side), np.repeat(window, side)
+    total, across, along = (around @ np.stack([np.ones(side * side), right, down], axis=1)).T
+    return np.stack([columns + across / total, rows + along / total], axis=1).astype(np.float32)
 
 
 def suppress_non_maxima(
@@ -308,14 +309,19 @@ def suppress_non_maxima(
         iterations: of the above; with 1, only the highest of their square stay.
     """
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
-    flat = np.ascontiguousarray(scores).ravel()
-    left = np.flatnonzero(flat > threshold)  # a tenth of all
-    values = flat[left]
-    # Pages of new arrays of this size cost as much as what is done with them: there are four, used again.
-    alone, highest = np.zeros(scores.shape, np.float32), np.empty(scores.shape, np.float32)
-    kept, covered = np.zeros(scores.shape, np.bool_), np.empty(scores.shape, np.uint8)
-    alone.ravel()[left] = values
-    for iteration in range(iterations):
+    scores = np.ascontiguousarray(scores, np.float32)
+    candidate, highest = scores > threshold, cv2.dilate(scores, kernel)
+    kept = (scores == highest) & candidate
+    if iterations > 1:
+        covered = cv2.dilate(kept.view(np.uint8), kernel)
+        np.greater(candidate, covered.view(np.bool_), out=candidate)
+        # A tenth of all pixels were candidates, and what is left is few of them: from here on one by one.
+        left = np.flatnonzero(candidate)
+        values = scores.ravel()[left]
+        # Pages of new arrays of this size cost as much as what is done with them: they are used again.
+        alone = np.zeros(scores.shape, np.float32)
+        alone.ravel()[left] = values
+    for iteration in range(1, iterations):
         cv2.dilate(alone, kernel, dst=highest)
         kept.ravel()[left[values == highest.ravel()[left]]] = True
         if iteration < iterations - 1:
