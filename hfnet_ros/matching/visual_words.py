@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
 
+# Pairs that one product compares sooner than Python goes through the words.
+_FEW_PAIRS = 1 << 18
+
 
 def mutual_nearest_in_words(
     query: Float32Array,
@@ -39,23 +42,15 @@ def mutual_nearest_in_words(
     """
     if len(query) == 0 or len(landmarks) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    order, starts = _entries_by_word(query, vocabulary, words_per_query)
-    members = order // (len(order) // len(query))
-    bounds = np.searchsorted(landmark_words, np.arange(len(vocabulary) + 1))
-    # Of each query and each of its words: the most similar landmark, and how similar.
-    values = np.full(len(order), -2.0, np.float32)
-    places = np.zeros(len(order), np.int64)
-    column_best = np.full(len(landmarks), -2.0, np.float32)
-    offsets = np.arange(len(query))
-    for word in np.flatnonzero((np.diff(starts) > 0) & (np.diff(bounds) > 0)):
-        first, last = starts[word], starts[word + 1]
-        low, high = bounds[word], bounds[word + 1]
-        part = query[members[first:last]] @ landmarks[low:high].T
-        best = part.argmax(axis=1)
-        values[first:last] = part.ravel()[best + offsets[: last - first] * (high - low)]
-        places[first:last] = best + low
-        part.max(axis=0, out=column_best[low:high])
-    row_best, nearest = _best_entries(order, values, places, len(query))
+    words = _nearest_words(query, vocabulary, words_per_query)
+    if len(query) * len(landmarks) <= _FEW_PAIRS:
+        row_best, nearest, column_best = _best_of_all(
+            query, landmarks, landmark_words, words, len(vocabulary)
+        )
+    else:
+        row_best, nearest, column_best = _best_by_word(
+            query, landmarks, landmark_words, words, len(vocabulary)
+        )
     mutual = (row_best == column_best[nearest]) & (row_best >= min_similarity)
     rows = np.flatnonzero(mutual)
     # Equal descriptors may claim one landmark; the first keeps it.
@@ -64,15 +59,60 @@ def mutual_nearest_in_words(
     return rows.astype(np.int64), nearest[rows], row_best[rows]
 
 
-def _entries_by_word(
-    query: Float32Array, vocabulary: Float32Array, count: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the entries of [N, words of a query] in the order of their words, and where each word's start [K + 1]."""
+def _nearest_words(query: Float32Array, vocabulary: Float32Array, count: int) -> NDArray[np.uint16]:
+    """Return the words [N, C] that each query is compared in."""
     count = min(count, len(vocabulary))
     similarity = query @ vocabulary.T
-    words = np.argpartition(-similarity, count - 1, axis=1)[:, :count].ravel().astype(np.uint16)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(words, minlength=len(vocabulary)))])
-    return np.argsort(words, kind="stable"), starts
+    return np.argpartition(-similarity, count - 1, axis=1)[:, :count].astype(np.uint16)
+
+
+def _best_of_all(
+    query: Float32Array,
+    landmarks: Float32Array,
+    landmark_words: NDArray[np.integer],
+    words: NDArray[np.uint16],
+    num_words: int,
+) -> tuple[Float32Array, NDArray[np.int64], Float32Array]:
+    """Do what `_best_by_word` does in one product, of which pairs without a common word are left out."""
+    shared = np.zeros((len(query), num_words), np.bool_)
+    shared[np.arange(len(query))[:, None], words] = True
+    similarity = np.where(np.take(shared, landmark_words, axis=1), query @ landmarks.T, np.float32(-2.0))
+    nearest = similarity.argmax(axis=1)
+    return similarity[np.arange(len(query)), nearest], nearest, similarity.max(axis=0)
+
+
+def _best_by_word(
+    query: Float32Array,
+    landmarks: Float32Array,
+    landmark_words: NDArray[np.integer],
+    words: NDArray[np.uint16],
+    num_words: int,
+) -> tuple[Float32Array, NDArray[np.int64], Float32Array]:
+    """Return the highest similarity of each query [N], the landmark it is with [N], and that of each landmark [M].
+
+    It is -2 of what shares a word with nothing.
+    """
+    order = np.argsort(words.ravel(), kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(words.ravel(), minlength=num_words))]).tolist()
+    members = order // words.shape[1]
+    bounds = np.searchsorted(landmark_words, np.arange(num_words + 1)).tolist()
+    # Of each query and each of its words: the most similar landmark, and how similar.
+    values = np.full(len(order), -2.0, np.float32)
+    places = np.zeros(len(order), np.int64)
+    column_best = np.full(len(landmarks), -2.0, np.float32)
+    offsets = np.arange(len(query))
+    for word in range(num_words):
+        first, last = starts[word], starts[word + 1]
+        low, high = bounds[word], bounds[word + 1]
+        if first == last or low == high:
+            continue
+        part = np.take(query, members[first:last], axis=0) @ landmarks[low:high].T
+        best = part.argmax(axis=1)
+        np.take(part.ravel(), best + offsets[: last - first] * (high - low), out=values[first:last])
+        np.add(best, low, out=places[first:last])
+        part.max(axis=0, out=column_best[low:high])
+    row_best, nearest = _best_entries(order, values, places, len(query))
+    return row_best, nearest, column_best
 
 
 def _best_entries(
