@@ -17,7 +17,13 @@ class InferenceConfig:
         choices=("auto", "onnxruntime", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"),
         level="basic",
     )
-    num_threads: int = parameter(2, "CPU threads of the network.", low=1, high=64, level="basic")
+    num_threads: int = parameter(
+        2,
+        "CPU threads of the network; of 2 and more, a part of it that shares no layer with the rest has one of its own.",
+        low=1,
+        high=64,
+        level="basic",
+    )
     allow_spinning: bool = parameter(
         False, "Let network threads wait busily: a millisecond faster, at the cost of idle cores."
     )
