@@ -25,7 +25,9 @@ class InferenceConfig:
         level="basic",
     )
     allow_spinning: bool = parameter(
-        False, "Let network threads wait busily: a millisecond faster, at the cost of idle cores."
+        False,
+        "Let network threads wait busily: a little faster where cores are idle, and several times slower where other "
+        "programs want them.",
     )
     cpu_precision: str = parameter(
         "auto",
