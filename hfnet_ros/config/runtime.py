@@ -19,7 +19,7 @@ class InferenceConfig:
     )
     num_threads: int = parameter(
         2,
-        "CPU threads of the network; of 2 and more, a part that shares no layer with the rest of it has one of its own.",
+        "CPU threads of the network; of 2 and more, a part that shares no layer with the rest has one of its own.",
         low=1,
         high=64,
         level="basic",
