@@ -148,18 +148,24 @@ class PoseProblem:
         )
 
     @cached_property
-    def mountings(self) -> tuple[FloatArray, FloatArray]:
-        """Rotation [M, 3, 3] and translation [M, 3] of rig_from_camera for each match."""
-        rotations = np.stack([view.rig_from_camera.rotation for view in self.cameras])
-        translations = np.stack([view.rig_from_camera.translation for view in self.cameras])
-        return rotations[self.view_idxs], translations[self.view_idxs]
+    def rows_of_views(self) -> tuple[NDArray[np.int64], ...]:
+        """The matches of each view."""
+        return tuple(np.flatnonzero(self.view_idxs == view_idx) for view_idx in range(len(self.cameras)))
+
+    @cached_property
+    def centers(self) -> FloatArray:
+        """[M, 3] where on the rig the camera of each match is."""
+        return np.stack([view.rig_from_camera.translation for view in self.cameras])[self.view_idxs]
 
     def in_cameras(self, points_rig: FloatArray) -> FloatArray:
         """Express one point [M, 3] per match, given in the rig's frame, in the frame of its camera."""
         if self.is_one_camera:
             return points_rig
-        rotations, translations = self.mountings
-        return np.matmul((points_rig - translations)[:, None], rotations)[:, 0]
+        points = np.empty_like(points_rig)
+        for view, rows in zip(self.cameras, self.rows_of_views, strict=True):
+            mounting = view.rig_from_camera
+            points[rows] = (points_rig[rows] - mounting.translation) @ mounting.rotation
+        return points
 
     def residuals(self, map_from_rig: Rigid3) -> FloatArray:
         """Return [M] reprojection distances in pinhole pixels; behind the camera is very far away."""
@@ -182,7 +188,7 @@ class PoseProblem:
             return np.ones(len(self.correspondences), np.bool_)
         centers = map_from_rig.translation
         if not self.is_one_camera:
-            centers = centers + self.mountings[1] @ map_from_rig.rotation.T
+            centers = centers + self.centers @ map_from_rig.rotation.T
         return self.cones.admit(self.points3d - centers, self.max_view_change_rad, self.max_scale_change)
 
 
