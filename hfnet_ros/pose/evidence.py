@@ -72,16 +72,16 @@ def chance_evidence(
     images = [image for image in images if len(image.points_px)]
     if not images:
         return 0.0
-    cells = [_cells_of(image, cell_fraction) for image in images]
-    best = -np.inf
-    for threshold in thresholds_px:
-        occupied, expected = 0, 0.0
-        for image, (cell, matches_per_cell) in zip(images, cells, strict=True):
-            radius = threshold * image.pixel_scale
-            occupied += len(np.unique(cell[image.residuals_px < radius]))
-            probability = min(1.0, np.pi * radius**2 / (image.size_wh[0] * image.size_wh[1]))
-            expected += float(np.sum(1.0 - (1.0 - probability) ** matches_per_cell))
-        best = max(best, _tail_decades(occupied - minimal_sample, expected))
+    occupied, expected = np.zeros(len(thresholds_px), np.int64), np.zeros(len(thresholds_px))
+    for image in images:
+        cell, matches_per_cell = _cells_of(image, cell_fraction)
+        nearest = np.full(len(matches_per_cell), np.inf)
+        np.fmin.at(nearest, cell, image.residuals_px)
+        radii = thresholds_px[:, None] * image.pixel_scale
+        occupied += np.count_nonzero(nearest < radii, axis=1)
+        probability = np.minimum(1.0, np.pi * radii**2 / (image.size_wh[0] * image.size_wh[1]))
+        expected += (1.0 - (1.0 - probability) ** matches_per_cell).sum(axis=1)
+    best = max(map(_tail_decades, (occupied - minimal_sample).tolist(), expected.tolist()))
     return float(best - np.log10(max(num_trials, 1) * len(thresholds_px)))
 
 
