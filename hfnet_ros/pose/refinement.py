@@ -271,13 +271,13 @@ def _project_in_views(
     view_idxs = problem.view_idxs[rows]
     residual, by_rig = np.empty((len(rows), 2)), np.empty((len(rows), 2, 3))
     for view_idx, view in enumerate(problem.cameras):
-        of_view = view_idxs == view_idx
-        mounting = view.rig_from_camera
+        of_view = np.flatnonzero(view_idxs == view_idx)
+        mounting, scale = view.rig_from_camera, problem.view_scale(view_idx)
         points = (points_rig[of_view] - mounting.translation) @ mounting.rotation
         pixels, by_point = view.camera.project_with_jacobian(points)
-        scale = problem.view_scale(view_idx)
         residual[of_view] = (pixels - observed[of_view]) / scale
-        by_rig[of_view] = by_point @ mounting.rotation.T / scale
+        # One product of all rows: numpy takes a stack of small matrices one by one.
+        by_rig[of_view] = (by_point.reshape(-1, 3) @ (mounting.rotation.T / scale)).reshape(-1, 2, 3)
     return residual, by_rig
 
 
