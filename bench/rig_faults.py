@@ -36,17 +36,22 @@ from hfnet_ros.tracking.camera_faults import twist_of
 from hfnet_ros.tracking.camera_trust import CameraTrust
 from hfnet_ros.tracking.motion import Moment
 from hfnet_ros.tracking.odometry import NoOdometry, Odometry, TransformHistory
-from hfnet_ros.types import Localization, Query, View
+from hfnet_ros.types import Localization, Query, RigCamera, View
 
 _NS_PER_S = 1_000_000_000
 # Odometry that is worse than a good wheel's: lengths off by 2 %, and noise per root of a metre and a radian.
 _SCALE, _SIGMA_M, _SIGMA_DEG = 1.02, 0.02, 0.5
+# What rig.yaml says wrongly of where a camera sits, per degree and centimetre: [3] turn, [3] shift in its axes.
+_MOUNTING_ERRORS = {
+    "askew": (np.array([0.0, np.pi / 180.0, 0.0]), np.zeros(3)),
+    "shifted": (np.zeros(3), np.array([0.01, 0.0, 0.0])),
+}
 FAULTS = ("none", "unplugged", "black", "late:0.3", "frozen", "turned:10")
 
 
 def main() -> None:
     parser = rig_parser(__doc__)
-    parser.add_argument("--faults", nargs="+", default=FAULTS, help="late by s, turned by deg")
+    parser.add_argument("--faults", nargs="+", default=FAULTS, help="late by s, turned by deg, askew by deg or shifted by cm in what rig.yaml says")
     parser.add_argument("--no-odometry", action="store_true")
     options = parser.parse_args()
     workspace = workspace_of(options)
@@ -128,7 +133,11 @@ class _Run:
         """Return the query in which one camera has failed."""
         views = list(query(self._workspace, self._seed, row, (0, 1, 2)).views)
         calibration = views[self._faulty].calibration
-        if self._kind == "unplugged":
+        if self._kind in _MOUNTING_ERRORS:
+            error = Rigid3.from_rotvec(*(self._size * axis for axis in _MOUNTING_ERRORS[self._kind]))
+            said = RigCamera(calibration.camera, calibration.rig_from_camera @ error)
+            views[self._faulty] = View(said, views[self._faulty].image)
+        elif self._kind == "unplugged":
             del views[self._faulty]
         elif self._kind == "black":
             noise = np.random.default_rng(row).poisson(1.0, (360, 480, 3))

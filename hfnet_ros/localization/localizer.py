@@ -39,6 +39,7 @@ from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.localization.turning import TurningViews, Version
+from hfnet_ros.localization.view_offsets import with_offsets
 from hfnet_ros.map.manifest import SCENE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
@@ -225,6 +226,8 @@ class Localizer:
             answer = self._judge(
                 matches, version, cameras, landmarks, retrieved, matcher, query.doubted, judge
             )
+            if answer.is_valid and len(cameras) > 1:
+                answer = with_offsets(answer, cameras, self._config.pose)
             if answer.is_valid and self._answers_as_given:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
             if answer.is_valid:

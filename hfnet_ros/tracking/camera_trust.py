@@ -24,6 +24,7 @@ from hfnet_ros.tracking.camera_faults import (
     difference_by_faults,
 )
 from hfnet_ros.tracking.motion import Moment, base_pose, motion_between
+from hfnet_ros.tracking.view_mountings import ViewMountings
 from hfnet_ros.types import ImageArray, Localization, Outcome, Query
 
 # Doubt that a contradiction adds and an agreement takes away. A late camera agrees while the robot stands, a frozen one
@@ -38,6 +39,11 @@ _PATIENCE_NS = 30_000_000_000
 CONTRADICTED = (
     "contradicts the other cameras, and has not agreed with them often enough since: its image is not of its time, its "
     "mounting or calibration is not what it was, or it looked like another place"
+)
+UNSEEN = "cannot be checked: it has not seen anything of the map"
+UNCOMPARED = (
+    "cannot be checked yet: too little that it saw of the map could be compared with what other cameras saw, or with "
+    "odometry"
 )
 HELD = "it alone sees the map, and neither another camera nor odometry has proven yet that it is where it should be"
 
@@ -57,6 +63,8 @@ class CameraTrust:
         self._shown_ns: dict[str, int] = {}  # when a camera last gave an image of anything
         # Images of a query between `marked` and `judged`: each is looked at once.
         self._looked_at: list[ImageArray | None] = []
+        self._saw_ns: dict[str, int] = {}  # when a camera last saw something of the map
+        self._mountings = ViewMountings()
         self._held_ns: dict[str, int] = {}  # since when a camera is kept back without an objection
 
     @property
@@ -106,6 +114,7 @@ class CameraTrust:
         self._note_shown(query, names)
         self._looked_at = []
         contradicting = [name for name, share in zip(names, answer.views, strict=True) if share.contradicts]
+        self._saw_ns.update(dict.fromkeys(contradicting, query.stamp_ns))
         most = max((self._doubts.get(name, 0) for name in contradicting), default=0)
         for name in contradicting:
             if answer.is_valid:
@@ -114,11 +123,14 @@ class CameraTrust:
                 self._contradict(name, 2)
         estimate = answer.estimate or next((share.alone for share in answer.views if share.alone), None)
         if estimate is None:
-            return self._with_doubts(answer, names)
+            return self._with_doubts(answer, names, twist)
+        if answer.is_metric and answer.estimate is not None:
+            self._compare_views(answer, query, names, twist)
         seeing = [row for row, share in enumerate(answer.views) if share.agrees]
         statement = Statement(
             frozenset(names[row] for row in seeing), base_pose(moment, estimate, base_from_rig), twist
         )
+        self._saw_ns.update(dict.fromkeys(statement.cameras, query.stamp_ns))
         self._learn(statement, is_metric=answer.is_metric)
         if len(seeing) == 1:
             (seer,) = seeing
@@ -132,7 +144,19 @@ class CameraTrust:
                     if answer.estimate is not None
                     else answer
                 )
-        return self._with_doubts(answer, names)
+        return self._with_doubts(answer, names, twist)
+
+    def _compare_views(
+        self, answer: Localization, query: Query, names: Sequence[str], twist: FloatArray
+    ) -> None:
+        """Learn of small offsets from what views of one time say."""
+        assert answer.estimate is not None
+        offsets = {name: share.offset for name, share in zip(names, answer.views, strict=True) if share.offset}
+        centres = {
+            name: camera.rig_from_camera.translation
+            for name, camera in zip(names, query.cameras, strict=True)
+        }
+        self._mountings.add(answer.estimate.map_from_camera, twist, offsets, centres)
 
     def _note_shown(self, query: Query, names: Sequence[str]) -> None:
         images = [view.image for view in query.views]
@@ -243,12 +267,30 @@ class CameraTrust:
             if self._doubts[name] <= 0:
                 del self._doubts[name]
 
-    def _with_doubts(self, answer: Localization, names: Sequence[str]) -> Localization:
-        shares = tuple(
-            dataclasses.replace(share, doubt=self._doubt_of(name))
-            for name, share in zip(names, answer.views, strict=True)
-        )
-        return dataclasses.replace(answer, views=shares)
+    def _with_doubts(self, answer: Localization, names: Sequence[str], twist: FloatArray) -> Localization:
+        """Return an answer whose views tell what is known of their cameras."""
+        shares = []
+        for name, share in zip(names, answer.views, strict=True):
+            offset = self._mountings.of(name)
+            share = dataclasses.replace(
+                share,
+                doubt=self._doubt_of(name),
+                mounting="" if offset is None else offset.text,
+                is_askew=offset is not None and offset.is_askew,
+                unproven=self._why_unproven(name, answer.stamp_ns, twist),
+            )
+            shares.append(share)
+        return dataclasses.replace(answer, views=tuple(shares))
+
+    def _why_unproven(self, name: str, stamp_ns: int, twist: FloatArray) -> str:
+        if name in self.doubted or self._believes(name, stamp_ns, twist):
+            return ""
+        saw_ns = self._saw_ns.get(name)
+        if saw_ns is None:
+            return UNSEEN
+        if stamp_ns - saw_ns > _COMPARED_NS:
+            return f"{UNSEEN} for {1e-9 * (stamp_ns - saw_ns):.0f} s"
+        return UNCOMPARED
 
     def _doubt_of(self, name: str) -> str:
         found = self._known[name].found

@@ -1,0 +1,67 @@
+"""By how much is the rig elsewhere by the matches of one view than by those of all? Tells of cameras that sit askew."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from hfnet_ros.config import PoseConfig
+from hfnet_ros.pose.problem import make_problem
+from hfnet_ros.pose.refinement import refine_on_inliers, refine_robustly
+from hfnet_ros.types import Localization, RigCamera, ViewOffset
+
+# Beyond what the pose of all explains: a view that is a few degrees off is given its own matches back, step by step.
+_WIDTHS = (4.0, 2.0, 1.0)
+_MIN_INLIERS = 20  # of a pose whose covariance is to be believed
+_RADIUS_SIGMAS, _MIN_SIGMA_PX = 3.0, 1.0
+
+
+def with_offsets(answer: Localization, cameras: Sequence[RigCamera], pose: PoseConfig) -> Localization:
+    """Return a valid answer whose views say where the rig is by their own matches.
+
+    Only views that agree with the answer, and only where two do: one would be compared with itself.
+
+    Args:
+        answer: with its matches.
+        cameras: of the views, with calibrations as they were used.
+        pose: tells the noise of a match.
+    """
+    seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.agrees]
+    if len(seeing) < 2:
+        return answer
+    shares = list(answer.views)
+    for view_idx in seeing:
+        offset = _offset_of(answer, view_idx, cameras[view_idx], pose)
+        shares[view_idx] = dataclasses.replace(shares[view_idx], offset=offset)
+    return dataclasses.replace(answer, views=tuple(shares))
+
+
+def _offset_of(
+    answer: Localization, view_idx: int, camera: RigCamera, config: PoseConfig
+) -> ViewOffset | None:
+    """Return what one view says; None where that is not enough for a pose."""
+    assert answer.correspondences is not None and answer.estimate is not None
+    matches = answer.correspondences.chosen(answer.correspondences.views == view_idx)
+    problem = make_problem(dataclasses.replace(matches, view_idxs=None), [camera])
+    joint = found = answer.estimate.map_from_camera
+    scale_px = problem.pixels(config.robust_sigmas * _MIN_SIGMA_PX)
+    for width in _WIDTHS:
+        (found,) = refine_robustly(problem, [found], width * scale_px)
+    residuals = problem.residuals(found)
+    near = residuals[residuals < scale_px]
+    if len(near) < _MIN_INLIERS:
+        return None
+    # Of a length in two axes the median is 1.18 sigmas of one.
+    sigma_px = max(float(np.median(near)) / 1.18, problem.pixels(_MIN_SIGMA_PX))
+    everything = np.ones(len(problem.correspondences), np.bool_)
+    estimate = refine_on_inliers(problem, found, everything, _RADIUS_SIGMAS * sigma_px)
+    if estimate is None or estimate.num_inliers < _MIN_INLIERS:
+        return None
+    offset = joint.inverse() @ estimate.map_from_camera
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = estimate.map_from_camera.rotation.T
+    return ViewOffset(
+        np.concatenate([offset.translation, offset.rotvec]), turn @ estimate.covariance @ turn.T
+    )
