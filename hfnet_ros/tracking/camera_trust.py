@@ -48,13 +48,21 @@ UNCOMPARED = (
 HELD = "it alone sees the map, and neither another camera nor odometry has proven yet that it is where it should be"
 
 
+@dataclasses.dataclass
+class _Accusation:
+    """Doubt of a camera that others contradicted."""
+
+    accusers: frozenset[str]
+    doubt: int
+
+
 class CameraTrust:
     """Remembers from query to query what cameras said; belongs to one rig."""
 
     def __init__(self, config: Config) -> None:
         """Know nothing of any camera."""
         self._comparison = StatementComparison(config)
-        self._doubts: dict[str, int] = {}
+        self._accusations: dict[str, list[_Accusation]] = {}
         self._known: defaultdict[str, KnownFaults] = defaultdict(self._comparison.nothing_known)
         self._last: dict[frozenset[str], Statement] = {}
         self._used: set[tuple[frozenset[str], str]] = set()  # which of the last proved something of whom
@@ -70,7 +78,11 @@ class CameraTrust:
     @property
     def doubted(self) -> frozenset[str]:
         """Names of the cameras that contradicted others, or odometry, and have not agreed often enough since."""
-        return frozenset(self._doubts) | {name for name, known in self._known.items() if known.found}
+        return frozenset(self._accusations) | self._found
+
+    @property
+    def _found(self) -> frozenset[str]:
+        return frozenset(name for name, known in self._known.items() if known.found)
 
     def marked(self, query: Query, names: Sequence[str], twist: FloatArray) -> Query:
         """Return a query whose views of cameras that are not believed alone say so.
@@ -115,12 +127,16 @@ class CameraTrust:
         self._looked_at = []
         contradicting = [name for name, share in zip(names, answer.views, strict=True) if share.contradicts]
         self._saw_ns.update(dict.fromkeys(contradicting, query.stamp_ns))
-        most = max((self._doubts.get(name, 0) for name in contradicting), default=0)
+        # What contradicts a pose that was refused contradicts nothing; of two views that do each other one is wrong.
+        agreeing = frozenset(name for name, share in zip(names, answer.views, strict=True) if share.agrees)
+        found = self._found.intersection(contradicting)
+        most = max((self._doubt(name) for name in contradicting), default=0)
         for name in contradicting:
             if answer.is_valid:
-                self._contradict(name, 1)
-            elif self._doubts.get(name, 0) == most:  # nobody knows who is right, but who was wrong before
-                self._contradict(name, 2)
+                self._contradict(name, 1, agreeing - {name})
+            elif len(contradicting) > 1 and (name in found or (not found and self._doubt(name) == most)):
+                # Nobody knows who is right, but who was wrong before.
+                self._contradict(name, 2, frozenset(contradicting) - {name})
         estimate = answer.estimate or next((share.alone for share in answer.views if share.alone), None)
         if estimate is None:
             return self._with_doubts(answer, names, twist)
@@ -132,6 +148,7 @@ class CameraTrust:
         )
         self._saw_ns.update(dict.fromkeys(statement.cameras, query.stamp_ns))
         self._learn(statement, is_metric=answer.is_metric)
+        self._withdraw()
         if len(seeing) == 1:
             (seer,) = seeing
             name, stamp_ns = names[seer], moment.stamp_ns
@@ -210,12 +227,13 @@ class CameraTrust:
     def _blame(self, earlier: Statement, later: Statement, difference: Difference) -> Statement | None:
         ranks = [self._rank(each) for each in (earlier, later)]
         if ranks[0] == ranks[1]:
-            for name in earlier.cameras | later.cameras:
-                self._contradict(name, 2)
+            for one, other in ((earlier, later), (later, earlier)):
+                for name in one.cameras:
+                    self._contradict(name, 2, other.cameras - {name})
             return None
-        wrong = earlier if ranks[0] < ranks[1] else later
+        wrong, right = (earlier, later) if ranks[0] < ranks[1] else (later, earlier)
         for name in wrong.cameras:
-            self._contradict(name, 1)
+            self._contradict(name, 1, right.cameras - {name})
             if max(ranks)[1]:  # those who are believed tell by how much
                 self._note(name, earlier, later, difference)
         return wrong
@@ -240,13 +258,13 @@ class CameraTrust:
         """Return what decides which of two is wrong: how many say it who are not doubted, and how many are believed."""
         stamp_ns, said = statement.pose.moment.stamp_ns, statement.cameras
         believed = sum(self._believes(name, stamp_ns, statement.twist) for name in said)
-        return len(said - self.doubted), believed, -max(self._doubts.get(name, 0) for name in said)
+        return len(said - self.doubted), believed, -max(self._doubt(name) for name in said)
 
     def _believes(self, name: str, stamp_ns: int, twist: FloatArray) -> bool:
         others_ns = [shown_ns for other, shown_ns in self._shown_ns.items() if other != name]
         if all(stamp_ns - shown_ns >= _PATIENCE_NS for shown_ns in others_ns):
             return True  # as a camera that is alone on a robot
-        if name in self._doubts:
+        if name in self._accusations:
             return False
         if self._known[name].vouch_at(stamp_ns, twist):
             self._held_ns.pop(name, None)
@@ -254,18 +272,37 @@ class CameraTrust:
         is_patient = stamp_ns - self._held_ns.get(name, stamp_ns) >= _PATIENCE_NS
         return is_patient and not self._known[name].found
 
-    def _contradict(self, name: str, num_sides: int) -> None:
-        """Note a contradiction, of which one of so many sides is to blame."""
-        self._doubts[name] = min(self._doubts.get(name, 0) + _CONTRADICTION // num_sides, _MOST)
+    def _doubt(self, name: str) -> int:
+        return min(sum(each.doubt for each in self._accusations.get(name, ())), _MOST)
+
+    def _contradict(self, name: str, num_sides: int, accusers: frozenset[str]) -> None:
+        """Note a contradiction with others, of which one of so many sides is to blame."""
+        accusations = self._accusations.setdefault(name, [])
+        accusations.append(_Accusation(accusers, _CONTRADICTION // num_sides))
+        while sum(each.doubt for each in accusations) > _MOST:
+            accusations[0].doubt -= 1
+            if accusations[0].doubt == 0:
+                del accusations[0]
         if not self._known[name].found:
             self._known[name].forget()
         self._held_ns.pop(name, None)
 
     def _agree(self, name: str) -> None:
-        if name in self._doubts:
-            self._doubts[name] -= _AGREEMENT
-            if self._doubts[name] <= 0:
-                del self._doubts[name]
+        accusations = self._accusations.get(name)
+        if accusations:
+            accusations[0].doubt -= _AGREEMENT
+            self._keep(name, [each for each in accusations if each.doubt > 0])
+
+    def _withdraw(self) -> None:
+        """Clear whom only those have contradicted of whom it is known by now what is wrong with them."""
+        found = self._found
+        for name in self._accusations.keys() - found:
+            self._keep(name, [each for each in self._accusations[name] if found.isdisjoint(each.accusers)])
+
+    def _keep(self, name: str, accusations: list[_Accusation]) -> None:
+        self._accusations[name] = accusations
+        if not accusations:
+            del self._accusations[name]
 
     def _with_doubts(self, answer: Localization, names: Sequence[str], twist: FloatArray) -> Localization:
         """Return an answer whose views tell what is known of their cameras."""
@@ -294,7 +331,7 @@ class CameraTrust:
 
     def _doubt_of(self, name: str) -> str:
         found = self._known[name].found
-        if name not in self._doubts and not found:
+        if name not in self._accusations and not found:
             return ""
         return f"{CONTRADICTED}; by odometry it is {found}" if found else CONTRADICTED
 

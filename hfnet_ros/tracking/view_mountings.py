@@ -29,7 +29,7 @@ _MAP_M, _MAP_RAD = 0.015, np.deg2rad(0.3)
 _APART_M, _APART_RAD = 0.5, np.deg2rad(20.0)
 _REMEMBERED = 60
 _MIN_SAMPLES = 4
-_PROBABILITY = 0.9999
+_PROBABILITY = 0.99
 # Before anything is known: a turn, a shift, a delay.
 _PRIOR_SIGMAS = np.array([np.deg2rad(20.0)] * 3 + [0.5] * 3 + [1.0])
 # A sample further off than this many times what is expected pulls less the further it is.
