@@ -226,8 +226,6 @@ class Localizer:
             answer = self._judge(
                 matches, version, cameras, landmarks, retrieved, matcher, query.doubted, judge
             )
-            if answer.is_valid and len(cameras) > 1:
-                answer = with_offsets(answer, cameras, self._config.pose)
             if answer.is_valid and self._answers_as_given:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
             if answer.is_valid:
@@ -259,6 +257,8 @@ class Localizer:
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
+        if len(cameras) > 1:
+            answer = with_offsets(answer, matches, cameras, self._config.pose)
         other_part = ""
         if matcher.name == SCENE:
             elsewhere = self._matchers.seen_otherwise(

@@ -8,46 +8,52 @@ from collections.abc import Sequence
 import numpy as np
 
 from hfnet_ros.config import PoseConfig
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.problem import make_problem
 from hfnet_ros.pose.refinement import refine_on_inliers, refine_robustly
-from hfnet_ros.types import Localization, RigCamera, ViewOffset
+from hfnet_ros.types import Correspondences, Localization, RigCamera, ViewOffset
 
-# Beyond what the pose of all explains: a view that is a few degrees off is given its own matches back, step by step.
-_WIDTHS = (4.0, 2.0, 1.0)
+# Of the noise of a match, step by step: a view that is a few degrees off is given its own matches back. One that
+# contradicts the others is further off.
+_WIDTHS, _WIDER = (4.0, 2.0, 1.0), (16.0, 8.0)
 _MIN_INLIERS = 20  # of a pose whose covariance is to be believed
 _RADIUS_SIGMAS, _MIN_SIGMA_PX = 3.0, 1.0
 
 
-def with_offsets(answer: Localization, cameras: Sequence[RigCamera], pose: PoseConfig) -> Localization:
+def with_offsets(
+    answer: Localization, matches: Correspondences, cameras: Sequence[RigCamera], pose: PoseConfig
+) -> Localization:
     """Return a valid answer whose views say where the rig is by their own matches.
 
-    Only views that agree with the answer, and only where two do: one would be compared with itself.
+    Only views that agree with the answer, or contradict it, and only where there are two: one would be compared with
+    itself.
 
     Args:
-        answer: with its matches.
+        answer: to the query.
+        matches: of all views, also of those that it leaves out.
         cameras: of the views, with calibrations as they were used.
         pose: tells the noise of a match.
     """
-    seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.agrees]
+    assert answer.estimate is not None
+    seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.agrees or share.contradicts]
     if len(seeing) < 2:
         return answer
     shares = list(answer.views)
     for view_idx in seeing:
-        offset = _offset_of(answer, view_idx, cameras[view_idx], pose)
+        own = dataclasses.replace(matches.chosen(matches.views == view_idx), view_idxs=None)
+        widths = (*_WIDER, *_WIDTHS) if shares[view_idx].contradicts else _WIDTHS
+        offset = _offset_of(own, cameras[view_idx], answer.estimate.map_from_camera, pose, widths)
         shares[view_idx] = dataclasses.replace(shares[view_idx], offset=offset)
     return dataclasses.replace(answer, views=tuple(shares))
 
 
 def _offset_of(
-    answer: Localization, view_idx: int, camera: RigCamera, config: PoseConfig
+    matches: Correspondences, camera: RigCamera, joint: Rigid3, config: PoseConfig, widths: Sequence[float]
 ) -> ViewOffset | None:
     """Return what one view says; None where that is not enough for a pose."""
-    assert answer.correspondences is not None and answer.estimate is not None
-    matches = answer.correspondences.chosen(answer.correspondences.views == view_idx)
-    problem = make_problem(dataclasses.replace(matches, view_idxs=None), [camera])
-    joint = found = answer.estimate.map_from_camera
+    problem, found = make_problem(matches, [camera]), joint
     scale_px = problem.pixels(config.robust_sigmas * _MIN_SIGMA_PX)
-    for width in _WIDTHS:
+    for width in widths:
         (found,) = refine_robustly(problem, [found], width * scale_px)
     residuals = problem.residuals(found)
     near = residuals[residuals < scale_px]

@@ -168,7 +168,9 @@ class CameraTrust:
     ) -> None:
         """Learn of small offsets from what views of one time say."""
         assert answer.estimate is not None
-        offsets = {name: share.offset for name, share in zip(names, answer.views, strict=True) if share.offset}
+        offsets = {
+            name: share.offset for name, share in zip(names, answer.views, strict=True) if share.offset
+        }
         centres = {
             name: camera.rig_from_camera.translation
             for name, camera in zip(names, query.cameras, strict=True)

@@ -22,8 +22,8 @@ from hfnet_ros.types import ViewOffset
 
 FloatArray = NDArray[np.float64]
 
-# Chosen on generated apartments 31 to 34, see docs/rigs.md. Matches of a view err in common, and so does the map: what a
-# view says scatters more than its matches tell, and neighbouring samples do so alike.
+# Chosen on generated apartments 22 and 31 to 33. Matches of a view err in common, and so does the map: what a view says
+# scatters more than its matches tell, and neighbouring samples do so alike.
 _COVARIANCE_SCALE = 9.0
 _MAP_M, _MAP_RAD = 0.015, np.deg2rad(0.3)
 _APART_M, _APART_RAD = 0.5, np.deg2rad(20.0)
@@ -215,8 +215,7 @@ class ViewMountings:
 
 def _by_axis(values: FloatArray, sigmas: FloatArray) -> str:
     return ", ".join(
-        f"{axis} {value:.1f} +- {sigma:.1f}"
-        for axis, value, sigma in zip("xyz", values, sigmas, strict=True)
+        f"{axis} {value:.1f} +- {sigma:.1f}" for axis, value, sigma in zip("xyz", values, sigmas, strict=True)
     )
 
 

@@ -16,7 +16,7 @@ DRIVING, SPEEDS = np.array([0.5, 0.0, 0.0, 0.0, 0.0, 0.4]), (0.0, 1.0, -1.0, 2.0
 
 
 def rig_moved_by(centre, turn, shift):
-    """Return [6] where the rig seems to be by a camera that is turned by [3] and shifted by [3] against what is said."""
+    """Return [6] where the rig seems to be by a camera that is turned and shifted, [3] each, against what is said."""
     said = Rigid3(np.eye(3), centre)
     real = Rigid3.from_rotvec(turn, centre + shift)
     seems = real @ said.inverse()
