@@ -33,6 +33,7 @@ _CONTRADICTION, _AGREEMENT, _MOST = 2, 1, 10
 # Statements older than this are not compared; those of one camera not before the robot moved, so that it shows a turn.
 _COMPARED_NS = 10_000_000_000
 _MOVED_M, _TURNED_RAD = 0.7, 0.5
+_SOON_NS = 2_000_000_000  # after which odometry tells hardly less than one time does
 # Where nobody else sees the map, and no odometry tells, a camera is believed as one is that is alone on a robot; at
 # once where no other one has shown anything for as long. In the dark a blank wall looks like a lens that is covered.
 _PATIENCE_NS = 30_000_000_000
@@ -193,6 +194,7 @@ class CameraTrust:
             for name in said:
                 self._known[name].add_group(statement)
                 self._agree(name)
+            self._outvote(said)
         if not is_metric or (len(said) > 1 and not self.doubted.isdisjoint(said)):
             return  # a pose that a doubted camera has pulled at is no witness
         now_ns = statement.pose.moment.stamp_ns
@@ -219,6 +221,11 @@ class CameraTrust:
         difference = self._comparison.compare(earlier, later)
         if not difference.fits:
             return self._blame(earlier, later, difference)
+        if (
+            later.pose.moment.stamp_ns - earlier.pose.moment.stamp_ns <= _SOON_NS
+            and later.pose.moment.is_measured
+        ):
+            self._outvote(earlier.cameras | later.cameras)
         for name in earlier.cameras | later.cameras:
             alone = {name} in (earlier.cameras, later.cameras)
             if alone and (earlier.cameras, name) not in self._used:
@@ -295,6 +302,18 @@ class CameraTrust:
             accusations[0].doubt -= _AGREEMENT
             self._keep(name, [each for each in accusations if each.doubt > 0])
 
+    def _outvote(self, agreeing: frozenset[str]) -> None:
+        """Turn on a camera what it said against each of those that agree, once two of them do."""
+        against = [self._accusations.get(name, []) for name in agreeing]
+        accusers = frozenset.intersection(
+            *(frozenset().union(*(each.accusers for each in those)) for those in against)
+        )
+        for accuser in accusers - agreeing:
+            for name in agreeing:
+                kept = [each for each in self._accusations.get(name, ()) if accuser not in each.accusers]
+                self._keep(name, kept)
+            self._contradict(accuser, 1, agreeing)
+
     def _withdraw(self) -> None:
         """Clear whom only those have contradicted of whom it is known by now what is wrong with them."""
         found = self._found
@@ -302,9 +321,9 @@ class CameraTrust:
             self._keep(name, [each for each in self._accusations[name] if found.isdisjoint(each.accusers)])
 
     def _keep(self, name: str, accusations: list[_Accusation]) -> None:
-        self._accusations[name] = accusations
-        if not accusations:
-            del self._accusations[name]
+        self._accusations.pop(name, None)
+        if accusations:
+            self._accusations[name] = accusations
 
     def _with_doubts(self, answer: Localization, names: Sequence[str], twist: FloatArray) -> Localization:
         """Return an answer whose views tell what is known of their cameras."""

@@ -199,6 +199,28 @@ def test_whom_a_camera_accused_that_is_found_faulty_itself_is_cleared():
     assert rig.ask(14.8, "left").is_valid
 
 
+@pytest.mark.parametrize("agree_at", [[("left", "right")], [("left",), ("right",)]])
+def test_two_that_agree_outvote_the_one_that_accused_both(agree_at):
+    """At one time, or one soon after the other, by odometry."""
+    rig = Rig()
+    for step, name in enumerate(["left", "right"]):
+        rig.ask(0.1 * (step + 1), contradicting=["front", name], is_valid=False)
+    assert rig.trust.doubted == {"front", "left", "right"}
+    for step, seeing in enumerate(agree_at):
+        rig.ask(1.0 + 0.5 * step, *seeing)
+    assert rig.trust.doubted == {"front"}
+    assert rig.ask(2.0, "left", "right").is_valid
+
+
+def test_two_that_agree_long_after_each_other_outvote_nobody():
+    rig = Rig()
+    for step, name in enumerate(["left", "right"]):
+        rig.ask(0.1 * (step + 1), contradicting=["front", name], is_valid=False)
+    rig.ask(1.0, "left")
+    rig.ask(5.0, "right")
+    assert rig.trust.doubted == {"front", "left", "right"}
+
+
 def test_of_two_that_contradict_each_other_the_one_that_is_known_to_be_faulty_is_to_blame():
     rig, _ = late_rig()
     rig.ask(14.8, contradicting=["front", "left"], is_valid=False)
