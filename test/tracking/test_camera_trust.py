@@ -199,13 +199,20 @@ def test_whom_a_camera_accused_that_is_found_faulty_itself_is_cleared():
     assert rig.ask(14.8, "left").is_valid
 
 
+def accusing_rig():
+    """A rig whose front camera contradicts each of the others, and nobody knows who is right."""
+    rig = Rig()
+    rig.ask(0.1, contradicting=["front", "right"], is_valid=False)
+    rig.ask(0.2, "front", "left")
+    rig.ask(0.3, contradicting=["front", "left"], is_valid=False)
+    assert rig.trust.doubted == {"front", "left", "right"}
+    return rig
+
+
 @pytest.mark.parametrize("agree_at", [[("left", "right")], [("left",), ("right",)]])
 def test_two_that_agree_outvote_the_one_that_accused_both(agree_at):
     """At one time, or one soon after the other, by odometry."""
-    rig = Rig()
-    for step, name in enumerate(["left", "right"]):
-        rig.ask(0.1 * (step + 1), contradicting=["front", name], is_valid=False)
-    assert rig.trust.doubted == {"front", "left", "right"}
+    rig = accusing_rig()
     for step, seeing in enumerate(agree_at):
         rig.ask(1.0 + 0.5 * step, *seeing)
     assert rig.trust.doubted == {"front"}
@@ -213,9 +220,7 @@ def test_two_that_agree_outvote_the_one_that_accused_both(agree_at):
 
 
 def test_two_that_agree_long_after_each_other_outvote_nobody():
-    rig = Rig()
-    for step, name in enumerate(["left", "right"]):
-        rig.ask(0.1 * (step + 1), contradicting=["front", name], is_valid=False)
+    rig = accusing_rig()
     rig.ask(1.0, "left")
     rig.ask(5.0, "right")
     assert rig.trust.doubted == {"front", "left", "right"}
