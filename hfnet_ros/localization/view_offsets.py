@@ -16,8 +16,8 @@ from hfnet_ros.types import Correspondences, Localization, RigCamera, ViewOffset
 # Of the noise of a match, step by step: a view that is a few degrees off is given its own matches back. One that
 # contradicts the others is further off.
 _WIDTHS, _WIDER = (4.0, 1.0), (16.0, 8.0)
-# The pose is near, and found by all matches in the end.
-_ITERATIONS, _MAX_MATCHES = 4, 200
+# The pose is near, and the map is off by more than some hundred matches are.
+_ITERATIONS, _MAX_MATCHES = 4, 250
 _MIN_INLIERS = 20  # of a pose whose covariance is to be believed
 _RADIUS_SIGMAS, _MIN_SIGMA_PX = 3.0, 1.0
 
@@ -55,17 +55,22 @@ def _offset_of(
     """Return what one view says; None where that is not enough for a pose."""
     problem, found = make_problem(matches, [camera]), joint
     scale_px = problem.pixels(config.robust_sigmas * _MIN_SIGMA_PX)
+    near = np.flatnonzero(problem.residuals(joint) < 4.0 * widths[0] * scale_px)
+    problem = problem.chosen(
+        np.isin(np.arange(len(problem.correspondences)), near[:: -(-max(len(near), 1) // _MAX_MATCHES)])
+    )
     for width in widths:
-        (found,) = refine_robustly(problem, [found], width * scale_px, _ITERATIONS, _MAX_MATCHES)
+        (found,) = refine_robustly(problem, [found], width * scale_px, _ITERATIONS)
     residuals = problem.residuals(found)
-    problem = problem.chosen(residuals < 4.0 * scale_px)
     near = residuals[residuals < scale_px]
     if len(near) < _MIN_INLIERS:
         return None
     # Of a length in two axes the median is 1.18 sigmas of one.
     sigma_px = max(float(np.median(near)) / 1.18, problem.pixels(_MIN_SIGMA_PX))
     everything = np.ones(len(problem.correspondences), np.bool_)
-    estimate = refine_on_inliers(problem, found, everything, _RADIUS_SIGMAS * sigma_px, iterations=_ITERATIONS)
+    estimate = refine_on_inliers(
+        problem, found, everything, _RADIUS_SIGMAS * sigma_px, iterations=_ITERATIONS
+    )
     if estimate is None or estimate.num_inliers < _MIN_INLIERS:
         return None
     offset = joint.inverse() @ estimate.map_from_camera
