@@ -55,10 +55,9 @@ def _offset_of(
     """Return what one view says; None where that is not enough for a pose."""
     problem, found = make_problem(matches, [camera]), joint
     scale_px = problem.pixels(config.robust_sigmas * _MIN_SIGMA_PX)
-    near = np.flatnonzero(problem.residuals(joint) < 4.0 * widths[0] * scale_px)
-    problem = problem.chosen(
-        np.isin(np.arange(len(problem.correspondences)), near[:: -(-max(len(near), 1) // _MAX_MATCHES)])
-    )
+    around = np.flatnonzero(problem.residuals(joint) < 4.0 * widths[0] * scale_px)
+    some = around[:: -(-max(len(around), 1) // _MAX_MATCHES)]
+    problem = problem.chosen(np.isin(np.arange(len(problem.correspondences)), some))
     for width in widths:
         (found,) = refine_robustly(problem, [found], width * scale_px, _ITERATIONS)
     residuals = problem.residuals(found)
