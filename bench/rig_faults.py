@@ -4,13 +4,15 @@
 
 The rig and apartment of rig.py, asked as a robot asks: what cameras say alone is kept back until others or odometry
 have proven them right. Prints for each fault, in each camera in turn, how many poses there are, how many of them are
-false, how many were kept back, and when the camera was named. Nothing is asserted.
+false, how many were kept back, when the camera had first seen the map with something to compare that with (10 s at the
+most before or after), and when it was named. Nothing is asserted.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 from acceptance.workspace import Workspace
@@ -36,23 +38,37 @@ from hfnet_ros.tracking.camera_faults import twist_of
 from hfnet_ros.tracking.camera_trust import CameraTrust
 from hfnet_ros.tracking.motion import Moment
 from hfnet_ros.tracking.odometry import NoOdometry, Odometry, TransformHistory
-from hfnet_ros.types import Localization, Query, View
+from hfnet_ros.types import Localization, Query, RigCamera, View, ViewShare
 
 _NS_PER_S = 1_000_000_000
 # Odometry that is worse than a good wheel's: lengths off by 2 %, and noise per root of a metre and a radian.
 _SCALE, _SIGMA_M, _SIGMA_DEG = 1.02, 0.02, 0.5
+# Statements are compared for as long, see camera_trust.
+_COMPARED_S = 10.0
+# What rig.yaml says wrongly of where a camera sits, per degree and centimetre: [3] turn, [3] shift in its axes.
+_MOUNTING_ERRORS = {
+    "askew": (np.array([0.0, np.pi / 180.0, 0.0]), np.zeros(3)),
+    "shifted": (np.zeros(3), np.array([0.01, 0.0, 0.0])),
+}
 FAULTS = ("none", "unplugged", "black", "late:0.3", "frozen", "turned:10")
 
 
 def main() -> None:
     parser = rig_parser(__doc__)
-    parser.add_argument("--faults", nargs="+", default=FAULTS, help="late by s, turned by deg")
+    parser.add_argument(
+        "--faults",
+        nargs="+",
+        default=FAULTS,
+        help="late by s, turned by deg, askew by deg or shifted by cm in what rig.yaml says",
+    )
     parser.add_argument("--no-odometry", action="store_true")
     options = parser.parse_args()
     workspace = workspace_of(options)
     odometry = NoOdometry() if options.no_odometry else _odometry(options.seed, workspace.config)
-    print("| fault | queries | poses | false | kept back | named: first | times | others named |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| fault | queries | poses | false | kept back | could be told | named: first | times | others named |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     with localizing(workspace, options.seed) as localizer:
         for fault in options.faults:
             for faulty, name in enumerate(NAMES if fault != "none" else NAMES[:1]):
@@ -80,6 +96,35 @@ def _stamp_ns(row: int) -> int:
     return _NS_PER_S + round(row * _NS_PER_S / RATE_HZ)
 
 
+class _Named:
+    """When diagnostics named a camera, and since when it could be known."""
+
+    def __init__(self, faulty: str, is_faulty: bool) -> None:
+        self._faulty, self._is_faulty = faulty, is_faulty
+        self._said: dict[str, int] = {}  # when a camera last said where the rig is
+        self._could_tell = self._first = ""
+        self._times = self._others = 0
+
+    def add(self, row: int, shares: Mapping[str, ViewShare], is_valid: bool) -> None:
+        now = f"{(row - FIRST) / RATE_HZ:.1f} s"
+        is_told = is_valid or any(share.alone is not None for share in shares.values())
+        said = {name for name, share in shares.items() if share.contradicts or (share.agrees and is_told)}
+        before = {name for name, at in self._said.items() if row - at <= _COMPARED_S * RATE_HZ}
+        if said and self._faulty in said | before and len(said) + len(before) > 1:
+            self._could_tell = self._could_tell or now
+        self._said |= dict.fromkeys(said, row)
+        named = {name for name, share in shares.items() if share.doubt or share.is_askew}
+        if self._is_faulty and self._faulty in named:
+            self._first = self._first or now
+            self._times += 1
+            named.remove(self._faulty)
+        self._others += bool(named)
+
+    @property
+    def cells(self) -> str:
+        return f"{self._could_tell} | {self._first} | {self._times} | {self._others}"
+
+
 class _Run:
     """One walk with one fault in one camera."""
 
@@ -92,26 +137,18 @@ class _Run:
 
     def row(self, localizer: Localizer, label: str) -> str:
         rows = asked_rows(self._workspace, self._seed)
-        poses = false = kept = named = others = 0
-        first_named = ""
+        poses = false = kept = 0
+        named = _Named(NAMES[self._faulty], self._kind not in ("none", "unplugged"))
         for row in rows:
             answer = self._ask(localizer, row)
             kept += any(share.alone is not None for share in answer.views)
-            doubted = {name for name, share in zip(self._names, answer.views, strict=True) if share.doubt}
-            is_named = NAMES[self._faulty] in doubted and self._kind not in ("none", "unplugged")
-            named += is_named
-            others += bool(doubted - ({NAMES[self._faulty]} if is_named else set()))
-            if is_named and not first_named:
-                first_named = f"{(row - FIRST) / RATE_HZ:.1f} s"
+            named.add(row, dict(zip(self._names, answer.views, strict=True)), answer.is_valid)
             if answer.estimate is not None:
                 pose, truth = answer.estimate.map_from_camera, query_poses(self._seed)[row]
                 is_far = pose.translation_to(truth) > FALSE_M
                 poses += 1
                 false += is_far or np.rad2deg(pose.rotation_to(truth)) > FALSE_DEG
-        return (
-            f"| {label} | {len(rows)} | {poses / len(rows):.0%} | {false} | {kept} | {first_named} | {named} "
-            f"| {others} |"
-        )
+        return f"| {label} | {len(rows)} | {poses / len(rows):.0%} | {false} | {kept} | {named.cells} |"
 
     def _ask(self, localizer: Localizer, row: int) -> Localization:
         stamp_ns = _stamp_ns(row)
@@ -128,7 +165,11 @@ class _Run:
         """Return the query in which one camera has failed."""
         views = list(query(self._workspace, self._seed, row, (0, 1, 2)).views)
         calibration = views[self._faulty].calibration
-        if self._kind == "unplugged":
+        if self._kind in _MOUNTING_ERRORS:
+            error = Rigid3.from_rotvec(*(self._size * axis for axis in _MOUNTING_ERRORS[self._kind]))
+            said = RigCamera(calibration.camera, calibration.rig_from_camera @ error)
+            views[self._faulty] = View(said, views[self._faulty].image)
+        elif self._kind == "unplugged":
             del views[self._faulty]
         elif self._kind == "black":
             noise = np.random.default_rng(row).poisson(1.0, (360, 480, 3))

@@ -39,6 +39,7 @@ from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.localization.turning import TurningViews, Version
+from hfnet_ros.localization.view_offsets import with_offsets
 from hfnet_ros.map.manifest import SCENE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
@@ -256,6 +257,8 @@ class Localizer:
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
+        if len(cameras) > 1:
+            answer = with_offsets(answer, matches, cameras, self._config.pose)
         other_part = ""
         if matcher.name == SCENE:
             elsewhere = self._matchers.seen_otherwise(

@@ -20,6 +20,9 @@ class ViewHealth:
         group_share: part of the last groups of images that has one of it; None before the first.
         picture_error: why its images show nothing new; empty if they do.
         contradiction: what its view contradicts for some time now; empty if nothing.
+        unproven: why nobody knows whether it does; empty if somebody does.
+        mounting: how far its views are off against the others'; empty where that is not known.
+        is_askew: that is no chance.
         num_keypoints: in its last image that was asked; None before the first.
         num_matches: likewise.
         num_inliers: likewise.
@@ -31,6 +34,9 @@ class ViewHealth:
     group_share: float | None = None
     picture_error: str = ""
     contradiction: str = ""
+    unproven: str = ""
+    mounting: str = ""
+    is_askew: bool = False
     num_keypoints: int | None = None
     num_matches: int | None = None
     num_inliers: int | None = None
@@ -103,17 +109,25 @@ def of_images(now: ImageHealth) -> list[Finding]:
 
 def _of_view(now: ViewHealth, *, is_silent: bool) -> list[Finding]:
     shows = "" if now.num_keypoints is None else "something new"
-    agrees = "" if now.num_keypoints is None else "none"
+    agrees = "" if now.num_keypoints is None else now.unproven or "none"
     return [
         _delay(now),
         _group_share(now, is_explained=is_silent or _is_delayed(now)),
         complaint("picture", now.picture_error, Level.WARN, "the picture is of no use", good=shows),
         complaint("contradiction", now.contradiction, Level.WARN, "its view", good=agrees),
+        _mounting(now),
         Finding("keypoints", _count(now.num_keypoints)),
         Finding("matches", _count(now.num_matches)),
         Finding("inliers", _count(now.num_inliers)),
         Finding("last view problem", now.problem),
     ]
+
+
+def _mounting(now: ViewHealth) -> Finding:
+    key = "mounting by views"
+    if not now.is_askew:
+        return Finding(key, now.mounting)
+    return Finding(key, now.mounting, Level.WARN, f"against the other cameras it is {now.mounting}")
 
 
 def _is_delayed(now: ViewHealth) -> bool:

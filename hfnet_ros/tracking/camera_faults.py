@@ -28,7 +28,7 @@ _MOST_TURNED_RAD, _MOST_LATE_S = np.pi, 1.0
 # Views of one time agree by what they explain; a pose that a late camera pulled at was seen to be off by as much and
 # still to be agreed with (generated apartment 24). That is a bound: many agreements do not make it narrower.
 _GROUP_M, _GROUP_RAD = 0.4, np.deg2rad(6.0)
-# A single difference may be of a pose that is worse than its covariance says.
+# A single difference may be of a pose that is worse than its covariance says: it proves no fault, however large.
 _MIN_COMPARISONS = 3
 _REMEMBERED_S = 60.0
 
@@ -100,6 +100,7 @@ class KnownFaults:
         self._weighted = np.zeros(4)
         self._agreed = np.zeros((4, 4))
         self._num_compared = 0
+        self._largest = 0.0  # squared Mahalanobis distance of a single comparison
         self._stamp_ns = 0
 
     def add(self, stamp_ns: int, faults: FloatArray, difference: FloatArray, information: FloatArray) -> None:
@@ -115,6 +116,7 @@ class KnownFaults:
         self._information += faults.T @ information @ faults
         self._weighted += faults.T @ information @ difference
         self._num_compared += 1
+        self._largest = max(self._largest, float(difference @ information @ difference))
 
     def add_group(self, statement: Statement) -> None:
         """Take note that the camera agrees with others of its time."""
@@ -129,7 +131,7 @@ class KnownFaults:
         """Know nothing again."""
         self._information[:] = self._agreed[:] = 0.0
         self._weighted[:] = 0.0
-        self._num_compared = 0
+        self._num_compared, self._largest = 0, 0.0
 
     def bound_at(self, stamp_ns: int, twist: FloatArray) -> tuple[float, float]:
         """Return by how much, m and rad, a pose that the camera tells alone may be off by its faults.
@@ -157,7 +159,9 @@ class KnownFaults:
         """Return what fault the comparisons tell of, with standard deviations, in words; empty if it may be chance."""
         covariance = self._covariance
         likely = covariance @ self._weighted
-        if self._num_compared < _MIN_COMPARISONS or likely @ self._weighted <= self._quantile:
+        # One counts for half of what it takes at the most.
+        told = likely @ self._weighted - max(self._largest - 0.5 * self._quantile, 0.0)
+        if self._num_compared < _MIN_COMPARISONS or told <= self._quantile:
             return ""
         sigmas = np.sqrt(np.diag(covariance))
         axes = ", ".join(
@@ -177,6 +181,7 @@ class KnownFaults:
         self._information *= kept
         self._weighted *= kept
         self._agreed *= kept
+        self._largest *= kept
         self._stamp_ns = max(stamp_ns, self._stamp_ns)
 
 

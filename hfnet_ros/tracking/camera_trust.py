@@ -24,6 +24,7 @@ from hfnet_ros.tracking.camera_faults import (
     difference_by_faults,
 )
 from hfnet_ros.tracking.motion import Moment, base_pose, motion_between
+from hfnet_ros.tracking.view_mountings import ViewMountings
 from hfnet_ros.types import ImageArray, Localization, Outcome, Query
 
 # Doubt that a contradiction adds and an agreement takes away. A late camera agrees while the robot stands, a frozen one
@@ -32,6 +33,7 @@ _CONTRADICTION, _AGREEMENT, _MOST = 2, 1, 10
 # Statements older than this are not compared; those of one camera not before the robot moved, so that it shows a turn.
 _COMPARED_NS = 10_000_000_000
 _MOVED_M, _TURNED_RAD = 0.7, 0.5
+_SOON_NS = 2_000_000_000  # after which odometry tells hardly less than one time does
 # Where nobody else sees the map, and no odometry tells, a camera is believed as one is that is alone on a robot; at
 # once where no other one has shown anything for as long. In the dark a blank wall looks like a lens that is covered.
 _PATIENCE_NS = 30_000_000_000
@@ -39,7 +41,20 @@ CONTRADICTED = (
     "contradicts the other cameras, and has not agreed with them often enough since: its image is not of its time, its "
     "mounting or calibration is not what it was, or it looked like another place"
 )
+UNSEEN = "cannot be checked: it has not seen anything of the map"
+UNCOMPARED = (
+    "cannot be checked yet: too little that it saw of the map could be compared with what other cameras saw, or with "
+    "odometry"
+)
 HELD = "it alone sees the map, and neither another camera nor odometry has proven yet that it is where it should be"
+
+
+@dataclasses.dataclass
+class _Accusation:
+    """Doubt of a camera that others contradicted."""
+
+    accusers: frozenset[str]
+    doubt: int
 
 
 class CameraTrust:
@@ -48,7 +63,7 @@ class CameraTrust:
     def __init__(self, config: Config) -> None:
         """Know nothing of any camera."""
         self._comparison = StatementComparison(config)
-        self._doubts: dict[str, int] = {}
+        self._accusations: dict[str, list[_Accusation]] = {}
         self._known: defaultdict[str, KnownFaults] = defaultdict(self._comparison.nothing_known)
         self._last: dict[frozenset[str], Statement] = {}
         self._used: set[tuple[frozenset[str], str]] = set()  # which of the last proved something of whom
@@ -57,12 +72,18 @@ class CameraTrust:
         self._shown_ns: dict[str, int] = {}  # when a camera last gave an image of anything
         # Images of a query between `marked` and `judged`: each is looked at once.
         self._looked_at: list[ImageArray | None] = []
+        self._saw_ns: dict[str, int] = {}  # when a camera last saw something of the map
+        self._mountings = ViewMountings()
         self._held_ns: dict[str, int] = {}  # since when a camera is kept back without an objection
 
     @property
     def doubted(self) -> frozenset[str]:
         """Names of the cameras that contradicted others, or odometry, and have not agreed often enough since."""
-        return frozenset(self._doubts) | {name for name, known in self._known.items() if known.found}
+        return frozenset(self._accusations) | self._found
+
+    @property
+    def _found(self) -> frozenset[str]:
+        return frozenset(name for name, known in self._known.items() if known.found)
 
     def marked(self, query: Query, names: Sequence[str], twist: FloatArray) -> Query:
         """Return a query whose views of cameras that are not believed alone say so.
@@ -106,20 +127,29 @@ class CameraTrust:
         self._note_shown(query, names)
         self._looked_at = []
         contradicting = [name for name, share in zip(names, answer.views, strict=True) if share.contradicts]
-        most = max((self._doubts.get(name, 0) for name in contradicting), default=0)
+        self._saw_ns.update(dict.fromkeys(contradicting, query.stamp_ns))
+        # What contradicts a pose that was refused contradicts nothing; of two views that do each other one is wrong.
+        agreeing = frozenset(name for name, share in zip(names, answer.views, strict=True) if share.agrees)
+        found = self._found.intersection(contradicting)
+        most = max((self._doubt(name) for name in contradicting), default=0)
         for name in contradicting:
             if answer.is_valid:
-                self._contradict(name, 1)
-            elif self._doubts.get(name, 0) == most:  # nobody knows who is right, but who was wrong before
-                self._contradict(name, 2)
+                self._contradict(name, 1, agreeing - {name})
+            elif len(contradicting) > 1 and (name in found or (not found and self._doubt(name) == most)):
+                # Nobody knows who is right, but who was wrong before.
+                self._contradict(name, 2, frozenset(contradicting) - {name})
         estimate = answer.estimate or next((share.alone for share in answer.views if share.alone), None)
         if estimate is None:
-            return self._with_doubts(answer, names)
+            return self._with_doubts(answer, names, twist)
+        if answer.is_metric and answer.estimate is not None:
+            self._compare_views(answer, query, names, twist)
         seeing = [row for row, share in enumerate(answer.views) if share.agrees]
         statement = Statement(
             frozenset(names[row] for row in seeing), base_pose(moment, estimate, base_from_rig), twist
         )
+        self._saw_ns.update(dict.fromkeys(statement.cameras, query.stamp_ns))
         self._learn(statement, is_metric=answer.is_metric)
+        self._withdraw()
         if len(seeing) == 1:
             (seer,) = seeing
             name, stamp_ns = names[seer], moment.stamp_ns
@@ -132,7 +162,21 @@ class CameraTrust:
                     if answer.estimate is not None
                     else answer
                 )
-        return self._with_doubts(answer, names)
+        return self._with_doubts(answer, names, twist)
+
+    def _compare_views(
+        self, answer: Localization, query: Query, names: Sequence[str], twist: FloatArray
+    ) -> None:
+        """Learn of small offsets from what views of one time say."""
+        assert answer.estimate is not None
+        offsets = {
+            name: share.offset for name, share in zip(names, answer.views, strict=True) if share.offset
+        }
+        centres = {
+            name: camera.rig_from_camera.translation
+            for name, camera in zip(names, query.cameras, strict=True)
+        }
+        self._mountings.add(answer.estimate.map_from_camera, twist, offsets, centres)
 
     def _note_shown(self, query: Query, names: Sequence[str]) -> None:
         images = [view.image for view in query.views]
@@ -150,6 +194,7 @@ class CameraTrust:
             for name in said:
                 self._known[name].add_group(statement)
                 self._agree(name)
+            self._outvote(said)
         if not is_metric or (len(said) > 1 and not self.doubted.isdisjoint(said)):
             return  # a pose that a doubted camera has pulled at is no witness
         now_ns = statement.pose.moment.stamp_ns
@@ -176,6 +221,11 @@ class CameraTrust:
         difference = self._comparison.compare(earlier, later)
         if not difference.fits:
             return self._blame(earlier, later, difference)
+        if (
+            later.pose.moment.stamp_ns - earlier.pose.moment.stamp_ns <= _SOON_NS
+            and later.pose.moment.is_measured
+        ):
+            self._outvote(earlier.cameras | later.cameras)
         for name in earlier.cameras | later.cameras:
             alone = {name} in (earlier.cameras, later.cameras)
             if alone and (earlier.cameras, name) not in self._used:
@@ -186,12 +236,13 @@ class CameraTrust:
     def _blame(self, earlier: Statement, later: Statement, difference: Difference) -> Statement | None:
         ranks = [self._rank(each) for each in (earlier, later)]
         if ranks[0] == ranks[1]:
-            for name in earlier.cameras | later.cameras:
-                self._contradict(name, 2)
+            for one, other in ((earlier, later), (later, earlier)):
+                for name in one.cameras:
+                    self._contradict(name, 2, other.cameras - {name})
             return None
-        wrong = earlier if ranks[0] < ranks[1] else later
+        wrong, right = (earlier, later) if ranks[0] < ranks[1] else (later, earlier)
         for name in wrong.cameras:
-            self._contradict(name, 1)
+            self._contradict(name, 1, right.cameras - {name})
             if max(ranks)[1]:  # those who are believed tell by how much
                 self._note(name, earlier, later, difference)
         return wrong
@@ -216,13 +267,13 @@ class CameraTrust:
         """Return what decides which of two is wrong: how many say it who are not doubted, and how many are believed."""
         stamp_ns, said = statement.pose.moment.stamp_ns, statement.cameras
         believed = sum(self._believes(name, stamp_ns, statement.twist) for name in said)
-        return len(said - self.doubted), believed, -max(self._doubts.get(name, 0) for name in said)
+        return len(said - self.doubted), believed, -max(self._doubt(name) for name in said)
 
     def _believes(self, name: str, stamp_ns: int, twist: FloatArray) -> bool:
         others_ns = [shown_ns for other, shown_ns in self._shown_ns.items() if other != name]
         if all(stamp_ns - shown_ns >= _PATIENCE_NS for shown_ns in others_ns):
             return True  # as a camera that is alone on a robot
-        if name in self._doubts:
+        if name in self._accusations:
             return False
         if self._known[name].vouch_at(stamp_ns, twist):
             self._held_ns.pop(name, None)
@@ -230,29 +281,78 @@ class CameraTrust:
         is_patient = stamp_ns - self._held_ns.get(name, stamp_ns) >= _PATIENCE_NS
         return is_patient and not self._known[name].found
 
-    def _contradict(self, name: str, num_sides: int) -> None:
-        """Note a contradiction, of which one of so many sides is to blame."""
-        self._doubts[name] = min(self._doubts.get(name, 0) + _CONTRADICTION // num_sides, _MOST)
+    def _doubt(self, name: str) -> int:
+        return min(sum(each.doubt for each in self._accusations.get(name, ())), _MOST)
+
+    def _contradict(self, name: str, num_sides: int, accusers: frozenset[str]) -> None:
+        """Note a contradiction with others, of which one of so many sides is to blame."""
+        accusations = self._accusations.setdefault(name, [])
+        accusations.append(_Accusation(accusers, _CONTRADICTION // num_sides))
+        while sum(each.doubt for each in accusations) > _MOST:
+            accusations[0].doubt -= 1
+            if accusations[0].doubt == 0:
+                del accusations[0]
         if not self._known[name].found:
             self._known[name].forget()
         self._held_ns.pop(name, None)
 
     def _agree(self, name: str) -> None:
-        if name in self._doubts:
-            self._doubts[name] -= _AGREEMENT
-            if self._doubts[name] <= 0:
-                del self._doubts[name]
+        accusations = self._accusations.get(name)
+        if accusations:
+            accusations[0].doubt -= _AGREEMENT
+            self._keep(name, [each for each in accusations if each.doubt > 0])
 
-    def _with_doubts(self, answer: Localization, names: Sequence[str]) -> Localization:
-        shares = tuple(
-            dataclasses.replace(share, doubt=self._doubt_of(name))
-            for name, share in zip(names, answer.views, strict=True)
+    def _outvote(self, agreeing: frozenset[str]) -> None:
+        """Turn on a camera what it said against each of those that agree, once two of them do."""
+        against = [self._accusations.get(name, []) for name in agreeing]
+        accusers = frozenset.intersection(
+            *(frozenset().union(*(each.accusers for each in those)) for those in against)
         )
-        return dataclasses.replace(answer, views=shares)
+        for accuser in accusers - agreeing:
+            for name in agreeing:
+                kept = [each for each in self._accusations.get(name, ()) if accuser not in each.accusers]
+                self._keep(name, kept)
+            self._contradict(accuser, 1, agreeing)
+
+    def _withdraw(self) -> None:
+        """Clear whom only those have contradicted of whom it is known by now what is wrong with them."""
+        found = self._found
+        for name in self._accusations.keys() - found:
+            self._keep(name, [each for each in self._accusations[name] if found.isdisjoint(each.accusers)])
+
+    def _keep(self, name: str, accusations: list[_Accusation]) -> None:
+        self._accusations.pop(name, None)
+        if accusations:
+            self._accusations[name] = accusations
+
+    def _with_doubts(self, answer: Localization, names: Sequence[str], twist: FloatArray) -> Localization:
+        """Return an answer whose views tell what is known of their cameras."""
+        shares = []
+        for name, share in zip(names, answer.views, strict=True):
+            offset = self._mountings.of(name)
+            share = dataclasses.replace(
+                share,
+                doubt=self._doubt_of(name),
+                mounting="" if offset is None else offset.text,
+                is_askew=offset is not None and offset.is_askew,
+                unproven=self._why_unproven(name, answer.stamp_ns, twist),
+            )
+            shares.append(share)
+        return dataclasses.replace(answer, views=tuple(shares))
+
+    def _why_unproven(self, name: str, stamp_ns: int, twist: FloatArray) -> str:
+        if name in self.doubted or self._believes(name, stamp_ns, twist):
+            return ""
+        saw_ns = self._saw_ns.get(name)
+        if saw_ns is None:
+            return UNSEEN
+        if stamp_ns - saw_ns > _COMPARED_NS:
+            return f"{UNSEEN} for {1e-9 * (stamp_ns - saw_ns):.0f} s"
+        return UNCOMPARED
 
     def _doubt_of(self, name: str) -> str:
         found = self._known[name].found
-        if name not in self._doubts and not found:
+        if name not in self._accusations and not found:
             return ""
         return f"{CONTRADICTED}; by odometry it is {found}" if found else CONTRADICTED
 

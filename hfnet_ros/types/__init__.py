@@ -11,6 +11,7 @@ from hfnet_ros.types.localization import (
     PosePrior,
     RetrievalHit,
     Search,
+    ViewOffset,
     ViewShare,
 )
 from hfnet_ros.types.query import (
@@ -68,6 +69,7 @@ __all__ = [
     "TrackingState",
     "Verdict",
     "View",
+    "ViewOffset",
     "ViewShare",
     "ignore_progress",
 ]

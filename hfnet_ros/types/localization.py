@@ -156,6 +156,19 @@ class Evidence:
         return self.scores.get("false_probability")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ViewOffset:
+    """By how much the rig is elsewhere by the matches of one view than by those of all.
+
+    Attributes:
+        vector: [6] x y z (m) rx ry rz (rad) of the motion from the pose of all to that of the view, axes of the rig.
+        covariance: [6, 6] of it, of the view's own matches; what the map is off by is not in it.
+    """
+
+    vector: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True)
 class ViewShare:
     """What one view of a query brought to its answer.
@@ -169,6 +182,11 @@ class ViewShare:
         contradicts: it knows where it is, and other views say that it is elsewhere.
         alone: the pose of the rig that the view alone tells, which is not given because its camera is doubted.
         doubt: what its camera did before, for which it is not believed alone; empty if nothing.
+        offset: where the rig is by its matches alone, if it agrees with another view; None where too few of them do.
+        mounting: by how much its camera is turned, shifted and late against the others, with standard deviations;
+            empty where that is not known.
+        is_askew: that is no chance: its mounting, calibration or clock is not what it is said to be.
+        unproven: why its camera is not believed alone though nothing speaks against it; empty if it is.
     """
 
     num_keypoints: int = 0
@@ -179,6 +197,10 @@ class ViewShare:
     contradicts: bool = False
     alone: PoseEstimate | None = None
     doubt: str = ""
+    offset: ViewOffset | None = None
+    mounting: str = ""
+    is_askew: bool = False
+    unproven: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -61,6 +61,12 @@ def test_the_answer_is_that_of_the_rigs_frame_from_all_views(ask, truth):
     assert sum(share.num_keypoints for share in answer.views) == answer.evidence.num_keypoints
 
 
+def test_views_say_where_the_rig_is_by_their_own_matches(ask):
+    told = [share.offset for share in ask().views if share.offset is not None]
+    assert len(told) >= 2
+    assert max(np.linalg.norm(offset.vector[3:]) for offset in told) < np.deg2rad(1.0)
+
+
 def test_a_black_view_is_named_and_is_no_obstacle(ask, truth):
     answer = ask(black=[0])
     assert answer.is_valid, answer.evidence.reason

@@ -103,6 +103,13 @@ CASES = [
     ("images front", {"group_share": 0.4}, {"in groups (share)": Level.WARN}),
     ("images front", {"picture_error": "frozen"}, {"picture": Level.WARN}),
     ("images front", {"contradiction": "contradicts the other views"}, {"contradiction": Level.WARN}),
+    ("images front", {"unproven": "cannot be checked: it has not seen anything of the map"}, {}),
+    ("images front", {"mounting": "turned by x 0.1 +- 0.2 deg"}, {}),
+    (
+        "images front",
+        {"mounting": "turned by x 2.1 +- 0.2 deg", "is_askew": True},
+        {"mounting by views": Level.WARN},
+    ),
     ("images front", {"problem": "no keypoint found", "num_keypoints": 0}, {}),
     ("odometry", {"age_s": None}, {"odometry age (s)": Level.WARN}),
     ("odometry", {"age_s": 1.5}, {"odometry age (s)": Level.WARN}),

@@ -210,6 +210,16 @@ def test_a_doubted_camera_is_named_for_as_long_as_it_is_doubted(clock):
     assert among(recorder).contradiction == ""
 
 
+def test_how_a_camera_sits_among_the_others_is_passed_on(clock):
+    recorder = HealthRecorder()
+    recorder.note_answer(rig_answer("left", share=ViewShare(9, 8, 7, unproven="cannot be checked")))
+    assert (among(recorder).unproven, among(recorder).mounting) == ("cannot be checked", "")
+    askew = ViewShare(9, 8, 7, mounting="turned by x 2.0 +- 0.2 deg", is_askew=True)
+    recorder.note_answer(rig_answer("left", share=askew))
+    assert (among(recorder).mounting, among(recorder).is_askew) == (askew.mounting, True)
+    assert among(recorder).unproven == ""
+
+
 def test_a_frozen_camera_is_named_at_once(clock):
     recorder = HealthRecorder()
     recorder.note_answer(rig_answer("left", problem=FROZEN.format(2)))

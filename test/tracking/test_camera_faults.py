@@ -81,6 +81,17 @@ def test_what_agrees_standing_is_believed_standing_and_what_agrees_moving_always
     assert not moving.vouch_at(S, TURNING)
 
 
+@pytest.mark.parametrize(("num_off", "is_found"), [(1, False), (4, True)])
+def test_one_pose_that_is_off_is_no_fault_of_its_camera(num_off, is_found):
+    known = StatementComparison(Config()).nothing_known()
+    off = np.concatenate([np.zeros(3), [0.0, 0.0, np.deg2rad(10.0)]])
+    for row in range(8):
+        statement = said({"left"}, Rigid3.identity(), TURNING, stamp_ns=(row + 1) * S)
+        seen = off if row < num_off else np.zeros(6)
+        known.add(statement.pose.moment.stamp_ns, statement.faults, seen, np.linalg.inv(SURE))
+        assert bool(known.found) is (is_found and row >= 2)
+
+
 def test_statements_are_compared_along_odometry():
     comparison, here = StatementComparison(Config()), Rigid3.from_rotvec([0.0, 0.0, 0.4], [1.0, 2.0, 0.0])
     moved = after(TURNING, 1.0)

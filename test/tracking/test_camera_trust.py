@@ -178,6 +178,80 @@ def test_where_the_others_have_long_been_dark_a_camera_is_believed_as_one_that_i
     assert rig.ask(32.0, "left", dark=others).is_valid
 
 
+def late_rig():
+    """A rig whose front camera is late and was believed; it contradicts the left one, until its own way betrays it."""
+    rig, doubted = Rig(winding), []
+    rig.ask(0.5, "front", "right")
+    for step in range(2, 29):
+        t = 0.5 * step
+        late = winding(t).inverse() @ winding(t - 0.2)
+        accused, seeing = (["left"], ["front", "right"]) if step < 4 else ([], ["front"])
+        rig.ask(t, *seeing, fault=late, contradicting=accused)
+        doubted.append(rig.trust.doubted)
+    return rig, doubted
+
+
+def test_whom_a_camera_accused_that_is_found_faulty_itself_is_cleared():
+    rig, doubted = late_rig()
+    assert doubted[0] == {"left"}
+    assert doubted[-1] == {"front"}
+    rig.ask(14.5, "left", "right")
+    assert rig.ask(14.8, "left").is_valid
+
+
+def accusing_rig():
+    """A rig whose front camera contradicts each of the others, and nobody knows who is right."""
+    rig = Rig()
+    rig.ask(0.1, contradicting=["front", "right"], is_valid=False)
+    rig.ask(0.2, "front", "left")
+    rig.ask(0.3, contradicting=["front", "left"], is_valid=False)
+    assert rig.trust.doubted == {"front", "left", "right"}
+    return rig
+
+
+@pytest.mark.parametrize("agree_at", [[("left", "right")], [("left",), ("right",)]])
+def test_two_that_agree_outvote_the_one_that_accused_both(agree_at):
+    """At one time, or one soon after the other, by odometry."""
+    rig = accusing_rig()
+    for step, seeing in enumerate(agree_at):
+        rig.ask(1.0 + 0.5 * step, *seeing)
+    assert rig.trust.doubted == {"front"}
+    assert rig.ask(2.0, "left", "right").is_valid
+
+
+def test_two_that_agree_long_after_each_other_outvote_nobody():
+    rig = accusing_rig()
+    rig.ask(1.0, "left")
+    rig.ask(5.0, "right")
+    assert rig.trust.doubted == {"front", "left", "right"}
+
+
+def test_of_two_that_contradict_each_other_the_one_that_is_known_to_be_faulty_is_to_blame():
+    rig, _ = late_rig()
+    rig.ask(14.8, contradicting=["front", "left"], is_valid=False)
+    assert rig.trust.doubted == {"front"}
+
+
+def test_who_contradicts_a_pose_that_is_refused_is_not_to_blame():
+    rig = Rig()
+    rig.ask(0.5, contradicting=["left"], is_valid=False)
+    assert rig.trust.doubted == frozenset()
+    rig.ask(1.0, contradicting=["left", "front"], is_valid=False)
+    assert rig.trust.doubted == {"left", "front"}
+
+
+def test_it_says_why_a_camera_cannot_be_checked():
+    rig = Rig()
+    first = rig.ask(0.5, "left")
+    assert "cannot be checked yet" in first.views[1].unproven
+    assert first.views[0].unproven == "cannot be checked: it has not seen anything of the map"
+    agreed = rig.ask(1.0, "left", "front")
+    assert [bool(share.unproven) for share in agreed.views] == [False, False, True]
+    rig = Rig()
+    rig.ask(0.5, "left")
+    assert "for 12 s" in rig.ask(12.5, is_valid=False).views[1].unproven
+
+
 @pytest.mark.parametrize("num_contradictions", [1, 3])
 def test_it_is_believed_again_after_it_agreed_twice_as_often(num_contradictions):
     rig = Rig()
