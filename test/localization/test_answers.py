@@ -127,7 +127,7 @@ def test_a_map_whose_self_test_answered_elsewhere_is_trusted_no_more_than_that()
     strict = dataclasses.replace(limits, max_false_probability=0.3)
     refused = with_second_look(best, {"rematch_ratio": 0.0}, strict)
     assert (refused.outcome, refused.estimate) == (Outcome.ILL_CONDITIONED, None)
-    assert "a share of 0.4 of the answers that the map's self-test gave there" in refused.evidence.reason
+    assert "a share of 0.4 of what looked like this place when the map was made" in refused.evidence.reason
 
 
 def test_without_any_place_the_answer_says_why():
