@@ -38,7 +38,7 @@ from acceptance.picture import draw_curves
 from acceptance.table import Outcomes
 from acceptance.workspace import RememberingExtractor, Workspace
 
-from hfnet_ros.config import Config
+from hfnet_ros.config import Config, VerificationConfig
 from hfnet_ros.localization.answers import FLAT
 from hfnet_ros.pose import false_probability_model
 
@@ -101,9 +101,9 @@ def _of_all(jobs: int, work: Callable[[str], object], names: Sequence[str]) -> l
         return list(pool.map(work, names))
 
 
-def limited(row: Row) -> Row:
-    """Return what the limits beside the probability make of a pose."""
-    limits, scores = Config().verification, row.scores
+def limited(row: Row, limits: VerificationConfig | None = None) -> Row:
+    """Return what the limits beside the probability, those of the defaults unless given, make of a pose."""
+    limits, scores = limits or VerificationConfig(), row.scores
     passes = row.is_answered and (
         scores["inliers"] >= limits.min_inliers
         and scores["evidence"] >= limits.min_evidence

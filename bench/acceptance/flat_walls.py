@@ -20,7 +20,7 @@ from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
-from hfnet_ros.scene import Scene, build_plane_wall, look_at
+from hfnet_ros.scene import Rectangle, Scene, build_plane_wall, look_at
 from hfnet_ros.trust.tested_build import build_map
 
 SEEDS = (21, 22, 23, 24)
@@ -50,8 +50,8 @@ def _wall(seed: int, exchanged: float) -> Scene:
     return replace(wall, rectangles=tuple(rectangles))
 
 
-def _is_large(rectangle: object) -> bool:
-    return float(np.linalg.norm(np.cross(rectangle.edge_u, rectangle.edge_v))) >= _LARGE_M2  # type: ignore[attr-defined]
+def _is_large(rectangle: Rectangle) -> bool:
+    return float(np.linalg.norm(np.cross(rectangle.edge_u, rectangle.edge_v))) >= _LARGE_M2
 
 
 def _mapped() -> list[Rigid3]:
