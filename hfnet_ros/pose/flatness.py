@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-# Of the distance. What is no deeper moves by no more than keypoints are off anyhow, seen from half around.
-_DEPTH_FRACTION = 0.02
+# Of the distance. What is deeper moves by more than keypoints are off, in a picture that is looked at from aside.
+_DEPTH_FRACTION = 0.05
 _NUM_REWEIGHTINGS = 20  # at the most
 _SETTLED = 1e-3  # of the spread: it changes no more
 
 
 def flat_share(points: FloatArray, position: FloatArray) -> float:
-    """Return the share of points that lie in one plane, to 2 % of the distance that they are seen from.
+    """Return the share of points that lie in one plane, to 5 % of the distance that they are seen from.
 
     Args:
         points: [N, 3] m, map frame.
