@@ -301,7 +301,7 @@ class VerificationConfig:
         high=1.0,
     )
     min_seen_of_flat: float = parameter(
-        0.9,
+        0.85,
         "Of what should be seen from a pose, the share that must be where nearly all that is seen lies in one plane (to "
         "5 % of the distance): a picture of something flat is as good as the thing, but ends somewhere.",
         low=0.0,
