@@ -302,8 +302,8 @@ class VerificationConfig:
     )
     min_seen_of_flat: float = parameter(
         0.85,
-        "Of what should be seen from a pose, the share that must be where nearly all that is seen lies in one plane (to "
-        "5 % of the distance): a picture of something flat is as good as the thing, but ends somewhere.",
+        "Of what should be seen from a pose, the share that must be where nearly all that is seen lies in one plane "
+        "(to 5 % of the distance): a picture of something flat is as good as the thing, but ends somewhere.",
         low=0.0,
         high=1.0,
     )
