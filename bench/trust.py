@@ -38,7 +38,8 @@ from acceptance.picture import draw_curves
 from acceptance.table import Outcomes
 from acceptance.workspace import RememberingExtractor, Workspace
 
-from hfnet_ros.config import Config
+from hfnet_ros.config import Config, VerificationConfig
+from hfnet_ros.localization.answers import FLAT
 from hfnet_ros.pose import false_probability_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,9 +101,9 @@ def _of_all(jobs: int, work: Callable[[str], object], names: Sequence[str]) -> l
         return list(pool.map(work, names))
 
 
-def limited(row: Row) -> Row:
-    """Return what the limits beside the probability make of a pose."""
-    limits, scores = Config().verification, row.scores
+def limited(row: Row, limits: VerificationConfig | None = None) -> Row:
+    """Return what the limits beside the probability, those of the defaults unless given, make of a pose."""
+    limits, scores = limits or VerificationConfig(), row.scores
     passes = row.is_answered and (
         scores["inliers"] >= limits.min_inliers
         and scores["evidence"] >= limits.min_evidence
@@ -110,6 +111,7 @@ def limited(row: Row) -> Row:
         and scores["lead_over_rival"] >= limits.min_lead_over_rival
         and scores["twin_ratio"] <= limits.max_twin_ratio
         and scores["rematch_ratio"] <= limits.max_rematch_ratio
+        and not (scores.get("flat_share", 0.0) > FLAT and scores["seen_share"] < limits.min_seen_of_flat)
         and scores["sigma_translation_m"] <= limits.max_translation_sigma_m
         and scores["sigma_rotation_deg"] <= limits.max_rotation_sigma_deg
     )

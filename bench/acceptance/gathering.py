@@ -22,6 +22,7 @@ from hfnet_ros.config import Config, VerificationConfig
 from hfnet_ros.errors import MappingError
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.map.map_io import load_map, save_map
+from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import Frame
 
 
@@ -71,6 +72,7 @@ def without_limits(config: Config) -> Config:
         min_lead_over_rival=-np.inf,
         max_twin_ratio=np.inf,
         max_rematch_ratio=np.inf,
+        min_seen_of_flat=0.0,
         max_translation_sigma_m=np.inf,
         max_rotation_sigma_deg=np.inf,
     )
@@ -112,6 +114,13 @@ def ask(
     own = list(scene.asks(workspace, visual_map))
     asked = [*own, *adversaries(workspace, scene, own, scenes)]
     asked = [query for row, query in enumerate(asked) if query.is_answerable or row % workspace.thin == 0]
+    return ask_all(scene, asked, visual_map, config, extractor)
+
+
+def ask_all(
+    scene: Scene, asked: Sequence[Ask], visual_map: VisualMap, config: Config, extractor: RememberingExtractor
+) -> list[Row]:
+    """Localize queries in a map of a scene."""
     localizer = Localizer(visual_map, extractor, config)
     return [_row(scene, query, localizer) for query in asked]
 

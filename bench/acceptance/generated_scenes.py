@@ -50,7 +50,7 @@ def _picture(scene: Scene, map_from_camera: Rigid3, seed: int) -> np.ndarray:
     return SensorModel().expose(render(scene, CAMERA, map_from_camera), rng)
 
 
-def _pictures(workspace: Workspace, make: Callable[[], Scene], poses: Poses, name: str) -> list[Picture]:
+def pictures_at(workspace: Workspace, make: Callable[[], Scene], poses: Poses, name: str) -> list[Picture]:
     return [
         Picture(
             f"{name}-{index:03d}",
@@ -63,7 +63,7 @@ def _pictures(workspace: Workspace, make: Callable[[], Scene], poses: Poses, nam
     ]
 
 
-def _asked(
+def asked_at(
     workspace: Workspace,
     make: Callable[[], Scene],
     poses: Poses,
@@ -71,7 +71,7 @@ def _asked(
     kind: str,
     is_answerable: bool = True,
 ) -> list[Ask]:
-    pictures = _pictures(workspace, make, poses, name)
+    pictures = pictures_at(workspace, make, poses, name)
     return [
         Ask(picture.name, kind, picture.read, CAMERA, NearTruth(pose), is_answerable)
         for picture, pose in zip(pictures, poses, strict=True)
@@ -89,7 +89,7 @@ def _tested(
         poses = mapped()
         images = [
             MappingImage(picture.name, row, 0, picture.read)
-            for row, picture in enumerate(_pictures(workspace, make, poses, f"{name}-map"))
+            for row, picture in enumerate(pictures_at(workspace, make, poses, f"{name}-map"))
         ]
         return build_map(PosedImages(images, poses, [CAMERA]), extractor, workspace.config, REFINED)
 
@@ -97,9 +97,9 @@ def _tested(
         name,
         name,
         build,
-        lambda workspace, _: [*_asked(workspace, make, own(), f"{name}-own", "own"), *more(workspace)],
-        lambda workspace: _pictures(workspace, make, own(), f"{name}-own"),
-        lambda workspace: _pictures(workspace, make, mapped(), f"{name}-map"),
+        lambda workspace, _: [*asked_at(workspace, make, own(), f"{name}-own", "own"), *more(workspace)],
+        lambda workspace: pictures_at(workspace, make, own(), f"{name}-own"),
+        lambda workspace: pictures_at(workspace, make, mapped(), f"{name}-map"),
     )
 
 
@@ -123,13 +123,13 @@ def _apartment() -> TestedScene:
 
     def more(workspace: Workspace) -> list[Ask]:
         # Through the door a mapped room may be in view: then a pose near the true one is right.
-        third = _asked(
+        third = asked_at(
             workspace, _rooms, walked(False)[::3], "apartment-third", "other half", is_answerable=False
         )
         changed = []
         for kind, make in (("boxes moved", _with_boxes_moved), ("walls repainted", _with_walls_repainted)):
             name = "apartment-" + kind.replace(" ", "-")
-            changed += _asked(workspace, make, walked(True)[::7], name, kind)
+            changed += asked_at(workspace, make, walked(True)[::7], name, kind)
         return third + changed
 
     return _tested("apartment", _rooms, mapped, lambda: walked(True)[::5], more)
@@ -211,7 +211,7 @@ def _twins() -> TestedScene:
             for niche in ("twin_a", "twin_b")
             for _ in range(15)
         ]
-        return _asked(workspace, _corridor, poses, "twins-twin", "twin", is_answerable=False)
+        return asked_at(workspace, _corridor, poses, "twins-twin", "twin", is_answerable=False)
 
     return _tested("twins", _corridor, mapped, own, more)
 
@@ -257,7 +257,7 @@ def _repeated_wall() -> TestedScene:
         _repeating,
         lambda: [*views(facing, 0.5), *to_the_end(0.0)],
         lambda: to_the_end(0.25),
-        lambda workspace: _asked(
+        lambda workspace: asked_at(
             workspace,
             _repeating,
             views([(x + 0.2, y - 0.1) for x, y in facing], 0.3),

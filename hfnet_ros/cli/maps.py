@@ -253,6 +253,12 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
     if not visual_map.num_landmarks:
         return
     consistency = visual_map.consistency
+    if consistency.contradicted_share > 0.0:
+        print(
+            f"look-alikes: {100 * consistency.contradicted_share:.0f} % of the pairs of images that see the same "
+            "disagree with where the others put them: no answer is given a smaller probability of being wrong. Poses "
+            "given with the images tell places that look alike apart"
+        )
     if consistency.num_elsewhere:
         print(
             f"look-alikes: {consistency.num_elsewhere} of {consistency.num_asked} held-out keyframes were localized "

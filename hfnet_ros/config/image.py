@@ -300,6 +300,13 @@ class VerificationConfig:
         low=0.05,
         high=1.0,
     )
+    min_seen_of_flat: float = parameter(
+        0.85,
+        "Of what should be seen from a pose, the share that must be where nearly all that is seen lies in one plane "
+        "(to 5 % of the distance): a picture of something flat is as good as the thing, but ends somewhere.",
+        low=0.0,
+        high=1.0,
+    )
     max_view_change_deg: float = parameter(
         75.0, "A landmark is not recognised from further around than this.", unit="deg", low=10.0, high=180.0
     )

@@ -22,6 +22,9 @@ from hfnet_ros.types import (
     ViewShare,
 )
 
+FLAT = (
+    0.95  # of what is seen: with so much in one plane the rest does not tell the place from a picture of it
+)
 DOUBTED = "its camera is not proven right, and no other view agrees with it now"
 
 
@@ -68,9 +71,9 @@ def with_second_look(
 
     Args:
         answer: a valid one.
-        measured: `rematch_ratio`, the score of the inliers elsewhere over their own, and `seen_share`, see there; of
-            each only if there was something to measure it by.
-        limits: of that ratio, and of the probability that the answer is wrong.
+        measured: `rematch_ratio`, the score of the inliers elsewhere over their own, `seen_share` and `flat_share`, see
+            there; of each only if there was something to measure it by.
+        limits: of that ratio, of what is seen of something flat, and of the probability that the answer is wrong.
         num_tried: ways in which an answer was sought; each may be wrong with its share of that probability, or a
             query that is asked until there is no doubt would be wrong more often than `limits` says.
         elsewhere: where the inliers fit, too, to be put into a sentence; nothing where that has no name.
@@ -80,6 +83,13 @@ def with_second_look(
     ratio, most = scores.get("rematch_ratio", 0.0), limits.max_rematch_ratio
     if ratio > most:
         doubt = f"the inliers fit another place{elsewhere} {ratio:.2f} times as well, {most:.2f} allowed"
+    elif scores.get("flat_share", 0.0) > FLAT and scores["seen_share"] < limits.min_seen_of_flat:
+        # Geometry cannot tell a flat scene from a picture of it; but a picture ends where the scene goes on.
+        doubt = (
+            f"a share of {scores['flat_share']:.2f} of what is seen lies in one plane, and of what should be seen from "
+            f"there only a share of {scores['seen_share']:.2f} is, {limits.min_seen_of_flat:.2f} needed: it may be a "
+            "picture of the place"
+        )
     else:
         doubt = doubt_of(scores, limits)
     scored = dataclasses.replace(answer, evidence=dataclasses.replace(answer.evidence, scores=scores))

@@ -91,6 +91,7 @@ def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor | ImageFe
 
 def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorModel:
     """Return what the test of the map, or of its network, on itself and calibration say of its errors."""
+    contradicted_share = visual_map.consistency.contradicted_share
     if method == SCENE and visual_map.scene is not None:
         visual_map = dataclasses.replace(visual_map, consistency=visual_map.scene.consistency)
     calibration = visual_map.calibration
@@ -114,4 +115,5 @@ def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorMod
         *model,
         is_self_tested=visual_map.consistency.vouches,
         look_alikes=np.array(visual_map.consistency.look_alikes, np.float64).reshape(-1, 5),
+        contradicted_share=contradicted_share,
     )

@@ -10,6 +10,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.expected_view import seen_share
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.pose.flatness import flat_share
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.problem import PoseProblem
 from hfnet_ros.pose.solver import PoseSolver
@@ -46,10 +47,10 @@ class SecondLook:
         landmarks: PlaceView,
         places: Sequence[Place],
     ) -> tuple[dict[str, float], str]:
-        """Measure `rematch_ratio` and `seen_share`, and say in which sub-map of a set the other place is.
+        """Measure `rematch_ratio`, `seen_share` and `flat_share`, and say in which sub-map of a set the other place is.
 
         The first is the score of the inliers' keypoints at another pose, over their own: of the landmarks that the
-        answer does not explain. The second is described in `expected_view`.
+        answer does not explain. The second is described in `expected_view`, the third in `flatness`.
 
         Args:
             answer: a valid one.
@@ -77,7 +78,8 @@ class SecondLook:
             if ratio > self._max_ratio:
                 break
         share = seen_share(self._landmarks.expected(landmarks), inliers, pose, cameras)
-        return {"rematch_ratio": ratio, "seen_share": share}, elsewhere
+        flat = flat_share(inliers.points3d, pose.translation)
+        return {"rematch_ratio": ratio, "seen_share": share, "flat_share": flat}, elsewhere
 
     def _alias(
         self,

@@ -28,6 +28,8 @@ class MapConsistency:
         num_elsewhere: keyframes that were localized, but elsewhere; none of them is among `num_keyframes`.
         look_alikes: for each of those x y z where it was put and how far around that holds, m, map frame; and the share
             of wrong answers there: of them and of the map's keyframes there.
+        contradicted_share: of a map made of images alone, the share of the pairs of images that agree with each other
+            and not with where the others put them: how much of what looks the same here is not. 0 with given poses.
     """
 
     residual_px: float
@@ -39,6 +41,7 @@ class MapConsistency:
     num_asked: int = 0
     num_elsewhere: int = 0
     look_alikes: tuple[tuple[float, ...], ...] = ()
+    contradicted_share: float = 0.0
 
     @property
     def elsewhere_share(self) -> float:

@@ -245,10 +245,15 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
     num_asked = first.num_asked + second.num_asked
     num_elsewhere = first.num_elsewhere + second.num_elsewhere
     look_alikes = first.look_alikes + second.look_alikes
+    contradicted_share = max(first.contradicted_share, second.contradicted_share)
     if not counts.all() or bool(first.pose_covariance) != bool(second.pose_covariance):
         kept = first if counts[0] >= counts[1] else second
         return dataclasses.replace(
-            kept, num_asked=num_asked, num_elsewhere=num_elsewhere, look_alikes=look_alikes
+            kept,
+            num_asked=num_asked,
+            num_elsewhere=num_elsewhere,
+            look_alikes=look_alikes,
+            contradicted_share=contradicted_share,
         )
     share = counts / counts.sum()
     squares = (
@@ -265,6 +270,7 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
         num_asked,
         num_elsewhere,
         look_alikes,
+        contradicted_share,
     )
 
 

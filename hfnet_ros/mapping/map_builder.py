@@ -175,6 +175,7 @@ def build_untested_map_without_poses(
         if rig_from_camera is not None:
             pairs = sorted({*pairs, *pairs_of_frames([keyframe.image.stamp_ns for keyframe in keyframes])})
         motion = recover_motion(keyframes, sizes_wh, cameras, pairs, config, options)
+        contradicted_share = motion.contradicted_share
         scale: dict[str, Any] = {"scale": "arbitrary"}
         if rig_from_camera is not None:
             held_to_rig = hold_rig(motion, keyframes, rig_from_camera, config)
@@ -191,9 +192,9 @@ def build_untested_map_without_poses(
             "num_registered": len(keyframes),
             **scale,
         }
-        return _finished(
-            assemble_map(keyframes, views, solved, given, config, options, info), config, options
-        )
+        built = assemble_map(keyframes, views, solved, given, config, options, info)
+        consistency = replace(built.consistency, contradicted_share=contradicted_share)
+        return _finished(replace(built, consistency=consistency), config, options)
 
 
 def _finished(built: VisualMap, config: Config, options: BuildOptions) -> VisualMap:

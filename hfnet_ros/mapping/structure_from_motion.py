@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hfnet_ros.config import Config
@@ -43,6 +43,9 @@ _MIN_POSE_INLIERS = 20
 _MAX_TURNED = 0.8
 # Of a model with the matches it is made of; sound ones had 0.74 to 0.94, wrong ones up to 0.45.
 _MIN_AGREEMENT = 0.5
+_MIN_PAIR_AGREEMENT = (
+    0.5  # of one pair of images with the model that both are in; else it sees something else alike
+)
 _STEP_ASIDE = (
     "take images that overlap by half from places a step apart, moving sideways, of one camera at one zoom; name its "
     "calibration with --camera, or give poses"
@@ -60,6 +63,8 @@ class RecoveredMotion:
         cameras: calibrations.
         given: what the caller had given for each camera, None where it was estimated.
         matches: verified matches between them, by positions among the R.
+        contradicted_share: of the pairs of images that see the same by more than chance, and that one model holds, the
+            share that the model contradicts; of all models that were found, sound or not.
     """
 
     image_idxs: list[int]
@@ -68,6 +73,7 @@ class RecoveredMotion:
     cameras: list[Camera]
     given: list[Camera | None]
     matches: PairMatches
+    contradicted_share: float = 0.0
 
 
 def recover_motion(
@@ -119,7 +125,8 @@ def recover_motion(
         ]
         if not found:
             raise _nothing_registered(len(keyframes), matches, verified)
-        return _largest_sound(found, keyframes, config)
+        share = _contradicted_share(found, keyframes, config)
+        return replace(_largest_sound(found, keyframes, config), contradicted_share=share)
 
 
 def _largest_sound(
@@ -144,15 +151,36 @@ def _largest_sound(
     )
 
 
+def _contradicted_share(
+    found: Sequence[RecoveredMotion], keyframes: Sequence[Keyframe], config: Config
+) -> float:
+    """Return the share of the pairs within the models whose verified matches do not agree with the model.
+
+    Two images that agree with each other, and not with where all others put them, see two things that look alike.
+    """
+    pairs = contradicted = 0
+    for motion in found:
+        agreeing = _agreeing(motion, keyframes, config)
+        pairs += len(motion.matches)
+        contradicted += sum(
+            len(agreeing.get(pair, ())) < _MIN_PAIR_AGREEMENT * len(rows)
+            for pair, rows in motion.matches.items()
+        )
+    return contradicted / max(pairs, 1)
+
+
 def _agreement(motion: RecoveredMotion, keyframes: Sequence[Keyframe], config: Config) -> float:
     """Return the share of the verified matches within a model that its poses explain."""
-    registered = [keyframes[idx] for idx in motion.image_idxs]
-    views = views_of(registered, motion.map_from_camera, motion.camera_idxs)
-    agreeing = filter_by_known_poses(
-        motion.matches, views, motion.cameras, config.mapping.max_epipolar_error_px
-    )
+    agreeing = _agreeing(motion, keyframes, config)
     total = sum(map(len, motion.matches.values()))
     return sum(map(len, agreeing.values())) / max(total, 1)
+
+
+def _agreeing(motion: RecoveredMotion, keyframes: Sequence[Keyframe], config: Config) -> PairMatches:
+    """Return the verified matches within a model that its poses explain."""
+    registered = [keyframes[idx] for idx in motion.image_idxs]
+    views = views_of(registered, motion.map_from_camera, motion.camera_idxs)
+    return filter_by_known_poses(motion.matches, views, motion.cameras, config.mapping.max_epipolar_error_px)
 
 
 def _colmap_cameras(

@@ -75,6 +75,7 @@ class ErrorModel:
         is_self_tested: whether the map's test of itself vouches for it.
         look_alikes: [K, 5] x y z, radius, m, map frame: where the map's test of itself put keyframes that are
             elsewhere, and the share of wrong answers there.
+        contradicted_share: of what looked the same when the map was made, the share that was not.
     """
 
     residual_px: float
@@ -82,11 +83,12 @@ class ErrorModel:
     pose_covariance: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
     is_self_tested: bool = False
     look_alikes: FloatArray = field(default_factory=lambda: np.zeros((0, 5)))
+    contradicted_share: float = 0.0
 
     def elsewhere_share(self, position: FloatArray) -> float:
-        """Return the share of the self-test's answers around a position [3] that were wrong; 0 where none was."""
+        """Return the share of what looked like a position [3] while the map was made and tested, and was another."""
         around = np.linalg.norm(self.look_alikes[:, :3] - position, axis=1) < self.look_alikes[:, 3]
-        return float(self.look_alikes[around, 4].max(initial=0.0))
+        return float(self.look_alikes[around, 4].max(initial=self.contradicted_share))
 
 
 @dataclass(frozen=True, eq=False)

@@ -135,8 +135,8 @@ def verify_pose(
         scale_px: scale of the robust cost that ranked the candidates.
         num_trials: poses that were tried, for the a-contrario count.
         config: limits.
-        map_scores: of the map's test of itself: `self_tested`, whether there was one, and `elsewhere_share`, how many
-            of its answers around there were wrong; and what else is known of the matches.
+        map_scores: of the map: `self_tested`, whether there was a test, and `elsewhere_share`, how much of what looked
+            like this place when it was made and tested was another; and what else is known of the matches.
     """
     scores = _measure(problem, hypotheses, estimate, scale_px, num_trials, config)
     scores = with_false_probability({**scores, **map_scores})
@@ -158,7 +158,7 @@ def verify_pose(
 def with_false_probability(scores: Mapping[str, float]) -> dict[str, float]:
     """Return the scores with the probability that the pose is wrong, by those that are measured so far.
 
-    It is not less than the share of wrong answers that the map's test of itself gave there.
+    It is not less than the share of what looked like this place, and was another, when the map was made and tested.
     """
     if scores.get(SCENE_SCORE):
         probability = scene_doubt.FITTED.probability(scores)
@@ -176,8 +176,8 @@ def doubt_of(scores: Mapping[str, float], config: VerificationConfig) -> str:
         return ""
     if scores.get("elsewhere_share", 0.0) >= found:
         return (
-            f"a share of {found:.3g} of the answers that the map's self-test gave there were wrong: it looks like "
-            f"another place; {limit:.3g} allowed (`verification.max_false_probability`)"
+            f"a share of {found:.3g} of what looked like this place when the map was made and tested was another "
+            f"place; {limit:.3g} allowed (`verification.max_false_probability`)"
         )
     model = scene_doubt.FITTED if scores.get(SCENE_SCORE) else false_probability_model.FITTED
     score = model.weightiest(scores)

@@ -156,7 +156,10 @@ def with_self_test(
         localizer = Localizer(part, extractor, decided)
         differences += compare_held_out(localizer, held_out, report, part if is_refined else None)
     least = MIN_KEYFRAMES if len(posed) >= 2 * MIN_KEYFRAMES else _MIN_OF_FEW
-    consistency = summarize_differences(differences, visual_map.keyframe_poses[:, :3], least)
+    consistency = dataclasses.replace(
+        summarize_differences(differences, visual_map.keyframe_poses[:, :3], least),
+        contradicted_share=visual_map.consistency.contradicted_share,
+    )
     if consistency.num_elsewhere:
         _logger.warning(
             "self-test: %d of %d held-out keyframes were localized elsewhere: the map has places that look alike; "

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -127,7 +128,20 @@ def test_a_map_whose_self_test_answered_elsewhere_is_trusted_no_more_than_that()
     strict = dataclasses.replace(limits, max_false_probability=0.3)
     refused = with_second_look(best, {"rematch_ratio": 0.0}, strict)
     assert (refused.outcome, refused.estimate) == (Outcome.ILL_CONDITIONED, None)
-    assert "a share of 0.4 of the answers that the map's self-test gave there" in refused.evidence.reason
+    assert "a share of 0.4 of what looked like this place when the map was made" in refused.evidence.reason
+
+
+@pytest.mark.parametrize(
+    ("flat_share", "seen_share", "is_kept"),
+    [(0.98, 0.8, False), (0.98, 0.9, True), (0.9, 0.8, True)],
+)
+def test_what_may_be_a_picture_of_a_flat_place_is_refused(flat_share, seen_share, is_kept):
+    limits = VerificationConfig(max_false_probability=1.0, min_seen_of_flat=0.85)
+    judged = with_second_look(answer(), {"flat_share": flat_share, "seen_share": seen_share}, limits)
+    assert judged.is_valid == is_kept
+    if not is_kept:
+        assert "a share of 0.98 of what is seen lies in one plane" in judged.evidence.reason
+        assert "only a share of 0.80 is, 0.85 needed: it may be a picture" in judged.evidence.reason
 
 
 def test_without_any_place_the_answer_says_why():

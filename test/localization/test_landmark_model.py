@@ -195,3 +195,16 @@ def test_answers_of_a_map_that_failed_its_own_test_are_doubted_as_untested(apart
     finally:
         opened.close()
     assert answer.evidence.scores["self_tested"] == is_tested
+
+
+@pytest.mark.parametrize(("share", "is_refused"), [(0.2, False), (0.46, True)])
+def test_answers_are_as_doubtful_as_what_the_images_of_the_map_saw_alike(apartment, share, is_refused):
+    consistency = dataclasses.replace(apartment.visual_map.consistency, contradicted_share=share)
+    opened = LandmarkModel(dataclasses.replace(apartment.visual_map, consistency=consistency)).open(CONFIG)
+    try:
+        answer = opened.localizer.localize(apartment.frame(next(iter(query_walk(apartment.scene)))[1]))
+    finally:
+        opened.close()
+    assert answer.evidence.scores["false_probability"] == share
+    assert answer.is_valid != is_refused
+    assert is_refused == ("a share of 0.46 of what looked like this place" in answer.evidence.reason)

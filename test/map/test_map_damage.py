@@ -175,6 +175,10 @@ def test_whitespace_in_the_manifest_counts_too(folder):
         ({"consistency": SELF_TEST | {"pose_covariance": ["x"] * 36}}, ("cannot be understood",)),
         ({"consistency": SELF_TEST | {"residual_px": float("nan")}}, ("finite ones from 0",)),
         ({"consistency": SELF_TEST | {"translation_m": 10**400}}, ("cannot be understood",)),
+        (
+            {"consistency": SELF_TEST | {"contradicted_share": 1.1}},
+            ("contradicted_share is 1.1, expected 0 to 1",),
+        ),
         ({"consistency": SELF_TEST | {"num_keyframes": -1}}, ("the self-test counted (-1",)),
         ({"consistency": SELF_TEST | {"num_elsewhere": [1]}}, ("expected numbers from 0",)),
         ({"frame_id": 3}, ("'frame_id' is int",)),

@@ -206,6 +206,7 @@ def test_self_tests_are_averaged_by_their_keyframes(first, second):
         num_asked=40,
         num_elsewhere=2,
         look_alikes=((1.0, 2.0, 3.0, 4.0, 0.5),),
+        contradicted_share=0.1,
     )
     other = MapConsistency(1.0, 0.01, 0.002, 10, tuple(np.zeros(36).tolist()), num_asked=12, num_elsewhere=1)
     joint = join_maps(
@@ -216,6 +217,7 @@ def test_self_tests_are_averaged_by_their_keyframes(first, second):
     assert joint.num_keyframes == 40
     assert (joint.num_asked, joint.num_elsewhere) == (52, 3)
     assert joint.look_alikes == ((1.0, 2.0, 3.0, 4.0, 0.5),)
+    assert joint.contradicted_share == 0.1
     assert joint.residual_px == pytest.approx(np.sqrt(0.75 * 9.0 + 0.25 * 1.0))
     np.testing.assert_allclose(joint.pose_covariance, (3.0 * np.eye(6)).ravel())
 

@@ -10,7 +10,12 @@ import pytest
 from hfnet_ros.errors import MappingError
 from hfnet_ros.files import list_images, read_image
 from hfnet_ros.mapping.sources import UnposedImages
-from hfnet_ros.mapping.structure_from_motion import RecoveredMotion, _largest_sound, _usable_images
+from hfnet_ros.mapping.structure_from_motion import (
+    RecoveredMotion,
+    _contradicted_share,
+    _largest_sound,
+    _usable_images,
+)
 from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.trust.tested_build import build_map
 
@@ -95,6 +100,9 @@ def test_the_largest_model_that_agrees_with_its_images_is_taken(kit, config, cap
 
     wrong, right = model([0, 1, 2, 3], [2, 0, 3, 1]), model([3, 4, 5], [3, 4, 5])
     assert _largest_sound([wrong, right], keyframes, config) is right
+    # Six pairs of the wrong model and three of the right one; poses swapped around explain none of the six.
+    assert _contradicted_share([wrong, right], keyframes, config) == pytest.approx(6 / 9)
+    assert _contradicted_share([right], keyframes, config) == 0.0
     assert (
         "3 of 6 images do not join the largest sound one of 2 models (of 4, 3 images): 0.png" in caplog.text
     )
