@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from hfnet_ros.building import stages
+from hfnet_ros.building.map_graph import MapGraph
 from hfnet_ros.files.images import read_image
 from hfnet_ros.map.map_io import load_map, verify_map
 from hfnet_ros.map.map_set_io import read_map_set, verify_map_set
+from hfnet_ros.mapping.set_lock import set_locked
 
 # On one thread: then sums are added up in the same order.
 SIFT = ("--extractor", "sift", "--threads", "1")
@@ -63,6 +65,28 @@ def test_the_same_command_does_nothing_and_says_so(built_set, recording, run, ki
     answer = run("map", "build", *recording.options(), "--sub-maps", 3, "--out", built_set, *SIFT)
     assert answer.status == 0, answer.err
     assert "nothing has changed since it was built; nothing done" in answer.out
+    assert kit.content_of(built_set) == before
+
+
+def test_nobody_changes_a_set_that_is_built_anew_and_nobody_builds_one_that_is_changed(
+    built_set, recording, run, kit, monkeypatch, tmp_path
+):
+    build = ("map", "build", *recording.options(), "--sub-maps", 3, "--out", built_set, *SIFT)
+    add = ("map", "set", "add", built_set, "more", built_set / "maps" / "sub-map-0")
+    build_set, answers = MapGraph.build_set, []
+
+    def add_meanwhile(graph, num_sub_maps):
+        answers.append(run(*add))
+        return build_set(graph, num_sub_maps)
+
+    monkeypatch.setattr(MapGraph, "build_set", add_meanwhile)
+    before = kit.content_of(built_set)
+    assert "nothing has changed" in run(*build).out
+    assert "builds it anew since" in answers[0].error
+    with set_locked(built_set, "changes it"):
+        assert "changes it since" in run(*build).error
+        assert "changes it since" in run(*add).error
+    assert len(answers) == 1
     assert kit.content_of(built_set) == before
 
 
