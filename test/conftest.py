@@ -26,15 +26,15 @@ pytest_plugins = [
 
 def pytest_addoption(parser):
     """Offer what takes longer than CI may."""
-    parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too: minutes more")
+    parser.addoption("--slow", action="store_true", help="run tests marked slow, too: minutes more")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip what is for the night; let workers begin with what takes longest, so that none ends alone with it."""
-    if not config.getoption("--nightly"):
+    """Skip what is slow; let workers begin with what takes longest, so that none ends alone with it."""
+    if not config.getoption("--slow"):
         for item in items:
-            if item.get_closest_marker("nightly"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes; scripts/test --nightly runs it"))
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; scripts/test --slow runs it"))
     if IS_WORKER:
         items.sort(key=lambda item: item.get_closest_marker("shared") is None)
 
