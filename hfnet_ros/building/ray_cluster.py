@@ -59,8 +59,8 @@ class RayWorkers:
 
     def submit(self, job: Job) -> Any:
         """Hand in a job with what it needs: threads, memory, and a GPU where the configuration names one."""
-        memory = _LEAST_MEMORY + _MEMORY_OF_INPUT * sum(artefact.bytes for artefact in job.inputs)
-        memory = max(memory, self._share_of_memory(job))
+        of_inputs = _MEMORY_OF_INPUT * sum(artefact.bytes for artefact in job.inputs)
+        memory = max(_LEAST_MEMORY + of_inputs, self._share_of_memory(job))
         wants_gpu = job.stage.network and self._config.inference.backend in _GPU_BACKENDS
         # More than any machine has would wait forever.
         needed = tuple(
