@@ -25,7 +25,9 @@ from hfnet_ros.scene import (
     write_dataset,
 )
 
-FAST = ("--extractor", "sift", "--no-self-test", "--refine-intrinsics", "off")
+# The scene's poses and calibrations are exact: `built` is refined and tested, others need not be again.
+UNREFINED = ("--refine-intrinsics", "off", "--refine-poses", "off")
+FAST = ("--extractor", "sift", "--no-self-test", *UNREFINED)
 
 
 @dataclass(frozen=True)
