@@ -14,6 +14,9 @@ if IS_WORKER:  # there is another on the other core; set before numpy is importe
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+# Files of one long test, or that wait for others: at the end one worker would be alone with them.
+START_FIRST = ("test_without_wheels.py", "test_distribution.py", "test_workflows.py", "test_ray_cluster.py")
+
 pytest_plugins = [
     "browsers",
     "camera_robots",
@@ -36,7 +39,9 @@ def pytest_collection_modifyitems(config, items):
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; scripts/test --slow runs it"))
     if IS_WORKER:
-        items.sort(key=lambda item: item.get_closest_marker("shared") is None)
+        items.sort(
+            key=lambda item: (item.get_closest_marker("shared") is None, item.path.name not in START_FIRST)
+        )
 
 
 @pytest.hookimpl(optionalhook=True)
