@@ -139,16 +139,15 @@ def built(mapping: Recording, tmp_path_factory: pytest.TempPathFactory) -> Built
     """Map of the room, built once; do not write into it."""
 
     def make(folder: Path) -> None:
-        out, err = io.StringIO(), io.StringIO()
+        out, err, path = io.StringIO(), io.StringIO(), folder / "map" / "room.map"
+        path.parent.mkdir()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = call(
-                "map", "build", *mapping.options(), "--out", folder / "room.map", "--extractor", "sift"
-            )
+            status = call("map", "build", *mapping.options(), "--out", path, "--extractor", "sift")
         assert status == 0, err.getvalue()
         (folder / "said.json").write_text(json.dumps([status, out.getvalue(), err.getvalue()]))
 
     folder = made_once(tmp_path_factory, "room_map", make)
-    return BuiltMap(folder / "room.map", Answer(*json.loads((folder / "said.json").read_text())))
+    return BuiltMap(folder / "map" / "room.map", Answer(*json.loads((folder / "said.json").read_text())))
 
 
 @pytest.fixture
