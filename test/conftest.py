@@ -14,6 +14,9 @@ if IS_WORKER:  # there is another on the other core; set before numpy is importe
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+# Files of one long test, or that wait for others: at the end one worker would be alone with them.
+START_FIRST = ("test_without_wheels.py", "test_distribution.py", "test_workflows.py", "test_ray_cluster.py")
+
 pytest_plugins = [
     "browsers",
     "camera_robots",
@@ -26,17 +29,19 @@ pytest_plugins = [
 
 def pytest_addoption(parser):
     """Offer what takes longer than CI may."""
-    parser.addoption("--nightly", action="store_true", help="run tests marked nightly, too: minutes more")
+    parser.addoption("--slow", action="store_true", help="run tests marked slow, too: minutes more")
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip what is for the night; let workers begin with what takes longest, so that none ends alone with it."""
-    if not config.getoption("--nightly"):
+    """Skip what is slow; let workers begin with what takes longest, so that none ends alone with it."""
+    if not config.getoption("--slow"):
         for item in items:
-            if item.get_closest_marker("nightly"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes; scripts/test --nightly runs it"))
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; scripts/test --slow runs it"))
     if IS_WORKER:
-        items.sort(key=lambda item: item.get_closest_marker("shared") is None)
+        items.sort(
+            key=lambda item: (item.get_closest_marker("shared") is None, item.path.name not in START_FIRST)
+        )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -100,3 +100,13 @@ def test_a_bug_report_needs_doctor_and_so_does_a_pull_request():
     fields = {item.get("id"): item for item in read(GITHUB / "ISSUE_TEMPLATE" / "bug_report.yml")["body"]}
     assert fields["doctor"]["validations"]["required"] is True
     assert "hfnet-ros doctor" in (GITHUB / "pull_request_template.md").read_text()
+
+
+def test_nothing_is_called_nightly_that_no_workflow_runs_at_night():
+    """PyYAML reads the key `on` as True."""
+    named = [
+        path.relative_to(ROOT)
+        for path in (ROOT / "CONTRIBUTING.md", ROOT / "pyproject.toml", *(ROOT / "test").rglob("conftest.py"))
+        if "nightly" in path.read_text()
+    ]
+    assert not named or any("schedule" in read(path)[True] for path in WORKFLOWS)

@@ -273,8 +273,8 @@ class Graph:
         _logger.warning("%s: its worker ended (%s); the task is run again", task, outcome.killed)
         if outcome.for_memory:
             remedy = (
-                f"its worker was killed for memory {_MAX_KILLS_FOR_MEMORY} times ({outcome.killed}); take more "
-                "--sub-maps, fewer keyframes, or fewer workers on a machine"
+                f"its worker was killed for memory {_MAX_KILLS_FOR_MEMORY} times ({outcome.killed}), the last time "
+                "with no other beside it; take more --sub-maps, fewer keyframes, or a machine with more memory"
             )
             self._count_failure(task, "memory", _MAX_KILLS_FOR_MEMORY, remedy)
         else:

@@ -29,6 +29,7 @@ from hfnet_ros.map.map_set import Overlap
 from hfnet_ros.map.records_json import camera_pair_to_json
 from hfnet_ros.map.visual_map import MapCamera
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pair_matcher import check_pair_matcher
 from hfnet_ros.mapping.sources import PosedImages, UnposedImages, check_counts
 from hfnet_ros.mapping.upright import turns_upright
 
@@ -107,7 +108,9 @@ class MapGraph:
         Raises:
             DatasetError: images and poses or cameras do not fit each other.
             MappingError: there are fewer than two images.
+            ConfigError: `mapping.matcher` cannot match what the extractor describes.
         """
+        check_pair_matcher(config, extractor.extractor_id)
         posed = source if isinstance(source, PosedImages) else None
         check_counts(source.images, source.cameras, len(posed.map_from_camera) if posed else None)
         self._graph, self._config, self._options = graph, config, options

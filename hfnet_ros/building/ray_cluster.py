@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,14 +50,17 @@ class RayWorkers:
         self._ray = ray
         self._config = config
         self._remote = ray.remote(max_retries=0)(execute)
-        self._running: dict[Any, tuple[float, ...]] = {}  # CPUs and bytes of memory of each
+        # CPUs and bytes of memory of each, and what it makes.
+        self._running: dict[Any, tuple[tuple[float, ...], Path]] = {}
+        self._num_short: Counter[Path] = Counter()  # how often memory ran out
         self._largest = _largest_node(ray) or (1.0, float(_LEAST_MEMORY))
         self._head = _host_and_port(ray.get_runtime_context().gcs_address)
         self._num_silent = 0
 
     def submit(self, job: Job) -> Any:
         """Hand in a job with what it needs: threads, memory, and a GPU where the configuration names one."""
-        memory = _LEAST_MEMORY + _MEMORY_OF_INPUT * sum(artefact.bytes for artefact in job.inputs)
+        of_inputs = _MEMORY_OF_INPUT * sum(artefact.bytes for artefact in job.inputs)
+        memory = max(_LEAST_MEMORY + of_inputs, self._share_of_memory(job))
         wants_gpu = job.stage.network and self._config.inference.backend in _GPU_BACKENDS
         # More than any machine has would wait forever.
         needed = tuple(
@@ -68,8 +72,19 @@ class RayWorkers:
             memory=needed[1],
             num_gpus=1 if wants_gpu else 0,
         ).remote(job)
-        self._running[handle] = needed
+        self._running[handle] = needed, job.artefact.path
         return handle
+
+    def _share_of_memory(self, job: Job) -> float:
+        """Return what a job asks for that memory was too short for: half a machine, then all of it.
+
+        Started again beside as many others it would only be killed again.
+        """
+        num_short = self._num_short[job.artefact.path]
+        if not num_short:
+            return 0.0
+        most = _most_memory(self._ray, job.num_threads)
+        return most / 2 if num_short == 1 else most
 
     def wait(self) -> tuple[Any, Outcome]:
         """Wait for one of the jobs; a worker that ended is an outcome.
@@ -88,14 +103,21 @@ class RayWorkers:
                 if stranded is not None:
                     return stranded, Outcome(killed="no machine of the cluster is as large any more")
         handle = ready[0]
-        self._running.pop(handle)
-        errors = ray.exceptions
+        _, made = self._running.pop(handle)
+        outcome = self._outcome_of(handle)
+        if outcome.for_memory:
+            self._num_short[made] += 1
+        return handle, outcome
+
+    def _outcome_of(self, handle: Any) -> Outcome:
+        errors = self._ray.exceptions
         try:
-            return handle, ray.get(handle)
+            outcome: Outcome = self._ray.get(handle)
+            return outcome
         except errors.OutOfMemoryError as error:
-            return handle, Outcome(killed=_first_line(error), for_memory=True)
+            return Outcome(killed=_first_line(error), for_memory=True)
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.ObjectLostError) as error:
-            return handle, Outcome(killed=_first_line(error))
+            return Outcome(killed=_first_line(error))
         except errors.RayTaskError as error:
             # A mistake in this program, or in what is installed there: its traceback is wanted.
             raise BuildingError(f"a worker failed: {error}") from error
@@ -105,7 +127,7 @@ class RayWorkers:
     def _cancel_stranded(self) -> Any | None:
         """Cancel and return a job that waits for a machine that is gone, larger than any of the others."""
         self._largest = _largest_node(self._ray) or self._largest
-        for handle, needed in self._running.items():
+        for handle, (needed, _) in self._running.items():
             if any(one > most for one, most in zip(needed, self._largest, strict=True)):
                 del self._running[handle]
                 self._ray.cancel(handle, force=True)
@@ -254,9 +276,21 @@ def _listens(host: str, port: int) -> bool:
     return True
 
 
+def _usable_nodes(ray: Any) -> list[dict[str, float]]:
+    """Return what the machines offer that take jobs for now."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def _most_memory(ray: Any, num_cpus: float) -> float:
+    """Return the most bytes of memory of a machine that has so many CPUs."""
+    return max(
+        (node.get("memory", 0.0) for node in _usable_nodes(ray) if node["CPU"] >= num_cpus), default=0.0
+    )
+
+
 def _largest_node(ray: Any) -> tuple[float, float] | None:
     """Return the most CPUs and bytes of memory that a machine offers; None where none takes jobs for now."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    nodes = _usable_nodes(ray)
     if not nodes:
         return None
     return max(node["CPU"] for node in nodes), max(node.get("memory", 0.0) for node in nodes)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,7 @@ from hfnet_ros.map.map_io import save_map
 from hfnet_ros.map.map_set import MAPS_FOLDER, MapSet
 from hfnet_ros.map.map_set_io import INDEX_FOLDER, read_map_set
 from hfnet_ros.mapping.map_sets import check_set_target, write_set
+from hfnet_ros.mapping.set_lock import LOCK_NAME, check_unlocked, set_locked
 from hfnet_ros.mapping.views import MappingImage
 
 FloatArray = NDArray[np.float64]
@@ -32,7 +34,7 @@ FloatArray = NDArray[np.float64]
 _logger = logging.getLogger(__name__)
 
 _WRITTEN = "written.json"
-_IN_A_SET = (MANIFEST_NAME, MAPS_FOLDER, INDEX_FOLDER, ".lock")
+_IN_A_SET = (MANIFEST_NAME, MAPS_FOLDER, INDEX_FOLDER, LOCK_NAME)
 # A sub-map of the same name is of the same place: by this share of the longer extent, a little more than which a cut
 # moves when images are added. What is shorter than half a metre has no place of its own along an axis.
 _SAME_SHARE, _SHORT_M = 0.8, 0.5
@@ -42,11 +44,16 @@ def check_target(target: Path) -> None:
     """Refuse a place where no set can be written: a free name, an empty folder or a set that a build made will do.
 
     Raises:
-        MapFormatError: says what is there instead.
+        MapFormatError: says what is there instead, or who is changing the set.
     """
     if not (target / MANIFEST_NAME).exists():
         check_set_target(target)
         return
+    _refuse_what_no_build_made(target)
+    check_unlocked(target)
+
+
+def _refuse_what_no_build_made(target: Path) -> None:
     if not os.access(os.path.realpath(target), os.W_OK) or not os.access(target.resolve().parent, os.W_OK):
         raise MapFormatError(
             f"{target}: cannot be replaced: no permission to write there; choose another folder"
@@ -62,6 +69,21 @@ def check_target(target: Path) -> None:
         raise MapFormatError(
             f"{target}: holds '{foreign[0]}' beside a set: writing would delete it; choose another folder"
         )
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[None]:
+    """Let nobody else change a set from when it is built anew until it is replaced: what they put in would be lost.
+
+    Raises:
+        MapFormatError: as `check_target`.
+    """
+    if not (target / MANIFEST_NAME).exists():
+        yield
+        return
+    with set_locked(target, "builds it anew"):
+        _refuse_what_no_build_made(target)
+        yield
 
 
 def write_map(work: Path, target: Path, built: BuiltMaps) -> bool:

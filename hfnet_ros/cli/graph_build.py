@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,21 @@ def build_in_tasks(
 
     Raises:
         BuildingError: a task or the cluster failed.
+        MapFormatError: another program is changing the set.
     """
+    from hfnet_ros.building.results import replacing
+
+    with replacing(options.out) if _is_set(options) else nullcontext():
+        return _build_in_tasks(options, config, source, extractor, wishes)
+
+
+def _build_in_tasks(
+    options: argparse.Namespace,
+    config: Config,
+    source: PosedImages | ColmapModel | UnposedImages,
+    extractor: NetworkExtractor,
+    wishes: BuildOptions,
+) -> bool:
     from hfnet_ros.building.artefacts import open_work_folder
     from hfnet_ros.building.graph import Graph
     from hfnet_ros.building.map_graph import MapGraph

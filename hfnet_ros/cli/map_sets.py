@@ -130,9 +130,11 @@ def _put(options: argparse.Namespace) -> int:
     from hfnet_ros.map.map_set_io import read_map_set
     from hfnet_ros.mapping.map_sets import change_set, check_maps
     from hfnet_ros.mapping.set_alignment import poses_by_overlaps
+    from hfnet_ros.mapping.set_lock import check_unlocked
     from hfnet_ros.mapping.set_overlaps import measure_overlaps
 
     config, before = read_config(options), read_map_set(options.set)
+    check_unlocked(options.set)
     is_new = options.name not in before.names
     if options.set_verb == "add" and not is_new:
         raise ConfigError(

@@ -120,6 +120,7 @@ def _build(options: argparse.Namespace) -> int:
     from hfnet_ros.features.extractor import create_mapping_extractor
     from hfnet_ros.map.map_io import check_map_target, save_map
     from hfnet_ros.mapping.options import BuildOptions
+    from hfnet_ros.mapping.pair_matcher import check_pair_matcher
     from hfnet_ros.trust.tested_build import build_map
 
     started = time.perf_counter()
@@ -142,6 +143,8 @@ def _build(options: argparse.Namespace) -> int:
         progress=bars,
     )
     try:
+        # Before a bag is read or a network is trained.
+        check_pair_matcher(config, extractor.extractor_id)
         source, network = _source(options, config, pixels), None
         if graph_build.is_wanted(options):
             if graph_build.build_in_tasks(options, config, source, extractor, wishes):

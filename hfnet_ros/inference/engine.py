@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,12 +32,18 @@ class NetworkModel:
     Attributes:
         name: short name for messages and caches, e.g. `xfeat-640x480`.
         onnx: serialised ModelProto with static shapes, opset 17 or 18.
-        quantized: makes the same network in int8, for processors that are faster with it; None where there is none.
+        quantized: returns the same network in int8, for processors that are faster with it, and makes it the first
+            time; None where there is none.
     """
 
     name: str
     onnx: bytes
     quantized: Callable[[], NetworkModel] | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the int8 form once it is made: its file is parsed, and a plan asks for it several times."""
+        if self.quantized is not None:
+            object.__setattr__(self, "quantized", cache(self.quantized))
 
     @cached_property
     def digest(self) -> str:

@@ -91,13 +91,22 @@ class FollowedSet:
         self._names = joined.keyframe_names
         self.digest_answered = joined.found.digest
 
+    def signature(self) -> tuple[int, ...]:
+        """Return what changes when the manifest, or a file of the index that it was last read to name, is replaced."""
+        files = [self.path / str(entry["file"]) for entry in self.found.index.values()]
+        return sum(map(_sign, files), self._signature)
+
     def _sign(self) -> tuple[int, ...]:
-        """Return what changes when the manifest is replaced; nothing where it is missing."""
-        try:
-            status = (self.path / MANIFEST_NAME).stat()
-        except OSError:
-            return ()
-        return status.st_mtime_ns, status.st_ino, status.st_size
+        return _sign(self.path / MANIFEST_NAME)
+
+
+def _sign(file: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced; nothing where it is missing."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +145,10 @@ class SetLocalizer:
         self._following, self._config, self._opener = following, config, opener
         self._extractor = _OncePerQuery(extractor)
         self._unusable: dict[str, str] = {}
-        self._refused = "", ""  # digest of a set that cannot be taken, and why
+        self._refused: tuple[tuple[int, ...], str] = (
+            (),
+            "",
+        )  # signature of a set that cannot be taken, and why
         self._state = following.opened(self._join) if joined is None else self._searched(joined, {})
 
     @property
@@ -180,17 +192,20 @@ class SetLocalizer:
     def _follow(self) -> None:
         """Take the set as it is on disk now, if it was changed; what cannot be read leaves everything as it is."""
         if self._following.changed(self._state.found) is None:
-            self._refused = "", ""
+            self._refused = (), ""
+            return
+        # Its index may be large: what was refused is opened again when one of its files is another.
+        signature = self._following.signature()
+        if self._refused[1] and signature == self._refused[0]:
             return
         try:
             state = self._following.opened(self._join)
         except HfnetRosError as error:
-            digest = self._following.found.digest
-            if digest != self._refused[0]:
+            if str(error) != self._refused[1]:
                 _logger.warning("goes on with the set as it was: %s", error)
-            self._refused = digest, str(error)
+            self._refused = signature, str(error)
             return
-        self._refused = "", ""
+        self._refused = (), ""
         self._unusable = {}
         self._state.localizer.close()
         self._state = state

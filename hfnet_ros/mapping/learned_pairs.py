@@ -12,6 +12,15 @@ from hfnet_ros.types import ImageFeatures
 _MAX_KEYPOINTS = 1024  # twice as many take four times as long
 
 
+def check_learned(extractor_id: str) -> None:
+    """Refuse descriptors that the network does not know.
+
+    Raises:
+        ConfigError: says of which extractor they are.
+    """
+    check_known(extractor_id, "mapping.matcher 'learned'")
+
+
 class LearnedPairMatcher:
     """LighterGlue between two keyframes, in one thread of its own, to which its engines belong."""
 
@@ -31,7 +40,7 @@ class LearnedPairMatcher:
             ConfigError: the descriptors are not those that the network knows.
         """
         for features in (first, second):
-            check_known(features.extractor_id, "mapping.matcher 'learned'")
+            check_learned(features.extractor_id)
         asked = KeypointSet.of(first), KeypointSet.of(second)
         rows, _ = self._thread.submit(self._network.match, *asked, _MAX_KEYPOINTS).result()
         return PairMatch(rows)

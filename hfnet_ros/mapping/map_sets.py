@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +31,11 @@ from hfnet_ros.map.map_set_io import (
 from hfnet_ros.map.map_target import check_map_target
 from hfnet_ros.mapping.set_descriptors import Aggregation, common_aggregation
 from hfnet_ros.mapping.set_index import IndexPart, index_arrays, parts_of
+from hfnet_ros.mapping.set_lock import set_locked
 
 FloatArray = NDArray[np.float64]
 Placement = tuple[Rigid3, FloatArray]
 Overlaps = Mapping[tuple[str, str], Overlap]
-
-_LOCK = ".lock"
 
 
 def write_set(
@@ -128,7 +125,8 @@ def change_set(
         ExtractorMismatchError: a map is of another extractor than the set.
     """
     target, put = Path(os.path.realpath(folder)), dict(put or {})
-    with _changing(target):
+    read_map_set(target)
+    with set_locked(target, "changes it"):
         before = read_map_set(target)
         for name in drop:
             before.named(name)
@@ -338,29 +336,6 @@ def _check_extractor(path: Path, manifest: Mapping[str, Any], extractor_id: str)
             f"{path}: was built with '{manifest.get('extractor_id')}', the set with '{extractor_id}': descriptors of "
             "two extractors cannot be compared; build it anew with the set's"
         )
-
-
-@contextlib.contextmanager
-def _changing(folder: Path) -> Iterator[None]:
-    """Let one program at a time change a set.
-
-    Raises:
-        MapFormatError: another one does, or the folder cannot be written in.
-    """
-    read_map_set(folder)
-    try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _refused_by_disk(folder, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise MapFormatError(
-            f"{folder}: another program is changing this set; try again when it is done"
-        ) from None
-    finally:
-        os.close(lock)
 
 
 def _refused_by_disk(target: Path, error: OSError | NotCopiedError) -> MapFormatError:

@@ -55,6 +55,8 @@ class NearestPairMatcher:
 
 # Makes a matcher for one build.
 PairMatcherFactory = Callable[[Config], PairMatcher]
+# Refuses descriptors, by the identity of their extractor, that a matcher does not know.
+PairMatcherCheck = Callable[[Config, str], None]
 
 
 def _learned(config: Config) -> PairMatcher:
@@ -63,10 +65,22 @@ def _learned(config: Config) -> PairMatcher:
     return LearnedPairMatcher(config)
 
 
+def _check_learned(config: Config, extractor_id: str) -> None:  # noqa: ARG001
+    from hfnet_ros.features.weights import LIGHTERGLUE, find_weights
+    from hfnet_ros.mapping.learned_pairs import check_learned
+
+    check_learned(extractor_id)
+    find_weights(LIGHTERGLUE.file_name)
+
+
 def _semidense(config: Config) -> PairMatcher:
     from hfnet_ros.mapping.semidense import create_semidense
 
     return create_semidense(config)
+
+
+def _check_semidense(config: Config, extractor_id: str) -> None:  # noqa: ARG001
+    _semidense(config)
 
 
 _factories: dict[str, PairMatcherFactory] = {
@@ -76,11 +90,40 @@ _factories: dict[str, PairMatcherFactory] = {
 }
 
 
-def register_pair_matcher(name: str, factory: PairMatcherFactory) -> None:
-    """Let `mapping.matcher` name another matcher from now on; of the same name the last one counts."""
+_checks: dict[str, PairMatcherCheck] = {
+    "learned": _check_learned,
+    "semidense": _check_semidense,
+}
+
+
+def register_pair_matcher(
+    name: str, factory: PairMatcherFactory, check: PairMatcherCheck | None = None
+) -> None:
+    """Let `mapping.matcher` name another matcher from now on; of the same name the last one counts.
+
+    Args:
+        name: of the matcher.
+        factory: makes it for one build.
+        check: is asked before images are described, and raises ConfigError for descriptors that it does not know.
+    """
     _factories[name] = factory
+    _checks.pop(name, None)
+    if check is not None:
+        _checks[name] = check
     if name not in PAIR_MATCHER_NAMES:
         PAIR_MATCHER_NAMES.append(name)
+
+
+def check_pair_matcher(config: Config, extractor_id: str) -> None:
+    """Refuse a matcher that cannot match what an extractor describes, before hours of describing.
+
+    Raises:
+        ConfigError: `mapping.matcher` does not know these descriptors; says which, and what to do.
+        WeightsError: its network is nowhere.
+    """
+    check = _checks.get(config.mapping.matcher)
+    if check is not None:
+        check(config, extractor_id)
 
 
 def create_pair_matcher(config: Config) -> PairMatcher:

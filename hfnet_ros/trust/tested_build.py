@@ -15,6 +15,7 @@ from hfnet_ros.mapping.map_builder import (
     limited_threads,
 )
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pair_matcher import check_pair_matcher
 from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages, check_counts
 from hfnet_ros.mapping.upright import turns_upright
@@ -42,9 +43,12 @@ def build_map(
         MappingError: the images do not make a map, or a camera model of COLMAP has no equal in
             ROS; the message says why.
         EngineError: the network failed.
+        ConfigError: `mapping.matcher` cannot match what the extractor describes.
+        WeightsError: its network is nowhere.
     """
     options = options or BuildOptions()
     started = time.perf_counter()
+    check_pair_matcher(config, extractor.extractor_id)
     if isinstance(source, ColmapModel):
         source = read_colmap_model(source.model, source.image_folder)
     images, cameras = source.images, source.cameras

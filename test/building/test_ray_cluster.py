@@ -11,7 +11,7 @@ import pytest
 
 from hfnet_ros.building import ray_cluster, stages
 from hfnet_ros.building.artefacts import Artefact
-from hfnet_ros.building.graph import Graph, Task
+from hfnet_ros.building.graph import Graph, Outcome, Task
 from hfnet_ros.config import Config
 from hfnet_ros.errors import BuildingError
 
@@ -144,6 +144,54 @@ def test_a_job_larger_than_what_is_left_of_the_cluster_is_handed_in_again(tmp_pa
     assert "no machine of the cluster is as large any more" in outcome.killed
     workers.submit(job)
     assert [needed["num_cpus"] for needed in ray.asked] == [2, 1]
+
+
+class ShortOfMemory(FakeRay):
+    """A cluster whose jobs all end, the first ones because memory is at its end."""
+
+    class exceptions:  # noqa: N801
+        class OutOfMemoryError(Exception):
+            pass
+
+    def __init__(self, *cpus, outcomes):
+        super().__init__(*cpus)
+        self.outcomes = list(outcomes)
+
+    def wait(self, handles, **_):
+        return handles[:1], handles[1:]
+
+    def get(self, handle):
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def test_what_memory_was_too_short_for_runs_beside_fewer_and_then_alone(tmp_path):
+    """The largest memory of a machine with enough CPUs counts: more than that would wait forever."""
+    killed = [
+        ShortOfMemory.exceptions.OutOfMemoryError("killed"),
+        Outcome(killed="bad_alloc", for_memory=True),
+    ]
+    for stage, most in ((stages.STRUCTURE, 4e9), (stages.DESCRIBE, 3e9)):
+        ray = ShortOfMemory(1, 3, outcomes=[*killed, Outcome(killed="killed"), Outcome()])
+        ray.nodes = lambda: [
+            {"Alive": True, "Resources": {"CPU": float(cpus), "memory": memory}}
+            for cpus, memory in ((1, 4e9), (3, 3e9), (3, 2e9))
+        ]
+        workers = ray_cluster.RayWorkers(ray, Config())
+        job = job_of(tmp_path, stage, 50_000_000)
+        outcomes = []
+        for _ in range(4):
+            workers.submit(job)
+            outcomes.append(workers.wait()[1])
+        asked = [needed["memory"] for needed in ray.asked]
+        assert 5e8 < asked[0] < 6e8
+        assert asked[1:] == [most / 2, most, most]
+        assert [outcome.for_memory for outcome in outcomes] == [True, True, False, False]
+        other = dataclasses.replace(job, artefact=Artefact(tmp_path / "other"))
+        workers.submit(other)
+        assert ray.asked[-1]["memory"] == asked[0]
 
 
 def test_a_head_that_is_gone_is_named(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import json
 import shutil
 import signal
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from shared_work import made_once
 
 from hfnet_ros.cli.main import main
 from hfnet_ros.scene import (
@@ -25,7 +27,9 @@ from hfnet_ros.scene import (
     write_dataset,
 )
 
-FAST = ("--extractor", "sift", "--no-self-test", "--refine-intrinsics", "off")
+# The scene's poses and calibrations are exact: `built` is refined and tested, others need not be again.
+UNREFINED = ("--refine-intrinsics", "off", "--refine-poses", "off")
+FAST = ("--extractor", "sift", "--no-self-test", *UNREFINED)
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,13 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 @pytest.fixture(scope="session")
 def room(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recording, Recording]:
     """33 images of one room to map from and 8 of another walk to localize, 320x240."""
-    folder = tmp_path_factory.mktemp("room")
-    scene = build_apartment(0, 1)
-    query = query_walk(scene, dataclasses.replace(QUERY_GAIT, rate_hz=0.6))
-    write_dataset(folder, scene, demo_camera((320, 240)), mapping_walk(scene, Gait(rate_hz=3.0)), query)
+
+    def make(folder: Path) -> None:
+        scene = build_apartment(0, 1)
+        query = query_walk(scene, dataclasses.replace(QUERY_GAIT, rate_hz=0.6))
+        write_dataset(folder, scene, demo_camera((320, 240)), mapping_walk(scene, Gait(rate_hz=3.0)), query)
+
+    folder = made_once(tmp_path_factory, "room", make)
     return Recording(folder / "mapping"), Recording(folder / "query")
 
 
@@ -130,12 +137,17 @@ class BuiltMap:
 @pytest.fixture(scope="session")
 def built(mapping: Recording, tmp_path_factory: pytest.TempPathFactory) -> BuiltMap:
     """Map of the room, built once; do not write into it."""
-    path = tmp_path_factory.mktemp("map") / "room.map"
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = call("map", "build", *mapping.options(), "--out", path, "--extractor", "sift")
-    assert status == 0, err.getvalue()
-    return BuiltMap(path, Answer(status, out.getvalue(), err.getvalue()))
+
+    def make(folder: Path) -> None:
+        out, err, path = io.StringIO(), io.StringIO(), folder / "map" / "room.map"
+        path.parent.mkdir()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = call("map", "build", *mapping.options(), "--out", path, "--extractor", "sift")
+        assert status == 0, err.getvalue()
+        (folder / "said.json").write_text(json.dumps([status, out.getvalue(), err.getvalue()]))
+
+    folder = made_once(tmp_path_factory, "room_map", make)
+    return BuiltMap(folder / "map" / "room.map", Answer(*json.loads((folder / "said.json").read_text())))
 
 
 @pytest.fixture

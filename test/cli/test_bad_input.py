@@ -356,3 +356,19 @@ def test_a_missing_weights_file_is_named(run, short, tmp_path):
     assert str(tmp_path / "no.pt") in run("map", "build", *short.options(), *options).error
     (tmp_path / "no.pt").write_bytes(b"no weights")
     assert str(tmp_path / "no.pt") in run("map", "build", *short.options(), *options).error
+
+
+@pytest.mark.parametrize("in_tasks", [False, True])
+def test_a_matcher_that_cannot_match_is_refused_before_images_are_looked_at(
+    run, mapping, tmp_path, in_tasks, no_work
+):
+    shutil.copytree(mapping.folder, tmp_path / "copy")
+    recording = dataclasses.replace(mapping, folder=tmp_path / "copy")
+    recording.poses.write_text("")
+    tasks = ("--work", tmp_path / "work") if in_tasks else ()
+    answer = run(
+        *("map", "build", *recording.options(), "--extractor", "sift", "--matcher", "learned", *tasks),
+        *("--out", tmp_path / "out.map"),
+    )
+    assert "mapping.matcher 'learned' knows descriptors of XFeat, found 'rootsift-1'" in answer.error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]

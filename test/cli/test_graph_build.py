@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 
 from hfnet_ros.building import stages
+from hfnet_ros.building.map_graph import MapGraph
 from hfnet_ros.files.images import read_image
 from hfnet_ros.map.map_io import load_map, verify_map
 from hfnet_ros.map.map_set_io import read_map_set, verify_map_set
+from hfnet_ros.mapping.set_lock import set_locked
 
 # On one thread: then sums are added up in the same order.
 SIFT = ("--extractor", "sift", "--threads", "1")
+# What a structure is refined by is the same in a sub-map and in the map that is built in tasks below.
+SET = (*SIFT, "--refine-intrinsics", "off", "--refine-poses", "off")
 
 
 def digests_of(path):
@@ -34,7 +38,7 @@ def recording(mapping, tmp_path_factory):
 def built_set(recording, kit):
     """A set of three sub-maps and its work folder, built once; the tests of this module go on with it."""
     path = recording.folder.parent / "room.set"
-    assert kit.call("map", "build", *recording.options(), "--sub-maps", 3, "--out", path, *SIFT) == 0
+    assert kit.call("map", "build", *recording.options(), "--sub-maps", 3, "--out", path, *SET) == 0
     return path
 
 
@@ -60,16 +64,38 @@ def test_a_set_of_sub_maps_is_built(built_set, mapping):
 
 def test_the_same_command_does_nothing_and_says_so(built_set, recording, run, kit):
     before = kit.content_of(built_set)
-    answer = run("map", "build", *recording.options(), "--sub-maps", 3, "--out", built_set, *SIFT)
+    answer = run("map", "build", *recording.options(), "--sub-maps", 3, "--out", built_set, *SET)
     assert answer.status == 0, answer.err
     assert "nothing has changed since it was built; nothing done" in answer.out
+    assert kit.content_of(built_set) == before
+
+
+def test_nobody_changes_a_set_that_is_built_anew_and_nobody_builds_one_that_is_changed(
+    built_set, recording, run, kit, monkeypatch, tmp_path
+):
+    build = ("map", "build", *recording.options(), "--sub-maps", 3, "--out", built_set, *SET)
+    add = ("map", "set", "add", built_set, "more", built_set / "maps" / "sub-map-0")
+    build_set, answers = MapGraph.build_set, []
+
+    def add_meanwhile(graph, num_sub_maps):
+        answers.append(run(*add))
+        return build_set(graph, num_sub_maps)
+
+    monkeypatch.setattr(MapGraph, "build_set", add_meanwhile)
+    before = kit.content_of(built_set)
+    assert "nothing has changed" in run(*build).out
+    assert "builds it anew since" in answers[0].error
+    with set_locked(built_set, "changes it"):
+        assert "changes it since" in run(*build).error
+        assert "changes it since" in run(*add).error
+    assert len(answers) == 1
     assert kit.content_of(built_set) == before
 
 
 def test_what_tasks_made_makes_the_same_set_again(built_set, recording, run, kit):
     other = built_set.with_name("other.set")
     work = f"{built_set}.work"
-    answer = run("map", "build", *recording.options(), "--sub-maps", 3, "--work", work, "--out", other, *SIFT)
+    answer = run("map", "build", *recording.options(), "--sub-maps", 3, "--work", work, "--out", other, *SET)
     assert "tasks: 0 run" in answer.out
     assert kit.content_of(other) == kit.content_of(built_set)
 
@@ -89,7 +115,7 @@ def test_a_sub_map_that_was_damaged_in_the_work_folder_is_made_anew(built_set, r
         work,
         "--out",
         tmp_path / "set",
-        *SIFT,
+        *SET,
     )
     assert (
         "is damaged; copy the map again or rebuild it: removed; start the same command again"
@@ -124,7 +150,7 @@ def test_a_changed_image_remakes_what_depends_on_it(built_set, recording, run, t
                 work,
                 "--out",
                 tmp_path / "s",
-                *SIFT,
+                *SET,
             )
         assert answer.status == 0, answer.err
         assert sorted(ran) == ["check", "describe"]
@@ -209,7 +235,7 @@ def test_a_damaged_image_is_found_before_any_is_described(short, run, tmp_path):
 
 
 def test_a_set_takes_the_place_of_a_set_and_of_nothing_else(built_set, recording, run, kit, tmp_path):
-    command = ("map", "build", *recording.options(), "--sub-maps", 3, *SIFT)
+    command = ("map", "build", *recording.options(), "--sub-maps", 3, *SET)
     copy = shutil.copytree(built_set, tmp_path / "room.set")
     (copy / "notes.txt").write_text("mine")
     answer = run(*command, "--work", f"{built_set}.work", "--out", copy)

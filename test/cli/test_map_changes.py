@@ -38,7 +38,7 @@ def build(folder, out, *, map_from_part=None):
     if map_from_part is not None:
         source = replace(source, map_from_camera=[map_from_part @ pose for pose in source.map_from_camera])
     config = Config.from_dict({"extractor": {"name": "sift"}})
-    options = BuildOptions(intrinsics="off", self_test=False)
+    options = BuildOptions(intrinsics="off", refine_poses="off", self_test=False)
     save_map(build_map(source, create_extractor(config), config, options), out)
     return out
 

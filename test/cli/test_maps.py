@@ -45,7 +45,7 @@ def test_the_sharpest_images_are_selected_and_the_rest_accounted_for(run, mappin
 def test_poses_are_refined_on_request_and_the_report_says_how_far(run, mapping, kit, tmp_path):
     target = tmp_path / "a.map"
     answer = run(
-        "map", "build", *mapping.options(), "--refine-poses", "--every", "3", "--out", target, *kit.FAST
+        "map", "build", *mapping.options(), "--every", "3", "--out", target, *kit.FAST, "--refine-poses"
     )
     assert answer.status == 0, answer.err
     assert any(re.match(r"poses: refined \(.*; moved by 0\.0\d\d m", line) for line in answer.lines)

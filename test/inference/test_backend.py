@@ -9,6 +9,7 @@ import pytest
 from hfnet_ros.errors import EngineError
 from hfnet_ros.inference import backend as backend_module
 from hfnet_ros.inference.backend import create_engine
+from hfnet_ros.inference.engine import NetworkModel
 
 A = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -181,3 +182,17 @@ def test_progress_ends_with_nothing_to_tell(jetson, add_and_scale):
     with pytest.raises(EngineError):
         create_engine(add_and_scale, jetson.config(workspace_mib=64), told.append)
     assert told[-1] == ""
+
+
+def test_the_int8_form_is_read_once_to_build_a_plan_and_once_to_find_it(jetson, add_and_scale):
+    read = []
+
+    def int8():
+        read.append("int8")
+        return add_and_scale
+
+    for count in (1, 2):
+        model = NetworkModel("tiny", add_and_scale.onnx, int8)
+        create_engine(model, jetson.config(precision="int8")).close()
+        assert len(read) == count
+    assert jetson.trt._builds == 1

@@ -53,7 +53,7 @@ HARD = {
 }
 
 
-@pytest.fixture(scope="module", params=[pytest.param("xfeat", marks=pytest.mark.nightly), "hfnet"])
+@pytest.fixture(scope="module", params=[pytest.param("xfeat", marks=pytest.mark.slow), "hfnet"])
 def kitchen_of(request):
     """One extractor after the other."""
     return request.param

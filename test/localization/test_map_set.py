@@ -12,6 +12,7 @@ from hfnet_ros.errors import ConfigError, ExtractorMismatchError, MapFormatError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.covariance import is_valid_covariance, rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization import map_set_localizer
 from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.map_set_localizer import FollowedSet, SetLocalizer
@@ -304,6 +305,37 @@ def test_an_area_that_is_gone_leaves_the_set_in_use_and_is_named(make, queries):
         assert [warning[: len(word)] for warning, word in zip(answer.warnings, words, strict=True)] == words
         # What is said of the set in use is of the one that answered.
         assert localizer._following.digest_answered == (known if words else digest)
+
+
+def test_what_is_refused_is_opened_again_when_a_file_of_it_changes_only(make, queries, monkeypatch):
+    path, localizer, _ = make(only="whole")
+    num_opened = []
+    join = map_set_localizer.join_set
+    monkeypatch.setattr(
+        map_set_localizer, "join_set", lambda *given: num_opened.append(given) or join(*given)
+    )
+
+    def warnings_of_answer():
+        answer = localizer.localize(queries[0][1])
+        assert answer.is_valid
+        return answer.warnings
+
+    # As where a set is copied over this one, and its manifest comes first.
+    change_set(path, areas={"only": ["home"]})
+    late = path / "index" / "1" / "keyframe_poses.npy"
+    late.rename(path / "not_yet.npy")
+    for _ in range(3):
+        (warning,) = warnings_of_answer()
+        assert warning.startswith("goes on with the set as it was: ") and "keyframe_poses" in warning
+    assert len(num_opened) == 1
+    late.write_bytes(b"half")
+    for _ in range(3):
+        assert len(warnings_of_answer()) == 1
+    assert len(num_opened) == 2
+    (path / "not_yet.npy").replace(late)
+    assert [warnings_of_answer() for _ in range(3)] == [()] * 3
+    assert len(num_opened) == 3
+    assert localizer._state.found.area_names == ["home"]
 
 
 def test_an_image_is_described_once_whatever_is_touched(make, queries):

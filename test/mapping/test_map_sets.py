@@ -19,6 +19,7 @@ from hfnet_ros.map.map_set import Overlap, slips
 from hfnet_ros.map.map_set_io import open_index, read_map_set, verify_any, verify_map_set
 from hfnet_ros.mapping import map_sets
 from hfnet_ros.mapping.map_sets import change_set, write_set
+from hfnet_ros.mapping.set_lock import set_locked
 
 TURNED = Rigid3.from_rotvec([0.0, 0.0, 0.5], [10.0, 2.0, 0.0])
 
@@ -108,7 +109,7 @@ def test_what_cannot_be_in_a_set_is_refused_by_name(tmp_path):
 
 def test_only_one_program_changes_a_set_at_a_time(tmp_path):
     path = small_set(tmp_path)
-    with map_sets._changing(path), pytest.raises(MapFormatError, match="another program"):
+    with set_locked(path, "changes it"), pytest.raises(MapFormatError, match="changes it since"):
         change_set(path, drop=["a"])
 
 

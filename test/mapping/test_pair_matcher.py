@@ -5,6 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hfnet_ros.building.execution import InProcess
+from hfnet_ros.building.graph import Graph
+from hfnet_ros.building.map_graph import MapGraph
 from hfnet_ros.config import PAIR_MATCHER_NAMES, Config, load_config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.mapping import pair_matcher
@@ -84,3 +87,42 @@ def test_parameters_may_name_what_is_registered(registered, tmp_path):
         ConfigError, match=r"mapping\.matcher is 'unheard-of', expected one of nearest, .*even"
     ):
         load_config(file)
+
+
+class UnusedExtractor:
+    """Describes nothing."""
+
+    extractor_id, backend = "hfnet-0123", "none"
+
+    def extract(self, image):
+        raise AssertionError("an image was described")
+
+
+@pytest.mark.parametrize(
+    ("matcher", "message"),
+    [
+        ("learned", r"'learned' knows descriptors of XFeat, found 'hfnet-0123'.*--extractor xfeat"),
+        ("semidense", r"cells of extractor 'xfeat-star', extractor\.name is 'hfnet'"),
+        ("even", r"even knows no 'hfnet-0123'"),
+    ],
+)
+def test_what_cannot_match_these_descriptors_is_refused_before_the_first_image(
+    kit, config, registered, tmp_path, matcher, message
+):
+    def refuse(config, extractor_id):
+        raise ConfigError(f"even knows no '{extractor_id}'")
+
+    register_pair_matcher("even", lambda config: EvenMatcher(), refuse)
+    world = kit.make_world(num_views=8, num_points=300)
+    source = PosedImages(kit.make_images(world), kit.poses_of(world), world.cameras)
+    config = replace(
+        config,
+        mapping=replace(config.mapping, matcher=matcher),
+        extractor=replace(config.extractor, name="hfnet"),
+    )
+    with pytest.raises(ConfigError, match=message):
+        build_map(source, UnusedExtractor(), config, BuildOptions(intrinsics="off"))
+    with pytest.raises(ConfigError, match=message):
+        MapGraph(
+            Graph(tmp_path, InProcess(), config), source, UnusedExtractor(), config, BuildOptions()
+        ).build_one()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 import pytest
+from shared_work import made_object
 
 from hfnet_ros.config import Config, ExtractorConfig, MatchingConfig, RetrievalConfig
 from hfnet_ros.features.aggregation import fit_aggregation
@@ -147,8 +148,19 @@ class Place:
 
 
 def make_place(scene, poses):
-    visual_map = build_map(scene, poses)
+    return place_of(scene, build_map(scene, poses))
+
+
+def place_of(scene, visual_map):
     return Place(scene, visual_map, Localizer(visual_map, SiftExtractor(CONFIG), CONFIG))
+
+
+@pytest.fixture(scope="session")
+def shared_place(tmp_path_factory):
+    """Return a function that makes a place, whose map is built once for all workers."""
+    return lambda name, scene, poses: place_of(
+        scene, made_object(tmp_path_factory, name, lambda: build_map(scene, poses))
+    )
 
 
 def views(eyes, targets):
@@ -174,13 +186,14 @@ def take_picture():
 
 
 @pytest.fixture(scope="session")
-def apartment():
+def apartment(shared_place):
     scene = build_apartment(3, num_rooms=1)
-    return make_place(scene, [pose for _, pose in mapping_walk(scene)][::2])
+    poses = [pose for _, pose in mapping_walk(scene)][::2]
+    return shared_place("apartment", scene, poses)
 
 
 @pytest.fixture(scope="session")
-def corridor():
+def corridor(shared_place):
     """Both identical niches, each mapped from other positions, and the corridor between them."""
     scene = build_corridor(0)
     inside = [(0.1, -0.35), (-0.45, -0.1), (0.5, 0.05), (0.0, 0.4)], [(-0.3, -0.2), (0.35, -0.3), (0.05, 0.3)]
@@ -194,11 +207,11 @@ def corridor():
     poses += views(
         [(x, 0.9, 1.35) for x in (0.8, 3.0, 5.5, 8.0)], [(x + 6.0, 1.1, 1.2) for x in (0.8, 3.0, 5.5, 8.0)]
     )
-    return make_place(scene, poses)
+    return shared_place("corridor", scene, poses)
 
 
 @pytest.fixture(scope="session")
-def lopsided_corridor():
+def lopsided_corridor(shared_place):
     """One niche mapped well, its twin by a single view that is turned by fifteen degrees."""
     scene = build_corridor(0)
     turned = Rigid3.from_rotvec([0.0, 0.0, np.deg2rad(15.0)], np.zeros(3)).rotation
@@ -206,16 +219,16 @@ def lopsided_corridor():
     poses = [Rigid3(turned @ niche_a.rotation, np.add(niche_a.translation, (0.4, -0.4, 0.0)))]
     for along, deeper in ((0.0, 0.0), (0.3, 0.0), (-0.3, 0.0), (0.0, 0.4), (0.0, -0.3)):
         poses.append(Rigid3(niche_b.rotation, np.add(niche_b.translation, (along, deeper, 0.0))))
-    return make_place(scene, poses)
+    return shared_place("lopsided_corridor", scene, poses)
 
 
 @pytest.fixture(scope="session")
-def plane_wall():
+def plane_wall(shared_place):
     scene = build_plane_wall(0)
     xs = np.linspace(2.0, 8.0, 7)
     eyes = [(x, 2.0 + 0.4 * (index % 2), 1.4) for index, x in enumerate(xs)]
     targets = [(x + (0.8 if index % 2 else -0.8), 5.0, 1.5) for index, x in enumerate(xs)]
-    return make_place(scene, views(eyes, targets))
+    return shared_place("plane_wall", scene, views(eyes, targets))
 
 
 class ScriptedLocalizer:

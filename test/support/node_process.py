@@ -4,13 +4,32 @@ Importing what a node needs takes longer than most tests of it. A server imports
 every node. `test/cli/test_run.py` starts the program from nothing.
 """
 
+import importlib.util
 import multiprocessing
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
 
-MAIN, IMPORTED_FIRST = "hfnet_ros.cli.main", ("hfnet_ros.dds.relocalizer_node", "hfnet_ros.features.sift")
+MAIN = "hfnet_ros.cli.main"
+IMPORTED_FIRST = (
+    "hfnet_ros.dds.relocalizer_node",
+    "hfnet_ros.evaluation.records",
+    "hfnet_ros.features.sift",
+    "hfnet_ros.node.process_exit",
+    "cyclonedds.idl._builder",
+    "poselib",
+    "rosbags.serde.primitives",
+)
+# Verbs, and the messages of every distribution: dataclasses, which take most of a second to make.
+WHOLE = ("hfnet_ros.cli", "rosbags.typesys.stores")
+
+
+def modules_of(package):
+    """Return the names of a package's modules."""
+    folders = importlib.util.find_spec(package).submodule_search_locations
+    return [f"{package}.{module.name}" for module in pkgutil.iter_modules(folders)]
 
 
 class NodeProcess:
@@ -18,7 +37,8 @@ class NodeProcess:
 
     def __init__(self, arguments, log):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([MAIN, *IMPORTED_FIRST])
+        whole = [name for package in WHOLE for name in modules_of(package)]
+        context.set_forkserver_preload([MAIN, *IMPORTED_FIRST, *whole])
         self._process = context.Process(
             target=run_program, args=(list(arguments), log.name, dict(os.environ)), daemon=True
         )
