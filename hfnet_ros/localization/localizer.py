@@ -223,9 +223,7 @@ class Localizer:
         with clock.stage("pose"):
             judge, part = self._judges.of(part_idx), self._map.part_of(part_idx)
             cameras = _refined(part, query.cameras)
-            answer = self._judge(
-                matches, version, cameras, landmarks, retrieved, matcher, query.doubted, judge
-            )
+            answer = self._judge(matches, version, cameras, landmarks, retrieved, matcher, query, judge)
             if answer.is_valid and self._answers_as_given:
                 answer = in_given_frame(answer, self._map, place, query.cameras)
             if answer.is_valid:
@@ -242,22 +240,22 @@ class Localizer:
         landmarks: PlaceView,
         retrieved: Retrieved,
         matcher: Matcher,
-        doubted: frozenset[int],
+        query: Query,
         judge: PartJudge,
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
         if len(cameras) > 1 and self._matchers.asks_places(matcher):
             matches = judge.looking_around.more(
-                matches, matcher.match, version.features, retrieved.descriptors, cameras, doubted
+                matches, matcher.match, version.features, retrieved.descriptors, cameras, query.doubted
             )
         cones = self._landmarks.cones(matches)
         kind = {name: 1.0 for named, name in _KINDS if named == matcher.name}
         num_tried = matcher.num_tried * version.num_tried
-        answer = judge.solver.solve(matches, cameras, cones, num_tried, doubted, kind)
+        answer = judge.solver.solve(matches, cameras, cones, num_tried, query.doubted, kind)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
-        if len(cameras) > 1:
+        if query.compares_views:
             answer = with_offsets(answer, matches, cameras, self._config.pose)
         other_part = ""
         if matcher.name == SCENE:

@@ -37,6 +37,8 @@ _SOON_NS = 2_000_000_000  # after which odometry tells hardly less than one time
 # Where nobody else sees the map, and no odometry tells, a camera is believed as one is that is alone on a robot; at
 # once where no other one has shown anything for as long. In the dark a blank wall looks like a lens that is covered.
 _PATIENCE_NS = 30_000_000_000
+# Mountings change over weeks; a rig that walks is half a metre further after that.
+_COMPARE_NS = 500_000_000
 CONTRADICTED = (
     "contradicts the other cameras, and has not agreed with them often enough since: its image is not of its time, its "
     "mounting or calibration is not what it was, or it looked like another place"
@@ -74,6 +76,7 @@ class CameraTrust:
         self._looked_at: list[ImageArray | None] = []
         self._saw_ns: dict[str, int] = {}  # when a camera last saw something of the map
         self._mountings = ViewMountings()
+        self._compared_ns = -_COMPARE_NS
         self._held_ns: dict[str, int] = {}  # since when a camera is kept back without an objection
 
     @property
@@ -94,14 +97,17 @@ class CameraTrust:
             twist: [6] velocity of the robot, m/s and rad/s, in its axes; zero where nobody knows.
         """
         self._note_shown(query, names)
+        compares = abs(query.stamp_ns - self._compared_ns) >= _COMPARE_NS
+        if compares:
+            self._compared_ns = query.stamp_ns
         believed = [self._believes(name, query.stamp_ns, twist) for name in names]
-        if all(believed):
+        if all(believed) and not compares:
             return query
         views = tuple(
             view if is_believed else dataclasses.replace(view, is_doubted=True)
             for view, is_believed in zip(query.views, believed, strict=True)
         )
-        return dataclasses.replace(query, views=views)
+        return dataclasses.replace(query, views=views, compares_views=compares)
 
     def judged(
         self,

@@ -154,10 +154,12 @@ class Query:
     Attributes:
         stamp_ns: time of exposure, nanoseconds.
         views: in any order; answers refer to a view by its position here.
+        compares_views: the answer is to say where the rig is by each view alone, which takes some 5 ms a view.
     """
 
     stamp_ns: int
     views: tuple[View, ...]
+    compares_views: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a question about nothing."""

@@ -1,5 +1,6 @@
 """Which cameras of a rig are believed alone."""
 
+import dataclasses
 import functools
 import re
 
@@ -270,3 +271,15 @@ def test_long_faults_are_forgotten_in_the_end():
     for step in range(10):
         rig.ask(3.0 + 0.1 * step, "front", "left")
     assert rig.trust.doubted == frozenset()
+
+
+def test_views_are_compared_twice_a_second_however_many_images_come():
+    trust = CameraTrust(Config())
+    views = tuple(View(RigCamera(CAMERA), TEXTURE) for _ in NAMES)
+    asked = [Query(S + step * S // 30, views) for step in range(31)]
+    compared = [
+        step for step, query in enumerate(asked) if trust.marked(query, NAMES, np.zeros(6)).compares_views
+    ]
+    assert compared == [0, 15, 30]
+    # A bag that begins again is compared at once.
+    assert trust.marked(dataclasses.replace(asked[0], stamp_ns=S // 10), NAMES, np.zeros(6)).compares_views
