@@ -31,6 +31,7 @@ from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.localization.scene_model import OpenedLocalizer, SceneModel
 from hfnet_ros.map.visual_map import MapCamera
+from hfnet_ros.types import ViewShare
 
 _LOCALIZE = """hfnet-ros localize --map kitchen.map --camera camera.yaml photo.jpg --out poses.tum
   hfnet-ros localize --map hall.map --rig rig.yaml left=l.png right=r.png"""
@@ -147,6 +148,12 @@ def _shown(probability: float | None) -> str:
     return "unknown" if probability is None else f"{probability:.2g}"
 
 
+def _view(share: ViewShare) -> dict[str, Any]:
+    """Return what a view brought, without the poses that a robot's tracking asks for."""
+    names = [field.name for field in dataclasses.fields(share) if field.name not in ("alone", "offset")]
+    return {name: getattr(share, name) for name in names}
+
+
 def _answer(result: QueryResult) -> dict[str, Any]:
     answer = result.localization
     pose = None
@@ -170,7 +177,7 @@ def _answer(result: QueryResult) -> dict[str, Any]:
         "matches": evidence.num_matches,
         "inliers": evidence.num_inliers,
         "matched_by": answer.matched_by,
-        "views": [dataclasses.asdict(share) for share in answer.views],
+        "views": [_view(share) for share in answer.views],
         "turn_deg": round(float(np.rad2deg(answer.turn_rad)), 3),
         "false_probability": evidence.false_probability,
         "scores": {name: value if np.isfinite(value) else None for name, value in evidence.scores.items()},

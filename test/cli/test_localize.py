@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from hfnet_ros.cli.localize import _view as view_record
 from hfnet_ros.config import Config
 from hfnet_ros.files import read_tum
 from hfnet_ros.geometry import Rigid3
+from hfnet_ros.types import ViewOffset, ViewShare
 
 
 def localize(run, built, query, images, *options):
@@ -227,3 +229,11 @@ def test_names_that_are_no_text_are_escaped(run, built, short, tmp_path):
     assert json.loads((out / "results.json").read_text())["map"]["name"] == "w\\xff.map"
     assert (out / "report.html").is_file()
     assert run("map", "view", strange, "--out", page).status == 0
+
+
+def test_what_a_view_says_alone_is_for_robots_and_not_for_files():
+    offset = ViewOffset(np.zeros(6), np.eye(6))
+    said = view_record(ViewShare(500, 200, 80, problem="dark", agrees=True, offset=offset))
+    assert json.loads(json.dumps(said)) == said
+    assert (said["num_inliers"], said["problem"], said["agrees"]) == (80, "dark", True)
+    assert not {"alone", "offset"} & said.keys()
