@@ -64,12 +64,7 @@ class PartJudges:
             self._judges[part_idx] = PartJudge(
                 solver,
                 LookingAround(self._retrieval, self._landmarks, solver),
-                SecondLook(
-                    self._landmarks,
-                    self._compare,
-                    solver,
-                    self._config.verification.max_rematch_ratio,
-                ),
+                SecondLook(self._landmarks, self._compare, solver, self._config.verification),
                 SceneSecondLook(solver),
             )
         return self._judges[part_idx]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.expected_view import seen_share
 from hfnet_ros.localization.landmarks import Landmarks
@@ -28,13 +29,13 @@ class SecondLook:
     """Looks at a map again with a pose that has passed every other test."""
 
     def __init__(
-        self, landmarks: Landmarks, match: MatchLandmarks, solver: PoseSolver, max_ratio: float
+        self, landmarks: Landmarks, match: MatchLandmarks, solver: PoseSolver, limits: VerificationConfig
     ) -> None:
         """Take the landmarks of the map, how they are matched with the views of a query, and what finds poses.
 
-        A `rematch_ratio` above `max_ratio` is not sought further.
+        A `rematch_ratio` above its limit is not sought further, and nobody asks how flat it is where enough is seen.
         """
-        self._max_ratio = max_ratio
+        self._limits = limits
         self._landmarks = landmarks
         self._match = match
         self._solver = solver
@@ -75,11 +76,13 @@ class SecondLook:
             alias, where = self._alias(keypoints, own, pose, cameras, some, keyframe_idx)
             if alias is not None and alias.score / own_score > ratio:
                 ratio, elsewhere = alias.score / own_score, where
-            if ratio > self._max_ratio:
+            if ratio > self._limits.max_rematch_ratio:
                 break
         share = seen_share(self._landmarks.expected(landmarks), inliers, pose, cameras)
-        flat = flat_share(inliers.points3d, pose.translation)
-        return {"rematch_ratio": ratio, "seen_share": share, "flat_share": flat}, elsewhere
+        measured = {"rematch_ratio": ratio, "seen_share": share}
+        if share < self._limits.min_seen_of_flat:
+            measured["flat_share"] = flat_share(inliers.points3d, pose.translation)
+        return measured, elsewhere
 
     def _alias(
         self,
