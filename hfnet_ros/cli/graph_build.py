@@ -106,42 +106,30 @@ def build_in_tasks(
         BuildingError: a task or the cluster failed.
         MapFormatError: another program is changing the set.
     """
-    from hfnet_ros.building.results import replacing
-
-    with replacing(options.out) if _is_set(options) else nullcontext():
-        return _build_in_tasks(options, config, source, extractor, wishes)
-
-
-def _build_in_tasks(
-    options: argparse.Namespace,
-    config: Config,
-    source: PosedImages | ColmapModel | UnposedImages,
-    extractor: NetworkExtractor,
-    wishes: BuildOptions,
-) -> bool:
     from hfnet_ros.building.artefacts import open_work_folder
     from hfnet_ros.building.graph import Graph
     from hfnet_ros.building.map_graph import MapGraph
-    from hfnet_ros.building.results import with_files, write_map, write_map_set
+    from hfnet_ros.building.results import replacing, with_files, write_map, write_map_set
 
-    work = Path(os.path.realpath(options.work or options.out.with_name(f"{options.out.name}.work")))
-    open_work_folder(work)
-    source = _in_files(source, work, with_files)
-    bar = _GraphBar()
-    try:
-        with _workers(options, config, work, extractor.extractor_id) as workers:
-            graph = Graph(work, workers, config, bar)
-            maps = MapGraph(graph, source, extractor, config, wishes)
-            num_sub_maps = _num_sub_maps(options, len(source.images))
-            built = maps.build_set(num_sub_maps) if num_sub_maps else maps.build_one()
-    finally:
-        bar.close()
-    if _is_set(options):
-        is_new = write_map_set(work, options.out, built, wishes.frame_id)
-    else:
-        is_new = write_map(work, options.out, built)
-    _print_tasks(graph, built, work, options.out, is_new=is_new)
-    return is_new
+    with replacing(options.out) if _is_set(options) else nullcontext():
+        work = Path(os.path.realpath(options.work or options.out.with_name(f"{options.out.name}.work")))
+        open_work_folder(work)
+        source = _in_files(source, work, with_files)
+        bar = _GraphBar()
+        try:
+            with _workers(options, config, work, extractor.extractor_id) as workers:
+                graph = Graph(work, workers, config, bar)
+                maps = MapGraph(graph, source, extractor, config, wishes)
+                num_sub_maps = _num_sub_maps(options, len(source.images))
+                built = maps.build_set(num_sub_maps) if num_sub_maps else maps.build_one()
+        finally:
+            bar.close()
+        if _is_set(options):
+            is_new = write_map_set(work, options.out, built, wishes.frame_id)
+        else:
+            is_new = write_map(work, options.out, built)
+        _print_tasks(graph, built, work, options.out, is_new=is_new)
+        return is_new
 
 
 def _is_set(options: argparse.Namespace) -> bool:
