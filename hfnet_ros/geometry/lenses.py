@@ -67,11 +67,6 @@ def _distort_brown(normalized: FloatArray, coefficients: FloatArray) -> FloatArr
     return np.stack(_bent_by_brown(normalized[:, 0], normalized[:, 1], coefficients), axis=1)
 
 
-def _brown_jacobian(normalized: FloatArray, coefficients: FloatArray) -> FloatArray:
-    along_x, across, along_y = _slopes_of_brown(normalized[:, 0], normalized[:, 1], coefficients)
-    return np.stack([along_x, across, across, along_y], axis=1).reshape(-1, 2, 2)
-
-
 def _bent_by_brown(x: FloatArray, y: FloatArray, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
     k1, k2, p1, p2, k3, k4, k5, k6 = _eight(coefficients)
     xx, yy, xy = x * x, y * y, x * y
@@ -288,6 +283,6 @@ def _as_it_is(normalized: FloatArray, _: FloatArray) -> FloatArray:
 
 
 PINHOLE = Lens(0, _as_it_is, _as_it_is, is_of_opencv=True)
-PLUMB_BOB = Lens(5, _distort_brown, _undistort_brown, _brown_jacobian, is_of_opencv=True)
-RATIONAL_POLYNOMIAL = Lens(8, _distort_brown, _undistort_brown, _brown_jacobian, is_of_opencv=True)
+PLUMB_BOB = Lens(5, _distort_brown, _undistort_brown, is_of_opencv=True)
+RATIONAL_POLYNOMIAL = Lens(8, _distort_brown, _undistort_brown, is_of_opencv=True)
 EQUIDISTANT = Lens(4, _distort_equidistant, _undistort_equidistant, bends_without_coefficients=True)
