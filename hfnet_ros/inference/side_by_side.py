@@ -7,15 +7,15 @@ pass, a third as long, fills those waits (docs/hfnet.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
-from itertools import chain
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
 from hfnet_ros.errors import EngineError
 from hfnet_ros.inference.engine import Engine, NetworkModel, Tensor, TensorSpec
 from hfnet_ros.inference.onnx_graph import names_taken, remove_unused
+
+Named = TypeVar("Named")
 
 # What takes the time; parts may both begin with taking the mean off an image.
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
@@ -34,8 +34,8 @@ class SideBySideEngine:
         """Take engines, which are owned from now on, of different outputs; `run` may be called of any thread."""
         self._parts = tuple(parts)
         self.backend = parts[0].backend
-        self.inputs: Mapping[str, TensorSpec] = reduce(lambda one, more: {**one, **more.inputs}, parts, {})
-        self.outputs: Mapping[str, TensorSpec] = reduce(lambda one, more: {**one, **more.outputs}, parts, {})
+        self.inputs: Mapping[str, TensorSpec] = _joined(part.inputs for part in parts)
+        self.outputs: Mapping[str, TensorSpec] = _joined(part.outputs for part in parts)
         self._threads = ThreadPoolExecutor(len(parts) - 1, thread_name_prefix="network")
 
     def run(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -48,17 +48,18 @@ class SideBySideEngine:
             first = self._parts[0].run(inputs)
         finally:
             # Nothing of this call goes on when it has ended, also where it failed.
-            failures = [part.exception() for part in started]
-        for failure in failures:
-            if failure is not None:
-                raise failure
-        return dict(chain(first.items(), *(part.result().items() for part in started)))
+            wait(started)
+        return _joined([first, *(part.result() for part in started)])
 
     def close(self) -> None:
         """Free the parts; calling it again does nothing."""
         self._threads.shutdown()
         for part in self._parts:
             part.close()
+
+
+def _joined(named: Iterable[Mapping[str, Named]]) -> dict[str, Named]:
+    return {name: value for some in named for name, value in some.items()}
 
 
 def independent_parts(model: NetworkModel) -> list[NetworkModel]:
@@ -71,9 +72,7 @@ def independent_parts(model: NetworkModel) -> list[NetworkModel]:
 
     try:
         whole = onnx.load_model_from_string(model.onnx)
-    except (
-        Exception
-    ):  # protobuf's exception classes differ between its versions; the runtime says what is wrong
+    except Exception:  # protobuf's classes differ between its versions; the runtime says what is wrong
         return [model]
     groups = _groups_of_outputs(whole.graph)
     if len(groups) < 2:

@@ -43,14 +43,8 @@ def mutual_nearest_in_words(
     if len(query) == 0 or len(landmarks) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     words = _nearest_words(query, vocabulary, words_per_query)
-    if len(query) * len(landmarks) <= _FEW_PAIRS:
-        row_best, nearest, column_best = _best_of_all(
-            query, landmarks, landmark_words, words, len(vocabulary)
-        )
-    else:
-        row_best, nearest, column_best = _best_by_word(
-            query, landmarks, landmark_words, words, len(vocabulary)
-        )
+    best = _best_of_all if len(query) * len(landmarks) <= _FEW_PAIRS else _best_by_word
+    row_best, nearest, column_best = best(query, landmarks, landmark_words, words, len(vocabulary))
     mutual = (row_best == column_best[nearest]) & (row_best >= min_similarity)
     rows = np.flatnonzero(mutual)
     # Equal descriptors may claim one landmark; the first keeps it.
