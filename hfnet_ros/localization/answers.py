@@ -22,9 +22,8 @@ from hfnet_ros.types import (
     ViewShare,
 )
 
-FLAT = (
-    0.95  # of what is seen: with so much in one plane the rest does not tell the place from a picture of it
-)
+# Of what is seen: with so much in one plane the rest does not tell the place from a picture of it.
+FLAT = 0.95
 DOUBTED = "its camera is not proven right, and no other view agrees with it now"
 
 

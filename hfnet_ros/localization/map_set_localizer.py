@@ -145,10 +145,8 @@ class SetLocalizer:
         self._following, self._config, self._opener = following, config, opener
         self._extractor = _OncePerQuery(extractor)
         self._unusable: dict[str, str] = {}
-        self._refused: tuple[tuple[int, ...], str] = (
-            (),
-            "",
-        )  # signature of a set that cannot be taken, and why
+        # Signature of a set that cannot be taken, and why.
+        self._refused: tuple[tuple[int, ...], str] = (), ""
         self._state = following.opened(self._join) if joined is None else self._searched(joined, {})
 
     @property

@@ -43,9 +43,8 @@ _MIN_POSE_INLIERS = 20
 _MAX_TURNED = 0.8
 # Of a model with the matches it is made of; sound ones had 0.74 to 0.94, wrong ones up to 0.45.
 _MIN_AGREEMENT = 0.5
-_MIN_PAIR_AGREEMENT = (
-    0.5  # of one pair of images with the model that both are in; else it sees something else alike
-)
+# Of one pair of images with the model that both are in; else it sees something else alike.
+_MIN_PAIR_AGREEMENT = 0.5
 _STEP_ASIDE = (
     "take images that overlap by half from places a step apart, moving sideways, of one camera at one zoom; name its "
     "calibration with --camera, or give poses"
