@@ -13,7 +13,7 @@ import argparse
 import contextlib
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 STARTED = time.perf_counter()
@@ -92,21 +92,21 @@ class _Variant:
     def __init__(self, name: str, localizer: Localizer, extractor: NetworkExtractor) -> None:
         self.name, self.localizer, self.backend = name, localizer, extractor.backend
         self._extractor = extractor
-        self._network_s: list[float] = []
+        self._asked: list[Callable[[], object]] = []
         self._runs: list[list[list[float]]] = []
         self._found: list[bool] = []
 
     def watch(self) -> None:
-        self._network_s = _watch_network(self._extractor)
+        self._asked = _watch_network(self._extractor)
 
     def start(self) -> None:
         self._runs.append([])
         self._found = []
 
     def localize(self, frame: Frame) -> None:
-        self._network_s.clear()
+        self._asked.clear()
         answer = self.localizer.localize(frame)
-        network_s = sum(self._network_s) if self._network_s else np.nan
+        network_s = _seconds_of([*self._asked]) if self._asked else np.nan
         self._runs[-1].append([*(answer.timings_s[stage] * 1e3 for stage in STAGES), network_s * 1e3])
         self._found.append(answer.outcome is Outcome.LOCALIZED)
 
@@ -136,12 +136,12 @@ def _variant(
         yield _Variant(name, localizer, extractor)
 
 
-def _watch_network(extractor) -> list[float]:
-    """Note the seconds of every run of the network from now on."""
-    seconds: list[float] = []
+def _watch_network(extractor) -> list[Callable[[], object]]:
+    """Note what would run the network again, for every run of it from now on."""
+    asked: list[Callable[[], object]] = []
     for engine in _engines_of(extractor):
-        engine.run = _timed(engine.run, seconds)
-    return seconds
+        engine.run = _noted(engine.run, asked)
+    return asked
 
 
 def _engines_of(part) -> list:
@@ -153,14 +153,20 @@ def _engines_of(part) -> list:
     ]
 
 
-def _timed(run, seconds: list[float]):
-    def timed(inputs):
-        start = time.perf_counter()
-        outputs = run(inputs)
-        seconds.append(time.perf_counter() - start)
-        return outputs
+def _noted(run, asked: list[Callable[[], object]]):
+    def noted(inputs):
+        asked.append(lambda: dict(run(inputs)))
+        return run(inputs)
 
-    return timed
+    return noted
+
+
+def _seconds_of(runs: list[Callable[[], object]]) -> float:
+    """Return how long the network takes by itself: in a query a part of it runs beside the choice of keypoints."""
+    start = time.perf_counter()
+    for run in runs:
+        run()
+    return time.perf_counter() - start
 
 
 def _print_table(name: str, times: np.ndarray) -> None:

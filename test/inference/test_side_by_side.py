@@ -1,3 +1,4 @@
+import os
 import threading
 
 import numpy as np
@@ -65,10 +66,15 @@ class Part:
     backend, inputs = "fake", {}
 
     def __init__(self, name, error=None):
-        self.outputs, self.name, self.error, self.thread, self.is_closed = {}, name, error, None, False
+        self.outputs, self.name, self.error = {name: None}, name, error
+        self.thread, self.is_closed, self.nice = None, False, None
+        self.may_end = threading.Event()
+        self.may_end.set()
 
     def run(self, inputs):
         self.thread = threading.get_ident()
+        self.nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        assert self.may_end.wait(10.0)
         if self.error is not None:
             raise self.error
         return {self.name: inputs["image"]}
@@ -109,8 +115,9 @@ def test_parts_give_what_the_whole_network_gives():
 def test_the_first_part_runs_in_the_thread_that_asks_and_the_others_in_their_own():
     first, second = Part("first"), Part("second")
     engine = SideBySideEngine([first, second])
-    assert engine.run({"image": 1}) == {"first": 1, "second": 1}
+    assert dict(engine.run({"image": 1})) == {"first": 1, "second": 1}
     assert first.thread == threading.get_ident() != second.thread
+    assert second.nice > first.nice
     engine.close()
     assert first.is_closed and second.is_closed
 
@@ -121,8 +128,32 @@ def test_the_failure_of_any_part_is_that_of_the_network(failing):
     parts[failing].error = EngineError("no memory")
     engine = SideBySideEngine(parts)
     with pytest.raises(EngineError, match="no memory"):
-        engine.run({"image": 1})
+        engine.run({"image": 1})["second"]
     assert all(part.thread is not None for part in parts)
+    engine.close()
+
+
+def test_what_the_first_part_gives_is_there_before_the_others_have_ended():
+    first, second = Part("first"), Part("second")
+    second.may_end.clear()
+    engine = SideBySideEngine([first, second])
+    outputs = engine.run({"image": 1})
+    assert len(outputs) == 2
+    assert outputs["first"] == 1
+    assert second.thread is None or not second.may_end.is_set()
+    threading.Timer(0.05, second.may_end.set).start()
+    assert outputs["second"] == 1
+    engine.close()
+
+
+def test_a_run_waits_for_what_the_last_one_left_running():
+    first, second = Part("first"), Part("second")
+    second.may_end.clear()
+    engine = SideBySideEngine([first, second])
+    unread = engine.run({"image": 1})
+    threading.Timer(0.05, second.may_end.set).start()
+    assert dict(engine.run({"image": 2})) == {"first": 2, "second": 2}
+    assert unread["second"] == 1
     engine.close()
 
 
