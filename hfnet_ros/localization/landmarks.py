@@ -82,13 +82,16 @@ class Landmarks:
         """Tell whether landmarks of another sub-map of a set say the same pose; see `VisualMap.is_same_place`."""
         return self._map.is_same_place(keyframe_idx, pose, landmark_idxs, other_pose)
 
-    def expected(self, place: PlaceView) -> ExpectedPoints:
-        """Return the landmarks of a place, and from where they were seen.
+    def expected(self, place: PlaceView, map_from_rig: Rigid3, cameras: Sequence[RigCamera]) -> ExpectedPoints:
+        """Return the landmarks of a place that cameras there look at, and from where they were seen.
 
         Raises:
             MapFormatError: the map is damaged there.
         """
-        return ExpectedPoints(place.xyz, self._cones_of(place.idxs))
+        points, in_view = place.xyz, np.zeros(len(place), np.bool_)
+        for view in cameras:
+            in_view |= _in_view(points, map_from_rig @ view.rig_from_camera, view.camera)
+        return ExpectedPoints(points[in_view], self._cones_of(place.idxs[in_view]))
 
     def cones(self, matches: Correspondences) -> ObserverCones | None:
         """Return from where the matched landmarks were seen when the map was made; None of matches with none."""
@@ -140,10 +143,14 @@ def nums_common(visual_map: VisualMap, frames: Sequence[int], some: NDArray[np.i
 
 def _in_view(points_map: NDArray[np.float64], map_from_camera: Rigid3, camera: Camera) -> NDArray[np.bool_]:
     """Tell which points [N, 3] a camera there looks at, walls or not."""
-    low, high = _view_bounds(camera)
-    points = (points_map - map_from_camera.translation) @ map_from_camera.rotation
-    slopes = points[:, :2] / np.maximum(points[:, 2], 1e-9)[:, None]
-    return (points[:, 2] > 0.0) & (slopes > low).all(axis=1) & (slopes < high).all(axis=1)
+    (left, top), (right, bottom) = _view_bounds(camera)
+    # One axis after the other, each along memory.
+    x, y, z = map_from_camera.rotation.T @ (points_map - map_from_camera.translation).T
+    depth = np.maximum(z, 1e-9)
+    in_view: NDArray[np.bool_] = (
+        (z > 0.0) & (x > left * depth) & (x < right * depth) & (y > top * depth) & (y < bottom * depth)
+    )
+    return in_view
 
 
 @lru_cache(maxsize=8)

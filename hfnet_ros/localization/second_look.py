@@ -78,7 +78,7 @@ class SecondLook:
                 ratio, elsewhere = alias.score / own_score, where
             if ratio > self._limits.max_rematch_ratio:
                 break
-        share = seen_share(self._landmarks.expected(landmarks), inliers, pose, cameras)
+        share = seen_share(self._landmarks.expected(landmarks, pose, cameras), inliers, pose, cameras)
         measured = {"rematch_ratio": ratio, "seen_share": share}
         if share < self._limits.min_seen_of_flat:
             measured["flat_share"] = flat_share(inliers.points3d, pose.translation)

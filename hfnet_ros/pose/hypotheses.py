@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.absolute_pose import absolute_pose_method
-from hfnet_ros.pose.problem import PoseProblem, robust_score
+from hfnet_ros.pose.problem import PoseProblem, robust_scores
 from hfnet_ros.pose.refinement import refine_robustly
 
 FloatArray = NDArray[np.float64]
@@ -102,13 +102,13 @@ def score_hypotheses(
     problem: PoseProblem, starts: Sequence[Rigid3], scale_px: float, max_matches: int | None = None
 ) -> list[Hypothesis]:
     """Refine poses robustly, on a part of the matches if asked, and score them on all matches."""
-    hypotheses = []
+    if not starts:
+        return []
     iterations = _WINNER_ITERATIONS if max_matches is None else _RIVAL_ITERATIONS
-    for refined in refine_robustly(problem, starts, scale_px, iterations, max_matches):
-        residuals = problem.recognized_residuals(refined)
-        score = robust_score(residuals, scale_px)
-        hypotheses.append(Hypothesis(refined, residuals, score))
-    return hypotheses
+    refined = refine_robustly(problem, starts, scale_px, iterations, max_matches)
+    residuals = problem.recognized_residuals_of(refined)
+    scores = robust_scores(residuals, scale_px).sum(axis=1).tolist()
+    return [Hypothesis(*found) for found in zip(refined, residuals, scores, strict=True)]
 
 
 def _polish_winners(problem: PoseProblem, candidates: list[Hypothesis], scale_px: float) -> list[Hypothesis]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from hfnet_ros.types import Correspondences, RigCamera
 FloatArray = NDArray[np.float64]
 
 _FAR_AWAY_PX = 1e6
+_MIN_DEPTH = 1e-6
 
 
 def robust_score(residuals: FloatArray, scale_px: float) -> float:
@@ -47,21 +49,22 @@ class ObserverCones:
     def admit(
         self, toward: FloatArray, max_view_change_rad: float, max_scale_change: float
     ) -> NDArray[np.bool_]:
-        """Tell which points [M] are seen much as they were before.
+        """Tell which points [..., M] are seen much as they were before.
 
         Args:
-            toward: [M, 3] vectors from whoever looks to the points, map frame.
+            toward: [..., M, 3] vectors from whoever looks to the points, map frame.
             max_view_change_rad: largest angle between the two directions.
             max_scale_change: most times nearer or farther.
         """
-        distance = np.maximum(np.sqrt(np.einsum("ij,ij->i", toward, toward)), 1e-9)
-        cosine = np.einsum("ij,ij->i", toward, self.directions) / distance
+        distance = np.maximum(np.sqrt(np.einsum("...mi,...mi->...m", toward, toward)), 1e-9)
+        along = np.einsum("...mi,mi->...m", toward, self.directions)
         nearest, farthest = self.distance_ranges.T
-        return (
-            (cosine > np.cos(max_view_change_rad))
+        admitted: NDArray[np.bool_] = (
+            (along > math.cos(max_view_change_rad) * distance)
             & (distance < farthest * max_scale_change)
             & (distance > nearest / max_scale_change)
         )
+        return admitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,15 +174,31 @@ class PoseProblem:
 
     def residuals(self, map_from_rig: Rigid3) -> FloatArray:
         """Return [M] reprojection distances in pinhole pixels; behind the camera is very far away."""
-        points = self.in_cameras((self.points3d - map_from_rig.translation) @ map_from_rig.rotation)
-        in_front = points[:, 2] > 1e-6
-        depth = np.where(in_front, points[:, 2], 1.0)
-        difference = self.focal * points[:, :2] / depth[:, None] - self.pinhole
-        return np.where(in_front, np.hypot(difference[:, 0], difference[:, 1]), _FAR_AWAY_PX)
+        return self.residuals_of([map_from_rig])[0]
+
+    def residuals_of(self, poses: Sequence[Rigid3]) -> FloatArray:
+        """Return the `residuals` [S, M] of several poses of the rig."""
+        turned = np.stack([pose.rotation.T for pose in poses])
+        points = turned @ self._columns[0]
+        points -= turned @ np.stack([pose.translation for pose in poses])[:, :, None]
+        if not self.is_one_camera:
+            for view, rows in zip(self.cameras, self.rows_of_views, strict=True):
+                mounting = view.rig_from_camera
+                points[:, :, rows] = mounting.rotation.T @ (points[:, :, rows] - mounting.translation[:, None])
+        depth = points[:, 2]
+        in_front = depth > _MIN_DEPTH
+        slopes = points[:, :2] * (self.focal / np.where(in_front, depth, 1.0))[:, None]
+        slopes -= self._columns[1]
+        return np.where(in_front, np.sqrt(np.einsum("sim,sim->sm", slopes, slopes)), _FAR_AWAY_PX)
 
     def recognized_residuals(self, map_from_rig: Rigid3) -> FloatArray:
         """Return `residuals`, infinite for points that are not `recognizable` there."""
-        return np.where(self.recognizable(map_from_rig), self.residuals(map_from_rig), np.inf)
+        return self.recognized_residuals_of([map_from_rig])[0]
+
+    def recognized_residuals_of(self, poses: Sequence[Rigid3]) -> FloatArray:
+        """Return the `recognized_residuals` [S, M] of several poses of the rig."""
+        residuals = self.residuals_of(poses)
+        return residuals if self.cones is None else np.where(self._admitted(poses, self.cones), residuals, np.inf)
 
     def recognizable(self, map_from_rig: Rigid3) -> NDArray[np.bool_]:
         """Tell which points [M] cameras there could recognise, given from where they were seen.
@@ -188,10 +207,18 @@ class PoseProblem:
         """
         if self.cones is None:
             return np.ones(len(self.correspondences), np.bool_)
-        centers = map_from_rig.translation
+        return self._admitted([map_from_rig], self.cones)[0]
+
+    def _admitted(self, poses: Sequence[Rigid3], cones: ObserverCones) -> NDArray[np.bool_]:
+        centers = np.stack([pose.translation for pose in poses])[:, None]
         if not self.is_one_camera:
-            centers = centers + self.centers @ map_from_rig.rotation.T
-        return self.cones.admit(self.points3d - centers, self.max_view_change_rad, self.max_scale_change)
+            centers = centers + np.stack([self.centers @ pose.rotation.T for pose in poses])
+        return cones.admit(self.points3d - centers, self.max_view_change_rad, self.max_scale_change)
+
+    @cached_property
+    def _columns(self) -> tuple[FloatArray, FloatArray]:
+        """Points [3, M] and pinhole pixels [2, M]: what is done with all matches goes along memory."""
+        return np.ascontiguousarray(self.points3d.T), np.ascontiguousarray(self.pinhole.T)
 
 
 def make_problem(

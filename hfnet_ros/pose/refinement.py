@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
-from hfnet_ros.geometry.rotations import rotations_from_rotvecs
 from hfnet_ros.pose.problem import ErrorModel, PoseProblem
 from hfnet_ros.types import PoseEstimate
 
@@ -22,6 +22,7 @@ _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
 _MIN_SIGMA_PX = 0.1
 _MIN_FREEDOM = 20.0  # of a view, to know its noise
+_RELATIVE_DAMPING, _DAMPING = 1e-6 * np.eye(6), 1e-9 * np.eye(6)
 
 
 def refine_robustly(
@@ -49,8 +50,8 @@ def refine_robustly(
     if not starts:
         return []
     # Matches far beyond the scale weigh nothing and will not come back within a few steps.
-    near = [problem.residuals(start) < _ACTIVE_SCALES * scale_px for start in starts]
-    active = np.flatnonzero(np.any(near, axis=0))
+    near = problem.residuals_of(starts) < _ACTIVE_SCALES * scale_px
+    active = np.flatnonzero(near.any(axis=0))
     if max_matches is not None:
         active = active[:: -(-max(len(active), 1) // max_matches)]
     mountings = None
@@ -60,12 +61,13 @@ def refine_robustly(
     points3d, observed = np.ascontiguousarray(problem.points3d[active].T), problem.pinhole[active].T
     rotations = np.stack([start.rotation for start in starts])
     translations = np.stack([start.translation for start in starts])
+    jacobian = np.zeros((len(starts), 6, 2, len(active)))
     for _ in range(iterations):
-        points = rotations.transpose(0, 2, 1) @ (points3d - translations[:, :, None])
-        residual, jacobian, valid = _pinhole_jacobian(points, observed, problem.focal, mountings)
-        flattened = 1.0 + (residual[:, 0] ** 2 + residual[:, 1] ** 2) / scale_px**2
-        weight = np.where(valid, 1.0 / (flattened * flattened), 0.0)
-        step = _solve_steps(jacobian, jacobian * weight[:, None, None], residual)
+        turned = rotations.transpose(0, 2, 1)
+        points = turned @ points3d
+        points -= turned @ translations[:, :, None]
+        residual = _weigh(points, observed, problem.focal, scale_px, mountings, jacobian)
+        step = _solve_steps(jacobian, residual)
         rotations, translations = _apply_steps(rotations, translations, step)
         if np.abs(step).max() < _ROBUST_STEP_TOLERANCE:
             break
@@ -102,7 +104,7 @@ def refine_on_inliers(
         residual, jacobian, inlier = _distorted_jacobian(problem, estimate, usable, radius_px)
         if residual.shape[1] < 4:
             return None
-        step = _solve_steps(jacobian[None], jacobian[None], residual[None])
+        step = _solve_steps(jacobian[None], residual[None])
         rotations, translations = _apply_steps(estimate.rotation[None], estimate.translation[None], step)
         estimate = Rigid3(rotations[0], translations[0])
         if np.abs(step).max() < _STEP_TOLERANCE:
@@ -175,48 +177,65 @@ def _map_error(problem: PoseProblem, inlier: NDArray[np.bool_], errors: ErrorMod
     return total
 
 
-def _pinhole_jacobian(
+def _weigh(
     points: FloatArray,
     observed: FloatArray,
     focal: float,
+    scale_px: float,
     mountings: Sequence[tuple[slice, Rigid3]] | None,
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Residual [S, 2, M] and its derivative [S, 6, 2, M] for x' = x + delta + omega x x in the rig's frame.
+    jacobian: FloatArray,
+) -> FloatArray:
+    """Return residuals [S, 2, M] times the root of their robust weight, and write their derivative, likewise weighted.
 
-    Matches come last, so that every step is one pass over memory.
+    It is that by a motion x' = x + delta + omega x x in the rig's frame. Matches come last, so that every step is one
+    pass over memory.
 
     Args:
         points: [S, 3, M] in the rig's frame.
         observed: [2, M] px.
         focal: px.
+        scale_px: of the robust cost.
         mountings: rig_from_camera of runs of matches; None where it is identity.
+        jacobian: [S, 6, 2, M], of zeros or written by this before.
     """
     seen = points
     if mountings is not None:
         seen = np.empty_like(points)
         for run, mounting in mountings:
             seen[:, :, run] = mounting.rotation.T @ (points[:, :, run] - mounting.translation[:, None])
-    valid = seen[:, 2] > _MIN_DEPTH
-    inverse = 1.0 / np.where(valid, seen[:, 2], 1.0)
+    depth = seen[:, 2]
+    valid = depth > _MIN_DEPTH
+    are_valid = valid.all()
+    inverse = 1.0 / (depth if are_valid else np.where(valid, depth, 1.0))
     slopes = seen[:, :2] * inverse[:, None]
-    residual = focal * slopes - observed
-    x, y, near = slopes[:, 0], slopes[:, 1], focal * inverse
-    jacobian = np.zeros((len(points), 6, 2, points.shape[2]))
+    residual = focal * slopes
+    residual -= observed
+    # The root of 1 / (1 + e^2 / c^2)^2, and of what is behind a camera nothing.
+    weight = scale_px**2 / (scale_px**2 + np.einsum("sim,sim->sm", residual, residual))
+    if not are_valid:
+        weight *= valid
+    residual *= weight[:, None]
+    weight *= focal
+    near = inverse * weight
     jacobian[:, 0, 0] = jacobian[:, 1, 1] = near
     np.multiply(slopes, -near[:, None], out=jacobian[:, 2])
     if mountings is None:
-        outward = focal * slopes
+        outward = slopes * weight[:, None]
+        x, y = slopes[:, 0], slopes[:, 1]
         across = outward[:, 0] * y
-        jacobian[:, 3, 0], jacobian[:, 4, 1] = -across, across
-        jacobian[:, 4, 0], jacobian[:, 3, 1] = focal + outward[:, 0] * x, -focal - outward[:, 1] * y
-        jacobian[:, 5, 0], jacobian[:, 5, 1] = -outward[:, 1], outward[:, 0]
+        jacobian[:, 4, 1] = across
+        np.negative(across, out=jacobian[:, 3, 0])
+        np.add(weight, outward[:, 0] * x, out=jacobian[:, 4, 0])
+        np.subtract(-weight, outward[:, 1] * y, out=jacobian[:, 3, 1])
+        np.negative(outward[:, 1], out=jacobian[:, 5, 0])
+        jacobian[:, 5, 1] = outward[:, 0]
     else:
         for run, mounting in mountings:
             by_point = jacobian[:, :3, :, run]
             turned = mounting.rotation @ by_point.reshape(len(points), 3, -1)
             jacobian[:, :3, :, run] = turned.reshape(by_point.shape)
         jacobian[:, 3:] = _turning(points[:, :, None], jacobian[:, :3])
-    return residual, jacobian, valid
+    return residual
 
 
 def _mountings_of_runs(problem: PoseProblem, rows: NDArray[np.int64]) -> list[tuple[slice, Rigid3]]:
@@ -281,19 +300,18 @@ def _project_in_views(
     return residual, by_rig
 
 
-def _solve_steps(jacobian: FloatArray, weighted: FloatArray, residual: FloatArray) -> FloatArray:
+def _solve_steps(jacobian: FloatArray, residual: FloatArray) -> FloatArray:
     """Return the Gauss-Newton steps [S, 6] of S problems; zero where a problem determines none.
 
     Args:
-        jacobian: [S, 6, 2, M].
-        weighted: the same, times the weight of each match.
-        residual: [S, 2, M].
+        jacobian: [S, 6, 2, M], times the root of the weight of each match.
+        residual: [S, 2, M], likewise.
     """
     starts = len(jacobian)
-    weighted = weighted.reshape(starts, 6, -1)
-    hessian = weighted @ jacobian.reshape(starts, 6, -1).transpose(0, 2, 1)
-    gradient = weighted @ residual.reshape(starts, -1, 1)
-    hessian += np.eye(6) * (1e-6 * hessian + 1e-9)
+    rows = jacobian.reshape(starts, 6, -1)
+    hessian = rows @ rows.transpose(0, 2, 1)
+    gradient = rows @ residual.reshape(starts, -1, 1)
+    hessian += _RELATIVE_DAMPING * hessian + _DAMPING
     try:
         step: FloatArray = -np.linalg.solve(hessian, gradient)[:, :, 0]
     except np.linalg.LinAlgError:
@@ -305,9 +323,9 @@ def _apply_steps(
     rotations: FloatArray, translations: FloatArray, steps: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Move poses map_from_camera by steps of camera_from_map: x' = exp(omega) x + delta."""
-    turns = rotations_from_rotvecs(steps[:, 3:])
+    turns = np.array([cv2.Rodrigues(turn)[0] for turn in steps[:, 3:]])
     turned = rotations @ turns.transpose(0, 2, 1)
-    return turned, translations - np.einsum("sij,sj->si", turned, steps[:, :3])
+    return turned, translations - (turned @ steps[:, :3, None])[:, :, 0]
 
 
 def rotate_to_map(camera_covariance: FloatArray, map_from_camera: Rigid3) -> FloatArray:
