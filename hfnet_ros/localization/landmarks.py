@@ -82,7 +82,9 @@ class Landmarks:
         """Tell whether landmarks of another sub-map of a set say the same pose; see `VisualMap.is_same_place`."""
         return self._map.is_same_place(keyframe_idx, pose, landmark_idxs, other_pose)
 
-    def expected(self, place: PlaceView, map_from_rig: Rigid3, cameras: Sequence[RigCamera]) -> ExpectedPoints:
+    def expected(
+        self, place: PlaceView, map_from_rig: Rigid3, cameras: Sequence[RigCamera]
+    ) -> ExpectedPoints:
         """Return the landmarks of a place that cameras there look at, and from where they were seen.
 
         Raises:

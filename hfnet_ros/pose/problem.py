@@ -184,7 +184,9 @@ class PoseProblem:
         if not self.is_one_camera:
             for view, rows in zip(self.cameras, self.rows_of_views, strict=True):
                 mounting = view.rig_from_camera
-                points[:, :, rows] = mounting.rotation.T @ (points[:, :, rows] - mounting.translation[:, None])
+                points[:, :, rows] = mounting.rotation.T @ (
+                    points[:, :, rows] - mounting.translation[:, None]
+                )
         depth = points[:, 2]
         in_front = depth > _MIN_DEPTH
         slopes = points[:, :2] * (self.focal / np.where(in_front, depth, 1.0))[:, None]
@@ -198,7 +200,11 @@ class PoseProblem:
     def recognized_residuals_of(self, poses: Sequence[Rigid3]) -> FloatArray:
         """Return the `recognized_residuals` [S, M] of several poses of the rig."""
         residuals = self.residuals_of(poses)
-        return residuals if self.cones is None else np.where(self._admitted(poses, self.cones), residuals, np.inf)
+        return (
+            residuals
+            if self.cones is None
+            else np.where(self._admitted(poses, self.cones), residuals, np.inf)
+        )
 
     def recognizable(self, map_from_rig: Rigid3) -> NDArray[np.bool_]:
         """Tell which points [M] cameras there could recognise, given from where they were seen.
