@@ -8,7 +8,9 @@ that found (docs/hfnet.md).
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -93,9 +95,12 @@ class _OnceReady(Mapping[str, Tensor]):
 
 
 def _give_way() -> None:
-    """Let this thread run when others of the process do not, where the system knows threads by priority (Linux)."""
-    if hasattr(os, "setpriority"):
-        own = threading.get_native_id()
+    """Let this thread run when others of the process do not, where threads have a priority each, which is Linux."""
+    if sys.platform != "linux":
+        return
+    own = threading.get_native_id()
+    # Some containers forbid it; then the parts share the cores evenly.
+    with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, own, min(os.getpriority(os.PRIO_PROCESS, own) + _GIVING_WAY, 19))
 
 

@@ -133,6 +133,16 @@ def test_the_failure_of_any_part_is_that_of_the_network(failing):
     engine.close()
 
 
+def test_a_container_that_forbids_priorities_runs_all_parts_alike(monkeypatch):
+    def forbidden(*_):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    engine = SideBySideEngine([Part("first"), Part("second")])
+    assert dict(engine.run({"image": 1})) == {"first": 1, "second": 1}
+    engine.close()
+
+
 def test_what_the_first_part_gives_is_there_before_the_others_have_ended():
     first, second = Part("first"), Part("second")
     second.may_end.clear()
