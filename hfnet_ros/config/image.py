@@ -113,6 +113,15 @@ class RetrievalConfig:
         low=0,
         high=8,
     )
+    roll_pause_s: float = parameter(
+        3.0,
+        "Seconds of a stream (live, or a bag) until images are looked for turned again after that found nothing: it "
+        "takes eight times as long as looking for them as they are. A camera that rolls without odometry is found "
+        "that much later, and from then on at once. 0: with every image.",
+        low=0.0,
+        high=3600.0,
+        unit="s",
+    )
     second_list: bool = parameter(
         True,
         "Describe a map's keyframes by their keypoints (VLAD), too, where the network has a global head; every other "

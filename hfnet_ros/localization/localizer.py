@@ -161,7 +161,8 @@ class Localizer:
         for view in query.views:
             self._check(view)
         with self._one_blas_thread():
-            for version in self._turning.versions(query.views, prior, self._likeness, clock):
+            versions = self._turning.versions(query, prior, self._likeness, clock)
+            for version in versions:
                 answer = self._search(version, query, prior, clock)
                 best = better_version(best, answer, version.turn_rad)
                 # What is refused with all the evidence there need be was seen at the right angle.
@@ -175,6 +176,7 @@ class Localizer:
         return dataclasses.replace(
             best,
             timings_s=clock.seconds(),
+            sought_roll=versions.sought_roll,
             is_metric=not self._map.has_arbitrary_scale,
             warnings=self._doubts_about(query),
         )

@@ -1,7 +1,8 @@
 """Versions of a query: as it is and, where the camera may have rolled, turned about the optical axis.
 
-A predicted pose says the roll at once. Without one, an image that is not localized as it is is described turned by
-each of eight angles and matched once; only where its keypoints then look most like the map's, it is searched for.
+A predicted pose says the roll at once, as does the last answer of a stream whose images had to be turned. Without one,
+an image that is not localized as it is is described turned by each of eight angles and matched once; only where its
+keypoints then look most like the map's, it is searched for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,11 @@ from hfnet_ros.features.reduction import extract_reduced, reduced_size
 from hfnet_ros.features.turning import MAX_ROLL_RAD
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.covariance import largest_sigmas
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.geometry.roll import common_up, roll_against
 from hfnet_ros.geometry.rotations import rotations_from_quats
 from hfnet_ros.localization.timing import StageClock
-from hfnet_ros.types import ImageFeatures, PosePrior, View
+from hfnet_ros.types import ImageFeatures, PosePrior, Query, View
 
 Likeness = Callable[[Sequence[ImageFeatures], StageClock], float]
 
@@ -44,6 +46,23 @@ class Version:
     features: Sequence[ImageFeatures]
     turn_rad: float = 0.0
     num_tried: int = 1
+
+
+class Versions:
+    """Versions of a query, most promising first; the next one is described when it is asked for.
+
+    Attributes:
+        sought_roll: the views were described turned by every angle.
+    """
+
+    def __init__(self, describe: Callable[[Versions], Iterator[Version]]) -> None:
+        """Take what describes them, and notes here how far that went."""
+        self.sought_roll = False
+        self._describe = describe
+
+    def __iter__(self) -> Iterator[Version]:
+        """Go through them."""
+        return self._describe(self)
 
 
 class TurningViews:
@@ -71,36 +90,55 @@ class TurningViews:
         self._max_turned = 0 if knows_turned(extractor.extractor_id) else config.retrieval.max_turned
 
     def versions(
-        self, views: Sequence[View], prior: PosePrior | None, likeness: Likeness, clock: StageClock
-    ) -> Iterator[Version]:
-        """Yield versions of a query, most promising first; the next one is described when it is asked for.
+        self, query: Query, prior: PosePrior | None, likeness: Likeness, clock: StageClock
+    ) -> Versions:
+        """Return versions of a query, to go through once.
 
         Of a rig the first view is turned by an angle, the others as they are mounted beside it, unless a prediction
         says the roll of each.
 
         Args:
-            views: of the query.
+            query: its images, and what its stream knows of their roll.
             prior: where it is expected, if that is known.
             likeness: says how much views as described look like a place of the map.
             clock: takes the time.
         """
+        return Versions(partial(self._versions, query, prior, likeness, clock))
+
+    def _versions(
+        self,
+        query: Query,
+        prior: PosePrior | None,
+        likeness: Likeness,
+        clock: StageClock,
+        versions: Versions,
+    ) -> Iterator[Version]:
+        views = query.views
         is_turnable = self._max_turned > 0 and any(view.features is None for view in views)
-        predicted = self._predicted(views, prior) if is_turnable else None
-        if predicted is not None and max(map(abs, predicted)) > MAX_ROLL_RAD:
-            yield Version(self._describe(views, predicted, clock), predicted[0], 2)
+        predicted = self._predicted(query, prior) if is_turnable else None
+        known = predicted
+        if is_turnable and predicted is None and query.rolled_as is not None:
+            known = self._rolls(query, query.rolled_as)
+        if known is not None and max(map(abs, known)) > MAX_ROLL_RAD:
+            yield Version(self._describe(views, known, clock), known[0], 2)
         upright = self._describe(views, self._turns(views, 0.0), clock)
         yield Version(upright)
         has_keypoints = any(len(features.local) for features in upright)
-        if is_turnable and predicted is None and has_keypoints:
+        if is_turnable and predicted is None and has_keypoints and query.seeks_roll:
+            versions.sought_roll = True
             yield from self._most_alike(views, upright, likeness, clock)
 
-    def _predicted(self, views: Sequence[View], prior: PosePrior | None) -> list[float] | None:
+    def _predicted(self, query: Query, prior: PosePrior | None) -> list[float] | None:
         """Return the roll of each view; None where no prediction says it well enough."""
         if prior is None or not self._uses_prior:
             return None
         if self._sigmas * largest_sigmas(prior.covariance)[1] > MAX_ROLL_RAD:
             return None
-        cameras = [prior.map_from_camera @ view.calibration.rig_from_camera for view in views]
+        return self._rolls(query, prior.map_from_camera)
+
+    def _rolls(self, query: Query, map_from_rig: Rigid3) -> list[float]:
+        """Return the roll of each view of a rig that is there."""
+        cameras = [map_from_rig @ view.calibration.rig_from_camera for view in query.views]
         return [roll_against(camera.rotation, self._up) for camera in cameras]
 
     def _turns(self, views: Sequence[View], turn_rad: float) -> list[float]:

@@ -25,6 +25,7 @@ from hfnet_ros.tracking.motion import BasePose, Moment, base_pose, motion_betwee
 from hfnet_ros.tracking.mounting_check import MountingCheck
 from hfnet_ros.tracking.odometry import Odometry
 from hfnet_ros.tracking.rig_views import RepeatedImages, ask
+from hfnet_ros.tracking.roll_memory import RollMemory
 from hfnet_ros.types import (
     Belief,
     CameraView,
@@ -72,6 +73,7 @@ class Relocalizer:
         self._mounting_check = MountingCheck()
         self._repeated = RepeatedImages()
         self._trust = CameraTrust(config)
+        self._rolls = RollMemory(config.retrieval.roll_pause_s)
         self._last_stamp_ns: int | None = None
         self._stray_ns: int | None = None  # of the last image, where it is far from all others and odometry
 
@@ -135,7 +137,9 @@ class Relocalizer:
             ask_prior = is_dated and not ignore_prior
             prior = self._search_prior(stamp_ns, base_from_camera) if ask_prior else None
             wait_s = self._config.odometry.wait_s
-        localization = self._localizer.localize(seen, prior)
+        asked = seen if ignore_prior else self._rolls.marked(seen)
+        localization = self._localizer.localize(asked, prior)
+        self._rolls.note(localization)
         self._odometry.wait_for(stamp_ns, wait_s)
         if names and base_from_camera is not None:
             moment, twist = self._moment(stamp_ns), self._twist(stamp_ns)
@@ -209,6 +213,7 @@ class Relocalizer:
         self._mounting_check.clear()
         self._repeated.clear()
         self._trust = CameraTrust(self._config)
+        self._rolls = RollMemory(self._config.retrieval.roll_pause_s)
 
     def _believes(self, stamp_ns: int) -> bool:
         """Take note of the stamp of an image; False where nothing may follow from it: there is none, or it is a stray.

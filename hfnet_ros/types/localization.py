@@ -213,6 +213,7 @@ class Localization:
         timings_s: seconds per stage: extract, retrieve, match, pose, total.
         search: where the answer was found, or the last place it was looked for.
         turn_rad: by how much the image, of several views the first, was turned clockwise to be known; 0 as it is.
+        sought_roll: the images were looked for turned by every angle.
         matched_by: what found the matches: `nearest` or another of `matching.method`, `scene` or `guided`.
         is_metric: lengths are metres; False in a map of images alone, whose scale nobody knows.
         warnings: what is doubtful about calibration or map whatever the outcome, in sentences.
@@ -228,6 +229,7 @@ class Localization:
     correspondences: Correspondences | None = None
     search: Search = Search.GLOBAL
     turn_rad: float = 0.0
+    sought_roll: bool = False
     matched_by: str = "nearest"
     is_metric: bool = True
     warnings: tuple[str, ...] = ()

@@ -155,11 +155,17 @@ class Query:
         stamp_ns: time of exposure, nanoseconds.
         views: in any order; answers refer to a view by its position here.
         compares_views: the answer is to say where the rig is by each view alone, which takes some 5 ms a view.
+        rolled_as: map_from_rig of the stream's last answer, if its images had to be turned: these are looked at with
+            the same roll first.
+        seeks_roll: images that are not localized are to be looked for turned by every angle, which takes eight times
+            as long.
     """
 
     stamp_ns: int
     views: tuple[View, ...]
     compares_views: bool = False
+    rolled_as: Rigid3 | None = None
+    seeks_roll: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a question about nothing."""

@@ -125,6 +125,32 @@ def test_where_the_roll_is_known_no_other_is_tried(room, make, camera):
     assert localizer.localize(asked, prior(room.view, sigma_deg=60.0)).is_valid
 
 
+def test_the_roll_of_a_streams_last_answer_is_tried_first(room, make, camera):
+    last, truth = rolled(room.view, 150.0), rolled(room.view, 165.0)
+    asked = Query.of(frame(room.scene, truth, camera))
+    localizer, extractor = make()
+    answer = localizer.localize(dataclasses.replace(asked, rolled_as=last))
+    assert answer.outcome is Outcome.LOCALIZED, answer.evidence.reason
+    assert answer.estimate.map_from_camera.translation_to(truth) < 0.03
+    assert (extractor.num_described, answer.sought_roll) == (1, False)
+    assert np.rad2deg(answer.turn_rad) == pytest.approx(150.0, abs=5.0)
+
+
+def test_a_camera_that_was_turned_back_is_known_as_it_is(room, make, camera):
+    asked = Query.of(frame(room.scene, room.view, camera))
+    localizer, extractor = make()
+    answer = localizer.localize(dataclasses.replace(asked, rolled_as=rolled(room.view, 90.0)))
+    assert (answer.outcome, answer.turn_rad, extractor.num_described) == (Outcome.LOCALIZED, 0.0, 2)
+
+
+def test_who_does_not_seek_the_roll_says_so(room, make, camera):
+    asked = Query.of(frame(room.scene, rolled(room.view, 180.0), camera))
+    localizer, extractor = make()
+    answer = localizer.localize(dataclasses.replace(asked, seeks_roll=False))
+    assert (answer.is_valid, answer.sought_roll, extractor.num_described) == (False, False, 1)
+    assert localizer.localize(asked).sought_roll
+
+
 def test_another_place_stays_refused(make, camera):
     wall = build_plane_wall(0)
     pose = rolled(look_at(np.array([4.0, 2.0, 1.4]), np.array([4.5, 5.0, 1.5])), 90.0)
