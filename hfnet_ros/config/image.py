@@ -300,6 +300,13 @@ class VerificationConfig:
         low=0.05,
         high=1.0,
     )
+    max_mirror_ratio: float = parameter(
+        1.0,
+        "Score of the pose of the mirrored image over that of the image, in a map that was found to look like itself "
+        "in a mirror (`map info` says so; each answer there takes another pass of the network).",
+        low=0.1,
+        high=100.0,
+    )
     min_seen_of_flat: float = parameter(
         0.85,
         "Of what should be seen from a pose, the share that must be where nearly all that is seen lies in one plane "
