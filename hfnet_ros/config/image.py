@@ -259,7 +259,7 @@ class VerificationConfig:
     """What a pose must show before it is believed."""
 
     max_false_probability: float = parameter(
-        0.25,
+        0.2,
         "Largest probability that a pose is wrong (by more than 0.5 m or 10 degrees) with which it is given. It "
         "assumes that half of all images have no place in the map, posters, mirrors and look-alikes of it among them.",
         low=0.0,
