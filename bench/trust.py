@@ -111,6 +111,7 @@ def limited(row: Row, limits: VerificationConfig | None = None) -> Row:
         and scores["lead_over_rival"] >= limits.min_lead_over_rival
         and scores["twin_ratio"] <= limits.max_twin_ratio
         and scores["rematch_ratio"] <= limits.max_rematch_ratio
+        and scores.get("mirror_ratio", 0.0) <= limits.max_mirror_ratio
         and not (scores.get("flat_share", 0.0) > FLAT and scores["seen_share"] < limits.min_seen_of_flat)
         and scores["sigma_translation_m"] <= limits.max_translation_sigma_m
         and scores["sigma_rotation_deg"] <= limits.max_rotation_sigma_deg

@@ -262,6 +262,11 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
             "disagree with where the others put them: no answer is given a smaller probability of being wrong. Poses "
             "given with the images tell places that look alike apart"
         )
+    if consistency.mirrored_share > 0.0:
+        print(
+            f"symmetric: {100 * consistency.mirrored_share:.0f} % of its keyframes are found in it when they are "
+            "mirrored: each answer is compared with that to the mirrored image, which takes as long again"
+        )
     if consistency.num_elsewhere:
         print(
             f"look-alikes: {consistency.num_elsewhere} of {consistency.num_asked} held-out keyframes were localized "

@@ -268,7 +268,7 @@ class VerificationConfig:
     """What a pose must show before it is believed."""
 
     max_false_probability: float = parameter(
-        0.25,
+        0.2,
         "Largest probability that a pose is wrong (by more than 0.5 m or 10 degrees) with which it is given. It "
         "assumes that half of all images have no place in the map, posters, mirrors and look-alikes of it among them.",
         low=0.0,
@@ -308,6 +308,13 @@ class VerificationConfig:
         "Score of the inliers matched to what the pose does not see, over their own: two places alike.",
         low=0.05,
         high=1.0,
+    )
+    max_mirror_ratio: float = parameter(
+        1.0,
+        "Score of the pose of the mirrored image over that of the image, in a map that was found to look like itself "
+        "in a mirror (`map info` says so; each answer there takes another pass of the network).",
+        low=0.1,
+        high=100.0,
     )
     min_seen_of_flat: float = parameter(
         0.85,

@@ -95,6 +95,28 @@ def with_second_look(
     return scored.refused(doubt) if doubt else scored
 
 
+def with_mirrored(answer: Localization, mirrored: Localization, limits: VerificationConfig) -> Localization:
+    """Note how much of the map the mirrored images explain, over what a valid answer does; refuse it if that is more.
+
+    Args:
+        answer: of the images.
+        mirrored: of the same images as a mirror shows them.
+        limits: of that ratio.
+    """
+    evidence = answer.evidence
+    ratio = mirrored.evidence.score / max(evidence.score, 1e-9)
+    scored = dataclasses.replace(
+        answer, evidence=dataclasses.replace(evidence, scores={**evidence.scores, "mirror_ratio": ratio})
+    )
+    if ratio <= limits.max_mirror_ratio:
+        return scored
+    most = limits.max_mirror_ratio
+    return scored.refused(
+        f"the image explains the map {ratio:.2f} times as well when it is mirrored, {most:.2f} allowed: it shows the "
+        "place in a mirror, or its camera flips images"
+    )
+
+
 def without_doubted(answer: Localization, doubted: frozenset[int]) -> Localization:
     """Return a valid answer without its pose where only a doubted view sees the map; its share keeps what it says."""
     seeing = [view_idx for view_idx, share in enumerate(answer.views) if share.agrees]

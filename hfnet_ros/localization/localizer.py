@@ -27,6 +27,7 @@ from hfnet_ros.localization.answers import (
     conclude,
     with_dark_views_named,
     with_flatness_named,
+    with_mirrored,
     with_second_look,
     without_doubted,
 )
@@ -36,6 +37,7 @@ from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.learned_matching import LEARNED
 from hfnet_ros.localization.map_parts import PartJudge, PartJudges, check_extractor
 from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
+from hfnet_ros.localization.mirrored import mirrored_view
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.localization.turning import TurningViews, Version
@@ -168,8 +170,10 @@ class Localizer:
                 # What is refused with all the evidence there need be was seen at the right angle.
                 if answer.outcome in (Outcome.LOCALIZED, Outcome.ILL_CONDITIONED):
                     break
+            assert best is not None  # there is always one version
+            if best.is_valid:
+                best = self._unless_mirrored(best, query, clock)
         self._release_pages()
-        assert best is not None  # there is always one version
         if not best.is_valid:
             best = with_flatness_named(best, query.views)
         best = with_dark_views_named(best, query.views)
@@ -207,6 +211,26 @@ class Localizer:
             if best is not None and best.is_valid and retrieved.reaches(best):
                 break
         return conclude(best, query.stamp_ns, features, clock.seconds())
+
+    def _unless_mirrored(self, answer: Localization, query: Query, clock: StageClock) -> Localization:
+        """Refuse a valid answer if the images, as a mirror shows them, explain more of the map.
+
+        Only a map that looks like itself in a mirror is asked: it takes another pass of the network.
+        """
+        assert answer.place is not None
+        part = self._map.part_of(self._map.part_idx(answer.place.keyframe_idxs[0]))
+        if part.consistency.mirrored_share == 0.0 or self._matchers.asks_pixels:
+            return answer
+        described = self._turning.mirrored(query.views, answer.turn_rad, clock)
+        if described is None:
+            return answer
+        seen = [
+            mirrored_view(view, features)
+            for view, features in zip(_refined(part, query.cameras), described, strict=True)
+        ]
+        mirrored = Query(query.stamp_ns, tuple(View(camera, None, features) for camera, features in seen))
+        version = Version([features for _, features in seen], num_tried=2)
+        return with_mirrored(answer, self._search(version, mirrored, None, clock), self._config.verification)
 
     def _in_place(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -24,6 +24,7 @@ from hfnet_ros.geometry.covariance import largest_sigmas
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.geometry.roll import common_up, roll_against
 from hfnet_ros.geometry.rotations import rotations_from_quats
+from hfnet_ros.localization.mirrored import mirror_image
 from hfnet_ros.localization.timing import StageClock
 from hfnet_ros.types import ImageFeatures, PosePrior, Query, View
 
@@ -127,6 +128,25 @@ class TurningViews:
         if is_turnable and predicted is None and has_keypoints and query.seeks_roll:
             versions.sought_roll = True
             yield from self._most_alike(views, upright, likeness, clock)
+
+    def mirrored(
+        self, views: Sequence[View], turn_rad: float, clock: StageClock
+    ) -> list[ImageFeatures] | None:
+        """Describe the images as a mirror shows them, at the angle at which a version of them was looked at.
+
+        Args:
+            views: of the query.
+            turn_rad: of that version.
+            clock: takes the time.
+
+        Returns:
+            What is seen by view, in pixels of the mirrored images; None where the images are not there any more.
+        """
+        if any(view.image is None or view.features is not None for view in views):
+            return None
+        turned = [-turn for turn in self._turns(views, turn_rad)]
+        shown = [replace(view, image=mirror_image(view.image)) for view in views if view.image is not None]
+        return self._describe(shown, turned, clock)
 
     def _predicted(self, query: Query, prior: PosePrior | None) -> list[float] | None:
         """Return the roll of each view; None where no prediction says it well enough."""

@@ -30,6 +30,8 @@ class MapConsistency:
             of wrong answers there: of them and of the map's keyframes there.
         contradicted_share: of a map made of images alone, the share of the pairs of images that agree with each other
             and not with where the others put them: how much of what looks the same here is not. 0 with given poses.
+        mirrored_share: of some keyframes, shown to the map as in a mirror, the share that it finds a pose for: how
+            much of it looks like itself in a mirror. 0 where that was not tried.
     """
 
     residual_px: float
@@ -42,6 +44,7 @@ class MapConsistency:
     num_elsewhere: int = 0
     look_alikes: tuple[tuple[float, ...], ...] = ()
     contradicted_share: float = 0.0
+    mirrored_share: float = 0.0
 
     @property
     def elsewhere_share(self) -> float:

@@ -35,8 +35,9 @@ def consistency_from_json(entry: Mapping[str, Any]) -> MapConsistency:
     figures = np.array([found.residual_px, found.translation_m, found.rotation_rad], np.float64)
     if not (np.isfinite(figures).all() and figures.min() >= 0.0):
         raise ValueError(f"the self-test's figures are {figures.tolist()}, expected finite ones from 0")
-    if not 0.0 <= float(found.contradicted_share) <= 1.0:
-        raise ValueError(f"contradicted_share is {found.contradicted_share}, expected 0 to 1")
+    for name in ("contradicted_share", "mirrored_share"):
+        if not 0.0 <= float(getattr(found, name)) <= 1.0:
+            raise ValueError(f"{name} is {getattr(found, name)}, expected 0 to 1")
     counts = (found.num_keyframes, found.num_asked, found.num_elsewhere)
     if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError(f"the self-test counted {counts}, expected numbers from 0")

@@ -246,6 +246,7 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
     num_elsewhere = first.num_elsewhere + second.num_elsewhere
     look_alikes = first.look_alikes + second.look_alikes
     contradicted_share = max(first.contradicted_share, second.contradicted_share)
+    mirrored_share = max(first.mirrored_share, second.mirrored_share)
     if not counts.all() or bool(first.pose_covariance) != bool(second.pose_covariance):
         kept = first if counts[0] >= counts[1] else second
         return dataclasses.replace(
@@ -254,6 +255,7 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
             num_elsewhere=num_elsewhere,
             look_alikes=look_alikes,
             contradicted_share=contradicted_share,
+            mirrored_share=mirrored_share,
         )
     share = counts / counts.sum()
     squares = (
@@ -271,6 +273,7 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
         num_elsewhere,
         look_alikes,
         contradicted_share,
+        mirrored_share,
     )
 
 

@@ -5,11 +5,17 @@ the rays of another camera, with another focal length, centre or handedness. A p
 fits only in part, while a general projective camera fits all of it. At the place itself nothing is gained by that
 freedom. A flat scene cannot tell: its picture is as good as the scene.
 
-Reference: Hartley and Zisserman, "Multiple View Geometry in Computer Vision", section 7.1 (direct linear
-    transformation), reweighted as in section A6.8.
+The least squares of such a camera are begun at the pose: what it explains leads to what it does not, step by step. The
+direct linear transformation, which has no beginning, ends among the wrong matches where these are most, or where the
+scene is nearly flat.
+
+Reference: Hartley and Zisserman, "Multiple View Geometry in Computer Vision", section 7.2 (geometric error of a
+    projective camera), damped and reweighted as in section A6.2 and A6.8.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +27,13 @@ FloatArray = NDArray[np.float64]
 
 _MAX_MATCHES = 600
 # The calibrated pose explains a part of a picture: a wide scale reaches the rest, the usual one ends there.
-_SCALE_FACTORS = (3.0, 1.0)
-_NUM_REWEIGHTINGS = 8  # at the most
-_SAME_SCORE = 1e-3  # of the pose's: it goes no further
-_MIN_DEPTH = 1e-2  # of the mean
+_SCALE_FACTORS = (6.0, 2.0, 1.0)
+_NUM_STEPS = 4  # at the most, at each of these scales
+_SAME_SCORE = 5e-3  # of the pose's: it goes no further
+# Of the diagonal of the normal matrix: what hardly changes what is seen, as the depth of something flat, stays.
+_DAMPING = 1e-3
+_LEAST_DAMPING = 1e-9  # of its trace: the camera as a whole has no scale
+_TINY = 1e-300  # where nothing is in front of the camera nothing moves it
 
 
 def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: float) -> float:
@@ -48,67 +57,78 @@ def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: flo
     if len(points) == 0 or np.median(depth) < 1e-9:
         return 1.0
     homogeneous = np.column_stack([points / np.median(depth), np.ones(len(points))])
-    normal = _NormalMatrix(homogeneous, slopes)
-    calibrated = np.eye(3, 4)
-    residuals, depths = _residuals(calibrated, homogeneous, slopes)
-    own = float(np.sum(robust_scores(residuals, scale)))
-    best = own
+    products = (homogeneous[:, :, None] * homogeneous[:, None, :]).reshape(-1, 16)
+    seen = _look(np.eye(3, 4), homogeneous, slopes)
+    best = last = own = seen.score(scale)
     for factor in _SCALE_FACTORS:
-        found, far, last = residuals, depths, 0.0
-        for _ in range(_NUM_REWEIGHTINGS):
-            # Cubed, it is the weight that belongs to the robust score; by depth it is a distance in the image.
-            flattened = 1.0 + (found / (factor * scale)) ** 2
-            weights = 1.0 / (flattened * flattened * flattened * far * far)
-            found, far = _residuals(_linear_camera(normal, weights), homogeneous, slopes)
-            score = float(np.sum(robust_scores(found, scale)))
-            best = max(best, score)
-            if abs(score - last) < _SAME_SCORE * own:
+        for _ in range(_NUM_STEPS):
+            seen = _look(_step(seen, homogeneous, products, factor * scale), homogeneous, slopes)
+            score = seen.score(scale)
+            best, last, step = max(best, score), score, abs(score - last)
+            if step < _SAME_SCORE * own:
                 break
-            last = score
     return best / max(own, 1e-9)
 
 
-class _NormalMatrix:
-    """What the normal matrix of the direct linear transformation is summed from, for any weights.
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a camera without calibration sees of N points.
 
     Attributes:
-        homogeneous: [N, 4] points.
-        products: [N, 16] their products with themselves.
-        moments: [N, 4] 1, x, y and x^2 + y^2 of the slopes, which each block of the matrix is weighted by.
+        camera: [3, 4] projection matrix, of which the points are one deep on average.
+        slopes: [2, N] where it sees them; of what is behind it anything.
+        errors: [2, N] these less where they were seen.
+        squares: [N] squared distances, infinite behind it.
+        depths: [N] 1 for what is behind it.
     """
 
-    def __init__(self, homogeneous: FloatArray, slopes: FloatArray) -> None:
-        self.homogeneous = homogeneous
-        self.products = (homogeneous[:, :, None] * homogeneous[:, None, :]).reshape(-1, 16)
-        self.moments = np.column_stack([np.ones(len(slopes)), slopes, (slopes**2).sum(axis=1)])
+    camera: FloatArray
+    slopes: FloatArray
+    errors: FloatArray
+    squares: FloatArray
+    depths: FloatArray
 
-    def weighted(self, weights: FloatArray) -> FloatArray:
-        """Return the matrix [12, 12]."""
-        plain, x, y, both = ((weights[:, None] * self.moments).T @ self.products).reshape(4, 4, 4)
-        matrix = np.zeros((3, 4, 3, 4))
-        matrix[0, :, 0, :] = matrix[1, :, 1, :] = plain
-        matrix[0, :, 2, :] = matrix[2, :, 0, :] = -x
-        matrix[1, :, 2, :] = matrix[2, :, 1, :] = -y
-        matrix[2, :, 2, :] = both
-        return matrix.reshape(12, 12)
+    def score(self, scale: float) -> float:
+        flattened = 1.0 + self.squares / scale**2
+        return float(np.sum(1.0 / (flattened * flattened)))
 
 
-def _linear_camera(normal: _NormalMatrix, weights: FloatArray) -> FloatArray:
-    """Return the projection matrix [3, 4] with the least weighted algebraic error."""
-    _, vectors = np.linalg.eigh(normal.weighted(weights))
-    camera = vectors[:, 0].reshape(3, 4)
-    # Its sign is free: what it explains is in front of it, whatever most of the matches are.
-    return np.asarray(camera if weights @ (normal.homogeneous @ camera[2]) > 0.0 else -camera)
+def _look(camera: FloatArray, homogeneous: FloatArray, slopes: FloatArray) -> _Seen:
+    """Return what a camera [3, 4] sees of points [N, 4] that were seen at slopes [N, 2]."""
+    rays = camera @ homogeneous.T
+    mean = max(float(np.abs(rays[2]).mean()), 1e-12)
+    camera, rays = camera / mean, rays / mean
+    in_front = rays[2] > 1e-6
+    depths = np.where(in_front, rays[2], 1.0)
+    found = rays[:2] / depths
+    errors = found - slopes.T
+    squares = np.where(in_front, errors[0] * errors[0] + errors[1] * errors[1], np.inf)
+    return _Seen(camera, found, errors, squares, depths)
 
 
-def _residuals(
-    camera: FloatArray, homogeneous: FloatArray, slopes: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return distances [N] to what a camera [3, 4] sees, infinite behind it, and depths [N] over their mean."""
-    seen = camera @ homogeneous.T
-    far = np.abs(seen[2])
-    mean = max(float(far.mean()), 1e-12)
-    in_front = seen[2] > 1e-6 * mean
-    depth = np.where(in_front, seen[2], 1.0)
-    distance = np.hypot(seen[0] / depth - slopes[:, 0], seen[1] / depth - slopes[:, 1])
-    return np.where(in_front, distance, np.inf), np.maximum(far / mean, _MIN_DEPTH)
+def _step(seen: _Seen, homogeneous: FloatArray, products: FloatArray, scale: float) -> FloatArray:
+    """Return the camera [3, 4] after a damped step of Gauss and Newton.
+
+    Args:
+        seen: by the camera before it.
+        homogeneous: [N, 4] points.
+        products: [N, 16] of these with themselves: every block of the normal matrix is a weighted sum of them.
+        scale: of the robust cost, as a slope.
+    """
+    flattened = 1.0 + seen.squares / scale**2
+    # Cubed, it is the weight that belongs to the robust score; a slope moves by one over the depth.
+    pull = 1.0 / (flattened * flattened * flattened * seen.depths)
+    weights = pull / seen.depths
+    x, y = seen.slopes
+    moments = np.stack([weights, weights * x, weights * y, weights * (x * x + y * y)])
+    plain, by_x, by_y, both = (moments @ products).reshape(4, 4, 4)
+    normal = np.zeros((12, 12))
+    normal[:4, :4] = normal[4:8, 4:8] = plain
+    normal[:4, 8:] = normal[8:, :4] = -by_x
+    normal[4:8, 8:] = normal[8:, 4:8] = -by_y
+    normal[8:, 8:] = both
+    off_x, off_y = seen.errors * pull
+    slope = np.stack([off_x, off_y, -(off_x * x + off_y * y)]) @ homogeneous
+    diagonal = normal.ravel()[::13]
+    normal.ravel()[::13] = (1.0 + _DAMPING) * diagonal + _LEAST_DAMPING * diagonal.sum() + _TINY
+    return seen.camera - np.linalg.solve(normal, slope.ravel()).reshape(3, 4)

@@ -19,6 +19,7 @@ from hfnet_ros.mapping.pair_matcher import check_pair_matcher
 from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages, check_counts
 from hfnet_ros.mapping.upright import turns_upright
+from hfnet_ros.trust.mirror_test import with_mirror_test
 from hfnet_ros.trust.self_test import with_self_test
 
 
@@ -68,6 +69,7 @@ def build_map(
     built = with_build_info(built, {"duration_s": round(time.perf_counter() - started, 1)})
     if isinstance(source, PosedImages) and not source.is_metric:
         built = with_build_info(built, {"scale": "arbitrary"})
-    return (
-        with_self_test(built, keyframes, extractor, config, options.progress) if options.self_test else built
-    )
+    if not options.self_test:
+        return built
+    built = with_self_test(built, keyframes, extractor, config, options.progress)
+    return with_mirror_test(built, keyframes, extractor, config, options.progress)

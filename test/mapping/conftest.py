@@ -106,11 +106,14 @@ class SyntheticExtractor:
         pass
 
 
+UPRIGHT = 99  # beside the number of an image; a mirrored one has it on the other side
+
+
 def make_images(world: World) -> list[MappingImage]:
     def reader(number: int) -> Callable[[], np.ndarray]:
         def read() -> np.ndarray:
             image = np.full((SIZE_WH[1], SIZE_WH[0], 3), (10, 20, 30), np.uint8)
-            image[0, 0, 0] = number
+            image[0, 0, 0], image[0, 1, 0] = number, UPRIGHT
             return image
 
         return read
@@ -147,6 +150,7 @@ class Kit:
     make_camera = staticmethod(make_camera)
     make_view = staticmethod(make_view)
     make_images = staticmethod(make_images)
+    upright = UPRIGHT
     make_extractor = SyntheticExtractor
     poses_of = staticmethod(poses_of)
     build_part = staticmethod(build_part)

@@ -1,4 +1,4 @@
-"""One call builds a map and tests it: from every kind of source, describing every image once."""
+"""One call builds a map and tests it: from every kind of source, describing every image once, and once mirrored."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,15 +15,16 @@ from hfnet_ros.trust.tested_build import build_map
 
 
 class Counted:
-    """A world's extractor that counts how often it saw each image."""
+    """A world's extractor that counts how often it saw each image, and how often it saw one in a mirror."""
 
-    def __init__(self, extractor):
+    def __init__(self, extractor, upright):
         self.extractor_id = extractor.extractor_id
-        self.seen = Counter()
-        self._extractor = extractor
+        self.seen, self.mirrored = Counter(), Counter()
+        self._extractor, self._upright = extractor, upright
 
     def extract(self, image):
-        self.seen[int(image[0, 0, 0])] += 1
+        is_mirrored = image[0, 1, 0] != self._upright
+        (self.mirrored if is_mirrored else self.seen)[int(image[0, -1 if is_mirrored else 0, 0])] += 1
         return self._extractor.extract(image)
 
 
@@ -34,7 +35,7 @@ def world(kit):
 
 @pytest.fixture
 def extractor(kit, world):
-    return Counted(kit.make_extractor(world))
+    return Counted(kit.make_extractor(world), kit.upright)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_map_of_posed_images_is_tested_and_each_image_described_once(world, po
     assert built.consistency.num_keyframes >= 10
     assert built.consistency.residual_px < 1.0
     assert built.consistency.translation_m < 0.01
-    assert extractor.seen == dict.fromkeys(range(24), 1)
+    assert extractor.seen == extractor.mirrored == dict.fromkeys(range(24), 1)
     assert list(stages) == [
         "check",
         "extract",
@@ -62,6 +63,7 @@ def test_a_map_of_posed_images_is_tested_and_each_image_described_once(world, po
         "self-test, match",
         "self-test, triangulate",
         "self-test, localize",
+        "mirror test",
     ]
     assert all(done == total for done, total in stages.values())
     assert built.build_info["duration_s"] > 0

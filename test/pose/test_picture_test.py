@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from hfnet_ros.config import Config
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.hypotheses import gather_hypotheses
 from hfnet_ros.pose.picture_test import uncalibrated_ratio
 
 SCALE_PX = 6.0
@@ -74,3 +76,19 @@ def test_matches_behind_the_camera_or_too_few_do_no_harm(make_matches):
     turned = Rigid3.from_rotvec([0.0, np.pi, 0.0], np.zeros(3))
     for pose in (maker.map_from_camera, turned):
         assert np.isfinite(uncalibrated_ratio(problem, pose, SCALE_PX))
+
+
+def test_a_picture_is_found_among_many_wrong_matches(make_matches):
+    for seed in range(8):
+        maker = make_matches(seed)
+        wall = np.column_stack([maker.rng.uniform(-1.3, 1.3, (60, 2)), maker.rng.uniform(3.9, 4.1, 60)])
+        near = np.column_stack([maker.rng.uniform(-0.6, 0.6, (20, 2)), maker.rng.uniform(1.8, 2.5, 20)])
+        points = maker.map_from_camera @ np.concatenate([wall, near])
+        center, shrink = maker.camera.center, 0.5
+        pixels = maker.project(points, 0.5) - center
+        hung = shrink * pixels / (1.0 + 0.15 * pixels[:, :1] / 640.0) + center + np.array([120.0, 60.0])
+        wrong = maker.rng.integers(len(points), size=400)
+        off = hung[wrong] + maker.rng.uniform(-90.0, 90.0, (400, 2))
+        problem = maker.problem(np.concatenate([hung, off]), np.concatenate([points, points[wrong]]))
+        best, *_ = gather_hypotheses(problem, Config().pose, 8.0, 9.0)
+        assert uncalibrated_ratio(problem, best.map_from_camera, 9.0) > 1.15
