@@ -82,9 +82,9 @@ class HybridModule(LeafTable):
         self.part_generator = _generator(parts, (64, 128), 4 * width)
         self.fourth, self.fifth = nn.Linear(width, width), nn.Linear(width, width)
         self.leaf_head = nn.Linear(width, leaves)
-        self.leaf_generator = _generator(parts + leaves, (64, 128, 256), 8 * width)
-        self.sixth, self.seventh = nn.Linear(width, 2 * width), nn.Linear(2 * width, 2 * width)
-        self.output = nn.Linear(2 * width, 4)
+        self.leaf_generator = _generator(parts + leaves, (64, 128, 256), 4 * width)
+        self.sixth, self.seventh = nn.Linear(width, width), nn.Linear(width, width)
+        self.output = nn.Linear(width, 4)
         self.validity_head = nn.Linear(width, 1)
         start_as_published(self)
 
@@ -99,7 +99,7 @@ class HybridModule(LeafTable):
         return made if self.options.conditioned else torch.zeros_like(made)
 
     def leaf_table(self) -> Tensor:
-        """Return the conditions of each leaf, [C * K, 8 * width]."""
+        """Return the conditions of each leaf, [C * K, 4 * width]."""
         part = torch.eye(self.parts).repeat_interleave(self.leaves, dim=0)
         made: Tensor = self.leaf_generator(
             torch.cat([part, torch.eye(self.leaves).repeat(self.parts, 1)], dim=1)
