@@ -1,7 +1,7 @@
 """Match keypoints with the landmarks that a scene network keeps, near where it puts them.
 
-Coordinates of a network are off by some pixels, and alike in a neighbourhood; a landmark is where it is. Which of the few
-landmarks around a keypoint is, its descriptor says.
+Coordinates of a network are off by some pixels, and alike in a neighbourhood; a landmark is where it is. Which of the
+few around there a keypoint shows, its descriptor says.
 """
 
 from __future__ import annotations

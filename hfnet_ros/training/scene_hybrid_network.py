@@ -35,7 +35,7 @@ class HybridOptions:
         regression: coordinates are regressed in a leaf; else its middle stands for all of it.
     """
 
-    width: int = 256
+    width: int = 192
     conditioned: bool = True
     hierarchical: bool = True
     identity: bool = True

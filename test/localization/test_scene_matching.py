@@ -85,7 +85,9 @@ def test_with_landmarks_of_its_own_a_network_that_is_off_is_exact(apartment, con
         asked.close()
         inliers[name] = sum(answer.evidence.num_inliers for _, answer in answers)
         errors[name] = [
-            answer.estimate.map_from_camera.translation_to(pose) for pose, answer in answers if answer.is_valid
+            answer.estimate.map_from_camera.translation_to(pose)
+            for pose, answer in answers
+            if answer.is_valid
         ]
     assert inliers["exact"] > 1.5 * inliers["off"]
     assert len(errors["exact"]) == 3 and max(errors["exact"]) < 0.05

@@ -24,7 +24,9 @@ def features(descriptors):
     count = len(descriptors)
     keypoints = np.column_stack([np.arange(count), np.zeros(count)]).astype(np.float32)
     described = unit(descriptors) if count else np.empty((0, 3), np.float32)
-    return ImageFeatures(LocalFeatures(keypoints, np.ones(count, np.float32), described), None, "toy", (640, 480))
+    return ImageFeatures(
+        LocalFeatures(keypoints, np.ones(count, np.float32), described), None, "toy", (640, 480)
+    )
 
 
 def coordinates(points, leaves):
