@@ -12,7 +12,6 @@ from hfnet_ros.localization.learned_matching import AUTO, LEARNED, create_learne
 from hfnet_ros.localization.scene_matching import (
     BOTH,
     GUIDED,
-    MORE_KEYFRAMES,
     GuidedMatcher,
     SceneMatcher,
     method_of,
@@ -70,7 +69,7 @@ class MatchersInTurn:
         if method == SCENE and self._scene is not None:
             found.append((SCENE, self._scene.match))
             if self._scene.asks_keyframes:
-                found.append((SCENE, partial(self._scene.match, num_keyframes=MORE_KEYFRAMES)))
+                found.append((SCENE, self._scene.match_more))
         elif config.matching.method == LEARNED and self._learned is not None:
             found.append((LEARNED, self._learned.match))
         else:

@@ -99,13 +99,22 @@ class SceneMatcher:
     def match(self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1) -> Correspondences:
         """Return matches, surest first; see `LandmarkMatcher.match`. They are with no landmark of the map."""
         if self._points is not None:
-            return self._points.match(features, self.at_keypoints(features, place, num_keyframes))
+            return self._points.match(features, self.at_keypoints(features, place))
         found = self.coordinates(features, place, num_keyframes)
         found = found.chosen(found.confidence >= _LEAST_CONFIDENCE)
         found = found.chosen(np.argsort(-found.confidence, kind="stable"))
         return Correspondences(
             found.points2d, found.points3d, found.keypoint_idxs, np.full(len(found), -1), found.confidence
         )
+
+    def match_more(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
+        """Return matches where those of `match` led to no pose.
+
+        With landmarks of its own in all parts that the image shows; without, as seen from several keyframes.
+        """
+        if self._points is None:
+            return self.match(features, place, MORE_KEYFRAMES)
+        return self._points.match_in_parts(features, self.at_keypoints(features, place))
 
     def coordinates(
         self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1
@@ -136,11 +145,9 @@ class SceneMatcher:
             )
         return _finite(best)
 
-    def at_keypoints(
-        self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1
-    ) -> SceneCoordinates:
+    def at_keypoints(self, features: ImageFeatures, place: PlaceView) -> SceneCoordinates:
         """Return where keypoints are; of a dense network what it says of the cells that they are in."""
-        found = self.coordinates(features, place, num_keyframes)
+        found = self.coordinates(features, place)
         return found if self._hybrid is not None else coordinates_at(found, features.local.keypoints)
 
     def close(self) -> None:

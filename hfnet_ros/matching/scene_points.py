@@ -16,6 +16,8 @@ Float32Array = NDArray[np.float32]
 
 # By so much more a landmark at the radius must look like a keypoint than one right where the network puts it.
 _COST_AT_RADIUS = 0.07
+# Of what the network says of an image so much is in the parts that it shows; what is elsewhere is taken for mistaken.
+_SHARE_OF_PARTS, _MOST_PARTS = 0.8, 12
 
 
 class ScenePointMatcher:
@@ -56,15 +58,35 @@ class ScenePointMatcher:
         )
 
     def match(self, features: ImageFeatures, coordinates: SceneCoordinates) -> Correspondences:
-        """Return matches, most similar first, each keypoint and each landmark once; see `LandmarkMatcher.match`.
+        """Match each keypoint with a landmark of the part that it is put in, no further away than the radius.
 
-        They are with no landmark of the map, whose rows a network does not know.
+        Returns:
+            Matches, most similar first, each keypoint and each landmark once; see `LandmarkMatcher.match`. They are
+            with no landmark of the map, whose rows a network does not know.
         """
         descriptors = features.local.descriptors[coordinates.keypoint_idxs]
-        points, rows = self._nearest(descriptors, coordinates)
+        points, rows = self._nearest_of_own_part(descriptors, coordinates)
+        near = np.linalg.norm(coordinates.points3d[points] - self._xyz[rows], axis=1) <= self._radius_m
+        return self._matches(descriptors, coordinates, points[near], rows[near])
+
+    def match_in_parts(self, features: ImageFeatures, coordinates: SceneCoordinates) -> Correspondences:
+        """Match each keypoint with a landmark of any part that the image shows; see `match`.
+
+        For images that the network is mistaken about as often as not: where it puts a keypoint is but preferred.
+        """
+        descriptors = features.local.descriptors[coordinates.keypoint_idxs]
+        return self._matches(descriptors, coordinates, *self._nearest_of_parts(descriptors, coordinates))
+
+    def _matches(
+        self,
+        descriptors: Float32Array,
+        coordinates: SceneCoordinates,
+        points: NDArray[np.int64],
+        rows: NDArray[np.int64],
+    ) -> Correspondences:
+        """Return the pairs that look alike."""
         similarity = np.einsum("kd,kd->k", descriptors[points], self._descriptors[rows])
-        distance = np.linalg.norm(coordinates.points3d[points] - self._xyz[rows], axis=1)
-        kept = np.flatnonzero((similarity > self._min_similarity) & (distance <= self._radius_m))
+        kept = np.flatnonzero(similarity > self._min_similarity)
         kept = kept[np.argsort(-similarity[kept], kind="stable")]
         points, rows = points[kept], rows[kept]
         return Correspondences(
@@ -75,7 +97,7 @@ class ScenePointMatcher:
             similarity[kept],
         )
 
-    def _nearest(
+    def _nearest_of_own_part(
         self, descriptors: Float32Array, coordinates: SceneCoordinates
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return rows of coordinates and of landmarks that are each other's best one, part by part."""
@@ -92,8 +114,50 @@ class ScenePointMatcher:
             alike -= (self._cost_per_m2 * (offset**2).sum(axis=1, keepdims=True)).astype(np.float32)
             nearest = alike.argmax(axis=1)
             mutual = np.flatnonzero(alike[np.arange(len(asked)), nearest] == alike.max(axis=0)[nearest])
-            # Two equal keypoints of a tie for one landmark.
-            mutual = mutual[np.unique(nearest[mutual], return_index=True)[1]]
-            found.append(np.stack([asked[mutual], start + nearest[mutual]]))
+            found.append(
+                np.stack([asked[mutual], start + nearest[mutual]])[:, _first_of_each(nearest[mutual])]
+            )
         points, rows = np.concatenate(found, axis=1)
         return points, rows
+
+    def _nearest_of_parts(
+        self, descriptors: Float32Array, coordinates: SceneCoordinates
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return rows of coordinates and of landmarks that are each other's best one in all that the image shows.
+
+        Beyond the radius all landmarks cost the same.
+        """
+        count = len(coordinates)
+        best, nearest = np.full(count, -np.inf, np.float32), np.zeros(count, np.int64)
+        best_of_landmark = np.full(len(self._xyz), -np.inf, np.float32)
+        for part in self._shown_parts(coordinates):
+            start, stop = self._first[part : part + 2]
+            if start == stop:
+                continue
+            alike = descriptors @ self._descriptors[start:stop].T
+            offset = (coordinates.points3d - self._origins[part]).astype(np.float32)
+            cost = (self._cost_per_m2 * (offset**2).sum(axis=1, keepdims=True)).astype(np.float32)
+            cost = cost - np.hstack([offset, np.ones((count, 1), np.float32)]) @ self._lifted[-4:, start:stop]
+            alike -= np.minimum(cost, np.float32(_COST_AT_RADIUS), out=cost)
+            column = alike.argmax(axis=1)
+            value = alike[np.arange(count), column]
+            better = value > best
+            best[better], nearest[better] = value[better], start + column[better]
+            best_of_landmark[start:stop] = alike.max(axis=0)
+        mutual = np.flatnonzero(np.isfinite(best) & (best == best_of_landmark[nearest]))
+        mutual = mutual[_first_of_each(nearest[mutual])]
+        return mutual, nearest[mutual]
+
+    def _shown_parts(self, coordinates: SceneCoordinates) -> list[int]:
+        """Return the parts that most of what the network is sure of is in, the most certain ones first."""
+        sure = np.bincount(self._parents[coordinates.leaves], weights=coordinates.confidence)
+        order = np.argsort(-sure, kind="stable")
+        told = np.cumsum(sure[order])
+        count = int(np.searchsorted(told, _SHARE_OF_PARTS * told[-1])) + 1 if len(told) else 0
+        shown: list[int] = order[: min(count, _MOST_PARTS)].tolist()
+        return shown
+
+
+def _first_of_each(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each row is first: of two equal keypoints that tie for one landmark."""
+    return np.unique(rows, return_index=True)[1]
