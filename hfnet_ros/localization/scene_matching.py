@@ -108,13 +108,13 @@ class SceneMatcher:
         )
 
     def match_more(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
-        """Return matches where those of `match` led to no pose.
+        """Return matches where those of `match` led to no pose: as seen from several keyframes.
 
-        With landmarks of its own in all parts that the image shows; without, as seen from several keyframes.
+        Where it keeps landmarks, with those of all parts that the image shows.
         """
         if self._points is None:
             return self.match(features, place, MORE_KEYFRAMES)
-        return self._points.match_in_parts(features, self.at_keypoints(features, place))
+        return self._points.match_in_parts(features, self.at_keypoints(features, place, MORE_KEYFRAMES))
 
     def coordinates(
         self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1
@@ -145,9 +145,11 @@ class SceneMatcher:
             )
         return _finite(best)
 
-    def at_keypoints(self, features: ImageFeatures, place: PlaceView) -> SceneCoordinates:
+    def at_keypoints(
+        self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1
+    ) -> SceneCoordinates:
         """Return where keypoints are; of a dense network what it says of the cells that they are in."""
-        found = self.coordinates(features, place)
+        found = self.coordinates(features, place, num_keyframes)
         return found if self._hybrid is not None else coordinates_at(found, features.local.keypoints)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ Float32Array = NDArray[np.float32]
 # By so much more a landmark at the radius must look like a keypoint than one right where the network puts it.
 _COST_AT_RADIUS = 0.07
 # Of what the network says of an image so much is in the parts that it shows; what is elsewhere is taken for mistaken.
-_SHARE_OF_PARTS, _MOST_PARTS = 0.8, 12
+_SHARE_OF_PARTS, _MOST_PARTS = 0.9, 12
 
 
 class ScenePointMatcher:
