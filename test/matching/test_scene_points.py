@@ -101,11 +101,45 @@ def test_it_finds_what_guided_matching_finds_among_all_landmarks(monkeypatch):
     np.testing.assert_allclose(found.points3d[order], other.points3d[other_order], atol=1e-5)
 
 
+def test_in_the_parts_that_an_image_shows_it_finds_what_the_network_put_elsewhere():
+    # Part 0 is shown by twelve keypoints, one of which is put at the far end; a single one is put in part 1.
+    rng = np.random.default_rng(1)
+    descriptors = unit(rng.normal(size=(14, 16)))
+    xyz = np.column_stack([np.arange(14.0), np.zeros((14, 2))])
+    leaves = np.array([0] * 13 + [1])
+    kept = matcher(xyz, descriptors, leaves, [0, 1])
+    rows = np.arange(13)
+    put = xyz[rows].copy()
+    put[0] = [12, 0, 0]
+    said = coordinates(put, [0] * 12 + [1])
+    asked = features(descriptors[rows])
+    assert (
+        kept.match(asked, said).keypoint_idxs.tolist()
+        != kept.match_in_parts(asked, said).keypoint_idxs.tolist()
+    )
+    assert sorted(kept.match(asked, said).keypoint_idxs.tolist()) == list(range(1, 12))
+    found = kept.match_in_parts(asked, said)
+    pairs = dict(zip(found.keypoint_idxs.tolist(), found.points3d[:, 0].round().tolist(), strict=True))
+    # The one put in part 1, which the image hardly shows, is found in part 0, too.
+    assert pairs == {row: float(row) for row in range(13)}
+    # A landmark of a part that the image does not show is not found.
+    other = features(np.vstack([descriptors[:12], descriptors[13:]]))
+    assert 12 not in kept.match_in_parts(other, said).keypoint_idxs
+
+
+def test_in_all_parts_a_landmark_where_the_network_says_is_preferred_to_an_alike_one():
+    kept = matcher([[0, 0, 0], [5, 0, 0]], [X, X + 0.2 * Y], [0, 0], [0])
+    for at, expected in (([0, 0, 0], 0.0), ([5, 0, 0], 5.0)):
+        found = kept.match_in_parts(features([X + 0.1 * Y]), coordinates([at], [0]))
+        assert found.points3d[:, 0].tolist() == [expected]
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_part_without_landmarks_gives_no_match(count):
     kept = matcher([[0, 0, 0]], [X], [0], [0, 1])
-    found = kept.match(features([X] * count), coordinates(np.zeros((count, 3)), [1] * count))
-    assert len(found) == 0 and found.points3d.shape == (0, 3)
+    for match in (kept.match, kept.match_in_parts):
+        found = match(features([X] * count), coordinates(np.zeros((count, 3)), [1] * count))
+        assert len(found) == 0 and found.points3d.shape == (0, 3)
 
 
 def test_of_a_leaf_the_landmarks_that_most_keyframes_see_are_kept():
