@@ -50,11 +50,10 @@ class ScenePointMatcher:
         offset = self._xyz - self._origins[part_of]
         squared = (offset**2).sum(axis=1, keepdims=True)
         self._descriptors = points.descriptors[:]
-        # Times a keypoint's (descriptor, x, y, z, 1): the cosine less the cost of the distance, but for the keypoint's
-        # own |x|^2.
+        # Times what `_lift` makes of a keypoint: the cosine less the cost of the distance.
+        ones = np.ones((len(offset), 1))
         self._lifted = np.ascontiguousarray(
-            np.hstack([self._descriptors, self._cost_per_m2 * np.hstack([2.0 * offset, -squared])]).T,
-            np.float32,
+            np.hstack([self._descriptors, offset, squared, ones]).T, np.float32
         )
 
     def match(self, features: ImageFeatures, coordinates: SceneCoordinates) -> Correspondences:
@@ -108,10 +107,8 @@ class ScenePointMatcher:
             if start == stop:
                 continue
             asked = np.flatnonzero(part_of == part)
-            offset = coordinates.points3d[asked] - self._origins[part]
-            own = np.hstack([descriptors[asked], offset, np.ones((len(asked), 1))]).astype(np.float32)
+            own = np.hstack([descriptors[asked], self._lift(coordinates.points3d[asked], part)])
             alike = own @ self._lifted[:, start:stop]
-            alike -= (self._cost_per_m2 * (offset**2).sum(axis=1, keepdims=True)).astype(np.float32)
             nearest = alike.argmax(axis=1)
             mutual = np.flatnonzero(alike[np.arange(len(asked)), nearest] == alike.max(axis=0)[nearest])
             found.append(
@@ -135,10 +132,8 @@ class ScenePointMatcher:
             if start == stop:
                 continue
             alike = descriptors @ self._descriptors[start:stop].T
-            offset = (coordinates.points3d - self._origins[part]).astype(np.float32)
-            cost = (self._cost_per_m2 * (offset**2).sum(axis=1, keepdims=True)).astype(np.float32)
-            cost = cost - np.hstack([offset, np.ones((count, 1), np.float32)]) @ self._lifted[-4:, start:stop]
-            alike -= np.minimum(cost, np.float32(_COST_AT_RADIUS), out=cost)
+            gain = self._lift(coordinates.points3d, part) @ self._lifted[-5:, start:stop]
+            alike += np.maximum(gain, np.float32(-_COST_AT_RADIUS), out=gain)
             column = alike.argmax(axis=1)
             value = alike[np.arange(count), column]
             better = value > best
@@ -147,6 +142,13 @@ class ScenePointMatcher:
         mutual = np.flatnonzero(np.isfinite(best) & (best == best_of_landmark[nearest]))
         mutual = mutual[_first_of_each(nearest[mutual])]
         return mutual, nearest[mutual]
+
+    def _lift(self, points3d: NDArray[np.float64], part: int) -> Float32Array:
+        """Return points [M, 3] so that times a landmark's (x, y, z, |x|^2, 1) they are the cost, negative [M, 5]."""
+        offset = points3d - self._origins[part]
+        squared = (offset**2).sum(axis=1, keepdims=True)
+        lifted = np.hstack([-2.0 * offset, np.ones((len(offset), 1)), squared])
+        return np.asarray(-self._cost_per_m2 * lifted, np.float32)
 
     def _shown_parts(self, coordinates: SceneCoordinates) -> list[int]:
         """Return the parts that most of what the network is sure of is in, the most certain ones first."""
