@@ -96,6 +96,11 @@ class SceneMatcher:
         """Tell whether what it says depends on a keyframe."""
         return self._hybrid is not None
 
+    @property
+    def keeps_landmarks(self) -> bool:
+        """Tell whether its matches are with landmarks, as exact as others, not with its coordinates."""
+        return self._points is not None
+
     def match(self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1) -> Correspondences:
         """Return matches, surest first; see `LandmarkMatcher.match`. They are with no landmark of the map."""
         if self._points is not None:
