@@ -27,7 +27,7 @@ NO_TORCH = "training a scene-coordinate network needs PyTorch: pip install torch
 KINDS = ("landmarks", "scene", "both")
 _HYBRID, _IMAGE_NETWORKS = "hybrid", ("dense", "dense-full")
 # Of two cores of a PC with HF-Net at 640x480: a view described, and a step of training, s.
-_VIEW_S, _STEP_S = 0.06, 0.4
+_VIEW_S, _STEP_S = 0.06, 0.2
 _SHOWN_PER_OBSERVATION = 0.6
 _DENSE_TIME = {"dense": "up to an hour on two cores", "dense-full": "hours on a GPU, weeks on two cores"}
 

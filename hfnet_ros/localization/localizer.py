@@ -34,7 +34,6 @@ from hfnet_ros.localization.answers import (
 from hfnet_ros.localization.areas import asked_areas, keyframes_asked, within_areas
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
-from hfnet_ros.localization.learned_matching import LEARNED
 from hfnet_ros.localization.map_parts import PartJudge, PartJudges, check_extractor
 from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
 from hfnet_ros.localization.mirrored import mirrored_view
@@ -47,8 +46,6 @@ from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.matching.registry import create_matcher
-from hfnet_ros.pose.learned_doubt import LEARNED_SCORE
-from hfnet_ros.pose.scene_doubt import SCENE_SCORE
 from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import (
     Correspondences,
@@ -68,10 +65,6 @@ _NUM_LIKENESS_MATCHES = 50
 # Of a large map, what a query read is given back after some: 15 MB each were seen in one of 25 million landmarks.
 _MANY_LANDMARKS = 500_000
 _QUERIES_BETWEEN_RELEASES = 8
-
-
-# Matchers whose poses are doubted in their own way, by the score that says so.
-_KINDS = ((LEARNED, LEARNED_SCORE), (SCENE, SCENE_SCORE))
 
 
 class MapSearch(Protocol):
@@ -275,9 +268,8 @@ class Localizer:
                 matches, matcher.match, version.features, retrieved.descriptors, cameras, query.doubted
             )
         cones = self._landmarks.cones(matches)
-        kind = {name: 1.0 for named, name in _KINDS if named == matcher.name}
         num_tried = matcher.num_tried * version.num_tried
-        answer = judge.solver.solve(matches, cameras, cones, num_tried, query.doubted, kind)
+        answer = judge.solver.solve(matches, cameras, cones, num_tried, query.doubted, matcher.scores)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer

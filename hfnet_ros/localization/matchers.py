@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,6 @@ from hfnet_ros.localization.learned_matching import AUTO, LEARNED, create_learne
 from hfnet_ros.localization.scene_matching import (
     BOTH,
     GUIDED,
-    MORE_KEYFRAMES,
     GuidedMatcher,
     SceneMatcher,
     method_of,
@@ -21,6 +20,8 @@ from hfnet_ros.map.manifest import SCENE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
+from hfnet_ros.pose.learned_doubt import LEARNED_SCORE
+from hfnet_ros.pose.scene_doubt import SCENE_SCORE
 from hfnet_ros.types import Correspondences, ImageFeatures, Place
 
 _MatchView = Callable[[ImageFeatures, PlaceView], Correspondences]
@@ -36,11 +37,13 @@ class Matcher:
         match: does it, for the views of a query and a place.
         num_tried: matchers tried with it; the poses of all are charged to the evidence against chance, and what may be
             doubted of an answer is shared among them.
+        scores: that have its poses doubted in a way of their own, 1; none of poses of landmarks, whoever keeps these.
     """
 
     name: str
     match: MatchViews
     num_tried: int
+    scores: Mapping[str, float]
 
 
 class MatchersInTurn:
@@ -70,7 +73,7 @@ class MatchersInTurn:
         if method == SCENE and self._scene is not None:
             found.append((SCENE, self._scene.match))
             if self._scene.asks_keyframes:
-                found.append((SCENE, partial(self._scene.match, num_keyframes=MORE_KEYFRAMES)))
+                found.append((SCENE, self._scene.match_more))
         elif config.matching.method == LEARNED and self._learned is not None:
             found.append((LEARNED, self._learned.match))
         else:
@@ -81,8 +84,11 @@ class MatchersInTurn:
             found.append((GUIDED, GuidedMatcher(self._scene, comparing, config).match))
         if self._learned is not None and found[0][0] != LEARNED:
             found.append((LEARNED, self._learned.match))
+        is_coarse = self._scene is not None and not self._scene.keeps_landmarks
+        scores = {LEARNED: {LEARNED_SCORE: 1.0}, SCENE: {SCENE_SCORE: 1.0} if is_coarse else {}}
         matchers = [
-            Matcher(name, partial(_match_views, match), row + 1) for row, (name, match) in enumerate(found)
+            Matcher(name, partial(_match_views, match), row + 1, scores.get(name, {}))
+            for row, (name, match) in enumerate(found)
         ]
         self.first, self.more = matchers[0], tuple(matchers[1:])
 

@@ -1,4 +1,7 @@
-"""Matches by a map's scene-coordinate network: with the points that it says, or with the landmarks near them."""
+"""Matches by a map's scene-coordinate network: with the points that it says, or with the landmarks near them.
+
+Those landmarks are the ones that the network keeps of its leaves, or those of the map.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from hfnet_ros.features.scene_hybrid import HybridNetwork
 from hfnet_ros.map.manifest import LANDMARKS, SCENE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.scene_network import FEATURES, SceneNetwork
+from hfnet_ros.map.scene_points import ScenePoints
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.matching.guided import match_guided
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
+from hfnet_ros.matching.scene_points import ScenePointMatcher
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, ImageFeatures, Localization, RigCamera, SceneCoordinates
 
@@ -65,7 +70,10 @@ def _finite(found: SceneCoordinates) -> SceneCoordinates:
 
 
 class SceneMatcher:
-    """Matches keypoints with the points that the network says, as seen from the place's best keyframes."""
+    """Matches keypoints with where the network puts them, as seen from the place's best keyframes.
+
+    Where it keeps landmarks, a keypoint is matched with the one of them around there that looks like it.
+    """
 
     def __init__(self, scene: SceneNetwork, config: Config) -> None:
         """Read the network.
@@ -76,20 +84,42 @@ class SceneMatcher:
         self._num_keypoints = config.matching.max_query_keypoints
         self._hybrid = HybridNetwork(scene, config.inference) if scene.takes == FEATURES else None
         self.radius_m = scene.radius_m
+        points = ScenePoints.of(scene.arrays)
+        self._points = (
+            ScenePointMatcher(points, scene.arrays["parents"], self.radius_m, config.matching.min_similarity)
+            if points is not None
+            else None
+        )
 
     @property
     def asks_keyframes(self) -> bool:
         """Tell whether what it says depends on a keyframe."""
         return self._hybrid is not None
 
+    @property
+    def keeps_landmarks(self) -> bool:
+        """Tell whether its matches are with landmarks, as exact as others, not with its coordinates."""
+        return self._points is not None
+
     def match(self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1) -> Correspondences:
-        """Return matches, surest first; see `LandmarkMatcher.match`. They are with no landmark."""
+        """Return matches, surest first; see `LandmarkMatcher.match`. They are with no landmark of the map."""
+        if self._points is not None:
+            return self._points.match(features, self.at_keypoints(features, place))
         found = self.coordinates(features, place, num_keyframes)
         found = found.chosen(found.confidence >= _LEAST_CONFIDENCE)
         found = found.chosen(np.argsort(-found.confidence, kind="stable"))
         return Correspondences(
             found.points2d, found.points3d, found.keypoint_idxs, np.full(len(found), -1), found.confidence
         )
+
+    def match_more(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
+        """Return matches where those of `match` led to no pose: as seen from several keyframes.
+
+        Where it keeps landmarks, with those of all parts that the image shows.
+        """
+        if self._points is None:
+            return self.match(features, place, MORE_KEYFRAMES)
+        return self._points.match_in_parts(features, self.at_keypoints(features, place, MORE_KEYFRAMES))
 
     def coordinates(
         self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1
@@ -120,9 +150,11 @@ class SceneMatcher:
             )
         return _finite(best)
 
-    def at_keypoints(self, features: ImageFeatures, place: PlaceView) -> SceneCoordinates:
+    def at_keypoints(
+        self, features: ImageFeatures, place: PlaceView, num_keyframes: int = 1
+    ) -> SceneCoordinates:
         """Return where keypoints are; of a dense network what it says of the cells that they are in."""
-        found = self.coordinates(features, place)
+        found = self.coordinates(features, place, num_keyframes)
         return found if self._hybrid is not None else coordinates_at(found, features.local.keypoints)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hfnet_ros.map import array_files
 from hfnet_ros.map.array_files import ADVICE, ALWAYS_VERIFIED_BYTES
 from hfnet_ros.map.records_json import consistency_from_json
 from hfnet_ros.map.scene_network import FEATURES, IMAGE, SceneNetwork
+from hfnet_ros.map.scene_points import DESCRIPTORS, LEAVES, XYZ
 
 SCENE_FOLDER = "scene"
 NETWORK_FILE = f"{SCENE_FOLDER}/network.onnx"
@@ -35,6 +36,12 @@ _OF_FEATURES: dict[str, tuple[str, tuple[str | int, ...]]] = {"identities": ("<f
 _OF_IMAGE: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "confidence_levels": ("<f4", ("K",)),
     "confidence_sigmas": ("<f4", ("K",)),
+}
+# Of the landmarks that a network may keep: all of these, or none.
+_OF_POINTS: dict[str, tuple[str, tuple[str | int, ...]]] = {
+    XYZ: ("<f4", ("P", 3)),
+    DESCRIPTORS: ("|i1", ("P", "D")),
+    LEAVES: ("<i4", ("P",)),
 }
 
 _Array = NDArray[Any]
@@ -95,7 +102,7 @@ def scene_entry_problems(entry: Any) -> Iterator[str]:
     if network.get("file") != NETWORK_FILE:
         yield f"the scene network is listed in file {network.get('file')!r}, expected '{NETWORK_FILE}'"
     yield from _size_problems("the scene network", network, [])
-    for name in _required(entry["takes"]):
+    for name in _required(entry["takes"], entry["arrays"]):
         if name not in entry["arrays"]:
             yield f"scene array '{name}' is not listed"
     for name, array in entry["arrays"].items():
@@ -162,7 +169,7 @@ def scene_problems(scene: SceneNetwork, num_keyframes: int) -> Iterator[str]:
         if _stored_dtype(array) not in _DTYPES:
             yield f"scene array '{name}' is {np.asarray(array).dtype}, expected one of {', '.join(_DTYPES)}"
             return
-    for name in _required(scene.takes):
+    for name in _required(scene.takes, scene.arrays):
         if name not in scene.arrays:
             yield f"scene array '{name}' is not there"
             return
@@ -174,7 +181,7 @@ def array_problems(
 ) -> Iterator[str]:
     """Yield what arrays say that cannot be; of all their numbers only where `whole`."""
     lengths: dict[str | int, int] = {} if num_keyframes is None else {"F": num_keyframes}
-    for name, (dtype, dimensions) in _required(takes).items():
+    for name, (dtype, dimensions) in _required(takes, arrays).items():
         array = arrays[name]
         shape, expected = (
             list(array.shape),
@@ -204,14 +211,18 @@ def array_problems(
         yield f"scene array 'parents' ranges from {parents.min()} to {parents.max()}, expected 0 to {count - 1}"
     if scales.min() <= 0.0:
         yield f"scene array 'scales' has {scales.min():g}, expected sizes above 0"
+    leaves = arrays.get(LEAVES, np.empty(0, np.int32))
+    if len(leaves) and (leaves[0] < 0 or leaves[-1] >= count or (np.diff(leaves) < 0).any()):
+        yield f"scene array '{LEAVES}' does not ascend within 0 to {count - 1}"
     if takes == IMAGE:
         levels, sigmas = arrays["confidence_levels"], arrays["confidence_sigmas"]
         if not len(levels) or (np.diff(levels) < 0.0).any() or sigmas.min() <= 0.0:
             yield "scene arrays 'confidence_levels' and 'confidence_sigmas': expected rising levels and sizes above 0"
 
 
-def _required(takes: str) -> dict[str, tuple[str, tuple[str | int, ...]]]:
-    return _RULES | (_OF_FEATURES if takes == FEATURES else _OF_IMAGE)
+def _required(takes: str, names: Collection[str]) -> dict[str, tuple[str, tuple[str | int, ...]]]:
+    keeps_points = any(name in names for name in _OF_POINTS)
+    return _RULES | (_OF_FEATURES if takes == FEATURES else _OF_IMAGE) | (_OF_POINTS if keeps_points else {})
 
 
 def _is_name(name: str) -> bool:

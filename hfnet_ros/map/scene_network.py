@@ -26,7 +26,7 @@ class SceneNetwork:
         network: ONNX, as a robot runs it.
         arrays: plain arrays by name: `centers` [N, 3] float32 m, leaf centres in the frame of the map's
             `keyframe_poses`; `parents` [N] int32, the first label of each leaf; `scales` [N] float32 m, how large a
-            leaf is; `weights.*`, what training goes on from.
+            leaf is; `point_*`, landmarks that it keeps (see `ScenePoints`); `weights.*`, what training goes on from.
         facts: how it was trained; JSON values only.
         consistency: of its own answers about keyframes that it was not trained on.
     """

@@ -1,4 +1,4 @@
-"""The probability that a pose is wrong whose matches are points of a scene-coordinate network.
+"""The probability that a pose is wrong whose matches are points of a scene-coordinate network, not landmarks near them.
 
 Such points are off by more than keypoints are, and off alike where they are near each other: a pose beside the best one
 explains them nearly as well, which says little of a wrong one, while wrong poses have up to 44 decades of evidence

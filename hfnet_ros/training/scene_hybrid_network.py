@@ -35,7 +35,7 @@ class HybridOptions:
         regression: coordinates are regressed in a leaf; else its middle stands for all of it.
     """
 
-    width: int = 256
+    width: int = 192
     conditioned: bool = True
     hierarchical: bool = True
     identity: bool = True
@@ -82,9 +82,9 @@ class HybridModule(LeafTable):
         self.part_generator = _generator(parts, (64, 128), 4 * width)
         self.fourth, self.fifth = nn.Linear(width, width), nn.Linear(width, width)
         self.leaf_head = nn.Linear(width, leaves)
-        self.leaf_generator = _generator(parts + leaves, (64, 128, 256), 8 * width)
-        self.sixth, self.seventh = nn.Linear(width, 2 * width), nn.Linear(2 * width, 2 * width)
-        self.output = nn.Linear(2 * width, 4)
+        self.leaf_generator = _generator(parts + leaves, (64, 128, 256), 4 * width)
+        self.sixth, self.seventh = nn.Linear(width, width), nn.Linear(width, width)
+        self.output = nn.Linear(width, 4)
         self.validity_head = nn.Linear(width, 1)
         start_as_published(self)
 
@@ -99,7 +99,7 @@ class HybridModule(LeafTable):
         return made if self.options.conditioned else torch.zeros_like(made)
 
     def leaf_table(self) -> Tensor:
-        """Return the conditions of each leaf, [C * K, 8 * width]."""
+        """Return the conditions of each leaf, [C * K, 4 * width]."""
         part = torch.eye(self.parts).repeat_interleave(self.leaves, dim=0)
         made: Tensor = self.leaf_generator(
             torch.cat([part, torch.eye(self.leaves).repeat(self.parts, 1)], dim=1)
@@ -127,7 +127,8 @@ class HybridModule(LeafTable):
         if not self.options.positions:
             positions = torch.zeros_like(positions)
         x = functional.elu(self.input(torch.cat([_DESCRIPTOR_GAIN * descriptors, positions], dim=1)))
-        x = _modulated(self.second(x), identities)
+        scale, shift = identities.chunk(2, dim=1)
+        x = _Condition(1.0 + scale, shift).modulate(self.second(x))
         x = functional.elu(self.third(x))
         validity = self.validity_head(x)[:, 0]
         part_logits = self.part_head(x)
@@ -136,13 +137,14 @@ class HybridModule(LeafTable):
         else:
             part = torch.div(slot, self.leaves, rounding_mode="floor")
             x = x[: len(slot)]
-        # Looked up as an embedding, whose gradient is the same on any number of threads.
-        first, second = functional.embedding(part, tables[0]).chunk(2, dim=1)
-        y = _modulated(self.fifth(_modulated(self.fourth(x), first)), second)
+        first, second = _looked_up(tables[0], part)
+        y = first.modulate(self.fourth(x))
+        y = second.modulate(self.fifth(y))
         leaf_logits = self.leaf_head(y).masked_fill(~self.has_leaf[part], -1e4)
         leaf = part * self.leaves + leaf_logits.argmax(dim=1) if slot is None else slot
-        first, second = functional.embedding(leaf, tables[1]).chunk(2, dim=1)
-        z = _modulated(self.seventh(_modulated(self.sixth(y), first)), second)
+        first, second = _looked_up(tables[1], leaf)
+        z = first.modulate(self.sixth(y))
+        z = second.modulate(self.seventh(z))
         raw = self.output(z)
         sigmas = _LEAST_SIGMA_M + _SIGMA_SCALE_M * functional.softplus(raw[:, 3])
         if not self.options.hierarchical:
@@ -187,7 +189,24 @@ def _generator(inputs: int, widths: tuple[int, ...], outputs: int) -> nn.Sequent
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
 
 
-def _modulated(x: Tensor, condition: Tensor) -> Tensor:
-    """Scale and shift x [B, W] by a condition [B or 1, 2 W], then ELU."""
-    scale, shift = condition.chunk(2, dim=1)
-    return functional.elu((1.0 + scale) * x + shift)
+class _Condition(NamedTuple):
+    """What a layer's output [B, W] is changed by, [B or 1, W] each."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def modulate(self, x: Tensor) -> Tensor:
+        """Scale and shift, then ELU."""
+        return functional.elu(self.scale * x + self.shift)
+
+
+def _looked_up(table: Tensor, labels: Tensor) -> tuple[_Condition, _Condition]:
+    """Return the two conditions of each label [B], of a table [C, 4 W].
+
+    Tables are taken apart before they are looked up in: a robot does that once. As an embedding, whose gradient is the
+    same on any number of threads.
+    """
+    first, first_shift, second, second_shift = table.chunk(4, dim=1)
+    scales = functional.embedding(labels, 1.0 + first), functional.embedding(labels, 1.0 + second)
+    shifts = functional.embedding(labels, first_shift), functional.embedding(labels, second_shift)
+    return _Condition(scales[0], shifts[0]), _Condition(scales[1], shifts[1])

@@ -1,4 +1,4 @@
-"""The labels of a map's scene: of its landmarks, or of what depth images show; and the keyframes held out."""
+"""The labels of a map's scene: of its landmarks, or of what depth images show; what is kept, and what held out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
+from hfnet_ros.map.scene_points import ScenePoints, most_seen_of_leaves
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.training.scene_labels import SceneLabels, combine_labels, make_labels
 
@@ -14,6 +15,8 @@ _HELD_OUT_EVERY, _HELD_OUT_FIRST = 10, 4
 _MIN_KEYFRAMES = 10
 # Landmarks that fewer keyframes see are too doubtful to say where the scene is.
 _LABELLED_TRACK = 3
+# Landmarks that a network keeps of a leaf: what it holds and compares with does not grow with the map.
+_KEPT_OF_LEAF = 64
 
 
 def held_out_rows(num_keyframes: int) -> NDArray[np.int64]:
@@ -51,6 +54,15 @@ def labels_of_landmarks(visual_map: VisualMap, config: Config) -> SceneLabels:
     )
     points = np.asarray(visual_map.landmark_xyz, np.float32)
     return _combined(points[seen_enough], votes.argmax(axis=1)[seen_enough], config)
+
+
+def points_of_leaves(visual_map: VisualMap, labels: SceneLabels) -> ScenePoints:
+    """Return the landmarks that a network keeps of each leaf: those that most keyframes see."""
+    points = np.asarray(visual_map.landmark_xyz, np.float32)
+    leaves = labels.of(points)
+    rows = most_seen_of_leaves(leaves, visual_map.track_lengths, _KEPT_OF_LEAF)
+    descriptors = visual_map.landmark_descriptors.chosen(rows)
+    return ScenePoints(points[rows], descriptors, leaves[rows].astype(np.int32))
 
 
 def labels_of_points(

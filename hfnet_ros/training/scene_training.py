@@ -28,7 +28,12 @@ from hfnet_ros.training.scene_hybrid_training import (
     with_identity,
 )
 from hfnet_ros.training.scene_labels import SceneLabels
-from hfnet_ros.training.scene_map_labels import check_keyframes, held_out_rows, labels_of_landmarks
+from hfnet_ros.training.scene_map_labels import (
+    check_keyframes,
+    held_out_rows,
+    labels_of_landmarks,
+    points_of_leaves,
+)
 from hfnet_ros.training.scene_runs import rounded, weight_arrays
 from hfnet_ros.training.scene_samples import (
     ReadPixels,
@@ -130,6 +135,7 @@ def train_scene(
         {
             **labels.arrays(),
             "identities": identities,
+            **points_of_leaves(visual_map, labels).arrays(),
             **weight_arrays(module),
         },
         facts,

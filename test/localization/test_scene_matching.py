@@ -13,6 +13,7 @@ from hfnet_ros.features.scene_hybrid import HybridNetwork
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.scene_matching import method_of
+from hfnet_ros.map.scene_points import ScenePoints
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapConsistency
 from hfnet_ros.pose.scene_doubt import SCENE_SCORE
 from hfnet_ros.pose.verification import doubt_of, with_false_probability
@@ -63,6 +64,33 @@ def test_the_network_alone_localizes_with_points_of_no_landmark(apartment, confi
         assert np.linalg.eigvalsh(answer.estimate.covariance)[0] > 0.0
         assert answer.evidence.scores["scene"] == 1.0
     alone.close()
+
+
+def test_with_landmarks_of_its_own_a_network_that_is_off_is_exact(apartment, config, with_scene):
+    visual_map = apartment.visual_map
+    descriptors, points = visual_map.landmark_descriptors[:], visual_map.landmark_xyz.astype(np.float32)
+    leaves = np.arange(len(points)) * 25 // len(points)
+    # Of what it says a third is off by 12 cm to each side, as in no pose.
+    shift = np.array([0.0, 0.12, -0.12])[np.arange(len(points)) % 3, None] * np.ones(3)
+    off = replace(with_scene.scene, network=looking_up(descriptors, points + shift, leaves))
+    kept = ScenePoints(points, visual_map.landmark_descriptors, leaves.astype(np.int32))
+    exact = replace(
+        off,
+        arrays={**off.arrays, **kept.arrays(), "scales": np.full(25, 0.15, np.float32)},
+    )
+    inliers, errors = {}, {}
+    for name, scene in (("off", off), ("exact", exact)):
+        asked = localizer(replace(visual_map, scene=scene), config, "scene")
+        answers = [(pose, asked.localize(frame)) for pose, frame in frames(apartment, 3)]
+        asked.close()
+        inliers[name] = sum(answer.evidence.num_inliers for _, answer in answers)
+        errors[name] = [
+            answer.estimate.map_from_camera.translation_to(pose)
+            for pose, answer in answers
+            if answer.is_valid
+        ]
+    assert inliers["exact"] > 1.5 * inliers["off"]
+    assert len(errors["exact"]) == 3 and max(errors["exact"]) < 0.05
 
 
 def test_another_apartment_is_refused(apartment, config, with_scene):

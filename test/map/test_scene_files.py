@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from hfnet_ros.map import scene_files
 from hfnet_ros.map.manifest import read_manifest
 from hfnet_ros.map.map_io import check_map_target, load_map, read_map_header, save_map, verify_map
 from hfnet_ros.map.scene_map import kind_of, need_landmarks, without_landmarks
+from hfnet_ros.map.scene_points import ScenePoints
+from hfnet_ros.map.unit_vectors import UnitVectors
 
 
 @pytest.fixture
@@ -289,6 +292,39 @@ def test_contents_of_a_wrong_writer_are_refused(folder, name, array, words):
     np.save(buffer, array)
     place(folder, name, buffer.getvalue(), {"dtype": array.dtype.str, "shape": list(array.shape)})
     assert_refused(folder, words)
+
+
+def kept_points():
+    descriptors = UnitVectors.encode(np.eye(4, 8))
+    return ScenePoints(np.ones((4, 3), np.float32), descriptors, np.array([0, 0, 1, 2], np.int32))
+
+
+def test_landmarks_that_a_network_keeps_stay_with_it(both, tmp_path):
+    scene = dataclasses.replace(both.scene, arrays={**both.scene.arrays, **kept_points().arrays()})
+    save_map(without_landmarks(dataclasses.replace(both, scene=scene)), tmp_path / "map")
+    kept = ScenePoints.of(load_map(tmp_path / "map", verify=True).scene.arrays)
+    np.testing.assert_array_equal(kept.leaves, [0, 0, 1, 2])
+    np.testing.assert_allclose(kept.descriptors[:], np.eye(4, 8), atol=1e-6)
+    assert ScenePoints.of(both.scene.arrays) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "words"),
+    [
+        ("point_leaves", None, "'point_leaves' is not there"),
+        ("point_xyz", None, "'point_xyz' is not there"),
+        ("point_xyz", np.ones((3, 3), np.float32), "'point_descriptors' is |i1[4, 8], expected |i1[3, 8]"),
+        ("point_leaves", np.array([0, 1, 0, 2], np.int32), "'point_leaves' does not ascend within 0 to 2"),
+        ("point_leaves", np.array([0, 1, 1, 3], np.int32), "'point_leaves' does not ascend within 0 to 2"),
+        ("point_descriptors", np.ones((4, 8), np.float32), "'point_descriptors' is <f4"),
+    ],
+)
+def test_landmarks_that_a_network_cannot_keep_are_refused(both, tmp_path, name, array, words):
+    arrays = {**both.scene.arrays, **kept_points().arrays(), name: array}
+    arrays = {key: value for key, value in arrays.items() if value is not None}
+    wrong = dataclasses.replace(both, scene=dataclasses.replace(both.scene, arrays=arrays))
+    with pytest.raises(MapFormatError, match=re.escape(words)):
+        save_map(wrong, tmp_path / "map")
 
 
 @pytest.mark.parametrize("kind", ["pickle", "object array", "zip"])

@@ -5,6 +5,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 torch = pytest.importorskip("torch")
 
@@ -14,6 +15,7 @@ from hfnet_ros.features.scene_hybrid import HybridNetwork  # noqa: E402
 from hfnet_ros.features.sift import SiftExtractor  # noqa: E402
 from hfnet_ros.localization.localizer import Localizer  # noqa: E402
 from hfnet_ros.map.scene_network import FEATURES, SceneNetwork  # noqa: E402
+from hfnet_ros.map.scene_points import ScenePoints  # noqa: E402
 from hfnet_ros.map.visual_map import MapConsistency  # noqa: E402
 from hfnet_ros.scene import query_walk  # noqa: E402
 from hfnet_ros.training import scene_hybrid_training  # noqa: E402
@@ -255,6 +257,10 @@ def test_a_trained_network_is_measured_and_can_be_asked(mapped, config, apartmen
     assert scene.facts["held_out"] == len(held_out) == scene.consistency.num_asked
     assert scene.arrays["identities"].shape[0] == visual_map.num_keyframes
     assert scene.facts["curves"][-1]["near"] > 0.15
+    kept = ScenePoints.of(scene.arrays)
+    assert len(kept.descriptors) == len(kept.leaves) == len(kept.xyz) <= 36 * 64
+    distance, _ = cKDTree(visual_map.landmark_xyz).query(kept.xyz)
+    assert distance.max() < 1e-5 and np.bincount(kept.leaves).max() <= 64 and np.diff(kept.leaves).min() == 0
     both = Localizer(
         dataclasses.replace(visual_map, scene=scene), SiftExtractor(config), dataclasses.replace(config)
     )
