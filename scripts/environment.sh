@@ -4,6 +4,8 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 environment="$root/.venv"
+# Tests start more than a hundred Pythons: without compiled files each would compile the package again.
+unset PYTHONDONTWRITEBYTECODE
 python=${PYTHON:-python3}
 
 prepare_environment() {  # $1: extra to install with the package, e.g. "[dev]"
