@@ -7,6 +7,7 @@ import pycolmap
 import pytest
 
 from hfnet_ros.errors import MappingError
+from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import UnposedImages
 from hfnet_ros.mapping.structure_from_motion import (
     RecoveredMotion,
@@ -27,7 +28,8 @@ def _aligned_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _build(kit, world, cameras, config):
-    return build_map(UnposedImages(kit.make_images(world), cameras), kit.make_extractor(world), config)
+    source = UnposedImages(kit.make_images(world), cameras)
+    return build_map(source, kit.make_extractor(world), config, BuildOptions(self_test=False))
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
