@@ -20,7 +20,7 @@ RIGHT = Rigid3.from_rotvec([0.01, 0.04, -0.02], [0.12, 0.005, -0.01])
 def stereo(kit):
     """A world seen by two cameras at once, 8 frames."""
     cameras = [kit.make_camera(), kit.make_camera(focal=300.0)]
-    return kit.make_world(cameras, num_views=16, num_points=400, mountings=[Rigid3.identity(), RIGHT])
+    return kit.make_world(cameras, num_views=16, num_points=250, mountings=[Rigid3.identity(), RIGHT])
 
 
 def _build(kit, world, config, mountings):
