@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.epipolar import sampson_distances
 from hfnet_ros.geometry.pose_readings import Poses
-from hfnet_ros.geometry.rigid3 import Rigid3, skew
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.pairs import nearest_pairs
@@ -241,14 +241,17 @@ def explained_matches(
     lengths = np.linalg.norm(translations, axis=1)
     directions = translations / np.maximum(lengths, 1e-12)[:, None]
     pair, limit = evidence.pair_idx, max_error_px / REFERENCE_FOCAL_PX
-    turned = np.einsum("mij,mj->mi", rotations[pair], evidence.rays_a)
     fits = np.abs(signed_errors(evidence, rotations, translations)) <= limit
-    fits &= _is_in_front(turned, evidence.rays_b, directions[pair])
-    together = lengths[pair] < 1e-9
-    if together.any():
+    # Most of the hundreds of readings that are tried explain few matches, and only of those it matters where they meet.
+    near = np.flatnonzero(fits)
+    turned = np.einsum("mij,mj->mi", rotations[pair[near]], evidence.rays_a[near])
+    fits[near] = _is_in_front(turned, evidence.rays_b[near], directions[pair[near]])
+    together = np.flatnonzero(lengths[pair] < 1e-9)
+    if len(together):
+        turned = np.einsum("mij,mj->mi", rotations[pair[together]], evidence.rays_a[together])
         with np.errstate(divide="ignore", invalid="ignore"):
-            moved = np.linalg.norm(turned[:, :2] / turned[:, 2:] - evidence.rays_b[:, :2], axis=1)
-        fits[together] = (moved <= limit)[together]
+            moved = np.linalg.norm(turned[:, :2] / turned[:, 2:] - evidence.rays_b[together, :2], axis=1)
+        fits[together] = moved <= limit
     return fits
 
 
@@ -256,8 +259,8 @@ def signed_errors(evidence: PairEvidence, rotations: FloatArray, translations: F
     """Return the Sampson distances [M] to epipolar lines of b_from_a, signed, normalised units."""
     lengths = np.linalg.norm(translations, axis=1)
     directions = translations / np.maximum(lengths, 1e-12)[:, None]
-    cross = np.array([skew(direction) for direction in directions]).reshape(-1, 3, 3)
-    essential = (cross @ rotations)[evidence.pair_idx]
+    # The cross product of a direction with each column of a rotation.
+    essential = np.cross(directions[:, :, None], rotations, axis=1)[evidence.pair_idx]
     lines_b = np.einsum("mij,mj->mi", essential, evidence.rays_a)
     lines_a = np.einsum("mji,mj->mi", essential, evidence.rays_b)
     return sampson_distances(evidence.rays_b, lines_a, lines_b)

@@ -237,7 +237,8 @@ def _refuse_systematic(
     found = (
         f"{100 * share:.0f} % of the matches of {evidence.num_pairs} pairs of images fit the poses as given"
     )
-    reading = best_reading(few, given, max_error_px)
+    # Hundreds are tried, and where most matches fit none can explain enough more.
+    reading = best_reading(few, given, max_error_px) if share + _MIN_READING_GAIN <= 1.0 else None
     mounting = estimate_mounting_offset(evidence, given, max_error_px)
     time = estimate_time_offset(few, given, stamps_ns, max_error_px)
     wanted = share + max(_MIN_GAIN, _MIN_UNDONE * (1.0 - share))

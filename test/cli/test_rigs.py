@@ -165,7 +165,7 @@ def test_a_wrong_mounting_is_named_and_turned_back(rig, run, kit, tmp_path, capl
     write_rig(tmp_path / "rig.yaml", wrong | {"right": RigCamera(wrong["right"].camera, said)})
     given = options(rig, "mapping")
     given[3] = tmp_path / "rig.yaml"
-    answer = run("map", "build", *given, *kit.FAST, "--out", tmp_path / "rig.map")
+    answer = run("map", "build", *given, "--every", 2, *kit.FAST, "--out", tmp_path / "rig.map")
     assert answer.status == 0, answer.err
     assert re.search(r"right is mounted 3\.\d+ deg .* otherwise than the poses say", caplog.text)
     (mounting,) = load_map(tmp_path / "rig.map").build_info["pose_faults"]["mountings"]

@@ -133,13 +133,13 @@ def steps(map_path, room_walk, parameters):
         rig.close()
 
 
-def test_a_matcher_is_chosen_by_its_name(run, mapping, query, tmp_path, keyframe_matcher):
+def test_a_matcher_is_chosen_by_its_name(run, mapping, query, kit, tmp_path, keyframe_matcher):
     params = tmp_path / "my.yaml"
     chosen = {"matching": {"method": keyframe_matcher}, "mapping": {"keep_observations": True}}
     params.write_text(yaml.safe_dump(chosen))
     path = tmp_path / "observed.map"
-    options = ("--extractor", "sift", "--refine-intrinsics", "off", "--params", params)
-    assert run("map", "build", *mapping.options(), "--out", path, *options).status == 0
+    options = (*mapping.options(), "--params", params, *kit.FAST)
+    assert run("map", "build", *options, "--out", path).status == 0
     assert localized(run, query, path, tmp_path, "--params", params).count("LOCALIZED") >= 6
     results = evaluated(run, query, path, tmp_path / "report", "--params", params)
     assert results["false_fixes"] == 0

@@ -1,6 +1,13 @@
 import numpy as np
 import pytest
-from host_cuda import HostMemory
+from host_cuda import HostMemory, build_in
+from shared_work import run_folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels_of_all_workers(tmp_path_factory):
+    """Let workers take the kernels that another has compiled."""
+    build_in(run_folder(tmp_path_factory) / "kernels")
 
 
 @pytest.fixture

@@ -44,10 +44,10 @@ def data():
 
 @pytest.fixture(scope="session")
 def build_kitchen(tmp_path_factory):
-    """Return a function that gives the map of every 5th image of redkitchen/map: 100 keyframes."""
+    """Return a function that gives the map of every nth of the 500 images of redkitchen/map."""
 
     @functools.cache
-    def build(extractor: str) -> Path:
+    def build(extractor: str, every: int) -> Path:
         folder = folder_of("redkitchen")
         path = tmp_path_factory.mktemp("redkitchen") / "kitchen.map"
         given = (
@@ -58,7 +58,7 @@ def build_kitchen(tmp_path_factory):
             "--camera",
             folder / "camera.yaml",
         )
-        run_quietly("map", "build", *given, "--every", 5, "--out", path, "--extractor", extractor)
+        run_quietly("map", "build", *given, "--every", every, "--out", path, "--extractor", extractor)
         return path
 
     return build

@@ -128,7 +128,7 @@ def poses_of(world: World) -> list[Rigid3]:
     return [view.map_from_camera for view in world.views]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> Config:
     return replace(Config(), inference=InferenceConfig(num_threads=2))
 

@@ -1,5 +1,7 @@
 """Adjusting given poses: undone noise, exact poses left alone, the frame kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,12 +12,31 @@ from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import Structure
 from hfnet_ros.trust.tested_build import build_map
 
-REFINE = BuildOptions(intrinsics="off")
+REFINE = BuildOptions(intrinsics="off", self_test=False)
+LEAVE = BuildOptions(intrinsics="off", refine_poses="off", self_test=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def world(kit):
     return kit.make_world(num_views=12, num_points=300)
+
+
+@pytest.fixture(scope="module")
+def given(kit, world):
+    """The world's poses with noise."""
+    return noisy(kit.poses_of(world), 0.01, 0.003)
+
+
+@pytest.fixture(scope="module")
+def refined(kit, world, config, given):
+    """Map of the noisy poses, refined."""
+    return build(kit, world, config, given)
+
+
+@pytest.fixture(scope="module")
+def as_given(kit, world, config, given):
+    """Map of the noisy poses as they are."""
+    return build(kit, world, config, given, LEAVE)
 
 
 def build(kit, world, config, poses, options=REFINE):
@@ -36,11 +57,8 @@ def mean_turn_deg(built, poses):
     return float(np.degrees(np.mean(turns)))
 
 
-def test_noise_of_the_given_poses_is_undone(kit, world, config):
+def test_noise_of_the_given_poses_is_undone(kit, world, as_given, refined):
     true = kit.poses_of(world)
-    given = noisy(true, 0.01, 0.003)
-    as_given = build(kit, world, config, given, BuildOptions(intrinsics="off", refine_poses="off"))
-    refined = build(kit, world, config, given)
     report = refined.build_info["poses"]
     assert report["kept"]
     assert report["error_refined_px"] < 0.5 * report["error_given_px"]
@@ -48,9 +66,7 @@ def test_noise_of_the_given_poses_is_undone(kit, world, config):
     assert refined.num_observations > as_given.num_observations
 
 
-def test_the_report_says_how_far_poses_moved(kit, world, config):
-    given = noisy(kit.poses_of(world), 0.01, 0.003)
-    refined = build(kit, world, config, given)
+def test_the_report_says_how_far_poses_moved(given, refined):
     report = refined.build_info["poses"]
     moved = [refined.map_from_camera(row).translation_to(pose) for row, pose in enumerate(given)]
     assert report["median_moved_m"] == pytest.approx(np.median(moved), abs=1e-4)
@@ -58,10 +74,8 @@ def test_the_report_says_how_far_poses_moved(kit, world, config):
     assert 0.0 < report["median_moved_deg"] <= report["max_moved_deg"] < 2.0
 
 
-def test_the_frame_stays_that_of_the_given_poses(kit, world, config):
+def test_the_frame_stays_that_of_the_given_poses(given, refined):
     """Refined poses, as one rigid body, do not drift away from the given ones, nor does their scale."""
-    given = noisy(kit.poses_of(world), 0.01, 0.003)
-    refined = build(kit, world, config, given)
     offsets = refined.keyframe_poses[:, :3] - np.array([pose.translation for pose in given])
     assert np.linalg.norm(np.median(offsets, axis=0)) < 5e-3
     extent = np.ptp(refined.keyframe_poses[:, 0]) / np.ptp([pose.translation[0] for pose in given])
@@ -83,29 +97,27 @@ def test_too_few_landmarks_to_judge_leave_the_poses_alone(kit, config):
     assert built.build_info["poses"]["reason"] == "too few landmarks to test it"
 
 
-def test_refinement_can_be_left_out(kit, world, config):
-    given = noisy(kit.poses_of(world), 0.01, 0.003)
-    built = build(kit, world, config, given, BuildOptions(intrinsics="off", refine_poses="off"))
-    assert "poses" not in built.build_info
-    assert built.given is None
-    np.testing.assert_allclose(built.keyframe_poses[:, :3], [pose.translation for pose in given], atol=1e-12)
+def test_refinement_can_be_left_out(given, as_given):
+    assert "poses" not in as_given.build_info
+    assert as_given.given is None
+    np.testing.assert_allclose(
+        as_given.keyframe_poses[:, :3], [pose.translation for pose in given], atol=1e-12
+    )
 
 
 def test_refinement_asked_for_is_kept_untested(kit, config):
     world = kit.make_world(num_views=3, num_points=60)
-    built = build(kit, world, config, kit.poses_of(world), BuildOptions(intrinsics="off", refine_poses="on"))
+    built = build(kit, world, config, kit.poses_of(world), replace(REFINE, refine_poses="on"))
     report = built.build_info["poses"]
     assert report["kept"]
     assert report["reason"] == "refined as asked, not tested"
 
 
-def test_the_given_poses_are_kept_beside_the_refined_ones(kit, world, config):
-    given = noisy(kit.poses_of(world), 0.01, 0.003)
-    built = build(kit, world, config, given)
+def test_the_given_poses_are_kept_beside_the_refined_ones(given, refined):
     np.testing.assert_allclose(
-        built.given.keyframe_poses[:, :3], [pose.translation for pose in given], atol=1e-12
+        refined.given.keyframe_poses[:, :3], [pose.translation for pose in given], atol=1e-12
     )
-    moves = built.moved_by_refinement()
+    moves = refined.moved_by_refinement()
     assert moves.shape == (12, 2)
     assert 0.003 < np.median(moves[:, 0]) < 0.05
 

@@ -6,11 +6,13 @@ import pytest
 
 from hfnet_ros.errors import DatasetError, MappingError
 from hfnet_ros.geometry import Rigid3
+from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import UnposedImages
 from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.trust.tested_build import build_map
 from hfnet_ros.types import RigCamera
 
+UNTESTED = BuildOptions(self_test=False)
 RIGHT = Rigid3.from_rotvec([0.01, 0.04, -0.02], [0.12, 0.005, -0.01])
 
 
@@ -18,7 +20,7 @@ RIGHT = Rigid3.from_rotvec([0.01, 0.04, -0.02], [0.12, 0.005, -0.01])
 def stereo(kit):
     """A world seen by two cameras at once, 8 frames."""
     cameras = [kit.make_camera(), kit.make_camera(focal=300.0)]
-    return kit.make_world(cameras, num_views=16, num_points=400, mountings=[Rigid3.identity(), RIGHT])
+    return kit.make_world(cameras, num_views=16, num_points=250, mountings=[Rigid3.identity(), RIGHT])
 
 
 def _build(kit, world, config, mountings):
@@ -27,7 +29,7 @@ def _build(kit, world, config, mountings):
         for number, image in enumerate(kit.make_images(world))
     ]
     source = UnposedImages(images, world.cameras, mountings)
-    return build_map(source, kit.make_extractor(world), config)
+    return build_map(source, kit.make_extractor(world), config, UNTESTED)
 
 
 def _distances(positions):
@@ -81,7 +83,7 @@ def test_images_of_other_times_contradict_the_rig(kit, config, stereo):
     ]
     source = UnposedImages(images, stereo.cameras, [Rigid3.identity(), RIGHT])
     with pytest.raises(MappingError, match=r"contradict the rig: of \d+ matches .* of one time paired"):
-        build_map(source, kit.make_extractor(stereo), config)
+        build_map(source, kit.make_extractor(stereo), config, UNTESTED)
 
 
 def test_cameras_in_one_place_give_no_scale(kit, config, stereo):
@@ -95,7 +97,7 @@ def test_images_of_different_times_give_no_scale(kit, config, stereo):
     with pytest.raises(
         MappingError, match=r"0 of 16 frames have two cameras in the model, 0 of them .* expected 3"
     ):
-        build_map(source, kit.make_extractor(stereo), config)
+        build_map(source, kit.make_extractor(stereo), config, UNTESTED)
 
 
 def test_images_of_a_rig_pair_by_the_order_of_their_names(kit, tmp_path):

@@ -1,6 +1,5 @@
 """Poses from synthetic images alone, up to the similarity nobody can know."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pycolmap
 import pytest
 
 from hfnet_ros.errors import MappingError
-from hfnet_ros.files import list_images, read_image
+from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import UnposedImages
 from hfnet_ros.mapping.structure_from_motion import (
     RecoveredMotion,
@@ -16,10 +15,7 @@ from hfnet_ros.mapping.structure_from_motion import (
     _largest_sound,
     _usable_images,
 )
-from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.trust.tested_build import build_map
-
-SACRE_COEUR = Path(__file__).parents[3] / "shared/data/sacre_coeur"
 
 
 def _aligned_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -32,7 +28,8 @@ def _aligned_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _build(kit, world, cameras, config):
-    return build_map(UnposedImages(kit.make_images(world), cameras), kit.make_extractor(world), config)
+    source = UnposedImages(kit.make_images(world), cameras)
+    return build_map(source, kit.make_extractor(world), config, BuildOptions(self_test=False))
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
@@ -139,22 +136,3 @@ def test_images_whose_estimated_lens_cannot_exist_are_left_out():
     )
     assert _usable_images(model, False) == [1, 3]
     assert _usable_images(model, True) == [1, 2, 3]
-
-
-@pytest.mark.shared
-@pytest.mark.skipif(not SACRE_COEUR.is_dir(), reason="needs ../shared/data/sacre_coeur")
-def test_internet_photos_of_different_cameras(config):
-    from hfnet_ros.errors import WeightsError
-    from hfnet_ros.features.extractor import create_mapping_extractor
-
-    try:
-        extractor = create_mapping_extractor(config)
-    except WeightsError as error:
-        pytest.skip(str(error))
-    images = [
-        MappingImage(path.name, idx, 0, lambda path=path: read_image(path))
-        for idx, path in enumerate(list_images(SACRE_COEUR))
-    ]
-    built = build_map(UnposedImages(images), extractor, config)
-    assert built.num_keyframes >= 8
-    assert built.num_landmarks > 1000

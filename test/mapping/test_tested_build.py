@@ -30,7 +30,7 @@ class Counted:
 
 @pytest.fixture(scope="module")
 def world(kit):
-    return kit.make_world([kit.make_camera(focal=330.0)], num_views=24, num_points=400)
+    return kit.make_world([kit.make_camera(focal=330.0)], num_views=24, num_points=250)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from relocalizer_rigs import BASE_FROM_CAMERA
+from shared_work import made_object
 
 from hfnet_ros.bags import BagWriter
 from hfnet_ros.config import Config
@@ -38,16 +39,16 @@ class RigWalk:
 
     camera: object
     map_from_base: list
-    render: object
+    render: object  # of map_from_camera, seed and a name that is the image's own
     drawn: dict = dataclasses.field(default_factory=dict)
 
     def image(self, index, name, base_from_camera=None):
         """Return the image of a camera, which is elsewhere on the robot than is said if a mounting is given."""
         mounting = base_from_camera or MOUNTINGS[name]
-        key = index, name, tuple(np.round(mounting.quat_xyzw, 6))
+        key = f"{index}_{name}_" + "_".join(f"{number:.6f}" for number in mounting.quat_xyzw)
         if key not in self.drawn:
             seed = 100 * index + list(MOUNTINGS).index(name)
-            self.drawn[key] = self.render(self.map_from_base[index] @ mounting, seed)
+            self.drawn[key] = self.render(self.map_from_base[index] @ mounting, seed, key)
         return self.drawn[key]
 
 
@@ -87,9 +88,13 @@ def record(path, walk, names, *, mounted=None, calibrated=None, delay_ms=7):
 
 
 @pytest.fixture(scope="session")
-def rig_walk(room_walk, apartment, take_picture):
-    poses = room_walk.map_from_base[:6]
-    return RigWalk(room_walk.camera, poses, lambda pose, seed: take_picture(apartment.scene, pose, seed))
+def rig_walk(room_walk, apartment, take_picture, tmp_path_factory):
+    def render(map_from_camera, seed, name):
+        return made_object(
+            tmp_path_factory, f"rig_{name}", lambda: take_picture(apartment.scene, map_from_camera, seed)
+        )
+
+    return RigWalk(room_walk.camera, room_walk.map_from_base[:6], render)
 
 
 class CameraRobot:

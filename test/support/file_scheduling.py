@@ -14,5 +14,5 @@ class FileScheduling(LoadFileScheduling):
 
     def _split_scope(self, nodeid):
         file = super()._split_scope(nodeid)
-        extractor = re.search(r"test_redkitchen\.py::.*\[(.+)\]", nodeid)
-        return f"{file} {extractor[1]}" if extractor else file
+        kitchen = re.search(r"test_redkitchen\.py::.*\[(.+)\]", nodeid)
+        return f"{file} {kitchen[1]}" if kitchen else file

@@ -8,16 +8,15 @@
 Work on a stream is done when somebody waits for it, as in `fake_cuda`. See host_cuda.h for the rest.
 """
 
-import atexit
 import ctypes
 import enum
 import hashlib
 import mmap
+import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import fake_cuda
@@ -28,8 +27,7 @@ from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.source import read_source
 
 HEADER = Path(__file__).with_name("host_cuda.h")
-_BUILT = Path(tempfile.mkdtemp(prefix="host_cuda_"))
-atexit.register(shutil.rmtree, _BUILT, ignore_errors=True)
+_built = []  # the folder with shared libraries
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
 _DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?([\w ]+?) (\w+)\[\];")
 _FLAGS = (
@@ -69,6 +67,26 @@ def need_compiler():
     return compiler
 
 
+def build_in(folder):
+    """Keep libraries in a folder; in one of all workers each is compiled once, which takes two seconds."""
+    _built[:] = [folder]
+
+
+def built_library(name, text, command):
+    """Return the path of a shared library of this name, compiled unless a worker has done so."""
+    library, own = _built[0] / name, _built[0] / str(os.getpid())
+    if not library.exists():
+        own.mkdir(parents=True, exist_ok=True)
+        file = own / "kernels.cpp"
+        file.write_text(text, encoding="utf-8")
+        asked = [*command, f"-I{HEADER.parent}", str(file), "-o", str(own / name)]
+        result = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise EngineError(f"g++ refuses the kernels: {result.stderr[:4000]}")
+        (own / name).replace(library)
+    return library
+
+
 class HostKernels:
     """Kernels of one source in a shared library."""
 
@@ -81,15 +99,7 @@ class HostKernels:
         text += "".join(f"HOST_KERNEL({name})\n" for name in self.names)
         macros = [f"-D{key}={value}" for key, value in sorted((defines or {}).items())]
         key = hashlib.sha256("".join([text, HEADER.read_text(), *macros]).encode()).hexdigest()[:16]
-        library = _BUILT / f"{key}.so"
-        if not library.exists():
-            file = library.with_suffix(".cpp")
-            file.write_text(text, encoding="utf-8")
-            command = [compiler, *_FLAGS, *macros, f"-I{HEADER.parent}", str(file), "-o", str(library)]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            if result.returncode:
-                raise EngineError(f"g++ refuses the kernels: {result.stderr[:4000]}")
-        self._library = ctypes.CDLL(str(library))
+        self._library = ctypes.CDLL(str(built_library(f"{key}.so", text, [compiler, *_FLAGS, *macros])))
 
     def kinds(self, name):
         """Return the kinds of a kernel's parameters: p8 (pointer), i4, u4, f4, ..."""

@@ -4,16 +4,21 @@ import dataclasses
 
 import pytest
 from relocalizer_rigs import BASE_FROM_CAMERA, Walk
+from shared_work import made_object
 
 from hfnet_ros.map.map_io import save_map
 from hfnet_ros.scene import QUERY_GAIT, query_walk
 
 
 @pytest.fixture(scope="session")
-def room_walk(apartment, take_picture, camera):
+def room_walk(apartment, take_picture, camera, tmp_path_factory):
     poses = [pose for _, pose in query_walk(apartment.scene, dataclasses.replace(QUERY_GAIT, rate_hz=2.0))]
     poses = poses[: len(poses) // 2]
-    images = [take_picture(apartment.scene, pose, seed) for seed, pose in enumerate(poses)]
+
+    def draw():
+        return [take_picture(apartment.scene, pose, seed) for seed, pose in enumerate(poses)]
+
+    images = made_object(tmp_path_factory, "room_walk", draw)
     return Walk(camera, images, [pose @ BASE_FROM_CAMERA.inverse() for pose in poses])
 
 
