@@ -18,6 +18,7 @@ from hfnet_ros.trust.tested_build import build_map
 from hfnet_ros.types import ImageFeatures, LocalFeatures
 
 SIZE_WH = (320, 240)
+UPRIGHT = 99  # beside the number of an image; a mirrored one has it on the other side
 
 
 def make_camera(
@@ -87,7 +88,7 @@ def make_world(
 
 
 class SyntheticExtractor:
-    """Recognises the image of a view by its first pixel and returns the view's features."""
+    """Recognises the image of a view by its first pixel and returns its features; in a mirrored one it sees none."""
 
     extractor_id = "synthetic-1"
     backend = "none"
@@ -97,16 +98,16 @@ class SyntheticExtractor:
         self._with_global = with_global
 
     def extract(self, image: np.ndarray) -> ImageFeatures:
-        local = self._world.views[int(image[0, 0, 0])].features.local
-        angle = 0.05 * int(image[0, 0, 0])
+        number = int(image[0, 0, 0])
+        is_mirrored = image[0, -2, 0] == UPRIGHT or number >= len(self._world.views)
+        local, angle = self._world.views[0 if is_mirrored else number].features.local, 0.05 * number
+        if is_mirrored:
+            local = local.chosen(np.arange(0))
         descriptor = np.array([np.cos(angle), np.sin(angle)], np.float32) if self._with_global else None
         return ImageFeatures(local, descriptor, self.extractor_id)
 
     def close(self) -> None:
         pass
-
-
-UPRIGHT = 99  # beside the number of an image; a mirrored one has it on the other side
 
 
 def make_images(world: World) -> list[MappingImage]:

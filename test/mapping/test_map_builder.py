@@ -117,7 +117,7 @@ def test_progress_reaches_the_end_of_every_stage(kit, world, config):
     _build(kit, world, config, BuildOptions(progress=lambda *call: calls.append(call)))
     last = {stage: (done, total) for stage, done, total in calls}
     stages = [stage for stage in last if not stage.startswith("self-test")]
-    assert stages == ["check", "extract", "match", "check poses", "triangulate"]
+    assert stages == ["check", "extract", "match", "check poses", "triangulate", "mirror test"]
     assert all(done == total for done, total in last.values())
 
 
