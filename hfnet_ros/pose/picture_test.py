@@ -49,9 +49,8 @@ def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: flo
     explained = robust_scores(problem.residuals(map_from_rig), scale_px)
     views = np.bincount(problem.view_idxs, explained, minlength=len(problem.cameras))
     of_view = np.flatnonzero(problem.view_idxs == int(np.argmax(views)))[:_MAX_MATCHES]
-    points = problem.in_cameras((problem.points3d - map_from_rig.translation) @ map_from_rig.rotation)[
-        of_view
-    ]
+    in_rig = (problem.points3d - map_from_rig.translation) @ map_from_rig.rotation
+    points = problem.in_cameras(in_rig.T)[:, of_view].T
     slopes, scale = problem.pinhole[of_view] / problem.focal, scale_px / problem.focal
     depth = np.abs(points[:, 2])
     if len(points) == 0 or np.median(depth) < 1e-9:

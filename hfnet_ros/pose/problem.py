@@ -163,13 +163,13 @@ class PoseProblem:
         return np.stack([view.rig_from_camera.translation for view in self.cameras])[self.view_idxs]
 
     def in_cameras(self, points_rig: FloatArray) -> FloatArray:
-        """Express one point [M, 3] per match, given in the rig's frame, in the frame of its camera."""
+        """Express one point per match [..., 3, M], given in the rig's frame, in the frame of its camera."""
         if self.is_one_camera:
             return points_rig
         points = np.empty_like(points_rig)
         for view, rows in zip(self.cameras, self.rows_of_views, strict=True):
             mounting = view.rig_from_camera
-            points[rows] = (points_rig[rows] - mounting.translation) @ mounting.rotation
+            points[..., rows] = mounting.rotation.T @ (points_rig[..., rows] - mounting.translation[:, None])
         return points
 
     def residuals(self, map_from_rig: Rigid3) -> FloatArray:
@@ -181,12 +181,7 @@ class PoseProblem:
         turned = np.stack([pose.rotation.T for pose in poses])
         points = turned @ self._columns[0]
         points -= turned @ np.stack([pose.translation for pose in poses])[:, :, None]
-        if not self.is_one_camera:
-            for view, rows in zip(self.cameras, self.rows_of_views, strict=True):
-                mounting = view.rig_from_camera
-                points[:, :, rows] = mounting.rotation.T @ (
-                    points[:, :, rows] - mounting.translation[:, None]
-                )
+        points = self.in_cameras(points)
         depth = points[:, 2]
         in_front = depth > _MIN_DEPTH
         slopes = points[:, :2] * (self.focal / np.where(in_front, depth, 1.0))[:, None]
@@ -200,11 +195,9 @@ class PoseProblem:
     def recognized_residuals_of(self, poses: Sequence[Rigid3]) -> FloatArray:
         """Return the `recognized_residuals` [S, M] of several poses of the rig."""
         residuals = self.residuals_of(poses)
-        return (
-            residuals
-            if self.cones is None
-            else np.where(self._admitted(poses, self.cones), residuals, np.inf)
-        )
+        if self.cones is None:
+            return residuals
+        return np.where(self._admitted(poses, self.cones), residuals, np.inf)
 
     def recognizable(self, map_from_rig: Rigid3) -> NDArray[np.bool_]:
         """Tell which points [M] cameras there could recognise, given from where they were seen.
