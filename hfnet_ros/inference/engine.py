@@ -84,7 +84,8 @@ class Engine(Protocol):
             next `run` and gone after `close`: copy what must live longer.
 
         Raises:
-            EngineError: a tensor is missing or of another shape, or the backend failed.
+            EngineError: a tensor is missing or of another shape, or the backend failed; of an output that is not
+                ready yet, where it is asked for.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Parts of a network that have no layer in common run at the same time, and the first of them is not waited for.
+"""Parts of a network that have no layer in common run at the same time, and the first waits for no other.
 
 Two threads in one layer wait for each other some eighty times an image, and waking one takes an idle core as long as
 a small layer. HF-Net sees the image twice, finely for its keypoints and coarsely for its global descriptor: the coarse
@@ -24,7 +24,7 @@ Named = TypeVar("Named")
 
 # What takes the time; parts may both begin with taking the mean off an image.
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
-# How much nicer (as `nice` counts) all but the first part are: with 5 a third of the gain, with 19 little more.
+# How much nicer (as `nice` counts) all but the first part are: 5 gains less, 19 little more (docs/notes/hfnet.md).
 _GIVING_WAY = 10
 
 
