@@ -52,10 +52,8 @@ def with_mirror_test(
     rows = np.linspace(0, count - 1, min(_MAX_SHOWN, count)).round().astype(int).tolist()
     allowed = max(config.verification.max_false_probability, _EVEN)
     limits = dataclasses.replace(config.verification, max_false_probability=allowed)
-    localizer, num_found = (
-        Localizer(visual_map, extractor, dataclasses.replace(config, verification=limits)),
-        0,
-    )
+    localizer = Localizer(visual_map, extractor, dataclasses.replace(config, verification=limits))
+    num_found = 0
     for done, row in enumerate(rows):
         progress("mirror test", done, len(rows))
         keyframe = by_name[visual_map.keyframe_names[row]]
