@@ -1,8 +1,7 @@
 """The graph of a build: from images to maps, sub-maps and how these overlap.
 
-check -> describe -> vocabulary, pairs -> matches -> pose check -> structure -> self-test -> overlap. What is to be done
-next is known once images are described, pairs are chosen and poses are checked: these are graphs one after the other,
-and within each what is ready is run.
+check -> describe -> vocabulary, pairs -> matches -> pose check -> structure -> self-test, mirror test -> overlap. What
+is next is known once images are described, pairs chosen and poses checked: these are graphs one after the other.
 """
 
 from __future__ import annotations
@@ -118,6 +117,7 @@ class MapGraph:
         self._source, self._posed = source, posed
         self._files = [str(image.file) for image in source.images]
         self._sizes_wh: NDArray[np.int64] = np.empty((0, 2), np.int64)
+        self._turns_rad: Sequence[float] = []
         self._batches: list[Task] = []
 
     def build_one(self) -> BuiltMaps:
@@ -158,7 +158,7 @@ class MapGraph:
             self._config.mapping.num_neighbors,
         )
         between = overlapping(plans)
-        num_later = (2 if self._options.self_test else 1) * len(plans) + len(between)
+        num_later = (3 if self._options.self_test else 1) * len(plans) + len(between)
         self._graph.expect(num_later)
         self._describe()
         vocabulary = self._vocabulary()
@@ -208,16 +208,17 @@ class MapGraph:
         if self._cameras is not None:
             for image, (width, height) in zip(self._images, self._sizes_wh.tolist(), strict=True):
                 self._cameras[image.camera_idx].check_size((height, width), image.name)
-        turns: Sequence[float] = [0.0] * len(self._images)
+        self._turns_rad = [0.0] * len(self._images)
         if self._posed is not None:
-            turns = turns_upright(self._posed.map_from_camera, self._extractor, self._config.mapping) or turns
+            turns = turns_upright(self._posed.map_from_camera, self._extractor, self._config.mapping)
+            self._turns_rad = turns or self._turns_rad
         self._batches = [
             Task(
                 stages.DESCRIBE,
                 self._named(rows),
                 {
                     "sha256": [digests[row] for row in rows],
-                    "turns_rad": [turns[row] for row in rows],
+                    "turns_rad": [self._turns_rad[row] for row in rows],
                     "extractor_id": self._extractor.extractor_id,
                 },
                 files=tuple(self._files[row] for row in rows),
@@ -364,7 +365,14 @@ class MapGraph:
         if not self._options.self_test:
             return structure
         batches, described = self._keyframes(rows)
-        return Task(stages.SELF_TEST, of, described, (*batches, structure))
+        tested = Task(stages.SELF_TEST, of, described, (*batches, structure))
+        # What the images show is in the map: a copy of the same picture asks for nothing.
+        shown = {
+            "names": described["names"],
+            "turns_rad": [self._turns_rad[row] for row in rows],
+            "extractor_id": self._extractor.extractor_id,
+        }
+        return Task(stages.MIRROR_TEST, of, shown, (tested,), tuple(self._files[row] for row in rows))
 
 
 def _in_parts(values: Sequence[Any], size: int) -> list[Sequence[Any]]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from hfnet_ros.building.artefacts import Arrays, Artefact
 from hfnet_ros.building.graph import Job, Stage
 from hfnet_ros.building.keyframe_files import features_to_arrays, read_features, read_keyframes
+from hfnet_ros.building.networks import EXTRACTION, extractor_of
 from hfnet_ros.config import Config
 from hfnet_ros.errors import BuildingError, ImageError, PoseFaultError
 from hfnet_ros.features.aggregation import VladAggregation
-from hfnet_ros.features.extractor import NetworkExtractor, create_mapping_extractor
 from hfnet_ros.files.images import decode_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -45,20 +44,21 @@ from hfnet_ros.mapping.pose_faults import CheckedPoses
 from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.set_alignment import align_overlap
 from hfnet_ros.mapping.views import Keyframe, MappingImage, PairMatches, views_of
+from hfnet_ros.trust.mirror_test import ShownImage, with_mirror_test
 from hfnet_ros.trust.self_test import with_self_test
 from hfnet_ros.types import ImageArray, ImageFeatures
 
-_EXTRACTION = ("extractor", "hfnet", "xfeat", "sift", "inference")
 _LOCALIZATION = ("retrieval", "localization", "matching", "pose", "verification", "mapping", "inference")
 
 CHECK = Stage("check", 1)
-DESCRIBE = Stage("describe", 1, (*_EXTRACTION, "mapping"), threads=True, network=True)
+DESCRIBE = Stage("describe", 1, (*EXTRACTION, "mapping"), threads=True, network=True)
 VOCABULARY = Stage("vocabulary", 1, ("retrieval", "pose", "mapping"))
 PAIRS = Stage("pairs", 1, ("mapping", "inference"), threads=True)
 MATCHES = Stage("matches", 1, ("mapping", "inference"), threads=True)
 POSE_CHECK = Stage("pose check", 1, ("retrieval", "pose", "mapping"))
 STRUCTURE = Stage("structure", 1, ("retrieval", "pose", "mapping"))
 SELF_TEST = Stage("self-test", 1, _LOCALIZATION)
+MIRROR_TEST = Stage("mirror test", 1, (*EXTRACTION, *_LOCALIZATION[:-1]), threads=True, network=True)
 OVERLAP = Stage("overlap", 1, _LOCALIZATION)
 
 
@@ -87,7 +87,7 @@ def describe(job: Job) -> Arrays:
         BuildingError: an image is not the one that was checked, or the weights are others.
     """
     config = config_of(job)
-    extractor = _extractor(config, job.parameters["extractor_id"])
+    extractor = extractor_of(config, job.parameters["extractor_id"])
     turns, digests = job.parameters["turns_rad"], job.parameters["sha256"]
 
     def read(row: int) -> ImageArray:
@@ -236,6 +236,22 @@ def self_test(job: Job) -> VisualMap:
     return with_self_test(built, keyframes, _Named(built.extractor_id), config)
 
 
+def mirror_test(job: Job) -> VisualMap:
+    """Show a map its own images, mirrored.
+
+    Raises:
+        ImageError: an image cannot be read any more.
+        BuildingError: this worker has other weights.
+    """
+    config, parameters = config_of(job), job.parameters
+    images = {
+        name: ShownImage(partial(_image_in, file), turn_rad)
+        for name, file, turn_rad in zip(parameters["names"], job.files, parameters["turns_rad"], strict=True)
+    }
+    extractor = extractor_of(config, parameters["extractor_id"])
+    return with_mirror_test(job.inputs[0].read_map(), images, extractor, config)
+
+
 def measure_overlap(job: Job) -> Arrays:
     """Measure where the second of two sub-maps lies in the first; nothing where they are not found in each other."""
     first, second = (artefact.read_map() for artefact in job.inputs)
@@ -268,6 +284,7 @@ RUN: dict[str, Callable[[Job], Arrays | VisualMap]] = {
     "pose check": check_segment,
     "structure": build_structure,
     "self-test": self_test,
+    "mirror test": mirror_test,
     "overlap": measure_overlap,
 }
 
@@ -285,30 +302,6 @@ class _Named:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-# Networks are loaded once in a process: the last one used, with what it was made for.
-_loaded: list[tuple[dict[str, Any], NetworkExtractor]] = []
-
-
-def _extractor(config: Config, wanted_id: str) -> NetworkExtractor:
-    wanted = {name: section for name, section in config.to_dict().items() if name in _EXTRACTION}
-    if not _loaded or _loaded[0][0] != wanted:
-        release_networks()
-        _loaded.append((wanted, create_mapping_extractor(config)))
-    extractor = _loaded[0][1]
-    if extractor.extractor_id != wanted_id:
-        raise BuildingError(
-            f"this worker has the extractor '{extractor.extractor_id}', expected '{wanted_id}': put the same weights "
-            "on all machines (docs/building.md)"
-        )
-    return extractor
-
-
-def release_networks() -> None:
-    """Close the networks that were loaded in this process."""
-    while _loaded:
-        _loaded.pop()[1].close()
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -334,6 +327,10 @@ def _read(file: str) -> tuple[bytes, ImageArray]:
         return content, decode_image(content)
     except ImageError as error:
         raise ImageError(f"{file}: {error}; copy or export the file again") from error
+
+
+def _image_in(file: str) -> ImageArray:
+    return _read(file)[1]
 
 
 def _keyframes_of(job: Job, config: Config) -> list[Keyframe]:

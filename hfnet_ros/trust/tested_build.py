@@ -19,7 +19,7 @@ from hfnet_ros.mapping.pair_matcher import check_pair_matcher
 from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages, check_counts
 from hfnet_ros.mapping.upright import turns_upright
-from hfnet_ros.trust.mirror_test import with_mirror_test
+from hfnet_ros.trust.mirror_test import ShownImage, with_mirror_test
 from hfnet_ros.trust.self_test import with_self_test
 
 
@@ -72,4 +72,8 @@ def build_map(
     if not options.self_test:
         return built
     built = with_self_test(built, keyframes, extractor, config, options.progress)
-    return with_mirror_test(built, keyframes, extractor, config, options.progress)
+    shown = {
+        keyframe.image.name: ShownImage(keyframe.image.read, keyframe.extracted.turn_rad)
+        for keyframe in keyframes
+    }
+    return with_mirror_test(built, shown, extractor, config, options.progress)

@@ -102,7 +102,7 @@ def test_what_tasks_made_makes_the_same_set_again(built_set, recording, run, kit
 
 def test_a_sub_map_that_was_damaged_in_the_work_folder_is_made_anew(built_set, recording, run, kit, tmp_path):
     work = shutil.copytree(f"{built_set}.work", tmp_path / "work")
-    array = next(path for path in sorted(work.rglob("landmark_xyz.npy")) if "self-test" in path.parts)
+    array = next(path for path in sorted(work.rglob("landmark_xyz.npy")) if "mirror test" in path.parts)
     content = array.read_bytes()
     array.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     command = (
@@ -186,7 +186,7 @@ def test_a_build_goes_on_where_it_failed(recording, run, kit, tmp_path, monkeypa
         monkeypatch.setitem(stages.RUN, name, counted(ran, name, function))
     answer = run(*command)
     assert answer.status == 0, answer.err
-    assert ran == ["structure", "self-test"]
+    assert ran == ["structure", "self-test", "mirror test"]
     assert kit.call("map", "build", *half, "--out", at_once) == 0
     assert digests_of(target) == digests_of(at_once)
     one, other = (json.loads((path / "map.json").read_text()) for path in (target, at_once))

@@ -2,16 +2,20 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 from generated_maps import CONFIG, build_map, picture, place_of
 
+from hfnet_ros.building.artefacts import Artefact
+from hfnet_ros.building.execution import execute
+from hfnet_ros.building.graph import Job
+from hfnet_ros.building.stages import MIRROR_TEST
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.localization.mirrored import mirror_image, mirrored_view
-from hfnet_ros.mapping.views import Keyframe, MappingImage
 from hfnet_ros.scene import build_plane_wall, look_at
-from hfnet_ros.trust.mirror_test import with_mirror_test
+from hfnet_ros.trust.mirror_test import ShownImage, with_mirror_test
 from hfnet_ros.types import Frame, ImageFeatures, LocalFeatures, Query, RigCamera, View
 
 _MIDDLE = np.array([5.0, 5.0, 1.5])
@@ -77,21 +81,34 @@ def test_features_whose_image_is_gone_are_answered_as_they_are(facade):
 @pytest.mark.parametrize("is_symmetric", [True, False])
 def test_a_map_is_shown_its_keyframes_in_a_mirror(facade, plane_wall, is_symmetric):
     place, extractor = facade if is_symmetric else plane_wall, SiftExtractor(CONFIG)
-    keyframes = []
-    for row, name in enumerate(place.visual_map.keyframe_names):
-        pose = place.visual_map.map_from_camera(row)
-        image = MappingImage(name, row, 0, lambda pose=pose, row=row: picture(place.scene, pose, row))
-        features = ImageFeatures(
-            LocalFeatures(
-                np.empty((0, 2), np.float32), np.empty(0, np.float32), np.empty((0, 128), np.float32)
-            ),
-            None,
-            extractor.extractor_id,
+    images = {
+        name: ShownImage(
+            lambda row=row: picture(place.scene, place.visual_map.map_from_camera(row), row), turn_rad=0.0
         )
-        keyframes.append(Keyframe(image, features, features, np.empty((0, 3), np.uint8)))
-    tested = with_mirror_test(place.visual_map, keyframes, extractor, CONFIG)
+        for row, name in enumerate(place.visual_map.keyframe_names)
+    }
+    tested = with_mirror_test(place.visual_map, images, extractor, CONFIG)
     share = tested.consistency.mirrored_share
     assert share > 0.1 if is_symmetric else share == 0.0
+
+
+def test_so_is_a_map_that_is_built_in_tasks(facade, tmp_path):
+    files = []
+    for row in range(facade.visual_map.num_keyframes):
+        image = picture(facade.scene, facade.visual_map.map_from_camera(row), row)
+        files.append(str(tmp_path / f"{row}.png"))
+        cv2.imwrite(files[-1], image[..., ::-1])
+    parameters = {
+        "names": facade.visual_map.keyframe_names,
+        "turns_rad": [0.0] * len(files),
+        "extractor_id": facade.visual_map.extractor_id,
+    }
+    built = Artefact(tmp_path / "built").write(facade.visual_map, seconds=0.0, cpu_seconds=0.0, of="")
+    target = Artefact(tmp_path / "tested")
+    job = Job(MIRROR_TEST, "a facade", parameters, (built,), tuple(files), target, CONFIG.to_dict())
+    outcome = execute(job)
+    assert outcome.made is not None, outcome.error
+    assert outcome.made.read_map().consistency.mirrored_share > 0.1
 
 
 def test_what_a_mirrored_camera_sees_is_the_scene_in_a_mirror():
