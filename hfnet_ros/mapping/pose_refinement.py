@@ -2,8 +2,9 @@
 
 Bundle adjustment of poses and landmarks together, calibrations fixed. Given positions stay as a prior, which keeps
 the frame, the unit of length and the course of a long trajectory; a keyframe whose given position is plainly wrong
-does not pull on it. Afterwards the whole is brought back onto the given poses as a rigid body. Half of the landmarks
-take no part; whether the adjusted poses explain them better decides.
+does not pull on it. Afterwards each part that hangs together by landmarks is brought back onto its given poses as a
+rigid body: positions alone do not tell by how much a part seen from a straight path is turned about that path. Half of
+the landmarks take no part; whether the adjusted poses explain them better decides.
 
 Few landmarks fix the poses: those that most keyframes see. They come from a tolerant triangulation, because one that
 is strict at the given poses keeps only what these explain.
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 
 from hfnet_ros.config import Config
@@ -57,6 +59,8 @@ _TESTED_PER_VIEW = 100
 # Views that share landmarks with a view, on average, up to which the normal equations are solved directly whatever
 # their size: those of 1,200 views of a walk in half the time.
 _FEW_NEIGHBOURS = 200
+# Landmarks that two views share at the least if they are to say how they are turned to each other.
+_MIN_SHARED = 15
 _NORMAL_MEDIAN = 0.67449  # median absolute value of a normal variable over its deviation
 
 
@@ -192,8 +196,9 @@ def _adjust(
         0.5 * config.mapping.max_reprojection_error_px, _MIN_RELATIVE_DECREASE, config.inference.num_threads
     )
     ceres = options.ceres
+    shared = _shared(structure, len(views))
     is_long = len(views) > ceres.max_num_images_direct_sparse_cpu_solver
-    if is_long and _mean_neighbours(structure) <= _FEW_NEIGHBOURS:
+    if is_long and shared.nnz <= _FEW_NEIGHBOURS * len(views):
         ceres.max_num_images_direct_sparse_cpu_solver = len(views)
     adjusted = adjustment_config(structure, range(len(cameras)))
     seeing = np.unique(structure.view_idx).tolist()
@@ -212,15 +217,17 @@ def _adjust(
     poses = [view.map_from_camera for view in views]
     for view_idx in seeing:
         poses[view_idx] = pose_from_colmap(reconstruction.images[image_id_of(view_idx)])
-    return _back_onto(poses, given)
+    _, part = connected_components(shared >= _MIN_SHARED, directed=False)
+    return _back_onto(poses, given, part)
 
 
-def _mean_neighbours(structure: Structure) -> float:
-    """Return with how many views, itself among them, a view shares landmarks on average."""
-    if len(structure.view_idx) == 0:
-        return 0.0
-    seen = csr_array((np.ones(len(structure.view_idx)), (structure.view_idx, structure.landmark_idx)))
-    return float((seen @ seen.T).nnz / len(np.unique(structure.view_idx)))
+def _shared(structure: Structure, num_views: int) -> csr_array:
+    """Return how many landmarks two views share, [V, V]."""
+    shape = (num_views, structure.num_landmarks)
+    seen = csr_array(
+        (np.ones(len(structure.view_idx), np.int32), (structure.view_idx, structure.landmark_idx)), shape
+    )
+    return csr_array(seen @ seen.T)
 
 
 def _position_priors(
@@ -258,19 +265,30 @@ def _noise_of_positions(given: Sequence[View], refined: Sequence[View]) -> float
     return float(np.median(np.abs(moved))) / _NORMAL_MEDIAN
 
 
-def _back_onto(poses: Sequence[Rigid3], views: Sequence[View]) -> list[View]:
-    """Move all poses as one rigid body so that they lie on the given ones as well as they can."""
-    given = [view.map_from_camera for view in views]
-    turns = np.array([before.rotation @ after.rotation.T for before, after in zip(given, poses, strict=True)])
-    turn: FloatArray = Rotation.from_matrix(turns).mean().as_matrix()
-    offsets = [
-        before.translation - turn @ after.translation for before, after in zip(given, poses, strict=True)
-    ]
-    back = Rigid3(turn, np.median(offsets, axis=0))
-    return [
-        dataclasses.replace(view, map_from_camera=back @ pose)
-        for view, pose in zip(views, poses, strict=True)
-    ]
+def _back_onto(poses: Sequence[Rigid3], views: Sequence[View], part: NDArray[np.int32]) -> list[View]:
+    """Move the poses of each part as one rigid body so that they lie on the given ones as well as they can.
+
+    Args:
+        poses: to move.
+        views: with the given ones.
+        part: [V] number of the part that each is of.
+    """
+    moved = list(views)
+    for number in np.unique(part):
+        rows = np.flatnonzero(part == number).tolist()
+        given = [views[row].map_from_camera for row in rows]
+        turns = np.array(
+            [before.rotation @ poses[row].rotation.T for before, row in zip(given, rows, strict=True)]
+        )
+        turn: FloatArray = Rotation.from_matrix(turns).mean().as_matrix()
+        offsets = [
+            before.translation - turn @ poses[row].translation
+            for before, row in zip(given, rows, strict=True)
+        ]
+        back = Rigid3(turn, np.median(offsets, axis=0))
+        for row in rows:
+            moved[row] = dataclasses.replace(views[row], map_from_camera=back @ poses[row])
+    return moved
 
 
 def _with_moves(report: PoseRefinement, views: Sequence[View], refined: Sequence[View]) -> PoseRefinement:

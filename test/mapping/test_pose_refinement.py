@@ -1,5 +1,6 @@
 """Adjusting given poses: undone noise, exact poses left alone, the frame kept."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.mapping.options import BuildOptions
-from hfnet_ros.mapping.pose_refinement import _mean_neighbours
+from hfnet_ros.mapping.pose_refinement import _shared
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import Structure
 from hfnet_ros.trust.tested_build import build_map
@@ -136,10 +137,29 @@ def test_a_keyframe_whose_position_is_wrong_does_not_pull_on_the_others(kit, wor
     assert worst == 5
 
 
-def test_neighbours_are_the_views_that_share_landmarks():
-    # Of a walk: the first two views share two landmarks, the last two share one.
+def test_shared_landmarks_are_counted_by_pair_of_views():
+    # Of a walk: the first two views share two landmarks, the last two share one; a fourth sees nothing.
     landmark_idx, view_idx = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 1, 1, 2])
     walk = Structure(np.zeros((3, 3)), landmark_idx, view_idx, np.zeros(6, np.int64))
-    assert _mean_neighbours(walk) == pytest.approx((2 + 3 + 2) / 3)
+    expected = [[2, 2, 0, 0], [2, 3, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    np.testing.assert_array_equal(_shared(walk, 4).toarray(), expected)
     nothing = np.zeros(0, np.int64)
-    assert _mean_neighbours(Structure(np.zeros((0, 3)), nothing, nothing, nothing)) == 0.0
+    assert _shared(Structure(np.zeros((0, 3)), nothing, nothing, nothing), 2).nnz == 0
+
+
+def test_parts_that_see_nothing_of_each_other_are_not_turned_against_each_other(kit, config):
+    """Each is seen from a nearly straight path, about which positions alone let it turn."""
+    first, second = (kit.make_world(num_views=12, num_points=300, seed=seed) for seed in (0, 1))
+    apart = Rigid3(np.eye(3), np.array([0.0, 0.0, 40.0]))
+    world = dataclasses.replace(
+        first,
+        views=[
+            *first.views,
+            *(replace(view, map_from_camera=apart @ view.map_from_camera) for view in second.views),
+        ],
+    )
+    true = kit.poses_of(world)
+    given = noisy(true, 0.015, 0.003)
+    built = build(kit, world, config, given, REFINE)
+    assert built.build_info["poses"]["kept"]
+    assert mean_turn_deg(built, true) < 0.3
