@@ -98,7 +98,10 @@ class ImageGroups(Generic[T]):
         self._open: list[_Open[T]] = []  # by anchor
         self._gone: deque[_Gone] = deque(maxlen=_REMEMBERED)
         self._missed = [0] * self._num_cameras
-        self._lags: list[deque[tuple[float, float]]] = [deque(maxlen=_LAGS) for _ in range(self._num_cameras)]
+        # The last one of each camera, with its arrival.
+        self._lags: list[tuple[float, float] | None] = [None] * self._num_cameras
+        # Each against the others of its own time: stamps of a slow replay lag more and more.
+        self._behind: list[deque[float]] = [deque(maxlen=_LAGS) for _ in range(self._num_cameras)]
 
     @property
     def due_s(self) -> float | None:
@@ -124,18 +127,14 @@ class ImageGroups(Generic[T]):
 
     def timing(self, camera_idx: int) -> CameraTiming:
         """Return how the images of a camera fit those of the others."""
-        own, share = self._lags[camera_idx], None
+        behind, share = self._behind[camera_idx], None
         if self._gone:
             share = sum(camera_idx in group.cameras for group in self._gone) / len(self._gone)
-        if not own or self._num_cameras == 1:
-            return CameraTiming(None, share)
-        now_s = max(lags[-1][1] for lags in self._lags if lags)
-        usual_s = statistics.median(lag_s for lag_s, _ in own)
-        return CameraTiming(usual_s - self._usual_lag_s(now_s), share)
+        return CameraTiming(statistics.median(behind) if behind else None, share)
 
     def _usual_lag_s(self, now_s: float) -> float:
         """Return how late after their stamps images of most cameras come; of two cameras those of the quicker."""
-        lags = [lags[-1] for lags in self._lags if lags]
+        lags = [lag for lag in self._lags if lag is not None]
         return statistics.median_low(
             [lag_s for lag_s, arrived_s in lags if now_s - arrived_s <= _RECENT_S] or [lags[0][0]]
         )
@@ -143,8 +142,9 @@ class ImageGroups(Generic[T]):
     def _is_out_of_time(self, camera_idx: int, stamp_ns: int, arrived_s: float) -> bool:
         """Tell whether an image is of another clock, or its group is gone."""
         lag_s = arrived_s - stamp_ns / _NS_PER_S
-        self._lags[camera_idx].append((lag_s, arrived_s))
+        self._lags[camera_idx] = lag_s, arrived_s
         behind_s = lag_s - self._usual_lag_s(arrived_s)
+        self._behind[camera_idx].append(behind_s)
         if abs(behind_s) > _ANOTHER_CLOCK_S:
             return True
         if not self._gone:

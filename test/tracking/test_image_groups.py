@@ -158,6 +158,17 @@ def test_two_cameras_of_which_one_is_late_belong_to_the_quicker_one():
     assert cameras.groups.timing(1).behind_s == pytest.approx(0.0)
 
 
+def test_a_late_camera_is_told_though_a_recording_is_played_slowly():
+    """Stamps pass at half the speed of arrivals: an image is compared with what others sent at its time."""
+    groups = ImageGroups(3, 0.02, 0.1)
+    for number in range(20):
+        for camera_idx, steps_late in ((0, 0), (1, 0), (2, 3)):
+            stamp_s = 1.0 + 0.2 * (number - steps_late)
+            groups.add(camera_idx, round(1e9 * stamp_s), 0.4 * number, "image")
+    assert groups.timing(2).behind_s == pytest.approx(0.6)
+    assert groups.timing(0).behind_s == pytest.approx(0.0)
+
+
 def test_cameras_that_run_freely_are_paired_with_the_nearest(cameras):
     """Thirty a second each, a third of a period apart: within 20 ms of each other two by two."""
     found = []
