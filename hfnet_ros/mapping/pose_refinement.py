@@ -59,7 +59,7 @@ _TESTED_PER_VIEW = 100
 # Views that share landmarks with a view, on average, up to which the normal equations are solved directly whatever
 # their size: those of 1,200 views of a walk in half the time.
 _FEW_NEIGHBOURS = 200
-# Landmarks that two views share at the least if they are to say how they are turned to each other.
+# Landmarks that two parts share at the least if they are to say how they are turned to each other.
 _MIN_SHARED = 15
 _NORMAL_MEDIAN = 0.67449  # median absolute value of a normal variable over its deviation
 
@@ -196,9 +196,9 @@ def _adjust(
         0.5 * config.mapping.max_reprojection_error_px, _MIN_RELATIVE_DECREASE, config.inference.num_threads
     )
     ceres = options.ceres
-    shared = _shared(structure, len(views))
+    every = np.arange(len(views))
     is_long = len(views) > ceres.max_num_images_direct_sparse_cpu_solver
-    if is_long and shared.nnz <= _FEW_NEIGHBOURS * len(views):
+    if is_long and _shared(structure, every).nnz <= _FEW_NEIGHBOURS * len(views):
         ceres.max_num_images_direct_sparse_cpu_solver = len(views)
     adjusted = adjustment_config(structure, range(len(cameras)))
     seeing = np.unique(structure.view_idx).tolist()
@@ -217,17 +217,29 @@ def _adjust(
     poses = [view.map_from_camera for view in views]
     for view_idx in seeing:
         poses[view_idx] = pose_from_colmap(reconstruction.images[image_id_of(view_idx)])
-    _, part = connected_components(shared >= _MIN_SHARED, directed=False)
-    return _back_onto(poses, given, part)
+    return _back_onto(poses, given, _parts(structure, every))
 
 
-def _shared(structure: Structure, num_views: int) -> csr_array:
-    """Return how many landmarks two views share, [V, V]."""
-    shape = (num_views, structure.num_landmarks)
-    seen = csr_array(
-        (np.ones(len(structure.view_idx), np.int32), (structure.view_idx, structure.landmark_idx)), shape
-    )
+def _shared(structure: Structure, part: NDArray[np.intp]) -> csr_array:
+    """Return how many landmarks two parts share, [P, P].
+
+    Args:
+        structure: what views see.
+        part: [V] number of the part that a view is of, below P.
+    """
+    pairs = np.unique(np.stack([part[structure.view_idx], structure.landmark_idx]), axis=1)
+    shape = (int(part.max(initial=-1)) + 1, structure.num_landmarks)
+    seen = csr_array((np.ones(pairs.shape[1], np.int32), (pairs[0], pairs[1])), shape)
     return csr_array(seen @ seen.T)
+
+
+def _parts(structure: Structure, part: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return numbers [V] of parts that hang together, from smaller ones: those that share enough, again and again."""
+    while True:
+        count, merged = connected_components(_shared(structure, part) >= _MIN_SHARED, directed=False)
+        if count == len(merged):
+            return part
+        part = merged[part]
 
 
 def _position_priors(
@@ -265,7 +277,7 @@ def _noise_of_positions(given: Sequence[View], refined: Sequence[View]) -> float
     return float(np.median(np.abs(moved))) / _NORMAL_MEDIAN
 
 
-def _back_onto(poses: Sequence[Rigid3], views: Sequence[View], part: NDArray[np.int32]) -> list[View]:
+def _back_onto(poses: Sequence[Rigid3], views: Sequence[View], part: NDArray[np.intp]) -> list[View]:
     """Move the poses of each part as one rigid body so that they lie on the given ones as well as they can.
 
     Args:

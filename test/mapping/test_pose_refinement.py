@@ -8,7 +8,7 @@ import pytest
 
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.mapping.options import BuildOptions
-from hfnet_ros.mapping.pose_refinement import _shared
+from hfnet_ros.mapping.pose_refinement import _parts, _shared
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import Structure
 from hfnet_ros.trust.tested_build import build_map
@@ -137,14 +137,31 @@ def test_a_keyframe_whose_position_is_wrong_does_not_pull_on_the_others(kit, wor
     assert worst == 5
 
 
+def structure_of(seen):
+    """Return a structure of which views see these landmarks."""
+    view_idx = np.repeat(np.arange(len(seen)), [len(rows) for rows in seen])
+    landmark_idx = np.concatenate([np.asarray(rows, np.int64) for rows in seen])
+    count = int(landmark_idx.max(initial=-1)) + 1
+    return Structure(np.zeros((count, 3)), landmark_idx, view_idx, np.zeros(len(view_idx), np.int64))
+
+
 def test_shared_landmarks_are_counted_by_pair_of_views():
     # Of a walk: the first two views share two landmarks, the last two share one; a fourth sees nothing.
-    landmark_idx, view_idx = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 1, 1, 2])
-    walk = Structure(np.zeros((3, 3)), landmark_idx, view_idx, np.zeros(6, np.int64))
+    walk = structure_of([[0, 1], [0, 1, 2], [2], []])
     expected = [[2, 2, 0, 0], [2, 3, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
-    np.testing.assert_array_equal(_shared(walk, 4).toarray(), expected)
-    nothing = np.zeros(0, np.int64)
-    assert _shared(Structure(np.zeros((0, 3)), nothing, nothing, nothing), 2).nnz == 0
+    np.testing.assert_array_equal(_shared(walk, np.arange(4)).toarray(), expected)
+    together = _shared(walk, np.array([0, 0, 1, 2])).toarray()
+    np.testing.assert_array_equal(together, [[3, 1, 0], [1, 1, 0], [0, 0, 0]])
+    assert _shared(structure_of([[], []]), np.arange(2)).nnz == 0
+
+
+def test_a_view_belongs_to_a_part_by_all_that_it_shares_with_it():
+    first, second = list(range(0, 30)), list(range(10, 40))
+    between = [*range(0, 8), *range(32, 40)]  # eight with either, sixteen with both
+    apart = list(range(100, 140))
+    parts = _parts(structure_of([first, second, between, apart, [100, 101], []]), np.arange(6))
+    assert parts[0] == parts[1] == parts[2]
+    assert len(set(parts.tolist())) == 4
 
 
 def test_parts_that_see_nothing_of_each_other_are_not_turned_against_each_other(kit, config):
