@@ -18,15 +18,21 @@ from hfnet_ros.map.map_io import save_map
 CORE = ("test/localization", "test/pose/test_absolute_pose.py")
 # Of these, what samples no pose or only as other tests of the folder do.
 SOLVER_INDEPENDENT = (
+    "--ignore=test/localization/test_answer_frame.py",
     "--ignore=test/localization/test_answers.py",
     "--ignore=test/localization/test_expected_view.py",
+    "--ignore=test/localization/test_landmark_model.py",
+    "--ignore=test/localization/test_learned_matching.py",
     "--ignore=test/localization/test_localization_record.py",
     "--ignore=test/localization/test_map_set.py",
+    "--ignore=test/localization/test_mirrored.py",
     "--ignore=test/localization/test_scenarios.py",
     "--ignore=test/localization/test_scene_matching.py",
     "--ignore=test/localization/test_turned_queries.py",
     "--ignore=test/localization/test_view_offsets.py",
 )
+# Of several cases of one question that take seconds each, one.
+CHOSEN = "not opencv and not twin_b and not eight_places and not oblique"
 
 
 def run(environment, *arguments):
@@ -46,10 +52,10 @@ def test_the_core_passes_without_poselib(tmp_path, tmp_path_factory):
     environment = environment_without(tmp_path, ["poselib"])
     environment[RUN_FOLDER] = str(run_folder(tmp_path_factory))
     environment.pop("PYTEST_XDIST_WORKER", None)
-    chosen = ["-m", "not shared", "-k", "not opencv", *SOLVER_INDEPENDENT]
+    chosen = ["-m", "not shared", "-k", CHOSEN, *SOLVER_INDEPENDENT]
     done = run(environment, "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *chosen, *CORE)
     assert done.returncode == 0, done.stdout[-4000:]
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 70
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 50
     assert "PoseLib is not installed" in done.stdout  # it was really not there
 
 

@@ -13,7 +13,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
 HOSTILE = {
     "many laughs": (LAUGHS, "stands for"),
     "an alias in itself": ("image_width: &a [*a]\n", "part of"),
-    "too deep": ("[" * 5000, "recursion"),
+    "too deep": ("[" * 1000, "recursion"),
     "no date": ("image_width: 2001-13-40\n", "month"),
     "no timestamp": ("image_width: !!timestamp x\n", "NoneType"),
     "code": ("image_width: !!python/object/apply:os.mkdir [executed]\n", "could not determine a constructor"),

@@ -30,17 +30,13 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_set import Overlap
 from hfnet_ros.map.records_json import camera_pair_from_json
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.mapping.describe import describe_images, learn_aggregation
-from hfnet_ros.mapping.map_builder import (
-    build_untested_map,
-    build_untested_map_without_poses,
-    check_against_images,
-)
+from hfnet_ros.mapping.describe import describe_for_pairs, describe_images, learn_aggregation
+from hfnet_ros.mapping.map_builder import build_untested_map, build_untested_map_without_poses
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose
-from hfnet_ros.mapping.pose_faults import CheckedPoses
+from hfnet_ros.mapping.pose_faults import CheckedPoses, check_poses
 from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.set_alignment import align_overlap
 from hfnet_ros.mapping.views import Keyframe, MappingImage, PairMatches, views_of
@@ -194,7 +190,10 @@ def check_segment(job: Job) -> Arrays:
     views, matcher, doubt = views_of(keyframes, poses), create_pair_matcher(config), ""
     checked = CheckedPoses(list(range(len(poses))), poses, {})
     try:
-        checked = check_against_images(keyframes, views, cameras, matches, matcher, config, BuildOptions())
+        described = describe_for_pairs(keyframes, config)
+        checked = check_poses(
+            keyframes, views, cameras, matches, described.descriptors, matcher, config, BuildOptions()
+        )
     except PoseFaultError as error:
         if error.fault not in _FAULTS_OF_ALL:
             raise

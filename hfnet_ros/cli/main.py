@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import signal
 import sys
@@ -17,27 +18,30 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _INTERRUPTED = 130
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of every verb."""
-    from hfnet_ros.cli import (
-        bags,
-        calibrate,
-        compare,
-        dds,
-        demo,
-        doctor,
-        engine,
-        evaluate,
-        localize,
-        maps,
-        parameters,
-        play,
-        replay,
-        run,
-        train,
-        weights,
-    )
+# By verb, in the order of the help, the module of this package that adds it.
+_MODULE_OF = {
+    "map": "maps",
+    "localize": "localize",
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "calibrate": "calibrate",
+    "replay": "replay",
+    "run": "run",
+    "play": "play",
+    "echo": "dds",
+    "topics": "dds",
+    "bag": "bags",
+    "engine": "engine",
+    "doctor": "doctor",
+    "weights": "weights",
+    "train": "train",
+    "demo": "demo",
+    "params": "parameters",
+}
 
+
+def build_parser(verb: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of every verb, or of this one alone, so that what the others import is not waited for."""
     parser = argparse.ArgumentParser(
         prog="hfnet-ros",
         description="Visual relocalization: build a map from images, find out where new images were taken.",
@@ -45,25 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hfnet-ros {hfnet_ros.__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in (
-        maps,
-        localize,
-        evaluate,
-        compare,
-        calibrate,
-        replay,
-        run,
-        play,
-        dds,
-        bags,
-        engine,
-        doctor,
-        weights,
-        train,
-        demo,
-        parameters,
-    ):
-        module.add_verbs(verbs)
+    names = [_MODULE_OF[verb]] if verb in _MODULE_OF else list(dict.fromkeys(_MODULE_OF.values()))
+    for name in names:
+        importlib.import_module(f"hfnet_ros.cli.{name}").add_verbs(verbs)
     return parser
 
 
@@ -71,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; 0 done, 1 failed with a line on stderr, 2 wrong usage."""
     end_at_once_on_signals()  # a Ctrl-C amid imports is a traceback, or is swallowed by them
     with lenient_streams() as stdout:
-        status = _run(build_parser().parse_args(arguments))
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        status = _run(build_parser(given[0] if given else None).parse_args(given))
         stdout.flush()
         lost = describe_failure(stdout.failure)
         if lost:

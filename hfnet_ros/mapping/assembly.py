@@ -15,7 +15,7 @@ from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
-from hfnet_ros.mapping.describe import describe_globally
+from hfnet_ros.mapping.describe import PairDescription, describe_globally
 from hfnet_ros.mapping.landmarks import summarize_landmarks, track_length_counts
 from hfnet_ros.mapping.lever_arms import estimate_lever_arms
 from hfnet_ros.mapping.options import BuildOptions
@@ -40,6 +40,7 @@ def assemble_map(
     options: BuildOptions,
     build_info: Mapping[str, Any],
     aggregation: VladAggregation | None = None,
+    described: PairDescription | None = None,
 ) -> VisualMap:
     """Return the map of the keyframes that see a landmark; the others are named in a warning.
 
@@ -52,6 +53,7 @@ def assemble_map(
         options: name of the frame.
         build_info: what is known so far.
         aggregation: of global descriptors; learned of these keyframes unless given.
+        described: for pairs; what was learned then is not learned again if all its keyframes see a landmark.
 
     Raises:
         MappingError: fewer than two keyframes are left.
@@ -69,7 +71,9 @@ def assemble_map(
         structure, views, keyframes, keep_observations=config.mapping.keep_observations
     )
     observed = landmarks.observation_descriptors
-    described = describe_globally(keyframes, config.retrieval, config.pose.seed, aggregation)
+    if aggregation is None and described is not None:
+        aggregation = described.aggregation_of(keyframes)
+    found = describe_globally(keyframes, config.retrieval, config.pose.seed, aggregation)
     info = dict(build_info)
     info |= _describe_structure(structure, views, solved)
     info["left_out"] = len(blind)
@@ -89,9 +93,9 @@ def assemble_map(
         landmark_view_directions=landmarks.landmark_view_directions,
         landmark_distance_ranges=landmarks.landmark_distance_ranges,
         landmark_colors=landmarks.landmark_colors,
-        global_descriptors=UnitVectors.encode(described[0]),
+        global_descriptors=UnitVectors.encode(found[0]),
         consistency=MapConsistency(0.0, 0.0, 0.0, 0),
-        aggregation=described[1],
+        aggregation=found[1],
         build_info=info,
         observation_descriptors=None if observed is None else UnitVectors.encode(observed),
         given=given,

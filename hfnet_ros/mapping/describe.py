@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,10 +139,34 @@ def describe_globally(
     return np.stack([aggregation.describe(entry) for entry in features]), aggregation.arrays()
 
 
-def describe_for_pairs(keyframes: Sequence[Keyframe], config: Config) -> Float32Array:
-    """Return descriptors [F, G] by which keyframes are paired; raises as `describe_globally`."""
+@dataclass(frozen=True, eq=False)
+class PairDescription:
+    """How keyframes were described to be paired.
+
+    Attributes:
+        keyframes: F of them.
+        descriptors: [F, G], by which they are paired.
+        aggregation: learned of these keyframes; None by a network's head.
+    """
+
+    keyframes: Sequence[Keyframe]
+    descriptors: Float32Array
+    aggregation: VladAggregation | None
+
+    def aggregation_of(self, keyframes: Sequence[Keyframe]) -> VladAggregation | None:
+        """Return what would be learned of these keyframes once more: None unless they are the same ones."""
+        is_same = len(keyframes) == len(self.keyframes) and all(
+            keyframe is own for keyframe, own in zip(keyframes, self.keyframes, strict=True)
+        )
+        return self.aggregation if is_same else None
+
+
+def describe_for_pairs(keyframes: Sequence[Keyframe], config: Config) -> PairDescription:
+    """Describe keyframes to pair them, by the network's head alone if it has one; raises as `describe_globally`."""
     by_one = dataclasses.replace(config.retrieval, second_list=False)
-    return describe_globally(keyframes, by_one, config.pose.seed)[0]
+    aggregation = learn_aggregation(keyframes, by_one, config.pose.seed)
+    descriptors = describe_globally(keyframes, by_one, config.pose.seed, aggregation)[0]
+    return PairDescription(keyframes, descriptors, aggregation)
 
 
 def _have_head(features: Sequence[ImageFeatures]) -> bool:

@@ -27,7 +27,7 @@ from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher, create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose, choose_pairs_by_similarity, pairs_of_frames
-from hfnet_ros.mapping.pose_faults import CheckedPoses, check_poses
+from hfnet_ros.mapping.pose_faults import check_poses
 from hfnet_ros.mapping.pruning import drop_moved
 from hfnet_ros.mapping.rig_motion import hold_rig
 from hfnet_ros.mapping.sources import check_counts
@@ -75,8 +75,12 @@ def build_untested_map(
         matcher = create_pair_matcher(config)
         matches = _match_by_pose(views, cameras, matcher, config, options, known or {})
         info: dict[str, Any] = {}
+        described = None
         if config.mapping.check_poses:
-            checked = check_against_images(keyframes, views, cameras, matches, matcher, config, options)
+            described = describe_for_pairs(keyframes, config)
+            checked = check_poses(
+                keyframes, views, cameras, matches, described.descriptors, matcher, config, options
+            )
             info["pose_faults"] = checked.report
             if checked.has_faults:
                 matches = checked.among_kept(matches)
@@ -98,23 +102,9 @@ def build_untested_map(
         if options.refine_poses != "off":
             info["poses"] = dataclasses.asdict(solved.poses)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
-        built = assemble_map(keyframes, views, solved, given, config, options, info, aggregation)
+        built = assemble_map(keyframes, views, solved, given, config, options, info, aggregation, described)
         _doubt_units(built)
         return _finished(built, config, options)
-
-
-def check_against_images(
-    keyframes: Sequence[Keyframe],
-    views: Sequence[View],
-    cameras: Sequence[Camera],
-    matches: PairMatches,
-    matcher: PairMatcher,
-    config: Config,
-    options: BuildOptions,
-) -> CheckedPoses:
-    """Hold given poses against the images; arguments, result and errors as of `check_poses`."""
-    descriptors = describe_for_pairs(keyframes, config)
-    return check_poses(keyframes, views, cameras, matches, descriptors, matcher, config, options)
 
 
 def _doubt_units(built: VisualMap) -> None:
@@ -170,8 +160,8 @@ def build_untested_map_without_poses(
     """
     num_images = len(keyframes)
     with limited_threads(config):
-        descriptors = describe_for_pairs(keyframes, config)
-        pairs = choose_pairs_by_similarity(descriptors, config.mapping.num_neighbors)
+        described = describe_for_pairs(keyframes, config)
+        pairs = choose_pairs_by_similarity(described.descriptors, config.mapping.num_neighbors)
         if rig_from_camera is not None:
             pairs = sorted({*pairs, *pairs_of_frames([keyframe.image.stamp_ns for keyframe in keyframes])})
         motion = recover_motion(keyframes, sizes_wh, cameras, pairs, config, options)
@@ -192,7 +182,7 @@ def build_untested_map_without_poses(
             "num_registered": len(keyframes),
             **scale,
         }
-        built = assemble_map(keyframes, views, solved, given, config, options, info)
+        built = assemble_map(keyframes, views, solved, given, config, options, info, described=described)
         consistency = replace(built.consistency, contradicted_share=contradicted_share)
         return _finished(replace(built, consistency=consistency), config, options)
 

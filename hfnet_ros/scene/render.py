@@ -17,6 +17,7 @@ from hfnet_ros.types import ImageArray
 FloatImage = NDArray[np.float32]
 
 _TILE_PX = 16
+_BLOCK_ROWS = 16  # looked up at a time: what is computed of them stays in the cache
 _NEAR_M = 1e-3
 # Neighbouring rectangles share edges; without slack rounding would leave pinholes between them.
 _EDGE_SLACK = 2e-6
@@ -50,6 +51,16 @@ class _Hits:
     u_over_z: FloatImage
     v_over_z: FloatImage
     inverse_depth: FloatImage
+
+    def of_rows(self, rows: slice) -> _Hits:
+        """Return some rows of the image."""
+        return _Hits(
+            self.volume,
+            self.rectangle_idx[rows],
+            self.u_over_z[rows],
+            self.v_over_z[rows],
+            self.inverse_depth[rows],
+        )
 
 
 def render(scene: Scene, camera: Camera, map_from_camera: Rigid3, oversampling: int = 1) -> ImageArray:
@@ -195,14 +206,22 @@ def _draw(
 
 
 def _shade(atlas: TextureAtlas, hits: _Hits, grid: _PixelGrid) -> ImageArray:
-    """Look up every pixel in two mip levels and blend them."""
+    """Look up every pixel in two mip levels and blend them, some rows at a time."""
+    image = np.empty((*hits.rectangle_idx.shape, 3), np.uint8)
+    for top in range(0, len(image), _BLOCK_ROWS):
+        rows = slice(top, top + _BLOCK_ROWS)
+        image[rows] = _shade_rows(atlas, hits.of_rows(rows), grid.log_area[rows])
+    return image
+
+
+def _shade_rows(atlas: TextureAtlas, hits: _Hits, log_area: FloatImage) -> ImageArray:
     idx = hits.rectangle_idx
     missed = idx < 0
     depth = 1.0 / np.where(missed, 1.0, hits.inverse_depth)
     width, height = atlas.sizes[:, 0].take(idx), atlas.sizes[:, 1].take(idx)
     u_px, v_px = hits.u_over_z * depth * width, hits.v_over_z * depth * height
     corner_x, corner_y = atlas.corners[:, 0].take(idx), atlas.corners[:, 1].take(idx)
-    level = np.clip(_mip_level(atlas, hits, grid), 0.0, NUM_MIP_LEVELS - 1.001)
+    level = np.clip(_mip_level(atlas, hits, log_area), 0.0, NUM_MIP_LEVELS - 1.001)
     lower = np.floor(level)
     images = []
     for fine in (lower, lower + 1.0):
@@ -219,7 +238,7 @@ def _shade(atlas: TextureAtlas, hits: _Hits, grid: _PixelGrid) -> ImageArray:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _mip_level(atlas: TextureAtlas, hits: _Hits, grid: _PixelGrid) -> FloatImage:
+def _mip_level(atlas: TextureAtlas, hits: _Hits, log_area: FloatImage) -> FloatImage:
     """Return log2 of the side, in texels, of a pixel's footprint.
 
     The map from slopes to texture coordinates is a homography M = [A B O]^-1; it scales areas
@@ -228,5 +247,5 @@ def _mip_level(atlas: TextureAtlas, hits: _Hits, grid: _PixelGrid) -> FloatImage
     texels = atlas.sizes.prod(axis=1, dtype=np.float64)
     log_density = np.log2(texels / np.maximum(hits.volume, _MIN_VOLUME)).astype(np.float32)
     log_inverse_depth = np.log2(np.maximum(hits.inverse_depth, 1e-6))
-    level = 0.5 * (log_density.take(hits.rectangle_idx) + grid.log_area) - 1.5 * log_inverse_depth
+    level = 0.5 * (log_density.take(hits.rectangle_idx) + log_area) - 1.5 * log_inverse_depth
     return np.asarray(level, dtype=np.float32)

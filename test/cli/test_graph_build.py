@@ -169,8 +169,8 @@ def counted(ran, name, function):
 def test_a_build_goes_on_where_it_failed(recording, run, kit, tmp_path, monkeypatch):
     """With the same map as one that did not fail, and as one that was built at once."""
     target, at_once = tmp_path / "room.map", tmp_path / "once.map"
-    half = (*recording.options(), "--every", 2, *SIFT)
-    command = ("map", "build", *half, "--work", tmp_path / "work", "--out", target)
+    third = (*recording.options(), "--every", 3, *SIFT)
+    command = ("map", "build", *third, "--work", tmp_path / "work", "--out", target)
 
     def fail(job):
         raise OSError(28, "No space left on device", "somewhere")
@@ -187,7 +187,7 @@ def test_a_build_goes_on_where_it_failed(recording, run, kit, tmp_path, monkeypa
     answer = run(*command)
     assert answer.status == 0, answer.err
     assert ran == ["structure", "self-test", "mirror test"]
-    assert kit.call("map", "build", *half, "--out", at_once) == 0
+    assert kit.call("map", "build", *third, "--out", at_once) == 0
     assert digests_of(target) == digests_of(at_once)
     one, other = (json.loads((path / "map.json").read_text()) for path in (target, at_once))
     assert one["consistency"] == other["consistency"]

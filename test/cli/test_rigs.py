@@ -74,7 +74,8 @@ def test_each_camera_of_a_time_becomes_a_keyframe(rig, rig_map):
 
 def test_images_of_one_time_are_in_the_same_sub_maps(rig, run, kit, tmp_path):
     path = tmp_path / "rig.set"
-    answer = run("map", "build", *options(rig, "mapping"), "--sub-maps", 2, *kit.FAST, "--out", path)
+    half = (*options(rig, "mapping"), "--every", 2)
+    answer = run("map", "build", *half, "--sub-maps", 2, *kit.FAST, "--out", path)
     assert answer.status == 0, answer.err
     for sub_map in read_map_set(path).sub_maps:
         alone = load_map(path / sub_map.folder)

@@ -138,7 +138,7 @@ def test_a_matcher_is_chosen_by_its_name(run, mapping, query, kit, tmp_path, key
     chosen = {"matching": {"method": keyframe_matcher}, "mapping": {"keep_observations": True}}
     params.write_text(yaml.safe_dump(chosen))
     path = tmp_path / "observed.map"
-    options = (*mapping.options(), "--params", params, *kit.FAST)
+    options = (*mapping.options(), "--every", 2, "--params", params, *kit.FAST)
     assert run("map", "build", *options, "--out", path).status == 0
     assert localized(run, query, path, tmp_path, "--params", params).count("LOCALIZED") >= 6
     results = evaluated(run, query, path, tmp_path / "report", "--params", params)

@@ -1,5 +1,6 @@
 """An engine that must be built first: the node says so all the while, refuses work, and can be stopped."""
 
+import functools
 import shutil
 import threading
 
@@ -29,8 +30,8 @@ def start_slow(rig_kind, engine, room_walk, room_map, node_parameters, tmp_path,
     def start(map_path=room_map, **changes):
         given = room_walk, room_map, node_parameters(map_path, **changes)
         if rig_kind == "dds":
-            program = (slow_engine.__file__, str(engine.folder))
-            rig = DdsRig(*given, folder=tmp_path, program=program, waits_until_ready=False)
+            prepare = functools.partial(slow_engine.install_in, engine.folder)
+            rig = DdsRig(*given, folder=tmp_path, prepare=prepare, waits_until_ready=False)
         else:
             engine.install(monkeypatch.setattr)
             if rig_kind == "core":

@@ -86,7 +86,7 @@ def test_hfnet_is_as_on_the_cpu(memory, rng, size_wh, channels):
 
 
 @pytest.mark.parametrize("size_wh", SIZES)
-@pytest.mark.parametrize("radius", [1, 2, 3, 7, 16])
+@pytest.mark.parametrize("radius", [1, 2, 7, 16])
 def test_xfeat_is_as_on_the_cpu(memory, rng, size_wh, radius):
     rule = dataclasses.replace(XFEAT, radius=radius)
     scores, descriptors = heatmap(rng, size_wh)[None, None], unit_map(rng, 64, size_wh)
@@ -131,7 +131,7 @@ def test_more_peaks_than_wanted_leave_the_best(memory, rng, limit):
     size_wh = (320, 240)
     rule = dataclasses.replace(XFEAT, radius=1, threshold=0.0, max_keypoints=limit)
     scores = rng.uniform(size=(1, 1, 240, 320)).astype(np.float32)
-    descriptors = unit_map(rng, 32, size_wh)
+    descriptors = unit_map(rng, 64, size_wh)
     ones = np.ones((1, 1, 30, 40), np.float32)
     expected = expected_of_xfeat(scores, descriptors, ones, rule)
     assert len(expected) == limit
@@ -204,7 +204,7 @@ def test_no_keypoint(memory, rng, rule):
 
 def test_no_number_is_no_keypoint_and_hides_none(memory, rng):
     size_wh = (136, 96)
-    scores, descriptors = heatmap(rng, size_wh), unit_map(rng, 32, size_wh)
+    scores, descriptors = heatmap(rng, size_wh), unit_map(rng, 64, size_wh)
     holes = rng.uniform(size=scores.shape) < 0.2
     scores[holes] = np.nan
     chosen, _ = run(memory, scores[None], descriptors, HFNET)

@@ -171,8 +171,8 @@ def test_engines_of_one_thread_may_be_closed_in_any_order(jetson, plan):
     assert jetson.gpu.alive() == 0
 
 
-def test_a_thousand_engines_leave_nothing(jetson, plan):
-    for _ in range(1000):
+def test_hundreds_of_engines_leave_nothing(jetson, plan):
+    for _ in range(300):
         engine = TensorrtEngine("tiny", plan)
         engine.close()
     jetson.gpu.events.clear()
@@ -181,10 +181,10 @@ def test_a_thousand_engines_leave_nothing(jetson, plan):
     assert jetson.gpu.events == []
 
 
-def test_ten_thousand_runs_allocate_nothing(jetson, plan):
+def test_thousands_of_runs_allocate_nothing(jetson, plan):
     engine = TensorrtEngine("tiny", plan)
     before = (set(jetson.gpu.device_buffers), set(jetson.gpu.pinned_buffers))
-    for value in range(10000):
+    for value in range(3000):
         assert engine.run({"a": np.full((2, 3), value, np.float32), "b": B})["sum"][0, 0] == value + 10
     assert (set(jetson.gpu.device_buffers), set(jetson.gpu.pinned_buffers)) == before
     engine.close()

@@ -140,7 +140,7 @@ def build_part(world: World, rows: slice, frame_id: str = "map", **extractor: bo
         PosedImages(make_images(world)[rows], poses_of(world)[rows], world.cameras),
         SyntheticExtractor(world, **extractor),
         replace(Config(), inference=InferenceConfig(num_threads=2)),
-        BuildOptions(frame_id=frame_id, intrinsics="off", self_test=False),
+        BuildOptions(frame_id=frame_id, intrinsics="off", refine_poses="off", self_test=False),
     )
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import DatasetError, ImageError, MappingError
+from hfnet_ros.features import aggregation
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.trust.tested_build import build_map
 
-KEEP = BuildOptions(intrinsics="off")
+# The world's poses are exact, and tests of its parts test refinement and the map's own test.
+KEEP = BuildOptions(intrinsics="off", refine_poses="off", self_test=False)
 
 
 def _build(kit, world, config, options=KEEP, poses=None, images=None, **extractor):
@@ -33,7 +35,7 @@ def world(kit):
 
 
 def test_map_holds_what_was_seen(kit, world, config):
-    built = _build(kit, world, config, BuildOptions(frame_id="warehouse", intrinsics="off"))
+    built = _build(kit, world, config, replace(KEEP, frame_id="warehouse"))
     assert (built.frame_id, built.extractor_id) == ("warehouse", "synthetic-1")
     assert built.num_keyframes == 8
     assert built.num_landmarks > 200
@@ -98,6 +100,39 @@ def test_global_descriptors_come_from_the_network_or_are_learned(kit, world, con
     np.testing.assert_allclose(np.linalg.norm(learned.global_descriptors, axis=1), 1.0, atol=1e-5)
 
 
+@pytest.fixture
+def fitted(monkeypatch):
+    """How many images each aggregation was learned of."""
+    counts, fit = [], aggregation.fit_aggregation
+
+    def counting(images, *arguments):
+        counts.append(len(images))
+        return fit(images, *arguments)
+
+    monkeypatch.setattr(aggregation, "fit_aggregation", counting)
+    return counts
+
+
+def test_what_was_learned_to_check_poses_is_not_learned_again(kit, world, config, fitted):
+    checked = _build(kit, world, config, with_global=False)
+    assert fitted == [8]
+    unchecked = replace(config, mapping=replace(config.mapping, check_poses=False))
+    alone = _build(kit, world, unchecked, with_global=False)
+    assert fitted == [8, 8]
+    for name, values in alone.aggregation.items():
+        np.testing.assert_array_equal(checked.aggregation[name], values)
+    np.testing.assert_array_equal(checked.global_descriptors[:], alone.global_descriptors[:])
+
+
+def test_it_is_learned_again_without_a_keyframe_that_sees_nothing(kit, world, config, fitted):
+    stranger = kit.make_world(num_views=8, num_points=300, seed=5).views[4]
+    world.views[4] = kit.make_view(
+        stranger.keypoints, stranger.descriptors, 0, world.views[4].map_from_camera
+    )
+    _build(kit, world, config, with_global=False)
+    assert fitted == [8, 7]
+
+
 def test_build_info_is_json_and_says_what_happened(kit, world, config):
     info = _build(kit, world, config).build_info
     assert json.loads(json.dumps(info, allow_nan=False)) == info
@@ -108,7 +143,7 @@ def test_build_info_is_json_and_says_what_happened(kit, world, config):
 
 def test_landmarks_that_are_seen_through_are_dropped_only_if_asked(kit, world, config):
     assert "landmarks_seen_through" not in _build(kit, world, config).build_info
-    options = BuildOptions(intrinsics="off", drop_moved=True)
+    options = replace(KEEP, drop_moved=True)
     assert _build(kit, world, config, options).build_info["landmarks_seen_through"] < 10
 
 

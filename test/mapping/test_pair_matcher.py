@@ -22,6 +22,8 @@ from hfnet_ros.mapping.pair_matcher import (
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.trust.tested_build import build_map
 
+PLAIN = BuildOptions(intrinsics="off", refine_poses="off", self_test=False)
+
 
 class EvenMatcher:
     """Takes half of the nearest neighbours, those of the even keypoints, and vouches for all of them."""
@@ -63,9 +65,7 @@ def test_a_matcher_of_another_project_builds_a_map_by_name(kit, config, register
     source = PosedImages(kit.make_images(world), kit.poses_of(world), world.cameras)
     extractor = kit.make_extractor(world)
     chosen = replace(config, mapping=replace(config.mapping, matcher="even"))
-    built, usual = (
-        build_map(source, extractor, each, BuildOptions(intrinsics="off")) for each in (chosen, config)
-    )
+    built, usual = (build_map(source, extractor, each, PLAIN) for each in (chosen, config))
     assert registered[0].extractors == {"synthetic-1"}
     assert 0.2 * usual.num_observations < built.num_observations < 0.9 * usual.num_observations
     nearest = np.linalg.norm(built.landmark_xyz[:, None] - world.points[None], axis=2).min(axis=1)
@@ -121,7 +121,7 @@ def test_what_cannot_match_these_descriptors_is_refused_before_the_first_image(
         extractor=replace(config.extractor, name="hfnet"),
     )
     with pytest.raises(ConfigError, match=message):
-        build_map(source, UnusedExtractor(), config, BuildOptions(intrinsics="off"))
+        build_map(source, UnusedExtractor(), config, PLAIN)
     with pytest.raises(ConfigError, match=message):
         MapGraph(
             Graph(tmp_path, InProcess(), config), source, UnusedExtractor(), config, BuildOptions()

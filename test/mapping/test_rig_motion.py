@@ -6,6 +6,7 @@ import pytest
 
 from hfnet_ros.errors import DatasetError, MappingError
 from hfnet_ros.geometry import Rigid3
+from hfnet_ros.mapping import map_builder
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import UnposedImages
 from hfnet_ros.mapping.views import MappingImage
@@ -21,6 +22,26 @@ def stereo(kit):
     """A world seen by two cameras at once, 8 frames."""
     cameras = [kit.make_camera(), kit.make_camera(focal=300.0)]
     return kit.make_world(cameras, num_views=16, num_points=250, mountings=[Rigid3.identity(), RIGHT])
+
+
+@pytest.fixture(scope="module")
+def recovered():
+    """What motion was recovered, by the times of the images."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def recover_once(monkeypatch, recovered):
+    """Recover motion of images of the same times once: the rig is asked after it."""
+    recover = map_builder.recover_motion
+
+    def once(keyframes, *given):
+        times = tuple(keyframe.image.stamp_ns for keyframe in keyframes)
+        if times not in recovered:
+            recovered[times] = recover(keyframes, *given)
+        return recovered[times]
+
+    monkeypatch.setattr(map_builder, "recover_motion", once)
 
 
 def _build(kit, world, config, mountings):

@@ -14,7 +14,7 @@ from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.update import update_map
 
-OPTIONS = BuildOptions(intrinsics="off")
+OPTIONS = BuildOptions(intrinsics="off", refine_poses="off")
 
 
 def second_session(kit, world, gone=(), new_looks=(), seed=9):

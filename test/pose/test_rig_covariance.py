@@ -17,7 +17,10 @@ TOLERANCE = 0.1
 RIGS = {"pinhole and fisheye": (RIG, (40, 40)), "three lenses": (THREE, (40, 15, 40))}
 
 
-@pytest.fixture(scope="module", params=RIGS)
+# The two lenses are two of the three.
+@pytest.fixture(
+    scope="module", params=[pytest.param("pinhole and fisheye", marks=pytest.mark.slow), "three lenses"]
+)
 def draws(request):
     """Errors [N, 6] (tau, phi) and reported covariances [N, 6, 6]."""
     cameras, counts = RIGS[request.param]

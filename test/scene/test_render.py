@@ -1,3 +1,5 @@
+import importlib
+
 import cv2
 import numpy as np
 import pytest
@@ -26,6 +28,17 @@ def wall_scene(texture: np.ndarray) -> Scene:
 
 def oblique_view() -> Rigid3:
     return look_at(np.array([0.6, 0.5, 1.1]), np.array([3.0, 0.2, 1.6]), roll_rad=0.2)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_how_many_rows_are_looked_up_at_a_time_does_not_matter(monkeypatch, rows: int) -> None:
+    texture = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    scene, camera = wall_scene(texture), CAMERAS["plumb_bob"]
+    drawing = importlib.import_module("hfnet_ros.scene.render")  # of whose name the package has a function
+    monkeypatch.setattr(drawing, "_BLOCK_ROWS", 240)
+    whole = render(scene, camera, oblique_view())
+    monkeypatch.setattr(drawing, "_BLOCK_ROWS", rows)
+    assert np.array_equal(render(scene, camera, oblique_view()), whole)
 
 
 @pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS.keys())

@@ -35,12 +35,13 @@ def modules_of(package):
 class NodeProcess:
     """The few methods of `subprocess.Popen` that tests use, of a copy of the server."""
 
-    def __init__(self, arguments, log):
+    def __init__(self, arguments, log, prepare=None):
+        """Start it; `prepare` is a function that the copy calls first, to be found by its name."""
         context = multiprocessing.get_context("forkserver")
         whole = [name for package in WHOLE for name in modules_of(package)]
         context.set_forkserver_preload([MAIN, *IMPORTED_FIRST, *whole])
         self._process = context.Process(
-            target=run_program, args=(list(arguments), log.name, dict(os.environ)), daemon=True
+            target=run_program, args=(list(arguments), log.name, dict(os.environ), prepare), daemon=True
         )
         self._process.start()
 
@@ -65,7 +66,7 @@ class NodeProcess:
         self._process.kill()
 
 
-def run_program(arguments, log_path, environment):
+def run_program(arguments, log_path, environment, prepare):
     """Run the program in this process, with standard error in a file."""
     os.environ.clear()
     os.environ.update(environment)
@@ -77,4 +78,6 @@ def run_program(arguments, log_path, environment):
 
     from hfnet_ros.cli.main import main
 
+    if prepare is not None:
+        prepare()
     sys.exit(main(arguments))

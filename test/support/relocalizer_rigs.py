@@ -358,8 +358,8 @@ class Resources:
 class DdsRig(Rig):
     """`hfnet-ros run` in another process, talked to over DDS on the loopback interface."""
 
-    def __init__(self, *arguments, folder, program=None, **options):
-        """Start it; `program` is what Python shall run, if it is to begin from nothing."""
+    def __init__(self, *arguments, folder, program=None, prepare=None, **options):
+        """Start it: what `program` says, from nothing, or a copy of the server, which calls `prepare` first."""
         from hfnet_ros.dds import qos
         from hfnet_ros.dds.participant import DdsNode
 
@@ -370,7 +370,7 @@ class DdsRig(Rig):
         self.log = (folder / "node.log").open("w+")
         command = ("run", "--params", str(parameters), "--domain", str(DOMAIN_ID), "--loopback")
         if program is None:
-            self.process = NodeProcess(command, self.log)
+            self.process = NodeProcess(command, self.log, prepare)
         else:
             self.process = subprocess.Popen([sys.executable, *program, *command], stderr=self.log)
         self.client = DdsNode("robot", domain_id=DOMAIN_ID, loopback=True)

@@ -1,10 +1,9 @@
 """An engine that takes as long as a test wants, in this process or in another one.
 
 What it shall say and when it shall be ready is told by files, so that every transport's node can be led
-by the same test. As a program: the verbs of `hfnet-ros` with such an engine.
+by the same test.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -90,8 +89,6 @@ class SlowEngine:
         patch(landmark_model, "create_extractor", self.create_extractor)
 
 
-if __name__ == "__main__":
-    from hfnet_ros.cli.main import main
-
-    SlowEngine(sys.argv.pop(1)).install()
-    sys.exit(main())
+def install_in(folder):
+    """Let this process have such an engine."""
+    SlowEngine(folder).install()

@@ -70,8 +70,8 @@ class Walk:
 
 @pytest.mark.parametrize("steps_after_last_fix", [0, 60])
 def test_errors_are_as_large_as_promised(steps_after_last_fix):
-    """NEES over 300 walks lies in the band that chi-square gives it (0.1 % outside)."""
-    num_walks, total = 300, 0.0
+    """NEES over 150 walks lies in the band that chi-square gives it (0.1 % outside)."""
+    num_walks, total = 150, 0.0
     for seed in range(num_walks):
         walk, tracked = Walk(np.random.default_rng(seed)), new_filter()
         tracked.start(walk.fix())
