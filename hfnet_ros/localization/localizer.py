@@ -46,6 +46,7 @@ from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.matching.registry import create_matcher
+from hfnet_ros.pose.view_poses import NOTHING
 from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import (
     Correspondences,
@@ -264,17 +265,19 @@ class Localizer:
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
         if len(cameras) > 1 and self._matchers.asks_places(matcher):
-            matches = judge.looking_around.more(
+            seen = judge.looking_around.more(
                 matches, matcher.match, version.features, retrieved.descriptors, cameras, query.doubted
             )
-        cones = self._landmarks.cones(matches)
+            problem, alone = seen.problem, seen.alone
+        else:
+            problem, alone = judge.solver.problem(matches, cameras, self._landmarks.cones(matches)), NOTHING
         num_tried = matcher.num_tried * version.num_tried
-        answer = judge.solver.solve(matches, cameras, cones, num_tried, query.doubted, matcher.scores)
+        answer = judge.solver.solve_problem(problem, alone, num_tried, query.doubted, matcher.scores)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
         if query.compares_views:
-            answer = with_offsets(answer, matches, cameras, self._config.pose)
+            answer = with_offsets(answer, problem.correspondences, cameras, self._config.pose)
         other_part = ""
         if matcher.name == SCENE:
             elsewhere = self._matchers.seen_otherwise(

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.absolute_pose import absolute_pose_method
-from hfnet_ros.pose.problem import PoseProblem, robust_scores
+from hfnet_ros.pose.problem import MIN_MATCHES, PoseProblem, robust_scores
 from hfnet_ros.pose.refinement import refine_robustly
+from hfnet_ros.pose.view_poses import NOTHING, ViewPoses, is_not_missed, num_samples, promising
 
 FloatArray = NDArray[np.float64]
 
-MIN_MATCHES = 6
 _ORBIT_ANGLES_RAD = tuple(np.deg2rad([-24.0, -12.0, 12.0, 24.0]))
 _WINNER_ITERATIONS, _RIVAL_ITERATIONS = 8, 6
 # Of all matches: another pose would have to explain the same ones, and only a plane's other pose
@@ -60,7 +60,11 @@ class Hypothesis:
 
 
 def gather_hypotheses(
-    problem: PoseProblem, config: PoseConfig, threshold_px: float, scale_px: float
+    problem: PoseProblem,
+    config: PoseConfig,
+    threshold_px: float,
+    scale_px: float,
+    alone: ViewPoses = NOTHING,
 ) -> list[Hypothesis]:
     """Return candidate poses, best score first; empty when there are too few matches.
 
@@ -69,21 +73,40 @@ def gather_hypotheses(
         config: number of runs, iterations, seed.
         threshold_px: RANSAC's inlier threshold.
         scale_px: scale of the robust cost.
+        alone: what each view of a rig says alone. Matches of all are sampled only if that may have missed something.
     """
     if len(problem.correspondences) < MIN_MATCHES:
         return []
+    starts = [pose for poses in alone.values() for pose in poses]
+    candidates = score_hypotheses(problem, promising(problem, starts, scale_px), scale_px)
+    best = max(candidates, key=lambda hypothesis: hypothesis.score, default=None)
+    if best is None or not is_not_missed(problem, best.map_from_camera, threshold_px, config):
+        candidates += score_hypotheses(
+            problem, _sampled(problem, config, threshold_px, bool(alone)), scale_px
+        )
+    if not candidates:
+        return []
+    best = max(candidates, key=lambda hypothesis: hypothesis.score)
+    rivals = list(_rival_starts(problem, best, config, threshold_px)) + starts
+    candidates += score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
+    return _polish_winners(problem, candidates, scale_px)
+
+
+def _sampled(problem: PoseProblem, config: PoseConfig, threshold_px: float, is_asked: bool) -> list[Rigid3]:
+    """Return poses sampled among all matches; with fewer samples where each view was asked for itself."""
     found: list[Rigid3] = []
     everything = np.ones(len(problem.correspondences), np.bool_)
     estimate = absolute_pose_method(config)
+    iterations = num_samples(config) if is_asked else config.max_iterations
     for run in range(config.num_hypotheses):
-        found += estimate(problem, everything, threshold_px, config.max_iterations, config.seed + run)
-    if not found:
-        return []
-    candidates = score_hypotheses(problem, found, scale_px)
-    best = max(candidates, key=lambda hypothesis: hypothesis.score)
-    rivals = list(_rival_starts(problem, best, config, threshold_px))
-    candidates += score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
-    return _polish_winners(problem, candidates, scale_px)
+        found += estimate(problem, everything, threshold_px, iterations, config.seed + run)
+    return found
+
+
+def best_of_views(problem: PoseProblem, alone: ViewPoses, scale_px: float) -> Hypothesis | None:
+    """Return the pose of what views say alone that explains most of all matches; None where they say nothing."""
+    starts = promising(problem, [pose for poses in alone.values() for pose in poses], scale_px)
+    return max(score_hypotheses(problem, starts, scale_px), key=lambda best: best.score, default=None)
 
 
 def quick_hypothesis(
@@ -143,9 +166,21 @@ def _rival_starts(
     if np.mean(inlier) > _CLEAR_MAJORITY:
         return
     yield from _orbit_poses(problem, best.map_from_camera, inlier)
-    if np.count_nonzero(~inlier) >= MIN_MATCHES:
+    for left_over in _left_over(problem, inlier):
         estimate = absolute_pose_method(config)
-        yield from estimate(problem, ~inlier, threshold_px, config.max_iterations // 4, config.seed)
+        yield from estimate(problem, left_over, threshold_px, config.max_iterations // 4, config.seed)
+
+
+def _left_over(problem: PoseProblem, inlier: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """Yield the matches [M] that a pose does not explain: of a rig those of each view that sees it, by themselves.
+
+    What else the others see they say alone.
+    """
+    for view_idx in range(len(problem.cameras)):
+        own = problem.view_idxs == view_idx
+        is_seeing = len(problem.cameras) == 1 or np.count_nonzero(own & inlier) >= MIN_MATCHES
+        if is_seeing and np.count_nonzero(own & ~inlier) >= MIN_MATCHES:
+            yield own & ~inlier
 
 
 def _plane_poses(problem: PoseProblem, inlier: NDArray[np.bool_]) -> list[Rigid3]:

@@ -17,6 +17,7 @@ from hfnet_ros.types import Correspondences, RigCamera
 
 FloatArray = NDArray[np.float64]
 
+MIN_MATCHES = 6  # that a pose is sampled among
 _FAR_AWAY_PX = 1e6
 _MIN_DEPTH = 1e-6
 

@@ -18,8 +18,15 @@ from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.absolute_pose import absolute_pose_method
 from hfnet_ros.pose.evidence import backs, matched_image
-from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis, gather_hypotheses, quick_hypothesis
-from hfnet_ros.pose.problem import ErrorModel, ObserverCones, PoseProblem, make_problem, robust_score
+from hfnet_ros.pose.hypotheses import Hypothesis, best_of_views, gather_hypotheses, quick_hypothesis
+from hfnet_ros.pose.problem import (
+    MIN_MATCHES,
+    ErrorModel,
+    ObserverCones,
+    PoseProblem,
+    make_problem,
+    robust_score,
+)
 from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose
 from hfnet_ros.pose.view_agreement import (
@@ -30,6 +37,7 @@ from hfnet_ros.pose.view_agreement import (
     undecided_reason,
     without,
 )
+from hfnet_ros.pose.view_poses import NOTHING, ViewPoses, poses_of_views
 from hfnet_ros.types import (
     Correspondences,
     Evidence,
@@ -72,32 +80,57 @@ class PoseSolver:
     ) -> Localization:
         """Estimate, refine and verify the pose of a rig.
 
-        Views vote: one that contradicts more of the others is left out, and where two contradict each other there is
-        no pose.
-
         Args:
             matches: of any views of the rig; most similar first.
             cameras: of the views.
             cones: from where the points were seen before, as far as that is known.
+            num_versions: see `solve_problem`, as for what follows.
+            doubted: views.
+            more_scores: of the matches.
+
+        Returns:
+            An answer without stamp, place and timings. Its correspondences are the matches that a ray leads to.
+        """
+        problem = self.problem(matches, cameras, cones)
+        return self.solve_problem(problem, NOTHING, num_versions, doubted, more_scores)
+
+    def solve_problem(
+        self,
+        problem: PoseProblem,
+        alone: ViewPoses = NOTHING,
+        num_versions: int = 1,
+        doubted: frozenset[int] = frozenset(),
+        more_scores: Mapping[str, float] = _NO_SCORES,
+    ) -> Localization:
+        """Estimate, refine and verify the pose of a rig.
+
+        Views vote: one that contradicts more of the others is left out, and where two contradict each other there is
+        no pose.
+
+        Args:
+            problem: matches of any views of the rig.
+            alone: what views say of their matches alone, as far as that is known.
             num_versions: of the query that are tried; the poses of all are charged to the evidence against chance.
             doubted: views whose word counts less than that of another.
             more_scores: what else is known of the matches, for the probability that the pose is wrong.
 
         Returns:
-            An answer without stamp, place and timings. Its correspondences are the matches that a ray leads to.
+            An answer without stamp, place and timings.
         """
+        matches, num_views = problem.correspondences, len(problem.cameras)
         needed = max(MIN_MATCHES, self._verification.min_inliers)
         if len(matches) < needed:
             reason = f"{len(matches)} matches, {needed} needed"
-            return _refused(Outcome.TOO_FEW_MATCHES, reason, matches, len(cameras))
-        problem = self.problem(matches, cameras, cones)
-        hypotheses, vote = self._hypotheses(problem), Vote()
-        if hypotheses and len(cameras) > 1:
-            vote = self._ask_views(problem, hypotheses[0], doubted)
+            return _refused(Outcome.TOO_FEW_MATCHES, reason, matches, num_views)
+        alone = self.poses_of_views(problem, alone)
+        hypotheses, vote = self._hypotheses(problem, alone), Vote()
+        if hypotheses and num_views > 1:
+            vote = self._ask_views(problem, hypotheses[0], alone, doubted)
         if vote.left_out:
-            num_versions *= math.comb(len(cameras), len(vote.left_out))
+            num_versions *= math.comb(num_views, len(vote.left_out))
             problem = without(problem, vote.left_out)
-            hypotheses = self._hypotheses(problem)
+            alone = {view_idx: poses for view_idx, poses in alone.items() if view_idx not in vote.left_out}
+            hypotheses = self._hypotheses(problem, alone)
         answer = self._judge(problem, hypotheses, num_versions, more_scores)
         if vote.undecided and answer.is_valid:
             answer = answer.refused(undecided_reason(vote))
@@ -167,13 +200,30 @@ class PoseSolver:
             for view_idx, share in enumerate(shares)
         )
 
-    def _ask_views(self, problem: PoseProblem, best: Hypothesis, doubted: frozenset[int]) -> Vote:
+    def _ask_views(
+        self, problem: PoseProblem, best: Hypothesis, alone: ViewPoses, doubted: frozenset[int]
+    ) -> Vote:
         """Return which views contradict the others; see `view_agreement`."""
-        views = ViewVote(self._pose, self._verification, self._threshold(problem), self._scale(problem))
-        return views.of(problem, best, doubted)
+        views = ViewVote(self._pose, self._verification, self._scale(problem))
+        return views.of(problem, best, alone, doubted)
 
-    def _hypotheses(self, problem: PoseProblem) -> list[Hypothesis]:
-        return gather_hypotheses(problem, self._pose, self._threshold(problem), self._scale(problem))
+    def _hypotheses(self, problem: PoseProblem, alone: ViewPoses) -> list[Hypothesis]:
+        return gather_hypotheses(problem, self._pose, self._threshold(problem), self._scale(problem), alone)
+
+    def poses_of_views(self, problem: PoseProblem, known: ViewPoses = NOTHING) -> ViewPoses:
+        """Return what each view of a rig says alone, unverified; of one camera nothing.
+
+        Args:
+            problem: matches of its views.
+            known: what views said of the same matches before.
+        """
+        if len(problem.cameras) == 1:
+            return NOTHING
+        return poses_of_views(problem, self._pose, self._threshold(problem), known)
+
+    def best_of_views(self, problem: PoseProblem, alone: ViewPoses) -> Hypothesis | None:
+        """Return the pose of what views say alone that explains most of all matches, unverified."""
+        return best_of_views(problem, alone, self._scale(problem))
 
     def solve_quickly(self, problem: PoseProblem) -> Hypothesis | None:
         """Return a pose by a short search, unverified: how well could other points be the answer?"""

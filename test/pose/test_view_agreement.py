@@ -8,6 +8,8 @@ from rig_matches import THREE, TRUTH, matches_of
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.answers import join_matches
+from hfnet_ros.pose import view_poses
 from hfnet_ros.pose.problem import ErrorModel
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Outcome, RigCamera
@@ -35,6 +37,25 @@ def test_views_that_agree_are_all_used():
     assert not any(share.contradicts or share.problem for share in answer.views)
     assert [share.num_matches for share in answer.views] == [60, 50, 40]
     assert sum(share.num_inliers for share in answer.views) == answer.estimate.num_inliers > 110
+
+
+def test_one_view_of_three_is_heard_as_if_it_were_asked_alone():
+    """Of one view a quarter is right: three matches drawn from all views would be right once in 1700 times."""
+    matches = matches_of(np.random.default_rng(11), (300, 0, 0), rig=THREE, wrong=225)
+    nothing_right = matches_of(np.random.default_rng(12), (0, 300, 300), rig=THREE, wrong=600)
+    problem = SOLVER.problem(join_matches(matches, nothing_right), THREE, None)
+    best = SOLVER.best_of_views(problem, SOLVER.poses_of_views(problem))
+    assert best is not None
+    assert best.map_from_camera.translation_to(TRUTH) < 0.1
+
+
+def test_what_views_have_said_of_their_matches_is_not_asked_again(monkeypatch):
+    problem = SOLVER.problem(matches_of(np.random.default_rng(0), (60, 50, 40), rig=THREE), THREE, None)
+    alone = SOLVER.poses_of_views(problem)
+    monkeypatch.setattr(
+        view_poses, "absolute_pose_method", lambda _: lambda *_: pytest.fail("was asked again")
+    )
+    assert SOLVER.poses_of_views(problem, alone) == alone
 
 
 @pytest.mark.parametrize("view_idx", [0, 1, 2])
