@@ -239,7 +239,7 @@ class Localizer:
         part_idx = self._map.part_idx(place.keyframe_idxs[0])
         with clock.stage("match"):
             landmarks = self._landmarks.of(place)
-            matches = matcher.match(version.features, landmarks)
+            matches = matcher.match(self._asked(version.features, matcher, retrieved, place), landmarks)
         with clock.stage("pose"):
             judge, part = self._judges.of(part_idx), self._map.part_of(part_idx)
             cameras = _refined(part, query.cameras)
@@ -251,6 +251,20 @@ class Localizer:
             if answer.is_valid and query.doubted:
                 answer = without_doubted(answer, query.doubted)
         return answer
+
+    def _asked(
+        self, features: Sequence[ImageFeatures], matcher: Matcher, retrieved: Retrieved, place: Place
+    ) -> Sequence[ImageFeatures]:
+        """Return what of the views is matched with a place: nothing of a view that looks like none of its keyframes.
+
+        What such a view sees is looked for when another one has told where the rig is.
+        """
+        if len(features) == 1 or not self._matchers.asks_places(matcher):
+            return features
+        alike = retrieved.views_of(place)
+        return [
+            view if view_idx in alike else view.chosen(np.arange(0)) for view_idx, view in enumerate(features)
+        ]
 
     def _judge(
         self,
