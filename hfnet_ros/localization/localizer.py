@@ -35,7 +35,7 @@ from hfnet_ros.localization.areas import asked_areas, keyframes_asked, within_ar
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.map_parts import PartJudge, PartJudges, check_extractor
-from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
+from hfnet_ros.localization.matchers import Matcher, MatchersInTurn, only_of
 from hfnet_ros.localization.mirrored import mirrored_view
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.timing import StageClock
@@ -46,7 +46,7 @@ from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.matching.registry import create_matcher
-from hfnet_ros.pose.view_poses import NOTHING
+from hfnet_ros.pose.hypotheses import NO_FIRST_POSES
 from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import (
     Correspondences,
@@ -261,10 +261,7 @@ class Localizer:
         """
         if len(features) == 1 or not self._matchers.asks_places(matcher):
             return features
-        alike = retrieved.views_of(place)
-        return [
-            view if view_idx in alike else view.chosen(np.arange(0)) for view_idx, view in enumerate(features)
-        ]
+        return only_of(features, retrieved.views_of(place))
 
     def _judge(
         self,
@@ -282,11 +279,14 @@ class Localizer:
             seen = judge.looking_around.more(
                 matches, matcher.match, version.features, retrieved.descriptors, cameras, query.doubted
             )
-            problem, alone = seen.problem, seen.alone
+            problem, first = seen.problem, seen.first
         else:
-            problem, alone = judge.solver.problem(matches, cameras, self._landmarks.cones(matches)), NOTHING
+            problem, first = (
+                judge.solver.problem(matches, cameras, self._landmarks.cones(matches)),
+                NO_FIRST_POSES,
+            )
         num_tried = matcher.num_tried * version.num_tried
-        answer = judge.solver.solve_problem(problem, alone, num_tried, query.doubted, matcher.scores)
+        answer = judge.solver.solve_problem(problem, first, num_tried, query.doubted, matcher.scores)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer

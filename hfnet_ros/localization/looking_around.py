@@ -15,12 +15,13 @@ import numpy as np
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.answers import join_matches
 from hfnet_ros.localization.landmarks import Landmarks
+from hfnet_ros.localization.matchers import only_of
 from hfnet_ros.localization.retrieval import Descriptors, PlaceRetrieval
 from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.pose.hypotheses import FirstPoses
 from hfnet_ros.pose.problem import PoseProblem
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.pose.view_agreement import without
-from hfnet_ros.pose.view_poses import ViewPoses
 from hfnet_ros.types import Correspondences, ImageFeatures, RigCamera
 
 # Of all views, to look around from its pose; of a view, to let it be.
@@ -35,11 +36,11 @@ class LookedAround:
 
     Attributes:
         problem: matches of all views.
-        alone: what those say alone of their matches that were not asked anew.
+        first: poses of them, as far as matches were not asked for anew.
     """
 
     problem: PoseProblem
-    alone: ViewPoses
+    first: FirstPoses
 
 
 class LookingAround:
@@ -74,33 +75,29 @@ class LookingAround:
             MapFormatError: the map is damaged where it was read.
         """
         problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
-        alone = self._solver.poses_of_views(problem)
-        pose = None
+        first, pose = self._solver.first_poses(problem), None
         if doubted:
-            others = {view_idx: poses for view_idx, poses in alone.items() if view_idx not in doubted}
-            pose = self._pose_of_most(without(problem, tuple(doubted)), others)
+            others = without(problem, tuple(doubted))
+            pose = self._pose_of_most(others, self._solver.first_poses(others, first.of_others(doubted)))
         if pose is None:
-            pose = self._pose_of_most(problem, alone)
+            pose = self._pose_of_most(problem, first)
         if pose is None:
-            return LookedAround(problem, alone)
+            return LookedAround(problem, first)
         num_inliers = np.bincount(self._solver.fitting(problem, pose).views, minlength=len(cameras))
         blind = np.flatnonzero(num_inliers < _MIN_BACKING)
         place = self._retrieval.around(descriptors, cameras, pose, blind.tolist())
         if place is None:
-            return LookedAround(problem, alone)
-        asked = [
-            view if view_idx in blind else view.chosen(np.arange(0)) for view_idx, view in enumerate(features)
-        ]
-        seen = match(asked, self._landmarks.of(place))
+            return LookedAround(problem, first)
+        seen = match(only_of(features, blind.tolist()), self._landmarks.of(place))
         joined = join_matches(matches.chosen(~np.isin(matches.views, blind)), seen)
         return LookedAround(
             self._solver.problem(joined, cameras, self._landmarks.cones(joined)),
-            {view_idx: poses for view_idx, poses in alone.items() if view_idx not in blind},
+            first.of_others(blind.tolist()),
         )
 
-    def _pose_of_most(self, problem: PoseProblem, alone: ViewPoses) -> Rigid3 | None:
+    def _pose_of_most(self, problem: PoseProblem, first: FirstPoses) -> Rigid3 | None:
         """Return the pose that matches agree with; None where there are few that do."""
-        found = self._solver.best_of_views(problem, alone)
+        found = first.best
         if found is None or len(self._solver.fitting(problem, found.map_from_camera)) < _MIN_INLIERS:
             return None
         return found.map_from_camera

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from hfnet_ros.config import Config
 from hfnet_ros.localization.answers import merge_views
@@ -118,6 +120,12 @@ class MatchersInTurn:
         for network in (self._scene, self._learned):
             if network is not None:
                 network.close()
+
+
+def only_of(features: Sequence[ImageFeatures], view_idxs: Collection[int]) -> list[ImageFeatures]:
+    """Return the features of some views, and nothing of the others."""
+    nothing = np.arange(0)
+    return [view if view_idx in view_idxs else view.chosen(nothing) for view_idx, view in enumerate(features)]
 
 
 def _match_views(match: _MatchView, features: Sequence[ImageFeatures], place: PlaceView) -> Correspondences:

@@ -10,8 +10,8 @@ plane), through OpenCV.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -22,7 +22,13 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.absolute_pose import absolute_pose_method
 from hfnet_ros.pose.problem import MIN_MATCHES, PoseProblem, robust_scores
 from hfnet_ros.pose.refinement import refine_robustly
-from hfnet_ros.pose.view_poses import NOTHING, ViewPoses, is_not_missed, num_samples, promising
+from hfnet_ros.pose.view_poses import (
+    ViewPoses,
+    is_not_missed,
+    num_samples,
+    poses_of_views,
+    promising,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -59,12 +65,53 @@ class Hypothesis:
         return first.translation_to(second) > distance_m or first.rotation_to(second) > angle_rad
 
 
+@dataclass(frozen=True, eq=False)
+class FirstPoses:
+    """Poses of a rig that are known before its problem is solved.
+
+    Attributes:
+        of_views: what each view says alone.
+        candidates: the best of that, refined and scored on the matches of all views; none where that is still to do.
+    """
+
+    of_views: ViewPoses = field(default_factory=dict)
+    candidates: tuple[Hypothesis, ...] = ()
+
+    def of_others(self, view_idxs: Collection[int]) -> FirstPoses:
+        """Return what views say alone but for some, of matches that are others in the end."""
+        others = {view_idx: poses for view_idx, poses in self.of_views.items() if view_idx not in view_idxs}
+        return FirstPoses(others)
+
+    @property
+    def best(self) -> Hypothesis | None:
+        """The candidate that explains most; None where there is none."""
+        return max(self.candidates, key=lambda hypothesis: hypothesis.score, default=None)
+
+
+NO_FIRST_POSES = FirstPoses()
+
+
+def first_poses(
+    problem: PoseProblem, config: PoseConfig, threshold_px: float, scale_px: float, known: FirstPoses
+) -> FirstPoses:
+    """Return what each view of a rig says alone, and the best of that on the matches of all.
+
+    Args:
+        problem: matches of one place.
+        config: how poses are found.
+        threshold_px: RANSAC's inlier threshold.
+        scale_px: scale of the robust cost.
+        known: of these views as far as their matches are the same.
+    """
+    if known.candidates:
+        return known
+    of_views = poses_of_views(problem, config, threshold_px, known.of_views)
+    starts = promising(problem, [pose for poses in of_views.values() for pose in poses], scale_px)
+    return FirstPoses(of_views, tuple(score_hypotheses(problem, starts, scale_px)))
+
+
 def gather_hypotheses(
-    problem: PoseProblem,
-    config: PoseConfig,
-    threshold_px: float,
-    scale_px: float,
-    alone: ViewPoses = NOTHING,
+    problem: PoseProblem, config: PoseConfig, threshold_px: float, scale_px: float
 ) -> list[Hypothesis]:
     """Return candidate poses, best score first; empty when there are too few matches.
 
@@ -73,23 +120,52 @@ def gather_hypotheses(
         config: number of runs, iterations, seed.
         threshold_px: RANSAC's inlier threshold.
         scale_px: scale of the robust cost.
-        alone: what each view of a rig says alone. Matches of all are sampled only if that may have missed something.
+    """
+    candidates = sample_hypotheses(problem, config, threshold_px, scale_px)
+    return with_rivals(problem, candidates, config, threshold_px, scale_px)
+
+
+def sample_hypotheses(
+    problem: PoseProblem,
+    config: PoseConfig,
+    threshold_px: float,
+    scale_px: float,
+    first: FirstPoses = NO_FIRST_POSES,
+) -> list[Hypothesis]:
+    """Return candidate poses without their rivals; see `gather_hypotheses`.
+
+    Args:
+        problem: matches of one place.
+        config: number of runs, iterations, seed.
+        threshold_px: RANSAC's inlier threshold.
+        scale_px: scale of the robust cost.
+        first: of a rig. Matches of all views are sampled only if that may have missed something.
     """
     if len(problem.correspondences) < MIN_MATCHES:
         return []
-    starts = [pose for poses in alone.values() for pose in poses]
-    candidates = score_hypotheses(problem, promising(problem, starts, scale_px), scale_px)
-    best = max(candidates, key=lambda hypothesis: hypothesis.score, default=None)
+    candidates, best = list(first.candidates), first.best
     if best is None or not is_not_missed(problem, best.map_from_camera, threshold_px, config):
-        candidates += score_hypotheses(
-            problem, _sampled(problem, config, threshold_px, bool(alone)), scale_px
-        )
+        sampled = _sampled(problem, config, threshold_px, bool(first.of_views))
+        candidates += score_hypotheses(problem, sampled, scale_px)
+    return candidates
+
+
+def with_rivals(
+    problem: PoseProblem,
+    candidates: Sequence[Hypothesis],
+    config: PoseConfig,
+    threshold_px: float,
+    scale_px: float,
+    first: FirstPoses = NO_FIRST_POSES,
+) -> list[Hypothesis]:
+    """Return candidate poses and those that might explain the matches as well, best score first."""
     if not candidates:
         return []
     best = max(candidates, key=lambda hypothesis: hypothesis.score)
-    rivals = list(_rival_starts(problem, best, config, threshold_px)) + starts
-    candidates += score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
-    return _polish_winners(problem, candidates, scale_px)
+    rivals = list(_rival_starts(problem, best, config, threshold_px))
+    rivals += [pose for poses in first.of_views.values() for pose in poses]
+    scored = score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
+    return _polish_winners(problem, [*candidates, *scored], scale_px)
 
 
 def _sampled(problem: PoseProblem, config: PoseConfig, threshold_px: float, is_asked: bool) -> list[Rigid3]:
@@ -101,12 +177,6 @@ def _sampled(problem: PoseProblem, config: PoseConfig, threshold_px: float, is_a
     for run in range(config.num_hypotheses):
         found += estimate(problem, everything, threshold_px, iterations, config.seed + run)
     return found
-
-
-def best_of_views(problem: PoseProblem, alone: ViewPoses, scale_px: float) -> Hypothesis | None:
-    """Return the pose of what views say alone that explains most of all matches; None where they say nothing."""
-    starts = promising(problem, [pose for poses in alone.values() for pose in poses], scale_px)
-    return max(score_hypotheses(problem, starts, scale_px), key=lambda best: best.score, default=None)
 
 
 def quick_hypothesis(

@@ -8,7 +8,6 @@ and the word of each view where they contradict each other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from hfnet_ros.pose.problem import MIN_MATCHES, PoseProblem, robust_scores
 
 # By view: poses of the rig that are sampled among its matches, mostly one or none.
 ViewPoses = Mapping[int, Sequence[Rigid3]]
-NOTHING: ViewPoses = MappingProxyType({})
 
 _FEWER_SAMPLES = 4
 _PROMISING_SHARE = 0.5  # of the best start's score, before any is refined on the matches of all views
