@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -10,10 +13,11 @@ from numpy.typing import NDArray
 from hfnet_ros.config import MatchingConfig
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
-from hfnet_ros.matching.visual_words import mutual_nearest_in_words
+from hfnet_ros.matching.visual_words import mutual_nearest_in_words, nearest_words
 from hfnet_ros.types import Correspondences, ImageFeatures, LocalFeatures
 
 SAME_PLACE_FRACTION = 0.01  # of the extent of the landmarks: triangulated twice, not two places
+_REMEMBERED = 12  # views
 _NUM_RIVALS = 8  # most similar landmarks among which a second place is looked for
 
 
@@ -38,6 +42,15 @@ class LandmarkMatcher(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class _WordsOf:
+    """Words of a view's descriptors, which are not kept."""
+
+    descriptors: weakref.ref[NDArray[np.float32]]
+    vocabulary: NDArray[np.float32]
+    words: NDArray[np.uint16]
+
+
 class MutualNearestMatcher:
     """Mutual nearest neighbours, with an optional landmark-aware ratio test.
 
@@ -48,18 +61,20 @@ class MutualNearestMatcher:
     def __init__(self, config: MatchingConfig) -> None:
         """Keep the parameters."""
         self._config = config
+        # Of views of the last queries: each place asks for the same.
+        self._words: deque[_WordsOf] = deque(maxlen=_REMEMBERED)
 
     def match(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
         """Return matches, most similar first; within visual words where the map has some."""
         descriptors = features.local.descriptors[: self._config.max_query_keypoints]
-        keypoints, rows, similarity = self._nearest(descriptors, place)
+        keypoints, rows, similarity = self._nearest(features.local.descriptors, descriptors, place)
         if self._config.ratio < 1.0 and len(keypoints):
             clear = self._passes_ratio(descriptors[keypoints], rows, similarity, place)
             keypoints, rows, similarity = keypoints[clear], rows[clear], similarity[clear]
         return as_correspondences(features.local, place, keypoints, rows, similarity)
 
     def _nearest(
-        self, descriptors: NDArray[np.float32], place: PlaceView
+        self, of_view: NDArray[np.float32], descriptors: NDArray[np.float32], place: PlaceView
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
         if len(place.vocabulary) == 0:
             return mutual_nearest(descriptors, place.descriptors, self._config.min_similarity)
@@ -70,7 +85,19 @@ class MutualNearestMatcher:
             place.vocabulary,
             self._config.words_per_keypoint,
             self._config.min_similarity,
+            self._words_of(of_view, descriptors, place.vocabulary) if len(descriptors) else None,
         )
+
+    def _words_of(
+        self, of_view: NDArray[np.float32], descriptors: NDArray[np.float32], vocabulary: NDArray[np.float32]
+    ) -> NDArray[np.uint16]:
+        """Return the words that the first descriptors of a view are compared in."""
+        for known in self._words:
+            if known.descriptors() is of_view and known.vocabulary is vocabulary:
+                return known.words
+        words = nearest_words(descriptors, vocabulary, self._config.words_per_keypoint)
+        self._words.append(_WordsOf(weakref.ref(of_view), vocabulary, words))
+        return words
 
     def _passes_ratio(
         self,

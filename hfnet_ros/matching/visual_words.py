@@ -26,6 +26,7 @@ def mutual_nearest_in_words(
     vocabulary: Float32Array,
     words_per_query: int,
     min_similarity: float,
+    words: NDArray[np.uint16] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Float32Array]:
     """Return the pairs that are each other's most similar among those that share a word.
 
@@ -36,13 +37,15 @@ def mutual_nearest_in_words(
         vocabulary: [K, D] float32 unit norm.
         words_per_query: words a query descriptor is compared in.
         min_similarity: cosine below which a pair is dropped.
+        words: [N, C] of the query's `nearest_words`, where they are known.
 
     Returns:
         Rows of query, ascending, rows of landmarks, [P] int64 each, and their cosine [P].
     """
     if len(query) == 0 or len(landmarks) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    words = _nearest_words(query, vocabulary, words_per_query)
+    if words is None:
+        words = nearest_words(query, vocabulary, words_per_query)
     best = _best_of_all if len(query) * len(landmarks) <= _FEW_PAIRS else _best_by_word
     row_best, nearest, column_best = best(query, landmarks, landmark_words, words, len(vocabulary))
     mutual = (row_best == column_best[nearest]) & (row_best >= min_similarity)
@@ -53,7 +56,7 @@ def mutual_nearest_in_words(
     return rows.astype(np.int64), nearest[rows], row_best[rows]
 
 
-def _nearest_words(query: Float32Array, vocabulary: Float32Array, count: int) -> NDArray[np.uint16]:
+def nearest_words(query: Float32Array, vocabulary: Float32Array, count: int) -> NDArray[np.uint16]:
     """Return the words [N, C] that each query is compared in."""
     count = min(count, len(vocabulary))
     similarity = query @ vocabulary.T

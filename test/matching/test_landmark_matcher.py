@@ -6,6 +6,7 @@ from given_place import GivenPlace
 
 from hfnet_ros.config import MatchingConfig
 from hfnet_ros.map.visual_words import assign_words
+from hfnet_ros.matching import landmark_matcher
 from hfnet_ros.matching.landmark_matcher import MutualNearestMatcher
 from hfnet_ros.types import ImageFeatures, LocalFeatures
 
@@ -64,6 +65,25 @@ def test_matches_are_ordered_and_unique(world):
     found = MutualNearestMatcher(MatchingConfig(min_similarity=-1.0)).match(query, landmarks)
     assert (np.diff(found.similarity) <= 0).all()
     assert len(set(found.keypoint_idxs.tolist())) == len(set(found.landmark_idxs.tolist())) == len(found)
+
+
+def test_the_words_of_a_view_are_looked_up_once_and_never_taken_for_those_of_another(world, monkeypatch):
+    query, landmarks, _ = world
+    vocabulary = unit(np.random.default_rng(3).normal(size=(16, 32)))
+    place, asked = with_words(landmarks, vocabulary), []
+    counted = landmark_matcher.nearest_words
+    monkeypatch.setattr(
+        landmark_matcher, "nearest_words", lambda *given: asked.append(None) or counted(*given)
+    )
+    matcher = MutualNearestMatcher(MatchingConfig())
+    first, again = matcher.match(query, place), matcher.match(query, place)
+    assert len(asked) == 1
+    np.testing.assert_array_equal(first.landmark_idxs, again.landmark_idxs)
+    for seed in range(20):  # each may lie where one that is gone lay
+        other = features(unit(np.random.default_rng(seed).normal(size=(120, 32))))
+        fresh = MutualNearestMatcher(MatchingConfig()).match(other, place)
+        np.testing.assert_array_equal(matcher.match(other, place).landmark_idxs, fresh.landmark_idxs)
+        np.testing.assert_array_equal(matcher.match(other, place).similarity, fresh.similarity)
 
 
 def test_only_the_best_query_keypoints_are_matched(world):
