@@ -290,8 +290,9 @@ def make_problem(
     """Undistort the matched pixels once; matches that no ray leads to are dropped."""
     normalized = np.full((len(correspondences), 2), np.nan)  # of a view that is none, too
     for view_idx, view in enumerate(cameras):
-        of_view = correspondences.views == view_idx
-        normalized[of_view] = view.camera.undistort(correspondences.points2d[of_view])
+        of_view = np.flatnonzero(correspondences.views == view_idx)
+        if len(of_view):
+            normalized[of_view] = view.camera.undistort(correspondences.points2d[of_view])
     valid = np.asarray(np.isfinite(normalized).all(axis=1))
     if not valid.all():
         normalized, correspondences = normalized[valid], correspondences.chosen(valid)
