@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,12 @@ from numpy.typing import NDArray
 from hfnet_ros.config import MatchingConfig
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
-from hfnet_ros.matching.visual_words import mutual_nearest_in_words, nearest_words
+from hfnet_ros.matching.visual_words import (
+    FEW_PAIRS,
+    mutual_nearest_in_words,
+    mutual_nearest_of_views,
+    nearest_words,
+)
 from hfnet_ros.types import Correspondences, ImageFeatures, LocalFeatures
 
 SAME_PLACE_FRACTION = 0.01  # of the extent of the landmarks: triangulated twice, not two places
@@ -51,6 +57,15 @@ class _WordsOf:
     words: NDArray[np.uint16]
 
 
+@runtime_checkable
+class ViewsMatcher(Protocol):
+    """A matcher that takes all views of a rig sooner than one after the other."""
+
+    def match_views(self, features: Sequence[ImageFeatures], place: PlaceView) -> list[Correspondences]:
+        """Return what `LandmarkMatcher.match` does for each of the views, up to the last digits of similarities."""
+        ...
+
+
 class MutualNearestMatcher:
     """Mutual nearest neighbours, with an optional landmark-aware ratio test.
 
@@ -67,7 +82,45 @@ class MutualNearestMatcher:
     def match(self, features: ImageFeatures, place: PlaceView) -> Correspondences:
         """Return matches, most similar first; within visual words where the map has some."""
         descriptors = features.local.descriptors[: self._config.max_query_keypoints]
-        keypoints, rows, similarity = self._nearest(features.local.descriptors, descriptors, place)
+        return self._checked(features, place, *self._nearest(features.local.descriptors, descriptors, place))
+
+    def match_views(self, features: Sequence[ImageFeatures], place: PlaceView) -> list[Correspondences]:
+        """Return the matches of each view; see `ViewsMatcher`."""
+        count = self._config.max_query_keypoints
+        num_pairs = sum(min(len(view.local), count) for view in features) * len(place)
+        seeing = [view for view in features if len(view.local)]
+        if len(seeing) < 2 or len(place.vocabulary) == 0 or num_pairs <= FEW_PAIRS:
+            return [self.match(view, place) for view in features]
+        descriptors = [view.local.descriptors[:count] for view in seeing]
+        words = [
+            self._words_of(view.local.descriptors, some, place.vocabulary)
+            for view, some in zip(seeing, descriptors, strict=True)
+        ]
+        found = iter(
+            mutual_nearest_of_views(
+                descriptors,
+                place.descriptors,
+                place.words,
+                len(place.vocabulary),
+                words,
+                self._config.min_similarity,
+            )
+        )
+        return [
+            self._checked(view, place, *next(found)) if len(view.local) else self.match(view, place)
+            for view in features
+        ]
+
+    def _checked(
+        self,
+        features: ImageFeatures,
+        place: PlaceView,
+        keypoints: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        similarity: NDArray[np.float32],
+    ) -> Correspondences:
+        """Return the nearest pairs that pass the ratio test, if it is asked for."""
+        descriptors = features.local.descriptors[: self._config.max_query_keypoints]
         if self._config.ratio < 1.0 and len(keypoints):
             clear = self._passes_ratio(descriptors[keypoints], rows, similarity, place)
             keypoints, rows, similarity = keypoints[clear], rows[clear], similarity[clear]

@@ -86,6 +86,23 @@ def test_the_words_of_a_view_are_looked_up_once_and_never_taken_for_those_of_ano
         np.testing.assert_array_equal(matcher.match(other, place).similarity, fresh.similarity)
 
 
+@pytest.mark.parametrize("ratio", [1.0, 0.9])
+def test_views_matched_together_have_the_matches_of_each_by_itself(world, monkeypatch, ratio):
+    query, landmarks, _ = world
+    rng = np.random.default_rng(4)
+    place = with_words(landmarks, unit(rng.normal(size=(16, 32))))
+    seen = unit(landmarks.descriptors[rng.permutation(300)[:80]] + 0.05 * rng.normal(size=(80, 32)))
+    views = [query, features(unit(rng.normal(size=(0, 32)))), features(seen), features(seen[:1])]
+    matcher = MutualNearestMatcher(MatchingConfig(max_query_keypoints=100, words_per_keypoint=4, ratio=ratio))
+    monkeypatch.setattr(landmark_matcher, "FEW_PAIRS", 0)
+    for together, view in zip(matcher.match_views(views, place), views, strict=True):
+        alone = matcher.match(view, place)
+        np.testing.assert_array_equal(together.keypoint_idxs, alone.keypoint_idxs)
+        np.testing.assert_array_equal(together.landmark_idxs, alone.landmark_idxs)
+        np.testing.assert_allclose(together.similarity, alone.similarity, atol=1e-6)
+    assert len(alone) == 1
+
+
 def test_only_the_best_query_keypoints_are_matched(world):
     query, landmarks, _ = world
     found = MutualNearestMatcher(MatchingConfig(max_query_keypoints=64)).match(query, landmarks)
