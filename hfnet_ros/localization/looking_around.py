@@ -83,7 +83,8 @@ class LookingAround:
             pose = self._pose_of_most(problem, first)
         if pose is None:
             return LookedAround(problem, first)
-        num_inliers = np.bincount(self._solver.fitting(problem, pose).views, minlength=len(cameras))
+        fits = self._solver.is_fitting(problem, problem.recognized_residuals(pose))
+        num_inliers = np.bincount(problem.view_idxs[fits], minlength=len(cameras))
         blind = np.flatnonzero(num_inliers < _MIN_BACKING)
         place = self._retrieval.around(descriptors, cameras, pose, blind.tolist())
         if place is None:
@@ -97,7 +98,7 @@ class LookingAround:
 
     def _pose_of_most(self, problem: PoseProblem, first: FirstPoses) -> Rigid3 | None:
         """Return the pose that matches agree with; None where there are few that do."""
-        found = first.best
-        if found is None or len(self._solver.fitting(problem, found.map_from_camera)) < _MIN_INLIERS:
+        best = first.best
+        if best is None or self._solver.is_fitting(problem, best.residuals).sum() < _MIN_INLIERS:
             return None
-        return found.map_from_camera
+        return best.map_from_camera

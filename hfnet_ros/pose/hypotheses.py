@@ -25,7 +25,6 @@ from hfnet_ros.pose.refinement import refine_robustly
 from hfnet_ros.pose.view_poses import (
     ViewPoses,
     is_not_missed,
-    num_samples,
     poses_of_views,
     promising,
 )
@@ -38,6 +37,7 @@ _WINNER_ITERATIONS, _RIVAL_ITERATIONS = 8, 6
 # does. A twin place, which would, is looked for separately.
 _CLEAR_MAJORITY = 0.6
 _MAX_RIVAL_MATCHES = 192  # enough to slide into a minimum; the winners are refined on all
+_FEWER_SAMPLES = 8  # of a short search, and of one among all matches after each view was asked for itself
 _CONTENDER_RATIO = 0.8
 _MAX_CONTENDERS = 4
 _COPY_RADIUS_PX = 20.0
@@ -173,7 +173,7 @@ def _sampled(problem: PoseProblem, config: PoseConfig, threshold_px: float, is_a
     found: list[Rigid3] = []
     everything = np.ones(len(problem.correspondences), np.bool_)
     estimate = absolute_pose_method(config)
-    iterations = num_samples(config) if is_asked else config.max_iterations
+    iterations = config.max_iterations // _FEWER_SAMPLES if is_asked else config.max_iterations
     for run in range(config.num_hypotheses):
         found += estimate(problem, everything, threshold_px, iterations, config.seed + run)
     return found
@@ -187,7 +187,7 @@ def quick_hypothesis(
         return None
     everything = np.ones(len(problem.correspondences), np.bool_)
     estimate = absolute_pose_method(config)
-    found = estimate(problem, everything, threshold_px, config.max_iterations // 8, config.seed)
+    found = estimate(problem, everything, threshold_px, config.max_iterations // _FEWER_SAMPLES, config.seed)
     return max(score_hypotheses(problem, found, scale_px), key=lambda best: best.score, default=None)
 
 

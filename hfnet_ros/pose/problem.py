@@ -166,6 +166,10 @@ class PoseProblem:
         """[M] position of the view that each match is of."""
         return self.correspondences.views
 
+    def rows_of(self, view_idx: int) -> NDArray[np.int64]:
+        """Return the positions of a view's matches, most similar first."""
+        return np.flatnonzero(self.view_idxs == view_idx)
+
     def pixels(self, at_reference_focal: float) -> float:
         """Scale a pixel parameter from the reference focal length to this problem's."""
         return at_reference_focal * self.focal / REFERENCE_FOCAL_PX

@@ -277,6 +277,10 @@ class PoseSolver:
         fits = problem.recognized_residuals(map_from_rig) < self._scale(problem)
         return problem.correspondences.chosen(fits)
 
+    def is_fitting(self, problem: PoseProblem, residuals: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which matches [M] a pose explains that leaves residuals [M]."""
+        return residuals < self._scale(problem)
+
     def left_over(self, problem: PoseProblem, map_from_rig: Rigid3) -> PoseProblem:
         """Return a problem without the matches that a pose explains."""
         return problem.chosen(problem.recognized_residuals(map_from_rig) >= self._scale(problem))
