@@ -72,10 +72,12 @@ class FirstPoses:
     Attributes:
         of_views: what each view says alone.
         candidates: the best of that, refined and scored on the matches of all views; none where that is still to do.
+        others: the rest of it.
     """
 
     of_views: ViewPoses = field(default_factory=dict)
     candidates: tuple[Hypothesis, ...] = ()
+    others: tuple[Rigid3, ...] = ()
 
     def of_others(self, view_idxs: Collection[int]) -> FirstPoses:
         """Return what views say alone but for some, of matches that are others in the end."""
@@ -106,8 +108,11 @@ def first_poses(
     if known.candidates:
         return known
     of_views = poses_of_views(problem, config, threshold_px, known.of_views)
-    starts = promising(problem, [pose for poses in of_views.values() for pose in poses], scale_px)
-    return FirstPoses(of_views, tuple(score_hypotheses(problem, starts, scale_px)))
+    found = [pose for poses in of_views.values() for pose in poses]
+    is_promising = promising(problem, found, scale_px)
+    starts = [pose for pose, is_good in zip(found, is_promising, strict=True) if is_good]
+    others = [pose for pose, is_good in zip(found, is_promising, strict=True) if not is_good]
+    return FirstPoses(of_views, tuple(score_hypotheses(problem, starts, scale_px)), tuple(others))
 
 
 def gather_hypotheses(
@@ -162,8 +167,7 @@ def with_rivals(
     if not candidates:
         return []
     best = max(candidates, key=lambda hypothesis: hypothesis.score)
-    rivals = list(_rival_starts(problem, best, config, threshold_px))
-    rivals += [pose for poses in first.of_views.values() for pose in poses]
+    rivals = [*_rival_starts(problem, best, config, threshold_px), *first.others]
     scored = score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
     return _polish_winners(problem, [*candidates, *scored], scale_px)
 

@@ -174,6 +174,11 @@ class PoseProblem:
         """Scale a pixel parameter from the reference focal length to this problem's."""
         return at_reference_focal * self.focal / REFERENCE_FOCAL_PX
 
+    @cached_property
+    def cells(self) -> tuple[dict[float, tuple[NDArray[np.int64], NDArray[np.int64]]], ...]:
+        """What `evidence` has found of the matches of each view: in which cells of the image they are."""
+        return tuple({} for _ in self.cameras)
+
     def view_scale(self, view_idx: int) -> float:
         """Return the factor from this problem's pixels to those of a view's image."""
         return float(self.cameras[view_idx].camera.focal.mean()) / self.focal

@@ -57,16 +57,12 @@ def num_samples(config: PoseConfig) -> int:
     return config.max_iterations // _FEWER_SAMPLES
 
 
-def promising(problem: PoseProblem, starts: Sequence[Rigid3], scale_px: float) -> list[Rigid3]:
-    """Return the starts that explain nearly as much of all matches as the best of them."""
+def promising(problem: PoseProblem, starts: Sequence[Rigid3], scale_px: float) -> list[bool]:
+    """Tell which starts explain nearly as much of all matches as the best of them."""
     if len(starts) < 2:
-        return list(starts)
+        return [True] * len(starts)
     scores = robust_scores(problem.recognized_residuals_of(starts), scale_px).sum(axis=1)
-    return [
-        start
-        for start, is_good in zip(starts, scores >= _PROMISING_SHARE * scores.max(), strict=True)
-        if is_good
-    ]
+    return (scores >= _PROMISING_SHARE * scores.max()).tolist()
 
 
 def is_not_missed(problem: PoseProblem, pose: Rigid3, threshold_px: float, config: PoseConfig) -> bool:
