@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.pose.absolute_pose import absolute_pose_method
+from hfnet_ros.pose.absolute_pose import MAX_SAMPLED_MATCHES, absolute_pose_method
 from hfnet_ros.pose.problem import MIN_MATCHES, PoseProblem, robust_scores
 
 # By view: poses of the rig that are sampled among its matches, mostly one or none.
 ViewPoses = Mapping[int, Sequence[Rigid3]]
 
 _FEWER_SAMPLES = 4
-_MAX_SAMPLED_OF_VIEW = 200  # the most similar ones; of one camera alone 300
 _PROMISING_SHARE = 0.5  # of the best start's score, before any is refined on the matches of all views
 _MISSED = 1e-4  # PoseLib's
 
@@ -39,17 +37,10 @@ def poses_of_views(
     """
     sample, found = absolute_pose_method(config), dict(known)
     for view_idx in range(len(problem.cameras)):
-        own = _sampled_of(problem, view_idx)
-        if view_idx not in found and len(own) >= MIN_MATCHES:
-            subset = np.zeros(len(problem.correspondences), np.bool_)
-            subset[own] = True
-            found[view_idx] = sample(problem, subset, threshold_px, num_samples(config), config.seed)
+        own = problem.view_idxs == view_idx
+        if view_idx not in found and np.count_nonzero(own) >= MIN_MATCHES:
+            found[view_idx] = sample(problem, own, threshold_px, num_samples(config), config.seed)
     return found
-
-
-def _sampled_of(problem: PoseProblem, view_idx: int) -> NDArray[np.int64]:
-    """Return the matches of a view among which poses are sampled, most similar first."""
-    return problem.rows_of(view_idx)[:_MAX_SAMPLED_OF_VIEW]
 
 
 def num_samples(config: PoseConfig) -> int:
@@ -69,7 +60,7 @@ def is_not_missed(problem: PoseProblem, pose: Rigid3, threshold_px: float, confi
     """Tell whether a pose explains so much of a view that its samples would not have missed a better one."""
     fits, missed = problem.residuals(pose) < threshold_px, 1.0
     for view_idx in range(len(problem.cameras)):
-        own = _sampled_of(problem, view_idx)
+        own = problem.rows_of(view_idx)[:MAX_SAMPLED_MATCHES]
         if len(own) >= MIN_MATCHES:
             missed *= (1.0 - float(np.mean(fits[own])) ** 3) ** num_samples(config)
     return missed < _MISSED
