@@ -50,10 +50,10 @@ class LandmarkMatcher(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _WordsOf:
-    """Words of a view's descriptors, which are not kept."""
+    """Words of a view's descriptors; neither these nor the map's vocabulary are kept."""
 
     descriptors: weakref.ref[NDArray[np.float32]]
-    vocabulary: NDArray[np.float32]
+    vocabulary: weakref.ref[NDArray[np.float32]]
     words: NDArray[np.uint16]
 
 
@@ -146,10 +146,10 @@ class MutualNearestMatcher:
     ) -> NDArray[np.uint16]:
         """Return the words that the first descriptors of a view are compared in."""
         for known in self._words:
-            if known.descriptors() is of_view and known.vocabulary is vocabulary:
+            if known.descriptors() is of_view and known.vocabulary() is vocabulary:
                 return known.words
         words = nearest_words(descriptors, vocabulary, self._config.words_per_keypoint)
-        self._words.append(_WordsOf(weakref.ref(of_view), vocabulary, words))
+        self._words.append(_WordsOf(weakref.ref(of_view), weakref.ref(vocabulary), words))
         return words
 
     def _passes_ratio(
