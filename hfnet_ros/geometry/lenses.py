@@ -171,9 +171,8 @@ def _distort_equidistant(normalized: FloatArray, coefficients: FloatArray) -> Fl
 
 def _undistort_equidistant(target: FloatArray, coefficients: FloatArray) -> FloatArray:
     distorted = np.linalg.norm(target, axis=1, keepdims=True)
-    fold = min(np.pi / 2, _equidistant_fold_angle(coefficients))
-    angles = np.linspace(0.0, fold, 256)
-    angle = np.interp(distorted, _polynomial_angle(angles, coefficients), angles)
+    fold, angles, appear = _equidistant_table(tuple(coefficients.tolist()))
+    angle = np.interp(distorted, appear, angles)
     for _ in range(_MAX_NEWTON_ITERATIONS):
         residual = _polynomial_angle(angle, coefficients) - distorted
         if np.max(np.abs(residual), initial=0.0) < _NEWTON_TOLERANCE:
@@ -223,10 +222,17 @@ def _brown_fold_radius(coefficients: tuple[float, ...]) -> float:
     return float(np.sqrt(min(_first_positive_root(growth), _first_positive_root(denominator))))
 
 
-def _equidistant_fold_angle(coefficients: FloatArray) -> float:
-    """Return the angle, rad, where the distorted angle stops growing, or inf."""
-    slope = _polynomial([1.0, *(coefficients * (3.0, 5.0, 7.0, 9.0))])
-    return float(np.sqrt(_first_positive_root(slope)))
+@lru_cache(maxsize=32)
+def _equidistant_table(coefficients: tuple[float, ...]) -> tuple[float, FloatArray, FloatArray]:
+    """Return the angle, rad, where the distorted angle stops growing, 90 degrees at the most; and angles up to there.
+
+    These and where they appear, [256] each.
+    """
+    exact = np.array(coefficients)
+    slope = _polynomial([1.0, *(exact * (3.0, 5.0, 7.0, 9.0))])
+    fold = min(np.pi / 2, float(np.sqrt(_first_positive_root(slope))))
+    angles = np.linspace(0.0, fold, 256)
+    return fold, angles, _polynomial_angle(angles, exact)
 
 
 def _polynomial(coefficients: Sequence[float]) -> Polynomial:

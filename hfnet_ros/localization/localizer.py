@@ -35,7 +35,7 @@ from hfnet_ros.localization.areas import asked_areas, keyframes_asked, within_ar
 from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.map_parts import PartJudge, PartJudges, check_extractor
-from hfnet_ros.localization.matchers import Matcher, MatchersInTurn
+from hfnet_ros.localization.matchers import Matcher, MatchersInTurn, only_of
 from hfnet_ros.localization.mirrored import mirrored_view
 from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.localization.timing import StageClock
@@ -46,6 +46,7 @@ from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.matching.registry import create_matcher
+from hfnet_ros.pose.hypotheses import NO_FIRST_POSES
 from hfnet_ros.retrieval.index import DescriptorIndex
 from hfnet_ros.types import (
     Correspondences,
@@ -238,7 +239,7 @@ class Localizer:
         part_idx = self._map.part_idx(place.keyframe_idxs[0])
         with clock.stage("match"):
             landmarks = self._landmarks.of(place)
-            matches = matcher.match(version.features, landmarks)
+            matches = matcher.match(self._asked(version.features, matcher, retrieved, place), landmarks)
         with clock.stage("pose"):
             judge, part = self._judges.of(part_idx), self._map.part_of(part_idx)
             cameras = _refined(part, query.cameras)
@@ -250,6 +251,17 @@ class Localizer:
             if answer.is_valid and query.doubted:
                 answer = without_doubted(answer, query.doubted)
         return answer
+
+    def _asked(
+        self, features: Sequence[ImageFeatures], matcher: Matcher, retrieved: Retrieved, place: Place
+    ) -> Sequence[ImageFeatures]:
+        """Return what of the views is matched with a place: nothing of a view that looks like none of its keyframes.
+
+        What such a view sees is looked for when another one has told where the rig is.
+        """
+        if len(features) == 1 or not self._matchers.asks_places(matcher):
+            return features
+        return only_of(features, retrieved.views_of(place))
 
     def _judge(
         self,
@@ -264,17 +276,22 @@ class Localizer:
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
         if len(cameras) > 1 and self._matchers.asks_places(matcher):
-            matches = judge.looking_around.more(
+            seen = judge.looking_around.more(
                 matches, matcher.match, version.features, retrieved.descriptors, cameras, query.doubted
             )
-        cones = self._landmarks.cones(matches)
+            problem, first = seen.problem, seen.first
+        else:
+            problem, first = (
+                judge.solver.problem(matches, cameras, self._landmarks.cones(matches)),
+                NO_FIRST_POSES,
+            )
         num_tried = matcher.num_tried * version.num_tried
-        answer = judge.solver.solve(matches, cameras, cones, num_tried, query.doubted, matcher.scores)
+        answer = judge.solver.solve_problem(problem, first, num_tried, query.doubted, matcher.scores)
         answer = dataclasses.replace(answer, matched_by=matcher.name)
         if not answer.is_valid:
             return answer
         if query.compares_views:
-            answer = with_offsets(answer, matches, cameras, self._config.pose)
+            answer = with_offsets(answer, problem.correspondences, cameras, self._config.pose)
         other_part = ""
         if matcher.name == SCENE:
             elsewhere = self._matchers.seen_otherwise(

@@ -8,23 +8,39 @@ there are frames that look its way.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.answers import join_matches
 from hfnet_ros.localization.landmarks import Landmarks
+from hfnet_ros.localization.matchers import only_of
 from hfnet_ros.localization.retrieval import Descriptors, PlaceRetrieval
 from hfnet_ros.map.place_view import PlaceView
+from hfnet_ros.pose.hypotheses import FirstPoses
 from hfnet_ros.pose.problem import PoseProblem
 from hfnet_ros.pose.solver import PoseSolver
+from hfnet_ros.pose.view_agreement import without
 from hfnet_ros.types import Correspondences, ImageFeatures, RigCamera
 
 # Of all views, to look around from its pose; of a view, to let it be.
 _MIN_INLIERS, _MIN_BACKING = 12, 6
-_MAX_MATCHES = 500  # the most similar ones; enough to see where to look
 
 MatchLandmarks = Callable[[Sequence[ImageFeatures], PlaceView], Correspondences]
+
+
+@dataclass(frozen=True)
+class LookedAround:
+    """What views see where one of them says that the rig is.
+
+    Attributes:
+        problem: matches of all views.
+        first: poses of them, as far as matches were not asked for anew.
+    """
+
+    problem: PoseProblem
+    first: FirstPoses
 
 
 class LookingAround:
@@ -44,7 +60,7 @@ class LookingAround:
         descriptors: Descriptors,
         cameras: Sequence[RigCamera],
         doubted: frozenset[int],
-    ) -> Correspondences:
+    ) -> LookedAround:
         """Return matches in which each view has what it should see at the pose that most of them agree with.
 
         Args:
@@ -58,28 +74,31 @@ class LookingAround:
         Raises:
             MapFormatError: the map is damaged where it was read.
         """
-        best = matches.chosen(np.arange(min(len(matches), _MAX_MATCHES)))
-        problem = self._solver.problem(best, cameras, self._landmarks.cones(best))
-        others = ~np.isin(problem.view_idxs, list(doubted))
-        pose = self._pose_of_most(problem.chosen(others))
-        if pose is None and doubted:
-            pose = self._pose_of_most(problem)
+        problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
+        first, pose = self._solver.first_poses(problem), None
+        if doubted:
+            others = without(problem, tuple(doubted))
+            pose = self._pose_of_most(others, self._solver.first_poses(others, first.of_others(doubted)))
         if pose is None:
-            return matches
-        num_inliers = np.bincount(self._solver.fitting(problem, pose).views, minlength=len(cameras))
+            pose = self._pose_of_most(problem, first)
+        if pose is None:
+            return LookedAround(problem, first)
+        fits = self._solver.is_fitting(problem, problem.recognized_residuals(pose))
+        num_inliers = np.bincount(problem.view_idxs[fits], minlength=len(cameras))
         blind = np.flatnonzero(num_inliers < _MIN_BACKING)
         place = self._retrieval.around(descriptors, cameras, pose, blind.tolist())
         if place is None:
-            return matches
-        asked = [
-            view if view_idx in blind else view.chosen(np.arange(0)) for view_idx, view in enumerate(features)
-        ]
-        seen = match(asked, self._landmarks.of(place))
-        return join_matches(matches.chosen(~np.isin(matches.views, blind)), seen)
+            return LookedAround(problem, first)
+        seen = match(only_of(features, blind.tolist()), self._landmarks.of(place))
+        joined = join_matches(matches.chosen(~np.isin(matches.views, blind)), seen)
+        return LookedAround(
+            self._solver.problem(joined, cameras, self._landmarks.cones(joined)),
+            first.of_others(blind.tolist()),
+        )
 
-    def _pose_of_most(self, problem: PoseProblem) -> Rigid3 | None:
+    def _pose_of_most(self, problem: PoseProblem, first: FirstPoses) -> Rigid3 | None:
         """Return the pose that matches agree with; None where there are few that do."""
-        found = self._solver.solve_quickly(problem)
-        if found is None or len(self._solver.fitting(problem, found.map_from_camera)) < _MIN_INLIERS:
+        best = first.best
+        if best is None or self._solver.is_fitting(problem, best.residuals).sum() < _MIN_INLIERS:
             return None
-        return found.map_from_camera
+        return best.map_from_camera

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
 
 from hfnet_ros.config import Config
 from hfnet_ros.localization.answers import merge_views
@@ -19,7 +21,7 @@ from hfnet_ros.localization.scene_matching import (
 from hfnet_ros.map.manifest import SCENE
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
+from hfnet_ros.matching.landmark_matcher import LandmarkMatcher, ViewsMatcher
 from hfnet_ros.pose.learned_doubt import LEARNED_SCORE
 from hfnet_ros.pose.scene_doubt import SCENE_SCORE
 from hfnet_ros.types import Correspondences, ImageFeatures, Place
@@ -64,7 +66,7 @@ class MatchersInTurn:
             MapFormatError: the map's own network is damaged.
         """
         method = method_of(visual_map, config)
-        self.compare: MatchViews = partial(_match_views, comparing.match)
+        self.compare: MatchViews = _views_matching(comparing.match, comparing)
         self._scene = (
             SceneMatcher(visual_map.scene, config) if method in (SCENE, BOTH) and visual_map.scene else None
         )
@@ -87,7 +89,7 @@ class MatchersInTurn:
         is_coarse = self._scene is not None and not self._scene.keeps_landmarks
         scores = {LEARNED: {LEARNED_SCORE: 1.0}, SCENE: {SCENE_SCORE: 1.0} if is_coarse else {}}
         matchers = [
-            Matcher(name, partial(_match_views, match), row + 1, scores.get(name, {}))
+            Matcher(name, _views_matching(match, comparing), row + 1, scores.get(name, {}))
             for row, (name, match) in enumerate(found)
         ]
         self.first, self.more = matchers[0], tuple(matchers[1:])
@@ -118,6 +120,25 @@ class MatchersInTurn:
         for network in (self._scene, self._learned):
             if network is not None:
                 network.close()
+
+
+def only_of(features: Sequence[ImageFeatures], view_idxs: Collection[int]) -> list[ImageFeatures]:
+    """Return the features of some views, and nothing of the others."""
+    nothing = np.arange(0)
+    return [view if view_idx in view_idxs else view.chosen(nothing) for view_idx, view in enumerate(features)]
+
+
+def _views_matching(match: _MatchView, comparing: LandmarkMatcher) -> MatchViews:
+    """Return what matches all views by what matches one: together, if that is the comparing matcher, and it can."""
+    if match == comparing.match and isinstance(comparing, ViewsMatcher):
+        return partial(_match_views_together, comparing)
+    return partial(_match_views, match)
+
+
+def _match_views_together(
+    matcher: ViewsMatcher, features: Sequence[ImageFeatures], place: PlaceView
+) -> Correspondences:
+    return merge_views(matcher.match_views(features, place))
 
 
 def _match_views(match: _MatchView, features: Sequence[ImageFeatures], place: PlaceView) -> Correspondences:

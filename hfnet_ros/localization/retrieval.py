@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ class Retrieved:
         places: best first; also those that will not be tried may be mistaken for the answer.
         max_places: how many are tried.
         descriptors: global ones of the views.
+        found_by: the views that each keyframe is among the most similar ones of.
         regions: where a camera of the answer must be to be the one that was looked for, and that camera; anywhere
             without.
     """
@@ -49,7 +50,12 @@ class Retrieved:
     places: list[Place]
     max_places: int
     descriptors: Descriptors
+    found_by: Mapping[int, frozenset[int]]
     regions: tuple[tuple[Region, RigCamera], ...] = ()
+
+    def views_of(self, place: Place) -> frozenset[int]:
+        """Return the views that look like one of a place's keyframes."""
+        return frozenset().union(*(self.found_by.get(frame, ()) for frame in place.keyframe_idxs))
 
     def reaches(self, answer: Localization) -> bool:
         """Tell whether a valid answer is where it was looked for."""
@@ -120,8 +126,11 @@ class PlaceRetrieval:
 
     def everywhere(self, descriptors: Descriptors) -> Retrieved:
         """Return the places of the whole map that look most like the views."""
-        hits = self._vote(descriptors, lambda descriptor, _: self._search(descriptor, self._everywhere))
-        return Retrieved(Search.GLOBAL, self._group(hits), self._config.retrieval.max_places, descriptors)
+        hits, found_by = self._vote(
+            descriptors, lambda descriptor, _: self._search(descriptor, self._everywhere)
+        )
+        max_places = self._config.retrieval.max_places
+        return Retrieved(Search.GLOBAL, self._group(hits), max_places, descriptors, found_by)
 
     def near(
         self, descriptors: Descriptors, cameras: Sequence[RigCamera], prior: PosePrior | None
@@ -150,7 +159,8 @@ class PlaceRetrieval:
                 return []
             return self._search_near(descriptor, region)
 
-        return Retrieved(Search.PRIOR, self._group(self._vote(descriptors, search)), 1, descriptors, known)
+        hits, found_by = self._vote(descriptors, search)
+        return Retrieved(Search.PRIOR, self._group(hits), 1, descriptors, found_by, known)
 
     def around(
         self,
@@ -207,19 +217,23 @@ class PlaceRetrieval:
         self,
         descriptors: Descriptors,
         search: Callable[[NDArray[np.float32], int], list[RetrievalHit]],
-    ) -> list[RetrievalHit]:
-        """Return the keyframes that look most like any of the views, each once."""
-        found = [
-            search(descriptor, view_idx)
+    ) -> tuple[list[RetrievalHit], dict[int, frozenset[int]]]:
+        """Return the keyframes that look most like any of the views, each once, and which views look like them."""
+        found = {
+            view_idx: search(descriptor, view_idx)
             for view_idx, descriptor in enumerate(descriptors)
             if descriptor is not None
-        ]
+        }
+        found_by: dict[int, frozenset[int]] = {}
+        for view_idx, hits in found.items():
+            for hit in hits:
+                found_by[hit.keyframe_idx] = found_by.get(hit.keyframe_idx, frozenset()) | {view_idx}
         if len(found) == 1:
-            return found[0]
+            return next(iter(found.values())), found_by
         best: dict[int, RetrievalHit] = {}
-        for hit in sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.similarity):
+        for hit in sorted((hit for hits in found.values() for hit in hits), key=lambda hit: -hit.similarity):
             best.setdefault(hit.keyframe_idx, hit)
-        return list(best.values())[: self._num_prior_frames]
+        return list(best.values())[: self._num_prior_frames], found_by
 
     def _group(self, hits: Sequence[RetrievalHit]) -> list[Place]:
         return group_into_places(hits, self._structure, self._config.retrieval.min_shared_landmarks)

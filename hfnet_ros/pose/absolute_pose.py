@@ -24,7 +24,7 @@ from hfnet_ros.pose.sampled_poses import sampling_options
 from hfnet_ros.pose.usac import usac_absolute_pose
 
 # The most similar matches hold most of the right ones; the answer is refined on all of them.
-_MAX_SAMPLED_MATCHES = 300
+MAX_SAMPLED_MATCHES = 300
 _START_DECIMALS = 6  # m and quaternion; a start is refined
 _MIN_INLIERS = 4
 
@@ -80,7 +80,7 @@ def lo_ransac(
 
     options = {"max_reproj_error": threshold_px, **sampling_options(max_iterations, seed)}
     pinhole = {"model": "SIMPLE_PINHOLE", "width": 0, "height": 0, "params": [problem.focal, 0.0, 0.0]}
-    rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
+    rows = np.flatnonzero(subset)[:MAX_SAMPLED_MATCHES]
     views = np.unique(problem.view_idxs[rows])
     if len(views) <= 1:
         pose, info = poselib.estimate_absolute_pose(
@@ -117,7 +117,7 @@ def usac(
     problem: PoseProblem, subset: NDArray[np.bool_], threshold_px: float, max_iterations: int, seed: int
 ) -> list[Rigid3]:
     """Sample minimal poses with local optimisation, by OpenCV; of several views each from one of them."""
-    rows = np.flatnonzero(subset)[:_MAX_SAMPLED_MATCHES]
+    rows = np.flatnonzero(subset)[:MAX_SAMPLED_MATCHES]
     views = np.unique(problem.view_idxs[rows])
     if len(views) > 1:
         pose = sample_rig_pose(problem, rows, threshold_px, max_iterations, seed)

@@ -16,7 +16,7 @@ from motion with a contrario model estimation", ACCV 2012.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +41,14 @@ class MatchedImage:
         residuals_px: [M] their distance from where the pose puts the landmark.
         size_wh: image size, px.
         pixel_scale: px of this image in which one of the thresholds' pixels is shown.
+        cells: by the side of a cell, what `_cells_of` has found; shared by all poses that explain the same matches.
     """
 
     points_px: FloatArray
     residuals_px: FloatArray
     size_wh: tuple[int, int]
     pixel_scale: float = 1.0
+    cells: dict[float, tuple[NDArray[np.int64], NDArray[np.int64]]] = field(default_factory=dict)
 
 
 def chance_evidence(
@@ -87,10 +89,10 @@ def chance_evidence(
 
 def matched_image(problem: PoseProblem, residuals: FloatArray, view_idx: int) -> MatchedImage:
     """Return the matches of one view, with residuals [M] of all in px of the problem."""
-    of_view = problem.view_idxs == view_idx
+    of_view = problem.rows_of(view_idx)
     points, scale = problem.correspondences.points2d[of_view], problem.view_scale(view_idx)
     size_wh = problem.cameras[view_idx].camera.size_wh
-    return MatchedImage(points, residuals[of_view] * scale, size_wh, scale)
+    return MatchedImage(points, residuals[of_view] * scale, size_wh, scale, problem.cells[view_idx])
 
 
 def thresholds_px(problem: PoseProblem) -> FloatArray:
@@ -111,10 +113,13 @@ def backs(seen: MatchedImage, problem: PoseProblem, limits: VerificationConfig) 
 
 def _cells_of(image: MatchedImage, cell_fraction: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the cell [M] of each match, numbered from 0, and how many matches each cell has."""
+    if cell_fraction in image.cells:
+        return image.cells[cell_fraction]
     cell_px = cell_fraction * max(image.size_wh)
     columns = int(np.ceil(image.size_wh[0] / cell_px))
     cells = np.floor(np.clip(image.points_px, 0.0, None) / cell_px).astype(np.int64)
     _, cell, counts = np.unique(cells[:, 1] * columns + cells[:, 0], return_inverse=True, return_counts=True)
+    image.cells[cell_fraction] = cell, counts
     return cell, counts
 
 

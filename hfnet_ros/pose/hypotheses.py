@@ -10,8 +10,8 @@ plane), through OpenCV.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -20,18 +20,24 @@ from numpy.typing import NDArray
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.absolute_pose import absolute_pose_method
-from hfnet_ros.pose.problem import PoseProblem, robust_scores
+from hfnet_ros.pose.problem import MIN_MATCHES, PoseProblem, robust_scores
 from hfnet_ros.pose.refinement import refine_robustly
+from hfnet_ros.pose.view_poses import (
+    ViewPoses,
+    is_not_missed,
+    poses_of_views,
+    promising,
+)
 
 FloatArray = NDArray[np.float64]
 
-MIN_MATCHES = 6
 _ORBIT_ANGLES_RAD = tuple(np.deg2rad([-24.0, -12.0, 12.0, 24.0]))
 _WINNER_ITERATIONS, _RIVAL_ITERATIONS = 8, 6
 # Of all matches: another pose would have to explain the same ones, and only a plane's other pose
 # does. A twin place, which would, is looked for separately.
 _CLEAR_MAJORITY = 0.6
 _MAX_RIVAL_MATCHES = 192  # enough to slide into a minimum; the winners are refined on all
+_FEWER_SAMPLES = 8  # of a short search, and of one among all matches after each view was asked for itself
 _CONTENDER_RATIO = 0.8
 _MAX_CONTENDERS = 4
 _COPY_RADIUS_PX = 20.0
@@ -59,6 +65,56 @@ class Hypothesis:
         return first.translation_to(second) > distance_m or first.rotation_to(second) > angle_rad
 
 
+@dataclass(frozen=True, eq=False)
+class FirstPoses:
+    """Poses of a rig that are known before its problem is solved.
+
+    Attributes:
+        of_views: what each view says alone.
+        candidates: the best of that, refined and scored on the matches of all views; none where that is still to do.
+        others: the rest of it.
+    """
+
+    of_views: ViewPoses = field(default_factory=dict)
+    candidates: tuple[Hypothesis, ...] = ()
+    others: tuple[Rigid3, ...] = ()
+
+    def of_others(self, view_idxs: Collection[int]) -> FirstPoses:
+        """Return what views say alone but for some, of matches that are others in the end."""
+        others = {view_idx: poses for view_idx, poses in self.of_views.items() if view_idx not in view_idxs}
+        return FirstPoses(others)
+
+    @property
+    def best(self) -> Hypothesis | None:
+        """The candidate that explains most; None where there is none."""
+        return max(self.candidates, key=lambda hypothesis: hypothesis.score, default=None)
+
+
+NO_FIRST_POSES = FirstPoses()
+
+
+def first_poses(
+    problem: PoseProblem, config: PoseConfig, threshold_px: float, scale_px: float, known: FirstPoses
+) -> FirstPoses:
+    """Return what each view of a rig says alone, and the best of that on the matches of all.
+
+    Args:
+        problem: matches of one place.
+        config: how poses are found.
+        threshold_px: RANSAC's inlier threshold.
+        scale_px: scale of the robust cost.
+        known: of these views as far as their matches are the same.
+    """
+    if known.candidates:
+        return known
+    of_views = poses_of_views(problem, config, threshold_px, known.of_views)
+    found = [pose for poses in of_views.values() for pose in poses]
+    is_promising = promising(problem, found, scale_px)
+    starts = [pose for pose, is_good in zip(found, is_promising, strict=True) if is_good]
+    others = [pose for pose, is_good in zip(found, is_promising, strict=True) if not is_good]
+    return FirstPoses(of_views, tuple(score_hypotheses(problem, starts, scale_px)), tuple(others))
+
+
 def gather_hypotheses(
     problem: PoseProblem, config: PoseConfig, threshold_px: float, scale_px: float
 ) -> list[Hypothesis]:
@@ -70,20 +126,61 @@ def gather_hypotheses(
         threshold_px: RANSAC's inlier threshold.
         scale_px: scale of the robust cost.
     """
+    candidates = sample_hypotheses(problem, config, threshold_px, scale_px)
+    return with_rivals(problem, candidates, config, threshold_px, scale_px)
+
+
+def sample_hypotheses(
+    problem: PoseProblem,
+    config: PoseConfig,
+    threshold_px: float,
+    scale_px: float,
+    first: FirstPoses = NO_FIRST_POSES,
+) -> list[Hypothesis]:
+    """Return candidate poses without their rivals; see `gather_hypotheses`.
+
+    Args:
+        problem: matches of one place.
+        config: number of runs, iterations, seed.
+        threshold_px: RANSAC's inlier threshold.
+        scale_px: scale of the robust cost.
+        first: of a rig. Matches of all views are sampled only if that may have missed something.
+    """
     if len(problem.correspondences) < MIN_MATCHES:
         return []
+    candidates, best = list(first.candidates), first.best
+    if best is None or not is_not_missed(problem, best.map_from_camera, threshold_px, config):
+        sampled = _sampled(problem, config, threshold_px, bool(first.of_views))
+        candidates += score_hypotheses(problem, sampled, scale_px)
+    return candidates
+
+
+def with_rivals(
+    problem: PoseProblem,
+    candidates: Sequence[Hypothesis],
+    config: PoseConfig,
+    threshold_px: float,
+    scale_px: float,
+    first: FirstPoses = NO_FIRST_POSES,
+) -> list[Hypothesis]:
+    """Return candidate poses and those that might explain the matches as well, best score first."""
+    if not candidates:
+        return []
+    best = max(candidates, key=lambda hypothesis: hypothesis.score)
+    rivals = [*_rival_starts(problem, best, config, threshold_px), *first.others]
+    scored = score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
+    return _polish_winners(problem, [*candidates, *scored], scale_px)
+
+
+def _sampled(problem: PoseProblem, config: PoseConfig, threshold_px: float, is_asked: bool) -> list[Rigid3]:
+    """Return poses sampled among all matches; with fewer samples where each view was asked for itself."""
     found: list[Rigid3] = []
     everything = np.ones(len(problem.correspondences), np.bool_)
     estimate = absolute_pose_method(config)
+    iterations = config.max_iterations // _FEWER_SAMPLES if is_asked else config.max_iterations
     for run in range(config.num_hypotheses):
-        found += estimate(problem, everything, threshold_px, config.max_iterations, config.seed + run)
-    if not found:
-        return []
-    candidates = score_hypotheses(problem, found, scale_px)
-    best = max(candidates, key=lambda hypothesis: hypothesis.score)
-    rivals = list(_rival_starts(problem, best, config, threshold_px))
-    candidates += score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
-    return _polish_winners(problem, candidates, scale_px)
+        found += estimate(problem, everything, threshold_px, iterations, config.seed + run)
+    return found
 
 
 def quick_hypothesis(
@@ -94,7 +191,7 @@ def quick_hypothesis(
         return None
     everything = np.ones(len(problem.correspondences), np.bool_)
     estimate = absolute_pose_method(config)
-    found = estimate(problem, everything, threshold_px, config.max_iterations // 8, config.seed)
+    found = estimate(problem, everything, threshold_px, config.max_iterations // _FEWER_SAMPLES, config.seed)
     return max(score_hypotheses(problem, found, scale_px), key=lambda best: best.score, default=None)
 
 
@@ -143,9 +240,21 @@ def _rival_starts(
     if np.mean(inlier) > _CLEAR_MAJORITY:
         return
     yield from _orbit_poses(problem, best.map_from_camera, inlier)
-    if np.count_nonzero(~inlier) >= MIN_MATCHES:
+    for left_over in _left_over(problem, inlier):
         estimate = absolute_pose_method(config)
-        yield from estimate(problem, ~inlier, threshold_px, config.max_iterations // 4, config.seed)
+        yield from estimate(problem, left_over, threshold_px, config.max_iterations // 4, config.seed)
+
+
+def _left_over(problem: PoseProblem, inlier: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """Yield the matches [M] that a pose does not explain: of a rig those of each view that sees it, by themselves.
+
+    What else the others see they say alone.
+    """
+    for view_idx in range(len(problem.cameras)):
+        own = problem.view_idxs == view_idx
+        is_seeing = len(problem.cameras) == 1 or np.count_nonzero(own & inlier) >= MIN_MATCHES
+        if is_seeing and np.count_nonzero(own & ~inlier) >= MIN_MATCHES:
+            yield own & ~inlier
 
 
 def _plane_poses(problem: PoseProblem, inlier: NDArray[np.bool_]) -> list[Rigid3]:

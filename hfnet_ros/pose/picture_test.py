@@ -48,9 +48,12 @@ def uncalibrated_ratio(problem: PoseProblem, map_from_rig: Rigid3, scale_px: flo
     """
     explained = robust_scores(problem.residuals(map_from_rig), scale_px)
     views = np.bincount(problem.view_idxs, explained, minlength=len(problem.cameras))
-    of_view = np.flatnonzero(problem.view_idxs == int(np.argmax(views)))[:_MAX_MATCHES]
-    in_rig = (problem.points3d - map_from_rig.translation) @ map_from_rig.rotation
-    points = problem.in_cameras(in_rig.T)[:, of_view].T
+    view_idx = int(np.argmax(views))
+    of_view = np.flatnonzero(problem.view_idxs == view_idx)[:_MAX_MATCHES]
+    mounting = problem.cameras[view_idx].rig_from_camera
+    points = ((problem.points3d - map_from_rig.translation) @ map_from_rig.rotation)[of_view]
+    if not problem.is_one_camera:
+        points = (points - mounting.translation) @ mounting.rotation
     slopes, scale = problem.pinhole[of_view] / problem.focal, scale_px / problem.focal
     depth = np.abs(points[:, 2])
     if len(points) == 0 or np.median(depth) < 1e-9:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from hfnet_ros.types import Correspondences, RigCamera
 
 FloatArray = NDArray[np.float64]
 
+MIN_MATCHES = 6  # that a pose is sampled among
 _FAR_AWAY_PX = 1e6
 _MIN_DEPTH = 1e-6
 
@@ -42,8 +44,8 @@ class ObserverCones:
     directions: FloatArray
     distance_ranges: FloatArray
 
-    def chosen(self, rows: NDArray[np.bool_]) -> ObserverCones:
-        """Return the cones of some of the points [M]."""
+    def chosen(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> ObserverCones:
+        """Return the cones of some of the points."""
         return ObserverCones(self.directions[rows], self.distance_ranges[rows])
 
     def admit(
@@ -56,15 +58,45 @@ class ObserverCones:
             max_view_change_rad: largest angle between the two directions.
             max_scale_change: most times nearer or farther.
         """
-        distance = np.maximum(np.sqrt(np.einsum("...mi,...mi->...m", toward, toward)), 1e-9)
+        distance = np.sqrt(np.einsum("...mi,...mi->...m", toward, toward))
         along = np.einsum("...mi,mi->...m", toward, self.directions)
+        return self.allow(along, distance, max_view_change_rad, max_scale_change)
+
+    def allow(
+        self, along: FloatArray, distance: FloatArray, max_view_change_rad: float, max_scale_change: float
+    ) -> NDArray[np.bool_]:
+        """Tell what `admit` does of points [..., M] that are so far away, and so far along the directions, m."""
+        distance = np.maximum(distance, 1e-9)
         nearest, farthest = self.distance_ranges.T
-        admitted: NDArray[np.bool_] = (
+        allowed: NDArray[np.bool_] = (
             (along > math.cos(max_view_change_rad) * distance)
             & (distance < farthest * max_scale_change)
             & (distance > nearest / max_scale_change)
         )
-        return admitted
+        return allowed
+
+
+@dataclass(frozen=True, eq=False)
+class ViewOrder:
+    """Matches of several views, those of each together.
+
+    Attributes:
+        order: [M] which match is at each position; None where they lie so already.
+        back: [M] at which position each match is.
+        runs: where those of each view are, and its camera.
+    """
+
+    order: NDArray[np.int64] | None
+    back: NDArray[np.int64] | None
+    runs: tuple[tuple[slice, RigCamera], ...]
+
+    def of(self, of_matches: FloatArray) -> FloatArray:
+        """Return what is given of each match [M, ...] in this order."""
+        return of_matches if self.order is None else of_matches[self.order]
+
+    def restored(self, in_order: NDArray[Any]) -> NDArray[Any]:
+        """Return what is given in this order [S, M] in that of the matches."""
+        return in_order if self.back is None else np.take(in_order, self.back, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +166,18 @@ class PoseProblem:
         """[M] position of the view that each match is of."""
         return self.correspondences.views
 
+    def rows_of(self, view_idx: int) -> NDArray[np.int64]:
+        """Return the positions of a view's matches, most similar first."""
+        return np.flatnonzero(self.view_idxs == view_idx)
+
     def pixels(self, at_reference_focal: float) -> float:
         """Scale a pixel parameter from the reference focal length to this problem's."""
         return at_reference_focal * self.focal / REFERENCE_FOCAL_PX
+
+    @cached_property
+    def cells(self) -> tuple[dict[float, tuple[NDArray[np.int64], NDArray[np.int64]]], ...]:
+        """What `evidence` has found of the matches of each view: in which cells of the image they are."""
+        return tuple({} for _ in self.cameras)
 
     def view_scale(self, view_idx: int) -> float:
         """Return the factor from this problem's pixels to those of a view's image."""
@@ -153,24 +194,16 @@ class PoseProblem:
         )
 
     @cached_property
-    def rows_of_views(self) -> tuple[NDArray[np.int64], ...]:
-        """The matches of each view."""
-        return tuple(np.flatnonzero(self.view_idxs == view_idx) for view_idx in range(len(self.cameras)))
-
-    @cached_property
-    def centers(self) -> FloatArray:
-        """[M, 3] where on the rig the camera of each match is."""
-        return np.stack([view.rig_from_camera.translation for view in self.cameras])[self.view_idxs]
-
-    def in_cameras(self, points_rig: FloatArray) -> FloatArray:
-        """Express one point per match [..., 3, M], given in the rig's frame, in the frame of its camera."""
-        if self.is_one_camera:
-            return points_rig
-        points = np.empty_like(points_rig)
-        for view, rows in zip(self.cameras, self.rows_of_views, strict=True):
-            mounting = view.rig_from_camera
-            points[..., rows] = mounting.rotation.T @ (points_rig[..., rows] - mounting.translation[:, None])
-        return points
+    def by_view(self) -> ViewOrder:
+        """In which order the matches of each view lie together: what is done with a camera is one pass over memory."""
+        if len(self.cameras) == 1:
+            return ViewOrder(None, None, ((slice(0, len(self.correspondences)), self.cameras[0]),))
+        order = np.argsort(self.view_idxs, kind="stable")
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        ends = np.cumsum(np.bincount(self.view_idxs, minlength=len(self.cameras))).tolist()
+        runs = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        return ViewOrder(order, back, tuple(zip(runs, self.cameras, strict=True)))
 
     def residuals(self, map_from_rig: Rigid3) -> FloatArray:
         """Return [M] reprojection distances in pinhole pixels; behind the camera is very far away."""
@@ -178,15 +211,7 @@ class PoseProblem:
 
     def residuals_of(self, poses: Sequence[Rigid3]) -> FloatArray:
         """Return the `residuals` [S, M] of several poses of the rig."""
-        turned = np.stack([pose.rotation.T for pose in poses])
-        points = turned @ self._columns[0]
-        points -= turned @ np.stack([pose.translation for pose in poses])[:, :, None]
-        points = self.in_cameras(points)
-        depth = points[:, 2]
-        in_front = depth > _MIN_DEPTH
-        slopes = points[:, :2] * (self.focal / np.where(in_front, depth, 1.0))[:, None]
-        slopes -= self._columns[1]
-        return np.where(in_front, np.sqrt(np.einsum("sim,sim->sm", slopes, slopes)), _FAR_AWAY_PX)
+        return self.by_view.restored(self._distances(self._in_cameras(poses)))
 
     def recognized_residuals(self, map_from_rig: Rigid3) -> FloatArray:
         """Return `residuals`, infinite for points that are not `recognizable` there."""
@@ -194,10 +219,11 @@ class PoseProblem:
 
     def recognized_residuals_of(self, poses: Sequence[Rigid3]) -> FloatArray:
         """Return the `recognized_residuals` [S, M] of several poses of the rig."""
-        residuals = self.residuals_of(poses)
-        if self.cones is None:
-            return residuals
-        return np.where(self._admitted(poses, self.cones), residuals, np.inf)
+        points = self._in_cameras(poses)
+        residuals = self._distances(points)
+        if self.cones is not None:
+            residuals = np.where(self._admitted(poses, points), residuals, np.inf)
+        return self.by_view.restored(residuals)
 
     def recognizable(self, map_from_rig: Rigid3) -> NDArray[np.bool_]:
         """Tell which points [M] cameras there could recognise, given from where they were seen.
@@ -206,18 +232,61 @@ class PoseProblem:
         """
         if self.cones is None:
             return np.ones(len(self.correspondences), np.bool_)
-        return self._admitted([map_from_rig], self.cones)[0]
+        poses = [map_from_rig]
+        return self.by_view.restored(self._admitted(poses, self._in_cameras(poses)))[0]
 
-    def _admitted(self, poses: Sequence[Rigid3], cones: ObserverCones) -> NDArray[np.bool_]:
-        centers = np.stack([pose.translation for pose in poses])[:, None]
-        if not self.is_one_camera:
-            centers = centers + np.stack([self.centers @ pose.rotation.T for pose in poses])
-        return cones.admit(self.points3d - centers, self.max_view_change_rad, self.max_scale_change)
+    def _in_cameras(self, poses: Sequence[Rigid3]) -> FloatArray:
+        """Return the points in the frames of their cameras [S, 3, M], in the order of `by_view`."""
+        turned = np.stack([pose.rotation.T for pose in poses])
+        shifts = turned @ np.stack([pose.translation for pose in poses])[:, :, None]
+        points_map, _ = self._columns
+        points = np.empty((len(poses), *points_map.shape))
+        for run, view in self.by_view.runs:
+            rotation, shift = turned, shifts
+            if not self.is_one_camera:
+                camera_from_rig = view.rig_from_camera.rotation.T
+                rotation = camera_from_rig @ turned
+                shift = camera_from_rig @ (shifts + view.rig_from_camera.translation[:, None])
+            seen = points[:, :, run]
+            np.matmul(rotation, points_map[:, run], out=seen)
+            seen -= shift
+        return points
+
+    def _distances(self, points: FloatArray) -> FloatArray:
+        """Return [S, M] px between where cameras see their points [S, 3, M] and where these were seen."""
+        depth = points[:, 2]
+        in_front = depth > _MIN_DEPTH
+        slopes = points[:, :2] * (self.focal / np.where(in_front, depth, 1.0))[:, None]
+        slopes -= self._columns[1]
+        return np.where(in_front, np.sqrt(np.einsum("sim,sim->sm", slopes, slopes)), _FAR_AWAY_PX)
+
+    def _admitted(self, poses: Sequence[Rigid3], points: FloatArray) -> NDArray[np.bool_]:
+        """Tell which points [S, M], given in the frames of their cameras [S, 3, M], are recognised there."""
+        assert self._cone_columns is not None
+        cones, directions, along = self._cone_columns
+        distance = np.sqrt(np.einsum("sim,sim->sm", points, points))
+        toward = np.empty_like(distance)
+        for run, view in self.by_view.runs:
+            centers = np.stack([pose @ view.rig_from_camera.translation for pose in poses])
+            np.matmul(-centers, directions[:, run], out=toward[:, run])
+        toward += along
+        return cones.allow(toward, distance, self.max_view_change_rad, self.max_scale_change)
 
     @cached_property
     def _columns(self) -> tuple[FloatArray, FloatArray]:
-        """Points [3, M] and pinhole pixels [2, M]: what is done with all matches goes along memory."""
-        return np.ascontiguousarray(self.points3d.T), np.ascontiguousarray(self.pinhole.T)
+        """Points [3, M] and pinhole pixels [2, M], in the order of `by_view`."""
+        order = self.by_view
+        return np.ascontiguousarray(order.of(self.points3d).T), np.ascontiguousarray(order.of(self.pinhole).T)
+
+    @cached_property
+    def _cone_columns(self) -> tuple[ObserverCones, FloatArray, FloatArray] | None:
+        """The cones, their directions [3, M] and how far the points lie along them [M], in the order of `by_view`."""
+        if self.cones is None:
+            return None
+        order = self.by_view.order
+        cones = self.cones if order is None else self.cones.chosen(order)
+        directions = np.ascontiguousarray(cones.directions.T)
+        return cones, directions, np.einsum("im,im->m", directions, self._columns[0])
 
 
 def make_problem(
@@ -230,8 +299,9 @@ def make_problem(
     """Undistort the matched pixels once; matches that no ray leads to are dropped."""
     normalized = np.full((len(correspondences), 2), np.nan)  # of a view that is none, too
     for view_idx, view in enumerate(cameras):
-        of_view = correspondences.views == view_idx
-        normalized[of_view] = view.camera.undistort(correspondences.points2d[of_view])
+        of_view = np.flatnonzero(correspondences.views == view_idx)
+        if len(of_view):
+            normalized[of_view] = view.camera.undistort(correspondences.points2d[of_view])
     valid = np.asarray(np.isfinite(normalized).all(axis=1))
     if not valid.all():
         normalized, correspondences = normalized[valid], correspondences.chosen(valid)

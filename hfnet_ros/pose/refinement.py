@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -63,11 +64,9 @@ def refine_robustly(
     translations = np.stack([start.translation for start in starts])
     jacobian = np.zeros((len(starts), 6, 2, len(active)))
     for _ in range(iterations):
-        turned = rotations.transpose(0, 2, 1)
-        points = turned @ points3d
-        points -= turned @ translations[:, :, None]
-        residual = _weigh(points, observed, problem.focal, scale_px, mountings, jacobian)
-        step = _solve_steps(jacobian, residual)
+        points = _points_in_cameras(points3d, rotations, translations, mountings)
+        residual = _weigh(points, observed, problem.focal, scale_px, jacobian)
+        step = _solve_normal(*_normal_equations(jacobian, residual, mountings))
         rotations, translations = _apply_steps(rotations, translations, step)
         if np.abs(step).max() < _ROBUST_STEP_TOLERANCE:
             break
@@ -104,7 +103,7 @@ def refine_on_inliers(
         residual, jacobian, inlier = _distorted_jacobian(problem, estimate, usable, radius_px)
         if residual.shape[1] < 4:
             return None
-        step = _solve_steps(jacobian[None], residual[None])
+        step = _solve_normal(*_normal_equations(jacobian[None], residual[None], None))
         rotations, translations = _apply_steps(estimate.rotation[None], estimate.translation[None], step)
         estimate = Rigid3(rotations[0], translations[0])
         if np.abs(step).max() < _STEP_TOLERANCE:
@@ -177,37 +176,84 @@ def _map_error(problem: PoseProblem, inlier: NDArray[np.bool_], errors: ErrorMod
     return total
 
 
+@dataclass(frozen=True, eq=False)
+class _Mounting:
+    """Where a camera sits, and which matches are its.
+
+    Attributes:
+        run: the matches.
+        camera_from_rig: [3, 3] rotation.
+        center: [3, 1] of the camera in the rig's frame, m.
+        motion: [6, 6] the motion (delta, omega) of points in the camera's frame, x' = x + delta + omega x x, by that in
+            the rig's.
+    """
+
+    run: slice
+    camera_from_rig: FloatArray
+    center: FloatArray
+    motion: FloatArray
+
+
+def _mountings_of_runs(problem: PoseProblem, rows: NDArray[np.int64]) -> list[_Mounting]:
+    """Return where the matches of each view lie among some that are in the order of their views, and its mounting.
+
+    With x_camera = R' (x_rig - c), a motion (delta, omega) of the rig's points is (R' (delta - c x omega), R' omega) of
+    the camera's.
+    """
+    ends = np.cumsum(np.bincount(problem.view_idxs[rows], minlength=len(problem.cameras))).tolist()
+    mountings = []
+    for start, end, view in zip([0, *ends[:-1]], ends, problem.cameras, strict=True):
+        if start == end:
+            continue
+        back, center = view.rig_from_camera.rotation.T, view.rig_from_camera.translation
+        motion = np.zeros((6, 6))
+        motion[:3, :3] = motion[3:, 3:] = back
+        motion[:3, 3:] = -back @ skew(center)
+        mountings.append(_Mounting(slice(start, end), back, center[:, None], motion))
+    return mountings
+
+
+def _points_in_cameras(
+    points3d: FloatArray,
+    rotations: FloatArray,
+    translations: FloatArray,
+    mountings: Sequence[_Mounting] | None,
+) -> FloatArray:
+    """Return points [3, M] as the cameras of S poses of the rig have them [S, 3, M]; None is a camera at its origin."""
+    turned = rotations.transpose(0, 2, 1)
+    shifts = turned @ translations[:, :, None]
+    if mountings is None:
+        points: FloatArray = turned @ points3d
+        points -= shifts
+        return points
+    points = np.empty((len(rotations), *points3d.shape))
+    for each in mountings:
+        seen = points[:, :, each.run]
+        np.matmul(each.camera_from_rig @ turned, points3d[:, each.run], out=seen)
+        seen -= each.camera_from_rig @ (shifts + each.center)
+    return points
+
+
 def _weigh(
-    points: FloatArray,
-    observed: FloatArray,
-    focal: float,
-    scale_px: float,
-    mountings: Sequence[tuple[slice, Rigid3]] | None,
-    jacobian: FloatArray,
+    points: FloatArray, observed: FloatArray, focal: float, scale_px: float, jacobian: FloatArray
 ) -> FloatArray:
     """Return residuals [S, 2, M] times the root of their robust weight, and write their derivative, likewise weighted.
 
-    It is that by a motion x' = x + delta + omega x x in the rig's frame. Matches come last, so that every step is one
-    pass over memory.
+    It is that by a motion x' = x + delta + omega x x of points in the frame of their camera. Matches come last, so that
+    every step is one pass over memory.
 
     Args:
-        points: [S, 3, M] in the rig's frame.
+        points: [S, 3, M] in the frame of the camera of each.
         observed: [2, M] px.
         focal: px.
         scale_px: of the robust cost.
-        mountings: rig_from_camera of runs of matches; None where it is identity.
         jacobian: [S, 6, 2, M], of zeros or written by this before.
     """
-    seen = points
-    if mountings is not None:
-        seen = np.empty_like(points)
-        for run, mounting in mountings:
-            seen[:, :, run] = mounting.rotation.T @ (points[:, :, run] - mounting.translation[:, None])
-    depth = seen[:, 2]
+    depth = points[:, 2]
     valid = depth > _MIN_DEPTH
     are_valid = valid.all()
     inverse = 1.0 / (depth if are_valid else np.where(valid, depth, 1.0))
-    slopes = seen[:, :2] * inverse[:, None]
+    slopes = points[:, :2] * inverse[:, None]
     residual = focal * slopes
     residual -= observed
     # The root of 1 / (1 + e^2 / c^2)^2, and of what is behind a camera nothing.
@@ -219,33 +265,39 @@ def _weigh(
     near = inverse * weight
     jacobian[:, 0, 0] = jacobian[:, 1, 1] = near
     np.multiply(slopes, -near[:, None], out=jacobian[:, 2])
-    if mountings is None:
-        outward = slopes * weight[:, None]
-        x, y = slopes[:, 0], slopes[:, 1]
-        across = outward[:, 0] * y
-        jacobian[:, 4, 1] = across
-        np.negative(across, out=jacobian[:, 3, 0])
-        np.add(weight, outward[:, 0] * x, out=jacobian[:, 4, 0])
-        np.subtract(-weight, outward[:, 1] * y, out=jacobian[:, 3, 1])
-        np.negative(outward[:, 1], out=jacobian[:, 5, 0])
-        jacobian[:, 5, 1] = outward[:, 0]
-    else:
-        for run, mounting in mountings:
-            by_point = jacobian[:, :3, :, run]
-            turned = mounting.rotation @ by_point.reshape(len(points), 3, -1)
-            jacobian[:, :3, :, run] = turned.reshape(by_point.shape)
-        jacobian[:, 3:] = _turning(points[:, :, None], jacobian[:, :3])
+    outward = slopes * weight[:, None]
+    x, y = slopes[:, 0], slopes[:, 1]
+    across = outward[:, 0] * y
+    jacobian[:, 4, 1] = across
+    np.negative(across, out=jacobian[:, 3, 0])
+    np.add(weight, outward[:, 0] * x, out=jacobian[:, 4, 0])
+    np.subtract(-weight, outward[:, 1] * y, out=jacobian[:, 3, 1])
+    np.negative(outward[:, 1], out=jacobian[:, 5, 0])
+    jacobian[:, 5, 1] = outward[:, 0]
     return residual
 
 
-def _mountings_of_runs(problem: PoseProblem, rows: NDArray[np.int64]) -> list[tuple[slice, Rigid3]]:
-    """Return where the matches of each view lie among some that are in the order of their views, and its mounting."""
-    ends = np.cumsum(np.bincount(problem.view_idxs[rows], minlength=len(problem.cameras))).tolist()
-    starts = [0, *ends[:-1]]
-    return [
-        (slice(start, end), view.rig_from_camera)
-        for start, end, view in zip(starts, ends, problem.cameras, strict=True)
-    ]
+def _normal_equations(
+    jacobian: FloatArray, residual: FloatArray, mountings: Sequence[_Mounting] | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the hessians [S, 6, 6] and gradients [S, 6, 1] by motions of the rig.
+
+    Args:
+        jacobian: [S, 6, 2, M] by motions in the cameras' frames.
+        residual: [S, 2, M].
+        mountings: of the cameras; None of one at the rig's origin.
+    """
+    starts = len(jacobian)
+    if mountings is None:
+        rows = jacobian.reshape(starts, 6, -1)
+        return rows @ rows.transpose(0, 2, 1), rows @ residual.reshape(starts, -1, 1)
+    hessian, gradient = np.zeros((starts, 6, 6)), np.zeros((starts, 6, 1))
+    for each in mountings:
+        rows = jacobian[..., each.run].reshape(starts, 6, -1)
+        off = residual[..., each.run].reshape(starts, -1, 1)
+        hessian += each.motion.T @ (rows @ rows.transpose(0, 2, 1)) @ each.motion
+        gradient += each.motion.T @ (rows @ off)
+    return hessian, gradient
 
 
 def _turning(points: FloatArray, moving: FloatArray) -> FloatArray:
@@ -300,23 +352,19 @@ def _project_in_views(
     return residual, by_rig
 
 
-def _solve_steps(jacobian: FloatArray, residual: FloatArray) -> FloatArray:
+def _solve_normal(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
     """Return the Gauss-Newton steps [S, 6] of S problems; zero where a problem determines none.
 
     Args:
-        jacobian: [S, 6, 2, M], times the root of the weight of each match.
-        residual: [S, 2, M], likewise.
+        hessian: [S, 6, 6], damped here.
+        gradient: [S, 6, 1].
     """
-    starts = len(jacobian)
-    rows = jacobian.reshape(starts, 6, -1)
-    hessian = rows @ rows.transpose(0, 2, 1)
-    gradient = rows @ residual.reshape(starts, -1, 1)
     hessian += _RELATIVE_DAMPING * hessian + _DAMPING
     try:
-        step: FloatArray = -np.linalg.solve(hessian, gradient)[:, :, 0]
+        step = -np.linalg.solve(hessian, gradient)[:, :, 0]
     except np.linalg.LinAlgError:
-        return np.zeros((starts, 6))
-    return np.where(np.isfinite(step).all(axis=1, keepdims=True), step, 0.0)
+        return np.zeros((len(hessian), 6))
+    return np.asarray(np.where(np.isfinite(step).all(axis=1, keepdims=True), step, 0.0), np.float64)
 
 
 def _apply_steps(

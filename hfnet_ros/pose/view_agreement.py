@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
-from hfnet_ros.pose.absolute_pose import absolute_pose_method
 from hfnet_ros.pose.evidence import backs, cell_fraction, chance_evidence, matched_image, thresholds_px
-from hfnet_ros.pose.hypotheses import MIN_MATCHES, Hypothesis
-from hfnet_ros.pose.problem import PoseProblem, robust_score
+from hfnet_ros.pose.hypotheses import Hypothesis
+from hfnet_ros.pose.problem import MIN_MATCHES, PoseProblem, robust_score
+from hfnet_ros.pose.view_poses import ViewPoses, num_samples
 
 FloatArray = NDArray[np.float64]
 
@@ -32,7 +32,6 @@ CONTRADICTS = (
 UNDECIDED = "contradicts another view, and no third one says which of them is right"
 # A view agrees with a pose that explains this share of what its own pose does.
 _AGREEING_SHARE = 0.5
-_FEWER_SAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -72,23 +71,28 @@ def undecided_reason(vote: Vote) -> str:
 class ViewVote:
     """Asks each view of a problem where the rig is."""
 
-    def __init__(
-        self, pose: PoseConfig, limits: VerificationConfig, threshold_px: float, scale_px: float
-    ) -> None:
-        """Take how poses are found, the size of cells, RANSAC's inlier threshold and the scale of the robust cost."""
+    def __init__(self, pose: PoseConfig, limits: VerificationConfig, scale_px: float) -> None:
+        """Take how poses are found, the size of cells and the scale of the robust cost."""
         self._pose = pose
         self._limits = limits
-        self._threshold_px, self._scale_px = threshold_px, scale_px
+        self._scale_px = scale_px
 
-    def of(self, problem: PoseProblem, best: Hypothesis, doubted: frozenset[int] = frozenset()) -> Vote:
+    def of(
+        self,
+        problem: PoseProblem,
+        best: Hypothesis,
+        alone: ViewPoses,
+        doubted: frozenset[int] = frozenset(),
+    ) -> Vote:
         """Return what the views say.
 
         Args:
             problem: matches of several views.
             best: the pose that explains most of them.
+            alone: what each view says alone.
             doubted: views whose word counts less than that of another.
         """
-        found = [self._witness(problem, view_idx, best) for view_idx in range(len(problem.cameras))]
+        found = [self._witness(problem, view_idx, best, alone) for view_idx in range(len(problem.cameras))]
         witnesses = {each.view_idx: each for each in found if each is not None}
         if all(each.residuals is None for each in witnesses.values()):
             return Vote()
@@ -108,21 +112,23 @@ class ViewVote:
             return Vote(left_out=tuple(sorted(witnesses.keys() - first)))
         return Vote(undecided=tuple(sorted(witnesses)))
 
-    def _witness(self, problem: PoseProblem, view_idx: int, best: Hypothesis) -> _Witness | None:
+    def _witness(
+        self, problem: PoseProblem, view_idx: int, best: Hypothesis, alone: ViewPoses
+    ) -> _Witness | None:
         """Return what a view says alone; None where that is not enough to be taken at its word."""
         own = problem.view_idxs == view_idx
         if np.count_nonzero(own) < MIN_MATCHES:
             return None
         score = robust_score(best.residuals[own], self._scale_px)
-        sample, iterations = absolute_pose_method(self._pose), self._pose.max_iterations // _FEWER_SAMPLES
         residuals = None
-        for found in sample(problem, own, self._threshold_px, iterations, self._pose.seed):
+        for found in alone.get(view_idx, ()):
             there = problem.recognized_residuals(found)
-            alone = robust_score(there[own], self._scale_px)
-            if score < _AGREEING_SHARE * alone:
-                score, residuals = alone, there
+            its_own = robust_score(there[own], self._scale_px)
+            if score < _AGREEING_SHARE * its_own:
+                score, residuals = its_own, there
         seen = [matched_image(problem, best.residuals if residuals is None else residuals, view_idx)]
-        evidence = chance_evidence(seen, cell_fraction(self._limits), thresholds_px(problem), iterations)
+        num_trials = num_samples(self._pose)
+        evidence = chance_evidence(seen, cell_fraction(self._limits), thresholds_px(problem), num_trials)
         return _Witness(view_idx, score, residuals) if evidence >= _WITNESS_EVIDENCE else None
 
     def _side(

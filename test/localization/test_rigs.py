@@ -9,11 +9,13 @@ from generated_maps import picture
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization import localizer as localizer_module
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.looking_around import LookingAround
+from hfnet_ros.localization.retrieval import PlaceRetrieval, Retrieved
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.scene import query_walk
-from hfnet_ros.types import Query, RigCamera, View
+from hfnet_ros.types import Place, Query, RigCamera, Search, View
 
 FISHEYE = Camera(
     DistortionModel.EQUIDISTANT, (320, 240), [170.0, 170.0], [159.0, 121.0], [0.02, -0.01, 0.0, 0.0]
@@ -91,10 +93,34 @@ def test_views_that_see_another_place_are_shown_it(ask, apartment, config, monke
     config = dataclasses.replace(config, retrieval=one_frame)
     localizer = Localizer(apartment.visual_map, SiftExtractor(config), config)
     shown = ask(localizer=localizer)
-    monkeypatch.setattr(LookingAround, "more", lambda _, matches, *others: matches)
+    monkeypatch.setattr(PlaceRetrieval, "around", lambda *_: None)
     alone = ask(localizer=localizer)
     assert shown.evidence.num_inliers > alone.evidence.num_inliers
     assert min(share.num_inliers for share in shown.views) > min(share.num_inliers for share in alone.views)
+
+
+def test_views_that_look_like_nothing_in_a_place_join_once_another_has_found_a_pose(ask, truth, monkeypatch):
+    matched = []
+    chosen = localizer_module.only_of
+    monkeypatch.setattr(Retrieved, "views_of", lambda *_: frozenset({0}))
+    monkeypatch.setattr(
+        localizer_module,
+        "only_of",
+        lambda *given: matched.append([len(v.local) for v in chosen(*given)]) or chosen(*given),
+    )
+    answer = ask()
+    assert answer.is_valid, answer.evidence.reason
+    assert answer.estimate.map_from_camera.translation_to(truth) < 0.02
+    assert all(found[0] > 0 and found[1:] == [0, 0] for found in matched)
+    assert sum(share.num_inliers >= 6 for share in answer.views) >= 2
+
+
+def test_a_place_is_of_the_views_that_look_like_one_of_its_keyframes():
+    found_by = {3: frozenset({0}), 5: frozenset({1, 2}), 7: frozenset({0, 2})}
+    retrieved = Retrieved(Search.GLOBAL, [], 1, [], found_by)
+    assert retrieved.views_of(Place((3, 9), 0.9, 1.0)) == {0}
+    assert retrieved.views_of(Place((3, 7), 0.9, 1.0)) == {0, 2}
+    assert retrieved.views_of(Place((9,), 0.9, 1.0)) == frozenset()
 
 
 def test_one_view_is_answered_byte_for_byte_as_an_image(apartment, camera, truth, rig, monkeypatch):

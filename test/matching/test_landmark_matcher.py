@@ -6,6 +6,7 @@ from given_place import GivenPlace
 
 from hfnet_ros.config import MatchingConfig
 from hfnet_ros.map.visual_words import assign_words
+from hfnet_ros.matching import landmark_matcher
 from hfnet_ros.matching.landmark_matcher import MutualNearestMatcher
 from hfnet_ros.types import ImageFeatures, LocalFeatures
 
@@ -64,6 +65,42 @@ def test_matches_are_ordered_and_unique(world):
     found = MutualNearestMatcher(MatchingConfig(min_similarity=-1.0)).match(query, landmarks)
     assert (np.diff(found.similarity) <= 0).all()
     assert len(set(found.keypoint_idxs.tolist())) == len(set(found.landmark_idxs.tolist())) == len(found)
+
+
+def test_the_words_of_a_view_are_looked_up_once_and_never_taken_for_those_of_another(world, monkeypatch):
+    query, landmarks, _ = world
+    vocabulary = unit(np.random.default_rng(3).normal(size=(16, 32)))
+    place, asked = with_words(landmarks, vocabulary), []
+    counted = landmark_matcher.nearest_words
+    monkeypatch.setattr(
+        landmark_matcher, "nearest_words", lambda *given: asked.append(None) or counted(*given)
+    )
+    matcher = MutualNearestMatcher(MatchingConfig())
+    first, again = matcher.match(query, place), matcher.match(query, place)
+    assert len(asked) == 1
+    np.testing.assert_array_equal(first.landmark_idxs, again.landmark_idxs)
+    for seed in range(20):  # each may lie where one that is gone lay
+        other = features(unit(np.random.default_rng(seed).normal(size=(120, 32))))
+        fresh = MutualNearestMatcher(MatchingConfig()).match(other, place)
+        np.testing.assert_array_equal(matcher.match(other, place).landmark_idxs, fresh.landmark_idxs)
+        np.testing.assert_array_equal(matcher.match(other, place).similarity, fresh.similarity)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.9])
+def test_views_matched_together_have_the_matches_of_each_by_itself(world, monkeypatch, ratio):
+    query, landmarks, _ = world
+    rng = np.random.default_rng(4)
+    place = with_words(landmarks, unit(rng.normal(size=(16, 32))))
+    seen = unit(landmarks.descriptors[rng.permutation(300)[:80]] + 0.05 * rng.normal(size=(80, 32)))
+    views = [query, features(unit(rng.normal(size=(0, 32)))), features(seen), features(seen[:1])]
+    matcher = MutualNearestMatcher(MatchingConfig(max_query_keypoints=100, words_per_keypoint=4, ratio=ratio))
+    monkeypatch.setattr(landmark_matcher, "FEW_PAIRS", 0)
+    for together, view in zip(matcher.match_views(views, place), views, strict=True):
+        alone = matcher.match(view, place)
+        np.testing.assert_array_equal(together.keypoint_idxs, alone.keypoint_idxs)
+        np.testing.assert_array_equal(together.landmark_idxs, alone.landmark_idxs)
+        np.testing.assert_allclose(together.similarity, alone.similarity, atol=1e-6)
+    assert len(alone) == 1
 
 
 def test_only_the_best_query_keypoints_are_matched(world):

@@ -8,7 +8,7 @@ from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.covariance import change_child_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.problem import ErrorModel, make_problem
-from hfnet_ros.pose.refinement import refine_on_inliers
+from hfnet_ros.pose.refinement import refine_on_inliers, refine_robustly
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Correspondences, Outcome, RigCamera
 
@@ -68,6 +68,18 @@ def test_one_view_is_the_trivial_rig():
     moved = SOLVER.solve(matches, mounted)
     expected = named.estimate.map_from_camera @ RIG[0].rig_from_camera.inverse()
     assert moved.estimate.map_from_camera.translation_to(expected) < 0.002
+
+
+def test_few_robust_steps_lead_from_afar_to_the_pose_of_cameras_that_look_elsewhere():
+    """The derivative is that of the pose of each step: one that keeps something of the step before goes astray."""
+    problem = make_problem(matches_of(np.random.default_rng(12), (60, 60), 0.0), RIG)
+    starts = [
+        TRUTH @ Rigid3.from_rotvec(np.deg2rad(turn), shift)
+        for turn, shift in (([4.0, -3.0, 2.0], [0.05, -0.1, 0.1]), ([-2.0, 3.0, 4.0], [-0.1, 0.1, 0.05]))
+    ]
+    for found in refine_robustly(problem, starts, 100.0, iterations=4):
+        assert found.translation_to(TRUTH) < 1e-6
+        assert found.rotation_to(TRUTH) < 1e-6
 
 
 def test_the_maps_error_is_that_of_the_camera_wherever_the_rig_has_its_frame():

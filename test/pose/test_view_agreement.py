@@ -8,6 +8,8 @@ from rig_matches import THREE, TRUTH, matches_of
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.localization.answers import join_matches
+from hfnet_ros.pose import solver, view_poses
 from hfnet_ros.pose.problem import ErrorModel
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Outcome, RigCamera
@@ -35,6 +37,27 @@ def test_views_that_agree_are_all_used():
     assert not any(share.contradicts or share.problem for share in answer.views)
     assert [share.num_matches for share in answer.views] == [60, 50, 40]
     assert sum(share.num_inliers for share in answer.views) == answer.estimate.num_inliers > 110
+
+
+def test_one_view_of_three_is_heard_as_if_it_were_asked_alone():
+    """Of one view a quarter is right: three matches drawn from all views would be right once in 1700 times."""
+    matches = matches_of(np.random.default_rng(11), (300, 0, 0), rig=THREE, wrong=225)
+    nothing_right = matches_of(np.random.default_rng(12), (0, 300, 300), rig=THREE, wrong=600)
+    problem = SOLVER.problem(join_matches(matches, nothing_right), THREE, None)
+    best = SOLVER.first_poses(problem).best
+    assert best is not None
+    assert best.map_from_camera.translation_to(TRUTH) < 0.1
+
+
+def test_what_views_have_said_of_their_matches_is_not_asked_again(monkeypatch):
+    problem = SOLVER.problem(matches_of(np.random.default_rng(0), (60, 50, 40), rig=THREE), THREE, None)
+    first = SOLVER.first_poses(problem)
+    monkeypatch.setattr(
+        view_poses, "absolute_pose_method", lambda _: lambda *_: pytest.fail("was asked again")
+    )
+    again = SOLVER.first_poses(problem, first.of_others([]))
+    assert again.of_views == first.of_views
+    assert again.best.score == first.best.score
 
 
 @pytest.mark.parametrize("view_idx", [0, 1, 2])
@@ -98,6 +121,16 @@ def test_matches_of_chance_do_not_contradict():
         assert answer.evidence.scores[score] == pytest.approx(without.evidence.scores[score], rel=0.02)
     assert answer.evidence.scores["evidence"] > 0.8 * without.evidence.scores["evidence"]
     assert answer.evidence.scores["uncalibrated_ratio"] < 1.1
+
+
+def test_what_chance_explains_is_refused_before_it_is_refined(monkeypatch):
+    monkeypatch.setattr(solver, "refine_on_inliers", lambda *_: pytest.fail("was refined"))
+    matches = matches_of(np.random.default_rng(13), (200, 200, 200), rig=THREE, wrong=600)
+    answer = SOLVER.solve(matches, THREE)
+    assert answer.outcome is Outcome.TOO_FEW_INLIERS
+    assert answer.evidence.reason.startswith("chance explains the ")
+    assert sum(share.num_inliers for share in answer.views) == answer.evidence.num_inliers < 30
+    assert [share.num_matches for share in answer.views] == [200, 200, 200]
 
 
 def test_one_view_is_asked_nothing(monkeypatch):
