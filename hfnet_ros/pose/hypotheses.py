@@ -87,10 +87,15 @@ class FirstPoses:
     @property
     def best(self) -> Hypothesis | None:
         """The candidate that explains most; None where there is none."""
-        return max(self.candidates, key=lambda hypothesis: hypothesis.score, default=None)
+        return best_of(self.candidates)
 
 
 NO_FIRST_POSES = FirstPoses()
+
+
+def best_of(candidates: Sequence[Hypothesis]) -> Hypothesis | None:
+    """Return the candidate that explains most; None where there is none."""
+    return max(candidates, key=lambda hypothesis: hypothesis.score, default=None)
 
 
 def first_poses(
@@ -115,21 +120,6 @@ def first_poses(
     return FirstPoses(of_views, tuple(score_hypotheses(problem, starts, scale_px)), tuple(others))
 
 
-def gather_hypotheses(
-    problem: PoseProblem, config: PoseConfig, threshold_px: float, scale_px: float
-) -> list[Hypothesis]:
-    """Return candidate poses, best score first; empty when there are too few matches.
-
-    Args:
-        problem: matches of one place.
-        config: number of runs, iterations, seed.
-        threshold_px: RANSAC's inlier threshold.
-        scale_px: scale of the robust cost.
-    """
-    candidates = sample_hypotheses(problem, config, threshold_px, scale_px)
-    return with_rivals(problem, candidates, config, threshold_px, scale_px)
-
-
 def sample_hypotheses(
     problem: PoseProblem,
     config: PoseConfig,
@@ -137,7 +127,7 @@ def sample_hypotheses(
     scale_px: float,
     first: FirstPoses = NO_FIRST_POSES,
 ) -> list[Hypothesis]:
-    """Return candidate poses without their rivals; see `gather_hypotheses`.
+    """Return candidate poses without their rivals; none when there are too few matches.
 
     Args:
         problem: matches of one place.
@@ -164,9 +154,9 @@ def with_rivals(
     first: FirstPoses = NO_FIRST_POSES,
 ) -> list[Hypothesis]:
     """Return candidate poses and those that might explain the matches as well, best score first."""
-    if not candidates:
+    best = best_of(candidates)
+    if best is None:
         return []
-    best = max(candidates, key=lambda hypothesis: hypothesis.score)
     rivals = [*_rival_starts(problem, best, config, threshold_px), *first.others]
     scored = score_hypotheses(problem, rivals, scale_px, _MAX_RIVAL_MATCHES)
     return _polish_winners(problem, [*candidates, *scored], scale_px)
@@ -192,7 +182,7 @@ def quick_hypothesis(
     everything = np.ones(len(problem.correspondences), np.bool_)
     estimate = absolute_pose_method(config)
     found = estimate(problem, everything, threshold_px, config.max_iterations // _FEWER_SAMPLES, config.seed)
-    return max(score_hypotheses(problem, found, scale_px), key=lambda best: best.score, default=None)
+    return best_of(score_hypotheses(problem, found, scale_px))
 
 
 def score_hypotheses(

@@ -22,6 +22,7 @@ from hfnet_ros.pose.hypotheses import (
     NO_FIRST_POSES,
     FirstPoses,
     Hypothesis,
+    best_of,
     first_poses,
     quick_hypothesis,
     sample_hypotheses,
@@ -246,7 +247,7 @@ class PoseSolver:
 
         In three apartments no answer came of 342 such poses of 607; the evidence of none reached 9 decades in the end.
         """
-        best = max(candidates, key=lambda hypothesis: hypothesis.score, default=None)
+        best = best_of(candidates)
         if best is None:
             return None
         images = [
@@ -256,7 +257,7 @@ class PoseSolver:
         found = chance_evidence(images, cell_fraction(self._verification), thresholds_px(problem), num_trials)
         if found > min(0.0, self._verification.min_evidence):
             return None
-        fits = best.residuals < self._scale(problem)
+        fits = self.is_fitting(problem, best.residuals)
         reason = f"chance explains the {np.count_nonzero(fits)} matches that fit the best pose"
         refused = _refused(
             Outcome.TOO_FEW_INLIERS, reason, problem.correspondences, len(problem.cameras), fits

@@ -5,6 +5,7 @@ The recipe of docs/extending.md, written out.
 
 import numpy as np
 import pytest
+from gathering import gather_hypotheses
 
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.errors import CalibrationError
@@ -12,7 +13,6 @@ from hfnet_ros.files.camera_yaml import read_camera_yaml
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.lenses import Lens
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.pose.hypotheses import gather_hypotheses
 from hfnet_ros.pose.problem import make_problem
 from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.types import Correspondences, RigCamera

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from gathering import gather_hypotheses
 
 from hfnet_ros.config import PoseConfig, VerificationConfig
 from hfnet_ros.geometry.camera import Camera, DistortionModel
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.pose.hypotheses import gather_hypotheses
 from hfnet_ros.pose.problem import ObserverCones, make_problem
 from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.pose.verification import verify_pose

@@ -6,6 +6,7 @@ import logging
 import cv2
 import numpy as np
 import pytest
+from gathering import gather_hypotheses
 
 from hfnet_ros.config import Config, PoseConfig, VerificationConfig
 from hfnet_ros.errors import ConfigError
@@ -14,7 +15,6 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.pose import absolute_pose
 from hfnet_ros.pose.absolute_pose import absolute_pose_method, pose_method_name, register_pose_method
-from hfnet_ros.pose.hypotheses import gather_hypotheses
 from hfnet_ros.pose.problem import ErrorModel
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import Outcome

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from gathering import gather_hypotheses
 
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.pose.evidence import THRESHOLDS_PX, MatchedImage, chance_evidence
-from hfnet_ros.pose.hypotheses import gather_hypotheses
 
 SIZE_WH = (640, 480)
 CELL_PX = 40.0

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from gathering import gather_hypotheses
 
 from hfnet_ros.config import PoseConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.pose.hypotheses import gather_hypotheses
 from hfnet_ros.pose.refinement import refine_robustly
 
 pytestmark = pytest.mark.usefixtures("solver_library")

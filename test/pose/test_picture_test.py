@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from gathering import gather_hypotheses
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.pose.hypotheses import gather_hypotheses
 from hfnet_ros.pose.picture_test import uncalibrated_ratio
 
 SCALE_PX = 6.0
