@@ -30,6 +30,7 @@ from hfnet_ros.cli.rigs import RIG_HELP, refuse_beside_rig, refuse_names_without
 from hfnet_ros.cli.scene_training import network_text, refuse_depth, with_training_options
 from hfnet_ros.config import PAIR_MATCHER_NAMES, Config
 from hfnet_ros.errors import ConfigError
+from hfnet_ros.map.map_trust import UNTESTED_REPROJECTION_SCALE
 from hfnet_ros.map.visual_map import VisualMap
 
 if TYPE_CHECKING:
@@ -281,12 +282,14 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
             f"{consistency.translation_m:.3f} {unit} and {np.rad2deg(consistency.rotation_rad):.2f} deg per axis, "
             f"{consistency.residual_px:.1f} px; this is added to every covariance"
         )
+        if consistency.weighs_depths:
+            print("poses came out better where landmarks weigh by how well their depths are known, and do so")
         if not consistency.vouches:
             print("less than half of them: answers are doubted as those of a map that could not be tested")
     else:
         print(
-            "self-test: none (switched off, or too few keyframes could be held out and localized): covariances "
-            "count the noise of keypoints only, not the map's own error"
+            "self-test: none (switched off, or too few keyframes could be held out and localized): covariances are "
+            f"{UNTESTED_REPROJECTION_SCALE:g} times what the noise of keypoints gives, as other maps need"
         )
 
 

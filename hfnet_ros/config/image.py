@@ -236,6 +236,13 @@ class PoseConfig:
         choices=["given", "refined"],
         level="basic",
     )
+    weights: str = parameter(
+        "auto",
+        "How inliers weigh in a pose: even is all alike, by_depth by how well the depths of their landmarks are "
+        "known, and the less the farther they are off; auto is what the map's test of itself found better, and "
+        "by_depth where it has none.",
+        choices=["auto", "even", "by_depth"],
+    )
     assumed_residual_px: float = parameter(
         2.7,
         "Reprojection noise per axis where the map has no self-test; where it has one, that is used, "

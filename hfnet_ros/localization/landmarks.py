@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.geometry.camera import Camera
+from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.expected_view import ExpectedPoints
 from hfnet_ros.map.array_files import ADVICE
@@ -19,6 +20,8 @@ from hfnet_ros.pose.problem import ObserverCones
 from hfnet_ros.types import Correspondences, Place, RigCamera
 
 _VIEW_MARGIN = 0.1  # of the image's width and height
+# Of two rays from their mean, as far apart as those of a landmark must be (`mapping.min_triangulation_angle_deg`), rad.
+_LEAST_DEVIATION = float(np.sqrt(2.0) * np.sin(np.deg2rad(0.75)))
 
 
 class Landmarks:
@@ -95,17 +98,43 @@ class Landmarks:
             in_view |= _in_view(points, map_from_rig @ view.rig_from_camera, view.camera)
         return ExpectedPoints(points[in_view], self._cones_of(place.idxs[in_view]))
 
-    def cones(self, matches: Correspondences) -> ObserverCones | None:
-        """Return from where the matched landmarks were seen when the map was made; None of matches with none."""
+    def cones(self, matches: Correspondences, frames: Sequence[int] = ()) -> ObserverCones | None:
+        """Return from where the matched landmarks were seen when the map was made; None of matches with none.
+
+        Args:
+            matches: with landmarks.
+            frames: that say how well the depths of the landmarks are known; without, that is not asked.
+        """
         if len(matches) and matches.landmark_idxs[0] < 0:
             return None
-        return self._cones_of(matches.landmark_idxs)
+        cones = self._cones_of(matches.landmark_idxs)
+        if not frames or len(matches) == 0:
+            return cones
+        return replace(cones, depth_sigmas=self._depth_sigmas(matches.landmark_idxs, frames))
 
     def _cones_of(self, rows: NDArray[np.int64]) -> ObserverCones:
         return ObserverCones(
             self._map.landmark_view_directions[rows].astype(np.float64),
             self._map.landmark_distance_ranges[rows].astype(np.float64),
         )
+
+    def _depth_sigmas(self, landmark_idxs: NDArray[np.int64], frames: Sequence[int]) -> NDArray[np.float64]:
+        """Return `ObserverCones.depth_sigmas` [M] by what some frames saw of landmarks.
+
+        A pixel turns a ray by 1 / f, and moves the point along the mean ray the farther the less the two differ.
+        """
+        idxs, row_of = np.unique(landmark_idxs, return_inverse=True)
+        points, directions = self._map.landmark_xyz[idxs], self._map.landmark_view_directions[idxs]
+        known = (_LEAST_DEVIATION / np.maximum(self._map.landmark_distance_ranges[idxs, 1], 1e-9)) ** 2
+        for frame in frames:
+            seen = self._map.landmarks_seen_by(frame)
+            rows = np.minimum(np.searchsorted(idxs, seen), len(idxs) - 1)
+            rows = rows[idxs[rows] == seen]
+            rays = points[rows] - self._map.map_from_camera(frame).translation
+            squared = np.maximum(np.einsum("mi,mi->m", rays, rays), 1e-18)
+            across = squared - np.einsum("mi,mi->m", rays, directions[rows]) ** 2
+            known[rows] += np.maximum(across, 0.0) / squared**2
+        return np.asarray(1.0 / (REFERENCE_FOCAL_PX * np.sqrt(known)))[row_of]
 
     def _seen_by(self, keyframe_idxs: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return rows [N], ascending, of what the frames see, and how many of them see each."""

@@ -275,14 +275,21 @@ class Localizer:
         judge: PartJudge,
     ) -> Localization:
         """Find the pose that matches agree with, and look at the map again with it."""
+        frames = landmarks.keyframe_idxs if judge.weighs_depths else ()
         if len(cameras) > 1 and self._matchers.asks_places(matcher):
             seen = judge.looking_around.more(
-                matches, matcher.match, version.features, retrieved.descriptors, cameras, query.doubted
+                matches,
+                matcher.match,
+                version.features,
+                retrieved.descriptors,
+                cameras,
+                query.doubted,
+                frames,
             )
             problem, first = seen.problem, seen.first
         else:
             problem, first = (
-                judge.solver.problem(matches, cameras, self._landmarks.cones(matches)),
+                judge.solver.problem(matches, cameras, self._landmarks.cones(matches, frames)),
                 NO_FIRST_POSES,
             )
         num_tried = matcher.num_tried * version.num_tried

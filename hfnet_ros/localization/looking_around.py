@@ -60,6 +60,7 @@ class LookingAround:
         descriptors: Descriptors,
         cameras: Sequence[RigCamera],
         doubted: frozenset[int],
+        frames: Sequence[int] = (),
     ) -> LookedAround:
         """Return matches in which each view has what it should see at the pose that most of them agree with.
 
@@ -70,11 +71,12 @@ class LookingAround:
             descriptors: global ones, of each view.
             cameras: of the views.
             doubted: views that say where to look only if no other one does.
+            frames: that say how well depths are known; see `Landmarks.cones`.
 
         Raises:
             MapFormatError: the map is damaged where it was read.
         """
-        problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches))
+        problem = self._solver.problem(matches, cameras, self._landmarks.cones(matches, frames))
         first, pose = self._solver.first_poses(problem), None
         if doubted:
             others = without(problem, tuple(doubted))
@@ -90,9 +92,10 @@ class LookingAround:
         if place is None:
             return LookedAround(problem, first)
         seen = match(only_of(features, blind.tolist()), self._landmarks.of(place))
+        frames = frames and tuple(dict.fromkeys((*frames, *place.keyframe_idxs)))
         joined = join_matches(matches.chosen(~np.isin(matches.views, blind)), seen)
         return LookedAround(
-            self._solver.problem(joined, cameras, self._landmarks.cones(joined)),
+            self._solver.problem(joined, cameras, self._landmarks.cones(joined, frames)),
             first.of_others(blind.tolist()),
         )
 

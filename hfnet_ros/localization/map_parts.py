@@ -27,8 +27,13 @@ _UNTESTED_RAD_PER_M = 0.25
 
 @dataclass(frozen=True)
 class PartJudge:
-    """What finds and judges poses among the landmarks of one map."""
+    """What finds and judges poses among the landmarks of one map.
 
+    Attributes:
+        weighs_depths: whether points weigh by how well their depths are known; see `PoseConfig.weights`.
+    """
+
+    weighs_depths: bool
     solver: PoseSolver
     looking_around: LookingAround
     second_look: SecondLook
@@ -59,9 +64,11 @@ class PartJudges:
             MapFormatError: a sub-map of a set cannot be used.
         """
         if part_idx not in self._judges:
-            errors = _error_model(self._map.part_of(part_idx), self._config, self._method)
+            part = self._map.part_of(part_idx)
+            errors = _error_model(part, self._config, self._method)
             solver = PoseSolver(self._config.pose, self._config.verification, errors)
             self._judges[part_idx] = PartJudge(
+                _weighs_depths(part, self._config),
                 solver,
                 LookingAround(self._retrieval, self._landmarks, solver),
                 SecondLook(self._landmarks, self._compare, solver, self._config.verification),
@@ -82,6 +89,13 @@ def check_extractor(visual_map: VisualMap, extractor: FeatureExtractor | ImageFe
             f"'{extractor.extractor_id}': descriptors of two extractors cannot be compared; choose "
             "the map's extractor or build the map anew"
         )
+
+
+def _weighs_depths(visual_map: VisualMap, config: Config) -> bool:
+    tested = visual_map.consistency
+    return {"even": False, "by_depth": True}.get(
+        config.pose.weights, tested.weighs_depths or not tested.num_keyframes
+    )
 
 
 def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorModel:

@@ -10,6 +10,10 @@ import numpy as np
 
 from hfnet_ros.geometry.covariance import is_semidefinite
 
+# Times the covariance of reprojection errors, where a map has no test of itself: errors of neighbouring keypoints are
+# alike. Measured in six generated apartments, judged on others (docs/notes/evaluation.md).
+UNTESTED_REPROJECTION_SCALE = 5.0
+
 
 @dataclass(frozen=True)
 class MapConsistency:
@@ -32,6 +36,7 @@ class MapConsistency:
             and not with where the others put them: how much of what looks the same here is not. 0 with given poses.
         mirrored_share: of some keyframes, shown to the map as in a mirror, the share that it finds a pose for: how
             much of it looks like itself in a mirror. 0 where that was not tried.
+        weighs_depths: whether poses came out better where points weighed by how well their depths are known.
     """
 
     residual_px: float
@@ -45,6 +50,7 @@ class MapConsistency:
     look_alikes: tuple[tuple[float, ...], ...] = ()
     contradicted_share: float = 0.0
     mirrored_share: float = 0.0
+    weighs_depths: bool = False
 
     @property
     def elsewhere_share(self) -> float:
@@ -55,6 +61,11 @@ class MapConsistency:
     def measured_residual_px(self) -> float | None:
         """Return `residual_px`; None when never measured."""
         return self.residual_px if self.num_keyframes else None
+
+    @property
+    def reprojection_scale(self) -> float:
+        """Return the factor on covariances of reprojection errors: 1 where the test says what else poses are off by."""
+        return 1.0 if self.num_keyframes else UNTESTED_REPROJECTION_SCALE
 
     @property
     def vouches(self) -> bool:

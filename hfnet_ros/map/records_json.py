@@ -41,6 +41,8 @@ def consistency_from_json(entry: Mapping[str, Any]) -> MapConsistency:
     counts = (found.num_keyframes, found.num_asked, found.num_elsewhere)
     if not all(type(count) is int and count >= 0 for count in counts):
         raise ValueError(f"the self-test counted {counts}, expected numbers from 0")
+    if type(found.weighs_depths) is not bool:
+        raise ValueError(f"weighs_depths is {found.weighs_depths!r}, expected true or false")
     look_alikes = tuple(tuple(float(number) for number in row) for row in found.look_alikes)
     if not all(len(row) == 5 and np.isfinite(row).all() for row in look_alikes):
         raise ValueError("look_alikes are not rows of 5 finite numbers")

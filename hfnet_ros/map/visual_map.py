@@ -160,19 +160,19 @@ class VisualMap(SingleMap):
     def covariance_model(self) -> tuple[float, NDArray[np.float64]]:
         """Return the factor on reprojection covariances and the [6, 6] added to them, camera axes.
 
-        From the calibration where there is one, else from the self-test.
+        From the calibration where there is one, else from the self-test, or the want of one.
         """
         if self.calibration is not None:
             added = np.array(self.calibration.pose_covariance, np.float64).reshape(6, 6)
             return self.calibration.reprojection_scale, added
-        return 1.0, _moment(self.consistency.pose_covariance)
+        return self.consistency.reprojection_scale, _moment(self.consistency.pose_covariance)
 
     @property
     def refined_covariance_model(self) -> tuple[float, NDArray[np.float64]]:
         """Return the same for answers in the frame of the refined poses, which no ground truth calibrates."""
         if self.given is None:
             return self.covariance_model
-        return 1.0, _moment(self.consistency.refined_pose_covariance)
+        return self.consistency.reprojection_scale, _moment(self.consistency.refined_pose_covariance)
 
     @property
     def given_poses(self) -> NDArray[np.float64]:

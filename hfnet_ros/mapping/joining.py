@@ -274,6 +274,7 @@ def _join_consistency(first: MapConsistency, second: MapConsistency) -> MapConsi
         look_alikes,
         contradicted_share,
         mirrored_share,
+        first.weighs_depths and second.weighs_depths,
     )
 
 

@@ -39,14 +39,18 @@ class ObserverCones:
     Attributes:
         directions: [M, 3] unit vectors from the observers to the point, map frame.
         distance_ranges: [M, 2] m, nearest and farthest observer.
+        depth_sigmas: [M] m that a point is off by along its direction for each pixel that its observers' keypoints are
+            off by, at the reference focal length; None where points are not weighed by that.
     """
 
     directions: FloatArray
     distance_ranges: FloatArray
+    depth_sigmas: FloatArray | None = None
 
     def chosen(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> ObserverCones:
         """Return the cones of some of the points."""
-        return ObserverCones(self.directions[rows], self.distance_ranges[rows])
+        sigmas = None if self.depth_sigmas is None else self.depth_sigmas[rows]
+        return ObserverCones(self.directions[rows], self.distance_ranges[rows], sigmas)
 
     def admit(
         self, toward: FloatArray, max_view_change_rad: float, max_scale_change: float

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
+from hfnet_ros.pose.image_errors import image_errors, weigh_by_depths
 from hfnet_ros.pose.problem import ErrorModel, PoseProblem
 from hfnet_ros.types import PoseEstimate
 
@@ -22,6 +23,8 @@ _ROBUST_STEP_TOLERANCE = 2e-4  # scores of poses so close are the same; who need
 _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
 _MIN_SIGMA_PX = 0.1
+# One after the other where points are weighed by their depths: a step at each.
+_DEPTH_SCALES_PX = (8.0, 8.0, 5.0, 5.0, 3.0, 3.0, 2.0, 2.0, 2.0)
 _MIN_FREEDOM = 20.0  # of a view, to know its noise
 _RELATIVE_DAMPING, _DAMPING = 1e-6 * np.eye(6), 1e-9 * np.eye(6)
 
@@ -98,21 +101,29 @@ def refine_on_inliers(
     Returns:
         None when fewer than four inliers remain or they do not determine a pose.
     """
+    weighs = problem.cones is not None and problem.cones.depth_sigmas is not None
     estimate = start
-    for _ in range(iterations):
-        residual, jacobian, inlier = _distorted_jacobian(problem, estimate, usable, radius_px)
+    for scale_px in (*[None] * iterations, *_DEPTH_SCALES_PX * weighs):
+        residual, jacobian, inlier = image_errors(problem, estimate, usable, radius_px)
         if residual.shape[1] < 4:
             return None
+        if scale_px is not None:
+            residual, jacobian, _ = weigh_by_depths(problem, estimate, residual, jacobian, inlier, scale_px)
         step = _solve_normal(*_normal_equations(jacobian[None], residual[None], None))
         rotations, translations = _apply_steps(estimate.rotation[None], estimate.translation[None], step)
         estimate = Rigid3(rotations[0], translations[0])
-        if np.abs(step).max() < _STEP_TOLERANCE:
+        if not weighs and np.abs(step).max() < _STEP_TOLERANCE:
             break
-    residual, jacobian, inlier = _distorted_jacobian(problem, estimate, usable, radius_px)
+    residual, jacobian, inlier = image_errors(problem, estimate, usable, radius_px)
     count = residual.shape[1]
     if count < 4:
         return None
-    squared = float(np.sum(residual**2))
+    rmse_px, num_weighed = float(np.sqrt(np.sum(residual**2) / count)), float(count)
+    if weighs:
+        residual, jacobian, weights = weigh_by_depths(
+            problem, estimate, residual, jacobian, inlier, _DEPTH_SCALES_PX[-1]
+        )
+        num_weighed = float(weights.sum())
     rows = jacobian.reshape(6, -1)
     try:
         unit_covariance = np.linalg.inv(rows @ rows.T)
@@ -120,14 +131,13 @@ def refine_on_inliers(
         return None
     if len(problem.cameras) == 1:
         # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
-        covariance = unit_covariance * max(squared / (2 * count - 6), _MIN_SIGMA_PX**2)
+        variance = float(np.sum(residual**2)) / max(2 * num_weighed - 6, 1.0)
+        covariance = unit_covariance * max(variance, _MIN_SIGMA_PX**2)
     else:
         covariance = _covariance_of_views(problem.view_idxs[inlier], residual, jacobian, unit_covariance)
     if errors is not None:
         covariance = errors.reprojection_scale * covariance + _map_error(problem, inlier, errors)
-    return PoseEstimate(
-        estimate, rotate_to_map(covariance, estimate), inlier, float(np.sqrt(squared / count))
-    )
+    return PoseEstimate(estimate, rotate_to_map(covariance, estimate), inlier, rmse_px)
 
 
 def _covariance_of_views(
@@ -298,58 +308,6 @@ def _normal_equations(
         hessian += each.motion.T @ (rows @ rows.transpose(0, 2, 1)) @ each.motion
         gradient += each.motion.T @ (rows @ off)
     return hessian, gradient
-
-
-def _turning(points: FloatArray, moving: FloatArray) -> FloatArray:
-    """Return the derivative [S, 3, 2, M] by a turn of the points [S, 3, 1, M], of that by their motion."""
-    x, y, z = np.moveaxis(points, 1, 0)
-    by_x, by_y, by_z = np.moveaxis(moving, 1, 0)
-    return np.stack([y * by_z - z * by_y, z * by_x - x * by_z, x * by_y - y * by_x], axis=1)
-
-
-def _distorted_jacobian(
-    problem: PoseProblem, estimate: Rigid3, usable: NDArray[np.bool_], radius_px: float
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Return errors [2, K] of the K inliers, their derivative [6, 2, K], and which matches [M] these are."""
-    # The radius in the undistorted image too: outside the lens's valid range a polynomial may
-    # fold a point that is far away back into the picture.
-    rows = np.flatnonzero(usable & (problem.residuals(estimate) < 4.0 * radius_px))
-    points = (problem.points3d[rows] - estimate.translation) @ estimate.rotation
-    residual, by_point = _project_in_views(problem, rows, points)
-    with np.errstate(invalid="ignore"):
-        near = np.einsum("ij,ij->i", residual, residual) < radius_px**2
-    inlier = np.zeros(len(usable), np.bool_)
-    inlier[rows[near]] = True
-    moved = by_point[near].transpose(2, 1, 0)
-    turned = _turning(points[near].T[None, :, None], moved[None])[0]
-    return residual[near].T, np.concatenate([moved, turned]), inlier
-
-
-def _project_in_views(
-    problem: PoseProblem, rows: NDArray[np.int64], points_rig: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return errors [K, 2] of some matches in distorted pixels, and their derivative by the point in the rig [K, 2, 3].
-
-    Args:
-        problem: all matches.
-        rows: [K] those that are asked for.
-        points_rig: [K, 3] their points in the rig's frame.
-    """
-    observed = problem.correspondences.points2d[rows]
-    if problem.is_one_camera:
-        pixels, by_point = problem.cameras[0].camera.project_with_jacobian(points_rig)
-        return pixels - observed, by_point
-    view_idxs = problem.view_idxs[rows]
-    residual, by_rig = np.empty((len(rows), 2)), np.empty((len(rows), 2, 3))
-    for view_idx, view in enumerate(problem.cameras):
-        of_view = np.flatnonzero(view_idxs == view_idx)
-        mounting, scale = view.rig_from_camera, problem.view_scale(view_idx)
-        points = (points_rig[of_view] - mounting.translation) @ mounting.rotation
-        pixels, by_point = view.camera.project_with_jacobian(points)
-        residual[of_view] = (pixels - observed[of_view]) / scale
-        # One product of all rows: numpy takes a stack of small matrices one by one.
-        by_rig[of_view] = (by_point.reshape(-1, 3) @ (mounting.rotation.T / scale)).reshape(-1, 2, 3)
-    return residual, by_rig
 
 
 def _solve_normal(hessian: FloatArray, gradient: FloatArray) -> FloatArray:

@@ -10,6 +10,8 @@ testing each between its neighbours would find almost none.
 
 Where poses were refined, each half is refined by itself: held-out keyframes are compared with given poses that took no
 part, in the frame of which the half answers.
+
+Both ways in which matches can weigh in a pose (`PoseConfig.weights`) are tried, and the better one kept.
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ _MIN_OF_FEW = 6
 _RAYLEIGH_MEDIAN = 1.17741  # median length of a 2D normal vector over its deviation per axis
 _NORMAL_MEDIAN = 0.67449  # median absolute value of a normal variable over its deviation
 _CLIP_SIGMAS = 3.0
+# Part by which weighing must lower the deviations: chance alone does a tenth in a test of fifty keyframes.
+_LEAST_WEIGHED_GAIN = 0.15
 # An answer so far off, of the distance at which it sees landmarks, or turned so far, is of another place.
 _ELSEWHERE_DEPTH_FRACTION = 0.25
 _ELSEWHERE_RAD = np.deg2rad(20.0)
@@ -125,12 +129,13 @@ def with_self_test(
     ]
     poses = [visual_map.given_map_from_camera(row) for row in range(visual_map.num_keyframes)]
     is_refined = visual_map.given is not None
-    decided = dataclasses.replace(config, pose=dataclasses.replace(config.pose, answer_frame="refined"))
+    asked_for = config.pose.weights
+    ways = ("even", "by_depth") if asked_for == "auto" else (asked_for,)
 
     def report(stage: str, done: int, total: int) -> None:
         progress(f"self-test, {stage}", done, total)
 
-    differences = Differences([], [], [])
+    differences = {weights: Differences([], [], []) for weights in ways}
     for mapped, asked in _folds([keyframe.image.stamp_ns for keyframe in posed]):
         try:
             part = build_untested_map(
@@ -153,12 +158,21 @@ def with_self_test(
             )
             for row in asked
         ]
-        localizer = Localizer(part, extractor, decided)
-        differences += compare_held_out(localizer, held_out, report, part if is_refined else None)
+        for weights in ways:
+            decided = dataclasses.replace(config.pose, answer_frame="refined", weights=weights)
+            localizer = Localizer(part, extractor, dataclasses.replace(config, pose=decided))
+            found = compare_held_out(localizer, held_out, report, part if is_refined else None)
+            differences[weights] += found
     least = MIN_KEYFRAMES if len(posed) >= 2 * MIN_KEYFRAMES else _MIN_OF_FEW
+    positions = visual_map.keyframe_poses[:, :3]
+    tested = {
+        weights: summarize_differences(found, positions, least) for weights, found in differences.items()
+    }
+    chosen = ways[0] if len(ways) == 1 else _better_weights(tested["even"], tested["by_depth"])
     consistency = dataclasses.replace(
-        summarize_differences(differences, visual_map.keyframe_poses[:, :3], least),
+        tested[chosen],
         contradicted_share=visual_map.consistency.contradicted_share,
+        weighs_depths=chosen == "by_depth",
     )
     if consistency.num_elsewhere:
         _logger.warning(
@@ -173,11 +187,24 @@ def with_self_test(
         _logger.warning(
             "self-test: only %d of %d held-out keyframes were localized where they are: the map is one of few and weak "
             "links, and its answers are doubted as those of an untested one; take more images, closer together",
-            len(differences.to_given),
+            len(differences[chosen].to_given),
             consistency.num_asked,
         )
     is_measured = consistency.num_keyframes > 0 or consistency.num_asked > 0
     return dataclasses.replace(visual_map, consistency=consistency) if is_measured else visual_map
+
+
+def _better_weights(even: MapConsistency, by_depth: MapConsistency) -> str:
+    """Return with which weights keyframes were localized nearer to their given poses, and as many of them.
+
+    Where too few were localized to tell, points weigh by their depths: in maps of few keyframes that was better
+    (docs/notes/evaluation.md).
+    """
+    if not even.num_keyframes:
+        return "by_depth"
+    ratio = (by_depth.translation_m * by_depth.rotation_rad) / (even.translation_m * even.rotation_rad)
+    is_better = ratio < (1.0 - _LEAST_WEIGHED_GAIN) ** 2
+    return "by_depth" if is_better and by_depth.num_keyframes >= even.num_keyframes else "even"
 
 
 def _folds(stamps_ns: Sequence[int]) -> list[tuple[list[int], list[int]]]:

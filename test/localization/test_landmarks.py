@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import MapFormatError
+from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.map.arrangement import arranged
-from hfnet_ros.types import Place, RigCamera
+from hfnet_ros.types import Correspondences, Place, RigCamera
 
 
 def place(*keyframe_idxs):
@@ -106,6 +107,42 @@ def test_a_camera_that_is_none_is_named(visual_map, camera_idx):
     view = Landmarks(dataclasses.replace(visual_map, keyframe_camera_idx=damaged), 10**6).of(place(4))
     with pytest.raises(MapFormatError, match="keyframe_camera_idx"):
         view.observations(4)
+
+
+def test_depths_are_known_as_well_as_triangulation_knows_them(visual_map, camera):
+    """One pixel of noise in each keyframe, by the normal equations of the point."""
+    frames = tuple(range(visual_map.num_keyframes))
+    seen_by = [visual_map.landmarks_seen_by(frame) for frame in frames]
+    rows = np.flatnonzero(np.bincount(np.concatenate(seen_by)) >= 3)[::20]
+    matches = Correspondences(
+        np.zeros((len(rows), 2)),
+        visual_map.landmark_xyz[rows],
+        np.arange(len(rows)),
+        rows,
+        np.ones(len(rows), np.float32),
+    )
+    cones = Landmarks(visual_map, 10**6).cones(matches, frames)
+    expected = []
+    for row, direction in zip(rows, cones.directions, strict=True):
+        information = np.zeros((3, 3))
+        for frame in frames:
+            if row in seen_by[frame]:
+                ray = visual_map.landmark_xyz[row] - visual_map.map_from_camera(frame).translation
+                distance = np.linalg.norm(ray)
+                across = np.eye(3) - np.outer(ray, ray) / distance**2
+                information += (REFERENCE_FOCAL_PX / distance) ** 2 * across
+        expected.append(np.sqrt(direction @ np.linalg.inv(information) @ direction))
+    ratio = cones.depth_sigmas / expected
+    assert len(rows) > 20
+    assert 0.9 < np.median(ratio) < 1.02  # that no two rays are the same is known, too
+    assert cones.chosen(rows % 2 == 0).depth_sigmas.tolist() == cones.depth_sigmas[rows % 2 == 0].tolist()
+
+
+def test_depths_are_not_asked_for_without_frames(visual_map, apartment):
+    answer = apartment.localizer.localize(apartment.frame(visual_map.map_from_camera(4)))
+    assert Landmarks(visual_map, 10**6).cones(answer.correspondences).depth_sigmas is None
+    nothing = answer.correspondences.chosen(np.zeros(len(answer.correspondences), np.bool_))
+    assert Landmarks(visual_map, 10**6).cones(nothing, (1, 2)).depth_sigmas is None
 
 
 def test_cones_are_those_of_the_matched_landmarks(visual_map, apartment):

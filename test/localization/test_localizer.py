@@ -5,6 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from generated_maps import CONFIG
 
 from hfnet_ros.errors import ExtractorMismatchError, ImageError
 from hfnet_ros.features.sift import SiftExtractor
@@ -16,6 +17,10 @@ from hfnet_ros.map.visual_map import MapCamera, with_search
 from hfnet_ros.scene import build_apartment, mapping_walk, query_walk
 from hfnet_ros.types import Frame, ImageFeatures, Outcome
 
+CONFIG_OF = {
+    weights: replace(CONFIG, pose=replace(CONFIG.pose, weights=weights))
+    for weights in ("auto", "even", "by_depth")
+}
 STAGES = {"extract", "retrieve", "match", "pose", "total"}
 NUMBERS_OF_A_POSE = {"inliers", "evidence", "rival_ratio", "twin_ratio", "sigma_translation_m"}
 
@@ -279,3 +284,22 @@ def test_a_refusal_says_that_an_image_has_no_contrast(apartment, first_frame):
     assert "the image has next to no contrast, gray 2" in result.evidence.reason
     turned_away = replace(first_frame, image=np.ascontiguousarray(first_frame.image[::-1]))
     assert "contrast" not in apartment.localizer.localize(turned_away).evidence.reason
+
+
+def test_a_map_without_a_test_of_itself_weighs_points_by_their_depths(apartment, first_frame):
+    """What the test found better is done in a tested map, and what is asked for in each."""
+
+    def covariance(weights, **tested):
+        visual_map = replace(
+            apartment.visual_map, consistency=replace(apartment.visual_map.consistency, **tested)
+        )
+        localizer = Localizer(visual_map, SiftExtractor(CONFIG), CONFIG_OF[weights])
+        return localizer.localize(first_frame).estimate.covariance
+
+    even, by_depth = covariance("even"), covariance("by_depth")
+    assert not np.allclose(even, by_depth, rtol=1e-3)
+    np.testing.assert_array_equal(covariance("auto"), even)
+    np.testing.assert_array_equal(covariance("auto", weighs_depths=True), by_depth)
+    untested = {"num_keyframes": 0, "pose_covariance": ()}
+    np.testing.assert_array_equal(covariance("auto", **untested), covariance("by_depth", **untested))
+    assert np.trace(covariance("by_depth", **untested)) > 3.0 * np.trace(by_depth)

@@ -1,5 +1,6 @@
 """The calibration in a map's manifest: kept, absent in older maps, refused when it means nothing."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.map.map_io import load_map, save_map, verify_map
-from hfnet_ros.map.visual_map import CovarianceCalibration
+from hfnet_ros.map.map_trust import UNTESTED_REPROJECTION_SCALE
+from hfnet_ros.map.visual_map import CovarianceCalibration, MapConsistency
 
 ADDED = np.diag([4e-4] * 3 + [1e-5] * 3)
 CALIBRATION = CovarianceCalibration(
@@ -36,6 +38,15 @@ def test_the_calibration_stands_in_for_the_self_test(visual_map, changed):
     scale, added = changed(calibration=CALIBRATION).covariance_model
     assert scale == 57.5
     np.testing.assert_array_equal(added, ADDED)
+
+
+def test_covariances_of_a_map_without_a_test_are_scaled(changed):
+    """Reprojection errors of neighbours are alike; nothing else says what poses are off by."""
+    untested = changed(consistency=MapConsistency(0.0, 0.0, 0.0, 0))
+    scale, added = untested.covariance_model
+    assert scale == UNTESTED_REPROJECTION_SCALE > 1.0
+    np.testing.assert_array_equal(added, np.zeros((6, 6)))
+    assert dataclasses.replace(untested, calibration=CALIBRATION).covariance_model[0] == 57.5
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,10 @@ def test_whitespace_in_the_manifest_counts_too(folder):
             {"consistency": SELF_TEST | {"contradicted_share": 1.1}},
             ("contradicted_share is 1.1, expected 0 to 1",),
         ),
+        (
+            {"consistency": SELF_TEST | {"weighs_depths": "yes"}},
+            ("weighs_depths is 'yes', expected true or false",),
+        ),
         ({"consistency": SELF_TEST | {"num_keyframes": -1}}, ("the self-test counted (-1",)),
         ({"consistency": SELF_TEST | {"num_elsewhere": [1]}}, ("expected numbers from 0",)),
         ({"frame_id": 3}, ("'frame_id' is int",)),

@@ -228,7 +228,7 @@ def make_map(poses):
 @pytest.fixture
 def halves(monkeypatch):
     """Replace building and localizing; returns what was mapped and what was asked, by number."""
-    seen = {"mapped": [], "asked": [], "mode": None, "folds": []}
+    seen = {"mapped": [], "asked": [], "mode": None, "folds": [], "off": {"even": 0.01, "by_depth": 0.01}}
 
     def build(keyframes, poses, cameras, config, options):
         seen["mapped"] = [int(keyframe.image.name[:3]) for keyframe in keyframes]
@@ -237,12 +237,14 @@ def halves(monkeypatch):
 
     def measure(localizer, held_out, progress, two_frames):
         seen["asked"] = [round(keyframe.map_from_camera.translation[0]) for keyframe in held_out]
-        seen["folds"].append((seen["mapped"], seen["asked"]))
-        return Differences([np.full(6, 0.01)] * len(held_out), [], [1.0] * len(held_out))
+        if localizer == "even":
+            seen["folds"].append((seen["mapped"], seen["asked"]))
+        off = np.full(6, seen["off"][localizer])
+        return Differences([off] * len(held_out), [], [1.0] * len(held_out))
 
     monkeypatch.setattr(self_test, "build_untested_map", build)
     monkeypatch.setattr(self_test, "compare_held_out", measure)
-    monkeypatch.setattr(self_test, "Localizer", lambda *_: None)
+    monkeypatch.setattr(self_test, "Localizer", lambda part, extractor, config: config.pose.weights)
     return seen
 
 
@@ -250,7 +252,7 @@ def read():
     raise AssertionError("the image was described before")
 
 
-def run_self_test(count, num_cameras=1):
+def run_self_test(count, num_cameras=1, weights="auto"):
     poses = [Rigid3.from_rotvec(np.zeros(3), [float(number), 0.0, 0.0]) for number in range(count)]
     # In another order than the keyframes: they are found by name.
     keyframes = [
@@ -260,7 +262,8 @@ def run_self_test(count, num_cameras=1):
         for number in reversed(range(count))
     ]
     visual_map = make_map(poses)
-    return visual_map, with_self_test(visual_map, keyframes, None, Config())
+    config = Config.from_dict({"pose": {"weights": weights}})
+    return visual_map, with_self_test(visual_map, keyframes, None, config)
 
 
 def test_halves_are_disjoint_blocks(halves):
@@ -293,6 +296,28 @@ def test_a_small_map_is_asked_block_by_block(halves):
         assert sorted(mapped + block) == list(range(13))
         assert len(block) <= 4
     assert after.consistency.num_keyframes == 13
+
+
+@pytest.mark.parametrize(("by_depth", "is_kept"), [(0.0088, False), (0.0082, True), (0.02, False)])
+def test_points_weigh_by_their_depths_where_that_localizes_held_out_keyframes_better(
+    halves, by_depth, is_kept
+):
+    halves["off"]["by_depth"] = by_depth
+    _, after = run_self_test(60)
+    assert after.consistency.weighs_depths is is_kept
+    expected = by_depth if is_kept else 0.01
+    assert after.consistency.translation_m == pytest.approx(expected / 0.67449)
+
+
+@pytest.mark.parametrize("weights", ["even", "by_depth"])
+def test_weights_that_are_asked_for_are_the_only_ones_tested(halves, monkeypatch, weights):
+    asked = []
+    monkeypatch.setattr(
+        self_test, "Localizer", lambda part, extractor, config: asked.append(config.pose.weights) or "even"
+    )
+    _, after = run_self_test(60, weights=weights)
+    assert asked == [weights]
+    assert after.consistency.weighs_depths is (weights == "by_depth")
 
 
 def test_a_map_too_small_to_be_tested_is_left_as_it_is(halves):
