@@ -281,9 +281,8 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
             f"self-test: {consistency.num_keyframes}{of_asked} held-out keyframes localized; against their given poses "
             f"{consistency.translation_m:.3f} {unit} and {np.rad2deg(consistency.rotation_rad):.2f} deg per axis, "
             f"{consistency.residual_px:.1f} px; this is added to every covariance"
+            + ("; landmarks weigh by how well their depths are known" if consistency.weighs_depths else "")
         )
-        if consistency.weighs_depths:
-            print("poses came out better where landmarks weigh by how well their depths are known, and do so")
         if not consistency.vouches:
             print("less than half of them: answers are doubted as those of a map that could not be tested")
     else:

@@ -125,7 +125,8 @@ class Landmarks:
         """
         idxs, row_of = np.unique(landmark_idxs, return_inverse=True)
         points, directions = self._map.landmark_xyz[idxs], self._map.landmark_view_directions[idxs]
-        known = (_LEAST_DEVIATION / np.maximum(self._map.landmark_distance_ranges[idxs, 1], 1e-9)) ** 2
+        farthest = self._map.landmark_distance_ranges[idxs][:, 1]
+        known = (_LEAST_DEVIATION / np.maximum(farthest, 1e-9).astype(np.float64)) ** 2
         for frame in frames:
             seen = self._map.landmarks_seen_by(frame)
             rows = np.minimum(np.searchsorted(idxs, seen), len(idxs) - 1)

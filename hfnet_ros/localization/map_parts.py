@@ -21,6 +21,9 @@ from hfnet_ros.pose.problem import ErrorModel
 from hfnet_ros.pose.solver import PoseSolver
 from hfnet_ros.types import ImageFeatures
 
+# Of the assumed reprojection noise, where what points' depths are off by is counted for itself. Chosen in five
+# generated apartments, judged on others (docs/notes/evaluation.md).
+_WITHOUT_DEPTHS = 0.6
 # Of an untested scene network: points off by so much turn a camera that sees them from 4 m away.
 _UNTESTED_RAD_PER_M = 0.25
 
@@ -108,7 +111,11 @@ def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorMod
         # Calibrated by another method's answers, whose errors are others.
         visual_map = dataclasses.replace(visual_map, calibration=None)
     measured_px = visual_map.consistency.measured_residual_px
-    residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
+    residual_px = measured_px
+    if measured_px is None:
+        residual_px = config.pose.assumed_residual_px
+        if method != SCENE and _weighs_depths(visual_map, config):
+            residual_px *= _WITHOUT_DEPTHS
     is_given = config.pose.answer_frame == "given"
     model = visual_map.covariance_model if is_given else visual_map.refined_covariance_model
     if (
