@@ -23,8 +23,8 @@ _ROBUST_STEP_TOLERANCE = 2e-4  # scores of poses so close are the same; who need
 _MIN_DEPTH = 1e-6
 _ACTIVE_SCALES = 6.0
 _MIN_SIGMA_PX = 0.1
-# One after the other where points are weighed by their depths: a step at each.
-_DEPTH_SCALES_PX = (8.0, 8.0, 5.0, 5.0, 3.0, 3.0, 2.0, 2.0, 2.0)
+# One after the other where points are weighed by their depths, and how many steps at each.
+_DEPTH_SCALES_PX = ((8.0, 1), (5.0, 1), (3.0, 1), (2.0, 5))
 _MIN_FREEDOM = 20.0  # of a view, to know its noise
 _RELATIVE_DAMPING, _DAMPING = 1e-6 * np.eye(6), 1e-9 * np.eye(6)
 
@@ -103,17 +103,14 @@ def refine_on_inliers(
     """
     weighs = problem.cones is not None and problem.cones.depth_sigmas is not None
     estimate = start
-    for scale_px in (*[None] * iterations, *_DEPTH_SCALES_PX * weighs):
-        residual, jacobian, inlier = image_errors(problem, estimate, usable, radius_px)
-        if residual.shape[1] < 4:
-            return None
-        if scale_px is not None:
-            residual, jacobian, _ = weigh_by_depths(problem, estimate, residual, jacobian, inlier, scale_px)
-        step = _solve_normal(*_normal_equations(jacobian[None], residual[None], None))
-        rotations, translations = _apply_steps(estimate.rotation[None], estimate.translation[None], step)
-        estimate = Rigid3(rotations[0], translations[0])
-        if not weighs and np.abs(step).max() < _STEP_TOLERANCE:
-            break
+    for scale_px, most in ((None, iterations), *(_DEPTH_SCALES_PX if weighs else ())):
+        for _ in range(most):
+            stepped = _stepped(problem, estimate, usable, radius_px, scale_px)
+            if stepped is None:
+                return None
+            estimate, length = stepped
+            if length < _STEP_TOLERANCE:
+                break
     residual, jacobian, inlier = image_errors(problem, estimate, usable, radius_px)
     count = residual.shape[1]
     if count < 4:
@@ -121,7 +118,7 @@ def refine_on_inliers(
     rmse_px, num_weighed = float(np.sqrt(np.sum(residual**2) / count)), float(count)
     if weighs:
         residual, jacobian, weights = weigh_by_depths(
-            problem, estimate, residual, jacobian, inlier, _DEPTH_SCALES_PX[-1]
+            problem, estimate, residual, jacobian, inlier, _DEPTH_SCALES_PX[-1][0]
         )
         num_weighed = float(weights.sum())
     rows = jacobian.reshape(6, -1)
@@ -138,6 +135,32 @@ def refine_on_inliers(
     if errors is not None:
         covariance = errors.reprojection_scale * covariance + _map_error(problem, inlier, errors)
     return PoseEstimate(estimate, rotate_to_map(covariance, estimate), inlier, rmse_px)
+
+
+def _stepped(
+    problem: PoseProblem,
+    estimate: Rigid3,
+    usable: NDArray[np.bool_],
+    radius_px: float,
+    scale_px: float | None,
+) -> tuple[Rigid3, float] | None:
+    """Return a pose after a step of least squares, and its length, m and rad; None of fewer than four inliers.
+
+    Args:
+        problem: as what follows, see `refine_on_inliers`.
+        estimate: map_from_rig.
+        usable: [M] bool.
+        radius_px: of inliers.
+        scale_px: of the weights by depth; None weighs all alike.
+    """
+    residual, jacobian, inlier = image_errors(problem, estimate, usable, radius_px)
+    if residual.shape[1] < 4:
+        return None
+    if scale_px is not None:
+        residual, jacobian, _ = weigh_by_depths(problem, estimate, residual, jacobian, inlier, scale_px)
+    step = _solve_normal(*_normal_equations(jacobian[None], residual[None], None))
+    rotations, translations = _apply_steps(estimate.rotation[None], estimate.translation[None], step)
+    return Rigid3(rotations[0], translations[0]), float(np.abs(step).max())
 
 
 def _covariance_of_views(
