@@ -189,19 +189,19 @@ def _aside(options: argparse.Namespace, every: int) -> Asked:
     poses = [pose for _, pose in mapping_walk(scene)]
     mapped = poses[::every]
     images = [
-        MappingImage(f"{index:03d}.png", index, 0, partial(_picture, scene, camera, pose, index))
+        MappingImage(f"{index:03d}.png", index, 0, partial(picture, scene, camera, pose, index))
         for index, pose in enumerate(mapped)
     ]
     asked = [
-        (_picture(scene, camera, pose, 1000 + index), pose)
+        (picture(scene, camera, pose, 1000 + index), pose)
         for index, pose in enumerate(
-            _beside(scene, camera, poses[ASIDE_ASKED // 2 :: ASIDE_ASKED], options.seed)
+            beside(scene, camera, poses[ASIDE_ASKED // 2 :: ASIDE_ASKED], options.seed)
         )
     ]
     return Asked(PosedImages(images, mapped, [camera]), asked, camera)
 
 
-def _beside(scene: Scene, camera: Camera, poses: Sequence[Rigid3], seed: int) -> Iterator[Rigid3]:
+def beside(scene: Scene, camera: Camera, poses: Sequence[Rigid3], seed: int) -> Iterator[Rigid3]:
     rng = np.random.default_rng(seed)
     for pose in poses:
         depth = float(np.median(render_depth(scene, camera, pose)))
@@ -214,7 +214,7 @@ def _beside(scene: Scene, camera: Camera, poses: Sequence[Rigid3], seed: int) ->
                 break
 
 
-def _picture(scene: Scene, camera: Camera, pose: Rigid3, seed: int) -> ImageArray:
+def picture(scene: Scene, camera: Camera, pose: Rigid3, seed: int) -> ImageArray:
     return SensorModel().expose(render(scene, camera, pose), np.random.default_rng(seed))
 
 

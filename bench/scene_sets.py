@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matching import SETS, Asked, _aside, _euroc, _picture
+from matching import SETS, Asked, _aside, _euroc, picture
 
 from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import create_mapping_extractor, with_extractor_of
@@ -99,5 +99,5 @@ def _walk(options: argparse.Namespace, every: int) -> Asked:
     scene = build_apartment(options.seed)
     poses = [pose for _, pose in query_walk(scene)][::_WALK_ASKED]
     return Asked(
-        source, [(_picture(scene, camera, pose, 2000 + row), pose) for row, pose in enumerate(poses)], camera
+        source, [(picture(scene, camera, pose, 2000 + row), pose) for row, pose in enumerate(poses)], camera
     )
