@@ -115,12 +115,13 @@ def refine_on_inliers(
     count = residual.shape[1]
     if count < 4:
         return None
-    rmse_px, num_weighed = float(np.sqrt(np.sum(residual**2) / count)), float(count)
+    rmse_px = float(np.sqrt(np.sum(residual**2) / count))
     if weighs:
         residual, jacobian, weights = weigh_by_depths(
             problem, estimate, residual, jacobian, inlier, _DEPTH_SCALES_PX[-1][0]
         )
-        num_weighed = float(weights.sum())
+        # Those that weigh little say little of the noise, too.
+        residual = residual * np.sqrt(count / weights.sum())
     rows = jacobian.reshape(6, -1)
     try:
         unit_covariance = np.linalg.inv(rows @ rows.T)
@@ -128,8 +129,7 @@ def refine_on_inliers(
         return None
     if len(problem.cameras) == 1:
         # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
-        variance = float(np.sum(residual**2)) / max(2 * num_weighed - 6, 1.0)
-        covariance = unit_covariance * max(variance, _MIN_SIGMA_PX**2)
+        covariance = unit_covariance * max(float(np.sum(residual**2)) / (2 * count - 6), _MIN_SIGMA_PX**2)
     else:
         covariance = _covariance_of_views(problem.view_idxs[inlier], residual, jacobian, unit_covariance)
     if errors is not None:
