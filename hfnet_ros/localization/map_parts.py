@@ -111,11 +111,9 @@ def _error_model(visual_map: VisualMap, config: Config, method: str) -> ErrorMod
         # Calibrated by another method's answers, whose errors are others.
         visual_map = dataclasses.replace(visual_map, calibration=None)
     measured_px = visual_map.consistency.measured_residual_px
-    residual_px = measured_px
-    if measured_px is None:
-        residual_px = config.pose.assumed_residual_px
-        if method != SCENE and _weighs_depths(visual_map, config):
-            residual_px *= _WITHOUT_DEPTHS
+    residual_px = config.pose.assumed_residual_px if measured_px is None else measured_px
+    if measured_px is None and method != SCENE and _weighs_depths(visual_map, config):
+        residual_px *= _WITHOUT_DEPTHS
     is_given = config.pose.answer_frame == "given"
     model = visual_map.covariance_model if is_given else visual_map.refined_covariance_model
     if (
