@@ -19,6 +19,7 @@ import numpy as np
 from matching import beside, off_by, picture
 
 from hfnet_ros.config import Config
+from hfnet_ros.evaluation.metrics import pose_error_vector
 from hfnet_ros.features.extractor import create_mapping_extractor
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.localization.landmark_model import LandmarkModel
@@ -108,10 +109,8 @@ def ask(
             frame = Frame(0, picture(scene, demo_camera(), truth, 1000 + number), demo_camera())
             answer = opened.localizer.localize(frame)
             if answer.estimate is not None:
-                given, covariance = answer.estimate.map_from_camera, answer.estimate.covariance
-                turn = Rigid3(given.rotation @ truth.rotation.T, np.zeros(3)).rotvec
-                error = np.concatenate([given.translation - truth.translation, turn])
-                squared = float(error @ np.linalg.solve(covariance, error)) / 6.0
+                error = pose_error_vector(answer.estimate.map_from_camera, truth)
+                squared = float(error @ np.linalg.solve(answer.estimate.covariance, error)) / len(error)
                 rows.append([*off_by(answer, truth if is_here else None), squared])
     return rows
 

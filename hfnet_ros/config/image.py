@@ -245,8 +245,8 @@ class PoseConfig:
     )
     assumed_residual_px: float = parameter(
         2.7,
-        "Reprojection noise per axis where the map has no self-test; where it has one, that is used, "
-        "between 1 px and this value.",
+        "Reprojection noise per axis where the map has no self-test, three fifths of it where landmarks weigh by "
+        "depth; where it has one, that is used, between 1 px and this value.",
         unit="px",
         low=0.5,
         high=20.0,

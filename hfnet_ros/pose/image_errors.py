@@ -18,7 +18,6 @@ from hfnet_ros.pose.problem import PoseProblem
 
 FloatArray = NDArray[np.float64]
 
-
 _SHORT = 1e-12  # px squared: where a depth shows nowhere
 
 
@@ -32,7 +31,16 @@ def _turning(points: FloatArray, moving: FloatArray) -> FloatArray:
 def image_errors(
     problem: PoseProblem, estimate: Rigid3, usable: NDArray[np.bool_], radius_px: float
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """Return errors [2, K] of the K inliers, their derivative [6, 2, K], and which matches [M] these are."""
+    """Return errors [2, K] px of the K inliers, their derivative [6, 2, K], and which matches [M] these are.
+
+    The derivative is by a motion (m, rad) of the points in the rig's frame. Pixels are of the problem's focal length.
+
+    Args:
+        problem: matches.
+        estimate: map_from_rig.
+        usable: [M] bool, matches that may be inliers.
+        radius_px: largest error of an inlier.
+    """
     # The radius in the undistorted image too: outside the lens's valid range a polynomial may
     # fold a point that is far away back into the picture.
     rows = np.flatnonzero(usable & (problem.residuals(estimate) < 4.0 * radius_px))

@@ -129,8 +129,7 @@ def with_self_test(
     ]
     poses = [visual_map.given_map_from_camera(row) for row in range(visual_map.num_keyframes)]
     is_refined = visual_map.given is not None
-    asked_for = config.pose.weights
-    ways = ("even", "by_depth") if asked_for == "auto" else (asked_for,)
+    ways = ("even", "by_depth") if config.pose.weights == "auto" else (config.pose.weights,)
 
     def report(stage: str, done: int, total: int) -> None:
         progress(f"self-test, {stage}", done, total)

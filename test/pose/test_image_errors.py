@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hfnet_ros.evaluation.metrics import pose_error_vector
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.image_errors import image_errors, weigh_by_depths
@@ -99,10 +100,7 @@ def test_its_covariance_is_honest(make_matches):
     for seed in range(60):
         maker = make_matches(100 + seed)
         fit = refine_on_inliers(seen_from_aside(maker), maker.map_from_camera, np.ones(COUNT, np.bool_), 50.0)
-        turn = Rigid3(fit.map_from_camera.rotation @ maker.map_from_camera.rotation.T, np.zeros(3))
-        error = np.concatenate(
-            [fit.map_from_camera.translation - maker.map_from_camera.translation, turn.rotvec]
-        )
+        error = pose_error_vector(fit.map_from_camera, maker.map_from_camera)
         squared.append(error @ np.linalg.solve(fit.covariance, error) / 6.0)
     assert 0.6 < np.mean(squared) < 1.8
 
