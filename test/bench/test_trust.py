@@ -157,14 +157,14 @@ def test_mirrored_images_and_posters_keep_the_size_of_the_image(tmp_path, config
     photos = tmp_path / "photos"
     photos.mkdir()
     cv2.imwrite(str(photos / "a.png"), np.full((50, 70, 3), 200, np.uint8))
-    shade = np.tile(np.arange(320, dtype=np.uint8), (240, 1))
+    shade = np.tile(np.arange(256, dtype=np.uint8), (192, 1))
     picture = Picture("b", lambda: shade, camera)
     (poster,) = posters(
         Workspace(tmp_path, tmp_path, config), Scene("s", "s", None, None, None, lambda _: [picture])
     )
     hung = poster.read()
-    assert hung.shape == (240, 320, 3)
+    assert hung.shape == (192, 256, 3)
     assert 0.05 < np.mean(hung[:, :, 0] != 200) < 0.75
     turned = mirrored([Ask("b", "own", lambda: shade, camera, always_wrong, True)])[0]
     np.testing.assert_array_equal(turned.read(), shade[:, ::-1])
-    assert turned.camera.center[0] == pytest.approx(319.0 - camera.center[0])
+    assert turned.camera.center[0] == pytest.approx(255.0 - camera.center[0])

@@ -105,12 +105,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 
 @pytest.fixture(scope="session")
 def room(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recording, Recording]:
-    """33 images of one room to map from and 8 of another walk to localize, 320x240."""
+    """33 images of one room to map from and 8 of another walk to localize, 256x192."""
 
     def make(folder: Path) -> None:
         scene = build_apartment(0, 1)
         query = query_walk(scene, dataclasses.replace(QUERY_GAIT, rate_hz=0.6))
-        write_dataset(folder, scene, demo_camera((320, 240)), mapping_walk(scene, Gait(rate_hz=3.0)), query)
+        write_dataset(folder, scene, demo_camera((256, 192)), mapping_walk(scene, Gait(rate_hz=3.0)), query)
 
     folder = made_once(tmp_path_factory, "room", make)
     return Recording(folder / "mapping"), Recording(folder / "query")

@@ -56,7 +56,7 @@ def other_size(recording):
 
 
 def turned(recording):
-    cv2.imwrite(str(recording.files[3]), np.zeros((320, 240, 3), np.uint8))
+    cv2.imwrite(str(recording.files[3]), np.zeros((256, 192, 3), np.uint8))
 
 
 def no_images(recording):
@@ -66,11 +66,11 @@ def no_images(recording):
 
 def zero_focal(recording):
     text = recording.camera.read_text()
-    recording.camera.write_text(text.replace("data: [215.0, 0.0", "data: [0.0, 0.0", 1))
+    recording.camera.write_text(text.replace("data: [172.0, 0.0", "data: [0.0, 0.0", 1))
 
 
 def uncalibrated(recording):
-    recording.camera.write_text("image_width: 320\nimage_height: 240\n")
+    recording.camera.write_text("image_width: 256\nimage_height: 192\n")
 
 
 SPOILED = {
@@ -78,8 +78,8 @@ SPOILED = {
     "garbled image": (garble_image, ("000003.jpg",)),
     "text instead of an image": (text_as_image, ("000003.jpg",)),
     "empty image": (empty_image, ("000003.jpg", "empty")),
-    "image of another size": (other_size, ("000003.jpg", "160x120", "320x240")),
-    "image turned by 90 degrees": (turned, ("000003.jpg", "240x320")),
+    "image of another size": (other_size, ("000003.jpg", "160x120", "256x192")),
+    "image turned by 90 degrees": (turned, ("000003.jpg", "192x256")),
     "no image folder": (lambda recording: shutil.rmtree(recording.images), ("images", "no such folder")),
     "empty image folder": (no_images, ("images", "no image")),
     "fewer images than poses": (lambda recording: recording.files[0].unlink(), ("5 images", "6 poses")),
@@ -93,7 +93,7 @@ SPOILED = {
     "no rotation": (lambda r: edit_pose(r, lambda line, _: [*line[:4], *"0000"]), ("line 4", "zero length")),
     "no pose file": (lambda recording: recording.poses.unlink(), ("poses.tum", "No such file")),
     "empty pose file": (lambda recording: recording.poses.write_text(""), ("0 poses", "poses.tum")),
-    "zero focal length": (zero_focal, ("camera.yaml", "focal length is (0, 215)")),
+    "zero focal length": (zero_focal, ("camera.yaml", "focal length is (0, 172)")),
     "uncalibrated camera": (uncalibrated, ("camera.yaml", "camera_matrix is missing")),
     "no camera file": (lambda recording: recording.camera.unlink(), ("camera.yaml", "No such file")),
 }
@@ -118,7 +118,7 @@ def test_bad_queries_are_not_evaluated(run, built, short, kit, tmp_path, case):
     before = kit.content_of(tmp_path)
     answer = run("evaluate", "--map", built.path, *short.options(), "--out", tmp_path / "report")
     for word in words:
-        if word not in ("cut off", "240x320"):
+        if word not in ("cut off", "192x256"):
             assert word in answer.error
     assert answer.out == ""
     assert kit.content_of(tmp_path) == before
@@ -168,7 +168,7 @@ def test_a_missing_colmap_model_is_named(run, short, kit, tmp_path, no_work):
 
 def test_images_of_nothing_make_no_map(run, short, kit, tmp_path):
     for file in short.files:
-        cv2.imwrite(str(file), np.full((240, 320, 3), 90, np.uint8))
+        cv2.imwrite(str(file), np.full((192, 256, 3), 90, np.uint8))
     answer = run("map", "build", *short.options(), "--out", tmp_path / "new.map", *kit.FAST)
     assert answer.error
     assert {path.name for path in tmp_path.iterdir()} == {"short"}

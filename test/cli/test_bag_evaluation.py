@@ -188,7 +188,7 @@ def test_a_replay_of_which_nothing_can_be_used_fails_with_the_reason(
     run, built, bag, twice_as_large, tmp_path
 ):
     answer = run("replay", bag, "--map", built.path, *twice_as_large, "--out", tmp_path / "answers")
-    said = "8 of 8 images, the first 3600.000000000: /camera/image_raw: the image is 320x240 px, expected"
+    said = "8 of 8 images, the first 3600.000000000: /camera/image_raw: the image is 256x192 px, expected"
     assert f"no image could be used: {said}" in answer.error
     assert f"not used, mostly     {said}" in answer.out
     assert (tmp_path / "answers").is_dir()
@@ -201,7 +201,7 @@ def test_an_evaluation_without_a_usable_image_fails_with_the_reason(
     options = [*TRUTH, *twice_as_large, *independent, "--out", tmp_path / "report"]
     answer = run("evaluate", "--map", built.path, "--bag", bag, *options)
     assert (
-        "no image could be used: 8 of 8 images, the first 3600.000000000: /camera/image_raw: the image is 320x240 px"
+        "no image could be used: 8 of 8 images, the first 3600.000000000: /camera/image_raw: the image is 256x192 px"
         in answer.error
     )
     assert not (tmp_path / "report").exists()

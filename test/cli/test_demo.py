@@ -33,7 +33,7 @@ def chosen(name, **extractor):
 def test_the_demo_maps_localizes_and_reports(run, nothing_here, monkeypatch, tmp_path):
     from hfnet_ros import scene
 
-    small = scene.demo_camera((320, 240))
+    small = scene.demo_camera((256, 192))
     monkeypatch.setattr(scene, "demo_camera", lambda: small)
     out = tmp_path / "demo"
     answer = run("demo", "--out", out, "--rooms", 1, "--domain", 1 + os.getpid() % 100)

@@ -54,8 +54,8 @@ def test_localize_prints_a_line_an_image_and_writes_poses_and_numbers(run, built
 
 def test_an_image_of_nothing_gets_an_outcome_and_no_pose(run, built, query, tmp_path):
     black, noise = tmp_path / "black.png", tmp_path / "noise.png"
-    cv2.imwrite(str(black), np.zeros((240, 320), np.uint8))
-    cv2.imwrite(str(noise), np.random.default_rng(0).integers(0, 256, (240, 320), np.uint8))
+    cv2.imwrite(str(black), np.zeros((192, 256), np.uint8))
+    cv2.imwrite(str(noise), np.random.default_rng(0).integers(0, 256, (192, 256), np.uint8))
     images = [black, query.files[0], noise]
     out, numbers = tmp_path / "poses.tum", tmp_path / "answers.json"
     answer = localize(run, built, query, images, "--out", out, "--json", numbers)
@@ -105,7 +105,7 @@ def test_the_camera_of_a_query_may_differ_from_that_of_the_map(run, built, query
     cv2.imwrite(str(tmp_path / "half.png"), half)
     from hfnet_ros.files import read_camera_yaml, write_camera_yaml
 
-    write_camera_yaml(tmp_path / "half.yaml", read_camera_yaml(query.camera).resized((240, 180)), "half")
+    write_camera_yaml(tmp_path / "half.yaml", read_camera_yaml(query.camera).resized((192, 144)), "half")
     options = ("--camera", tmp_path / "half.yaml", tmp_path / "half.png", "--out", tmp_path / "poses.tum")
     assert run("localize", "--map", built.path, *options).status == 0
     (found,) = read_tum(tmp_path / "poses.tum")

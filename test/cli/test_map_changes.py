@@ -158,7 +158,7 @@ def test_an_update_from_nowhere_is_refused(run, halves, tmp_path, mapping):
     (tmp_path / "noise").mkdir()
     rng = np.random.default_rng(0)
     for row in range(3):
-        cv2.imwrite(str(tmp_path / "noise" / f"{row}.png"), rng.integers(0, 256, (240, 320, 3), np.uint8))
+        cv2.imwrite(str(tmp_path / "noise" / f"{row}.png"), rng.integers(0, 256, (192, 256, 3), np.uint8))
     answer = run(
         "map", "update", halves[0], "--images", tmp_path / "noise", "--camera", mapping.camera,
         "--out", tmp_path / "n.map",

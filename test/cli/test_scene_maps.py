@@ -113,7 +113,7 @@ def test_a_map_of_both_kinds_is_built(run, mapping, kit, tmp_path, trainer, buil
     )
     assert any(line.startswith("scene network: hybrid, 25 leaves") for line in answer.lines)
     (call,) = trainer.calls
-    assert [image.shape[:2] for image in call["images"]] == [(240, 320)] * 33
+    assert [image.shape[:2] for image in call["images"]] == [(192, 256)] * 33
     assert [path.name for path in tmp_path.iterdir()] == ["both.map"]
 
 
@@ -253,7 +253,7 @@ def test_a_dense_network_needs_images(run, built, tmp_path, trainer):
 
 def test_depth_images_are_for_a_dense_network(run, built, mapping, tmp_path, trainer):
     (tmp_path / "depth").mkdir()
-    depth = np.full((240, 320), 2500, np.uint16)
+    depth = np.full((192, 256), 2500, np.uint16)
     cv2.imwrite(str(tmp_path / "depth" / f"{mapping.files[2].stem}.png"), depth)
     of_depth = ("--depth-images", tmp_path / "depth")
     command = (

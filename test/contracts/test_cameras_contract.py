@@ -71,7 +71,7 @@ def test_a_camera_that_never_came_is_not_needed(robot):
 
 
 def test_a_covered_camera_is_named(robot):
-    black = np.random.default_rng(0).integers(0, 4, (8, 240, 320), dtype=np.uint8)
+    black = np.random.default_rng(0).integers(0, 4, (8, 192, 256), dtype=np.uint8)
     robot.localize()
     status = robot.check_goes_on(
         "left",
@@ -172,7 +172,7 @@ def test_pictures_of_all_cameras_stand_side_by_side(robot):
         robot.rig.settle()
         if pictures:
             break
-    assert (pictures[-1].width, pictures[-1].height, pictures[-1].encoding) == (640, 240, "bgr8")
+    assert (pictures[-1].width, pictures[-1].height, pictures[-1].encoding) == (512, 192, "bgr8")
 
 
 def test_a_request_is_answered_by_images_of_one_time(start_robot):

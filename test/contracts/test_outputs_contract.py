@@ -75,7 +75,7 @@ def test_pictures_are_drawn_for_those_who_look(rig):
         if pictures and rig.received.get(topics.MATCHES):
             break
     (picture,) = pictures
-    assert (picture.width, picture.height, picture.encoding) == (320, 240, "bgr8")
+    assert (picture.width, picture.height, picture.encoding) == (256, 192, "bgr8")
     assert picture.header.frame_id == "camera_optical"
     markers = [marker for marker in rig.received[topics.MATCHES][-1].markers if len(marker.points)]
     assert {marker.header.frame_id for marker in markers} == {"map"}

@@ -101,7 +101,7 @@ def test_a_gray_image_will_do(apartment, query_poses, camera):
 
 
 def test_an_image_of_nothing_has_no_features(apartment, camera):
-    result = apartment.localizer.localize(Frame(5, np.full((240, 320, 3), 127, np.uint8), camera))
+    result = apartment.localizer.localize(Frame(5, np.full((192, 256, 3), 127, np.uint8), camera))
     assert result.outcome is Outcome.NO_FEATURES
     assert (result.stamp_ns, result.estimate, result.place) == (5, None, None)
     assert set(result.timings_s) == STAGES
@@ -111,7 +111,7 @@ def test_an_image_of_nothing_has_no_features(apartment, camera):
 def test_noise_is_never_localized(apartment, camera):
     rng = np.random.default_rng(0)
     for sigma in (0.0, 1.0, 3.0):
-        image = rng.integers(0, 256, (240, 320, 3)).astype(np.float32)
+        image = rng.integers(0, 256, (192, 256, 3)).astype(np.float32)
         if sigma:
             image = 127.0 + 6.0 * sigma * (cv2.GaussianBlur(image, (0, 0), sigma) - 127.5)
         result = apartment.localizer.localize(Frame(0, np.clip(image, 0, 255).astype(np.uint8), camera))
@@ -133,8 +133,8 @@ def test_images_of_another_apartment_are_never_localized(apartment, take_picture
 
 
 def test_an_image_of_another_size_than_its_calibration_is_refused(apartment, first_frame, camera):
-    frame = Frame(0, first_frame.image[:200], camera)
-    with pytest.raises(ImageError, match=r"320x200 px, .* 320x240"):
+    frame = Frame(0, first_frame.image[:160], camera)
+    with pytest.raises(ImageError, match=r"256x160 px, .* 256x192"):
         apartment.localizer.localize(frame)
 
 

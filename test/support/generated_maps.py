@@ -26,9 +26,9 @@ from hfnet_ros.scene import (
 )
 from hfnet_ros.types import Evidence, Frame, Localization, Outcome, PoseEstimate
 
-CAMERA = demo_camera((320, 240))
+CAMERA = demo_camera((256, 192))
 CONFIG = Config(
-    extractor=ExtractorConfig(name="sift", max_keypoints=700),
+    extractor=ExtractorConfig(name="sift", max_keypoints=480),
     retrieval=RetrievalConfig(vocabulary_size=32),
     matching=MatchingConfig(min_similarity=0.8),
 )
