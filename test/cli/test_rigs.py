@@ -27,7 +27,7 @@ from hfnet_ros.scene import (
 from hfnet_ros.types import RigCamera
 
 RIGHT = Rigid3.from_rotvec([0.0, np.deg2rad(50.0), 0.0], [0.2, 0.0, 0.0])
-CAMERAS = {"left": (Rigid3.identity(), demo_camera((320, 240))), "right": (RIGHT, demo_camera((256, 192)))}
+CAMERAS = {"left": (Rigid3.identity(), demo_camera((256, 192))), "right": (RIGHT, demo_camera((224, 168)))}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_each_camera_of_a_time_becomes_a_keyframe(rig, rig_map):
     times = {name.split("/")[1] for name in built.keyframe_names}
     assert {name.split("/")[0] for name in built.keyframe_names} == {"left", "right"}
     assert len(built.keyframe_names) > 1.5 * len(times)
-    assert sorted(camera.refined.size_wh for camera in built.cameras) == [(256, 192), (320, 240)]
+    assert sorted(camera.refined.size_wh for camera in built.cameras) == [(224, 168), (256, 192)]
     # Both look from where they sit: landmarks that both saw were triangulated from there.
     assert built.num_landmarks > 100
 
@@ -176,7 +176,7 @@ def test_a_wrong_mounting_is_named_and_turned_back(rig, run, kit, tmp_path, capl
 
 def test_images_of_a_rig_alone_make_a_map_in_metres(run, kit, tmp_path):
     """Two cameras beside each other walk past a wall of the apartment."""
-    scene, camera = build_apartment(0, 1), demo_camera((320, 240))
+    scene, camera = build_apartment(0, 1), demo_camera((256, 192))
     right = Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.15, 0.0, 0.0])
     walk = mapping_walk(scene, Gait(rate_hz=2.0))[:6]
     for name, mounting in (("left", Rigid3.identity()), ("right", right)):

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.shared
 
-SELDOM = ("--every", 40)  # a map of 12 keyframes shows what is the same as well as one of a hundred
+SELDOM = ("--every", 60)  # a map of 9 keyframes shows what is the same as well as one of a hundred
 # Refinement and self-test start from what a bag and a folder give alike; test_redkitchen.py's map has both.
 UNREFINED = ("--refine-poses", "off", "--refine-intrinsics", "off", "--no-self-test")
 MAPPED = (*SELDOM, "--extractor", "xfeat", *UNREFINED)
