@@ -57,13 +57,13 @@ def depth_at(depth, keypoints):
     return np.where(smooth, depth[row, column], np.nan)
 
 
-def observe(landmarks, local, depth, map_from_camera):
+def observe(landmarks, local, depth, map_from_camera, camera=CAMERA):
     """Recognise landmarks by projection, found new ones at the other keypoints; returns (idx, keypoint) pairs."""
     pairs, taken = [], np.zeros(len(local), np.bool_)
     if landmarks.xyz:
         in_camera = map_from_camera.inverse() @ np.array(landmarks.xyz)
-        pixels = CAMERA.project(in_camera)
-        size = np.array(CAMERA.size_wh)
+        pixels = camera.project(in_camera)
+        size = np.array(camera.size_wh)
         with np.errstate(invalid="ignore"):
             inside = np.flatnonzero(((pixels > 1) & (pixels < size - 2)).all(axis=1))
         seen_depth = depth_at(depth, pixels[inside])
@@ -78,7 +78,7 @@ def observe(landmarks, local, depth, map_from_camera):
                 taken[row] = True
                 pairs.append((int(idx), row))
     depths = depth_at(depth, local.keypoints)
-    slopes = CAMERA.undistort(local.keypoints)
+    slopes = camera.undistort(local.keypoints)
     for row in np.flatnonzero(~taken & np.isfinite(depths)):
         pairs.append((len(landmarks.xyz), int(row)))
         landmarks.xyz.append(map_from_camera @ (np.append(slopes[row], 1.0) * depths[row]))
@@ -89,14 +89,14 @@ def observe(landmarks, local, depth, map_from_camera):
     return sorted(pairs)
 
 
-def build_map(scene, poses, seed=0, extractor=None):
+def build_map(scene, poses, seed=0, extractor=None, camera=CAMERA):
     """Map of keyframes at `poses` (map_from_camera), described by SIFT unless an extractor is given."""
     extractor, landmarks = extractor or SiftExtractor(CONFIG), Landmarks()
     images, observed = [], []
     for index, map_from_camera in enumerate(poses):
-        images.append(extractor.extract(picture(scene, map_from_camera, seed + index)))
-        depth = render_depth(scene, CAMERA, map_from_camera)
-        observed.append(observe(landmarks, images[-1].local, depth, map_from_camera))
+        images.append(extractor.extract(picture(scene, map_from_camera, seed + index, camera)))
+        depth = render_depth(scene, camera, map_from_camera)
+        observed.append(observe(landmarks, images[-1].local, depth, map_from_camera, camera))
     directions = np.array(
         [np.mean([ray / np.linalg.norm(ray) for ray in rays], axis=0) for rays in landmarks.rays]
     )
@@ -105,7 +105,7 @@ def build_map(scene, poses, seed=0, extractor=None):
     return VisualMap(
         frame_id="map",
         extractor_id=extractor.extractor_id,
-        cameras=(MapCamera(None, CAMERA),),
+        cameras=(MapCamera(None, camera),),
         keyframe_names=tuple(f"{index:03d}.png" for index in range(len(poses))),
         keyframe_stamps_ns=np.arange(len(poses)),
         keyframe_camera_idx=np.zeros(len(poses), np.int32),
@@ -139,7 +139,8 @@ class Place:
     visual_map: VisualMap
     localizer: Localizer
 
-    def frame(self, map_from_camera, seed=100, camera=CAMERA):
+    def frame(self, map_from_camera, seed=100, camera=None):
+        camera = camera or self.visual_map.cameras[0].refined
         return Frame(seed, picture(self.scene, map_from_camera, seed, camera), camera)
 
     def with_map(self, **fields):
@@ -158,9 +159,14 @@ def place_of(scene, visual_map):
 @pytest.fixture(scope="session")
 def shared_place(tmp_path_factory):
     """Return a function that makes a place, whose map is built once for all workers."""
-    return lambda name, scene, poses: place_of(
-        scene, made_object(tmp_path_factory, name, lambda: build_map(scene, poses))
+    return lambda name, scene, poses, **seen: place_of(
+        scene, made_object(tmp_path_factory, name, lambda: build_map(scene, poses, **seen))
     )
+
+
+def apartment_walk():
+    scene = build_apartment(3, num_rooms=1)
+    return scene, [pose for _, pose in mapping_walk(scene)][::2]
 
 
 def views(eyes, targets):
@@ -187,9 +193,15 @@ def take_picture():
 
 @pytest.fixture(scope="session")
 def apartment(shared_place):
-    scene = build_apartment(3, num_rooms=1)
-    poses = [pose for _, pose in mapping_walk(scene)][::2]
-    return shared_place("apartment", scene, poses)
+    return shared_place("apartment", *apartment_walk())
+
+
+@pytest.fixture(scope="session")
+def detailed_apartment(shared_place):
+    """The same in more pixels and keypoints: what a network learns of images hangs on them."""
+    many = replace(CONFIG, extractor=replace(CONFIG.extractor, max_keypoints=700))
+    seen = {"camera": demo_camera((320, 240)), "extractor": SiftExtractor(many)}
+    return shared_place("detailed_apartment", *apartment_walk(), **seen)
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,11 @@ SHORT = DenseSchedule(60, 1, 3e-3, True, 0.0, False)
 
 
 @pytest.fixture(scope="module")
+def apartment(detailed_apartment):
+    return detailed_apartment
+
+
+@pytest.fixture(scope="module")
 def mapped(apartment):
     visual_map = apartment.visual_map
     poses = [visual_map.map_from_camera(row) for row in range(visual_map.num_keyframes)]
@@ -81,7 +86,7 @@ def digest(module, task):
 
 def test_it_learns_where_cells_are(task):
     known = dataclasses.replace(task, held_out=task.trained)
-    _, curves = fit_dense(known, TINY, dataclasses.replace(SHORT, steps=100), 0, ignore_progress)
+    _, curves = fit_dense(known, TINY, dataclasses.replace(SHORT, steps=150), 0, ignore_progress)
     assert curves[-1]["loss"] < 0.7 * curves[0]["loss"]
     assert curves[-1]["part"] > max(0.5, curves[0]["part"])
     assert curves[-1]["median_m"] < 0.8 * curves[0]["median_m"]
@@ -158,8 +163,7 @@ def test_sigmas_never_rise_with_confidence_and_are_those_of_the_errors():
     assert sigmas_of(confidence[:0], errors[:0])[1].tolist() == [1.0]
 
 
-def test_a_trained_network_is_measured_kept_and_can_be_asked(mapped, config, apartment, monkeypatch):
-    monkeypatch.setattr(scene_dense, "_LEAST_CELLS", 1500)
+def test_a_trained_network_is_measured_kept_and_can_be_asked(mapped, config, apartment):
     visual_map, images = mapped
     config = dataclasses.replace(
         config, scene=SceneConfig(network="dense", classes=4, subclasses=4, steps=40, rooms=1)
@@ -186,7 +190,7 @@ def test_a_trained_network_is_measured_kept_and_can_be_asked(mapped, config, apa
     more = train_dense(visual_map, images.__getitem__, extractor, config, start_from=scene, options=TINY)
     np.testing.assert_array_equal(more.arrays["centers"], scene.arrays["centers"])
     assert more.facts["supervision"] == "landmarks"
-    assert more.facts["curves"][0]["median_m"] < scene.facts["curves"][0]["median_m"]
+    assert more.facts["curves"][0]["loss"] < scene.facts["curves"][0]["loss"]
 
 
 def test_what_does_not_suffice_is_said(mapped, config, monkeypatch):
