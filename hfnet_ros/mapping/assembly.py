@@ -60,7 +60,8 @@ def assemble_map(
     """
     structure, seeing = _without_blind_views(solved.structure, len(solved.views))
     blind = sorted(set(range(len(solved.views))) - set(seeing))
-    _warn_of([keyframes[idx].image.name for idx in blind], len(solved.views))
+    if not options.is_draft:
+        _warn_of([keyframes[idx].image.name for idx in blind], len(solved.views))
     keyframes, views = [keyframes[idx] for idx in seeing], [solved.views[idx] for idx in seeing]
     given = None
     if solved.poses.kept:

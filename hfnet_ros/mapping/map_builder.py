@@ -103,7 +103,8 @@ def build_untested_map(
             info["poses"] = dataclasses.asdict(solved.poses)
         given = [MapCamera(camera, refined) for camera, refined in zip(cameras, solved.cameras, strict=True)]
         built = assemble_map(keyframes, views, solved, given, config, options, info, aggregation, described)
-        _doubt_units(built)
+        if not options.is_draft:
+            _doubt_units(built)
         return _finished(built, config, options)
 
 

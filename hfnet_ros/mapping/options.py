@@ -22,6 +22,7 @@ class BuildOptions:
             landmarks agree, "on" keeps it always, "off" never. Answers stay in the frame of the given poses.
         drop_moved: drop landmarks that most keyframes see through, as on things that moved.
         self_test: measure how far a new map can be trusted.
+        is_draft: whether nobody will use the map: what is doubtful about it is not said.
         progress: called with stage, steps done and steps in total; stages are check, extract,
             match, check poses, triangulate, without poses verify and register, and those of the self-test,
             which begin with "self-test".
@@ -32,4 +33,5 @@ class BuildOptions:
     refine_poses: RefinementMode = "auto"
     drop_moved: bool = False
     self_test: bool = True
+    is_draft: bool = False
     progress: Progress = field(default=ignore_progress, compare=False)

@@ -159,16 +159,28 @@ def gather_evidence(
         for pair in pairs
         if pair in matches or pair in found
     }
+    return evidence_of(views, cameras, known, num_threads, seed, progress), known
+
+
+def evidence_of(
+    views: Sequence[View],
+    cameras: Sequence[Camera],
+    matches: PairMatches,
+    num_threads: int,
+    seed: int,
+    progress: Progress = ignore_progress,
+) -> PairEvidence:
+    """Keep of each pair of matched images what one relative pose explains; see `gather_evidence`."""
     normalized = [cameras[view.camera_idx].undistort(view.keypoints) for view in views]
     explained = {}
     with ThreadPoolExecutor(num_threads) as pool:
-        sought = pool.map(lambda pair: explain(normalized, pair, known[pair], seed), known)
-        for done, (pair, entry) in enumerate(zip(known, sought, strict=True)):
-            progress("check poses", done, len(known))
+        sought = pool.map(lambda pair: explain(normalized, pair, matches[pair], seed), matches)
+        for done, (pair, entry) in enumerate(zip(matches, sought, strict=True)):
+            progress("check poses", done, len(matches))
             if entry is not None:
                 explained[pair] = entry
-    progress("check poses", len(known), len(known))
-    return join_evidence(explained), known
+    progress("check poses", len(matches), len(matches))
+    return join_evidence(explained)
 
 
 Explained = tuple[FloatArray, FloatArray, Rigid3]

@@ -143,7 +143,12 @@ def with_self_test(
                 cameras,
                 # They have been checked.
                 dataclasses.replace(config, mapping=dataclasses.replace(config.mapping, check_poses=False)),
-                BuildOptions(intrinsics="off", refine_poses="on" if is_refined else "off", progress=report),
+                BuildOptions(
+                    intrinsics="off",
+                    refine_poses="on" if is_refined else "off",
+                    is_draft=True,
+                    progress=report,
+                ),
             )
         except MappingError as error:
             _logger.warning("no self-test: a part of the keyframes makes no map: %s", error)

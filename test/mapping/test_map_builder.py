@@ -18,6 +18,7 @@ from hfnet_ros.trust.tested_build import build_map
 
 # The world's poses are exact, and tests of its parts test refinement and the map's own test.
 KEEP = BuildOptions(intrinsics="off", refine_poses="off", self_test=False)
+DRAFT = replace(KEEP, is_draft=True)
 
 
 def _build(kit, world, config, options=KEEP, poses=None, images=None, **extractor):
@@ -230,6 +231,50 @@ def test_poses_shifted_by_one_image_draw_a_warning_if_not_checked(kit, world, co
     assert "pair with the images in order" in caplog.text
     with pytest.raises(MappingError, match="apart in time"):
         _build(kit, world, config, poses=shifted)
+
+
+def with_clutter(kit, world, pool_of):
+    """Show in each view four times as many things that look the same, but lie elsewhere, in all views of a pool."""
+    rng = np.random.default_rng(3)
+    for number, view in enumerate(world.views):
+        looks = np.random.default_rng([4, pool_of(number)]).normal(size=(4 * len(view.keypoints), 32))
+        looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+        pixels = rng.uniform([0.0, 0.0], [319.0, 239.0], (len(looks), 2))
+        world.views[number] = kit.make_view(
+            np.concatenate([view.keypoints, pixels]),
+            np.concatenate([view.descriptors, looks]),
+            view.camera_idx,
+            view.map_from_camera,
+        )
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_right_poses_are_believed_though_most_matches_are_wrong(kit, world, config, caplog, is_checked):
+    config = replace(config, mapping=replace(config.mapping, check_poses=is_checked))
+    with_clutter(kit, world, lambda number: number % 2)
+    with caplog.at_level(logging.WARNING):
+        _build(kit, world, config)
+    assert caplog.text == ""
+    with pytest.raises(MappingError, match="images"):
+        _build(kit, world, config, poses=[pose.inverse() for pose in kit.poses_of(world)][::-1])
+
+
+def test_where_no_two_images_show_the_same_it_is_said(kit, world, config, caplog):
+    with_clutter(kit, world, lambda _: 0)
+    with caplog.at_level(logging.WARNING):
+        _build(kit, world, config)
+    assert "no two of these images show the same: take more images, closer together, or check" in caplog.text
+
+
+def test_nothing_is_said_of_a_draft(kit, world, config, caplog):
+    with_clutter(kit, world, lambda _: 0)
+    world.views[3] = kit.make_view(np.zeros((0, 2)), np.zeros((0, 32)), 0, world.views[3].map_from_camera)
+    for options, said in ((KEEP, ["no two of these images", "keyframes see no landmark"]), (DRAFT, [])):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            _build(kit, world, config, options)
+        assert len(caplog.records) == len(said)
+        assert all(text in caplog.text for text in said)
 
 
 def test_turning_on_the_spot_gives_no_depth(kit, world, config):
