@@ -20,6 +20,7 @@ START_FIRST = ("test_without_wheels.py", "test_distribution.py", "test_workflows
 pytest_plugins = [
     "browsers",
     "camera_robots",
+    "described_once",
     "generated_maps",
     "live_room",
     "missing_packages",

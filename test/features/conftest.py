@@ -3,13 +3,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from described_once import describe
 from random_weights import make_random_weights
 
 from hfnet_ros.config import InferenceConfig
+from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.features.xfeat_network import build_xfeat, load_xfeat_weights
 from hfnet_ros.inference.backend import create_engine
 
 SHARED_WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights" / "xfeat.pt"
+
+
+@pytest.fixture(autouse=True)
+def described_anew(monkeypatch):
+    monkeypatch.setattr(SiftExtractor, "extract", describe)
 
 
 @pytest.fixture(scope="session")
