@@ -31,9 +31,10 @@ from hfnet_ros.mapping.pose_faults import check_poses
 from hfnet_ros.mapping.pruning import drop_moved
 from hfnet_ros.mapping.rig_motion import hold_rig
 from hfnet_ros.mapping.sources import check_counts
+from hfnet_ros.mapping.standing import moving
 from hfnet_ros.mapping.structure import report_intrinsics, solve_structure
 from hfnet_ros.mapping.structure_from_motion import recover_motion
-from hfnet_ros.mapping.views import Keyframe, PairMatches, View, views_of
+from hfnet_ros.mapping.views import Keyframe, PairMatches, View, among, views_of
 
 if TYPE_CHECKING:
     from hfnet_ros.features.aggregation import VladAggregation
@@ -70,12 +71,16 @@ def build_untested_map(
             message says why.
     """
     check_counts([keyframe.image for keyframe in keyframes], cameras, len(map_from_camera))
+    num_images, described = len(keyframes), None
     with limited_threads(config):
-        views = views_of(keyframes, map_from_camera)
+        sizes_wh = [cameras[keyframe.image.camera_idx].size_wh for keyframe in keyframes]
+        kept = moving(keyframes, sizes_wh, map_from_camera)
+        known = among(known or {}, kept)
+        keyframes = [keyframes[row] for row in kept]
+        views = views_of(keyframes, [map_from_camera[row] for row in kept])
         matcher = create_pair_matcher(config)
-        matches = _match_by_pose(views, cameras, matcher, config, options, known or {})
-        info: dict[str, Any] = {}
-        described = None
+        matches = _match_by_pose(views, cameras, matcher, config, options, known)
+        info: dict[str, Any] = {"num_standing": num_images - len(kept)}
         if config.mapping.check_poses:
             described = describe_for_pairs(keyframes, config)
             checked = check_poses(
@@ -161,6 +166,8 @@ def build_untested_map_without_poses(
     """
     num_images = len(keyframes)
     with limited_threads(config):
+        kept = moving(keyframes, sizes_wh)
+        keyframes, sizes_wh = [keyframes[row] for row in kept], [sizes_wh[row] for row in kept]
         described = describe_for_pairs(keyframes, config)
         pairs = choose_pairs_by_similarity(described.descriptors, config.mapping.num_neighbors)
         if rig_from_camera is not None:
@@ -180,6 +187,7 @@ def build_untested_map_without_poses(
             "method": "structure from motion",
             "num_pairs": len(pairs),
             "num_images": num_images,
+            "num_standing": num_images - len(kept),
             "num_registered": len(keyframes),
             **scale,
         }

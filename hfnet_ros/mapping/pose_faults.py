@@ -33,7 +33,7 @@ from hfnet_ros.mapping.pose_evidence import (
 )
 from hfnet_ros.mapping.pose_systematics import estimate_mounting_offset, estimate_time_offset
 from hfnet_ros.mapping.turned_cameras import camera_name
-from hfnet_ros.mapping.views import Keyframe, PairMatches, View
+from hfnet_ros.mapping.views import Keyframe, PairMatches, View, among
 
 _logger = logging.getLogger(__name__)
 
@@ -75,12 +75,7 @@ class CheckedPoses:
 
     def among_kept(self, matches: PairMatches) -> PairMatches:
         """Return the matches between keyframes that stay, by their new positions."""
-        position = {row: idx for idx, row in enumerate(self.kept)}
-        return {
-            (position[first], position[second]): rows
-            for (first, second), rows in matches.items()
-            if first in position and second in position
-        }
+        return among(matches, self.kept)
 
 
 def check_poses(

@@ -124,6 +124,16 @@ class Structure:
         )
 
 
+def among(matches: PairMatches, kept: Sequence[int]) -> PairMatches:
+    """Return the matches between images that are kept, by their new positions."""
+    position = {row: idx for idx, row in enumerate(kept)}
+    return {
+        (position[first], position[second]): rows
+        for (first, second), rows in matches.items()
+        if first in position and second in position
+    }
+
+
 def focal_scale(camera: Camera) -> float:
     """Return the factor from pixels at the reference focal length to pixels of this camera."""
     return float(camera.focal.mean()) / REFERENCE_FOCAL_PX

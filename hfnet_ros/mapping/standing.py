@@ -1,0 +1,103 @@
+"""Images that were taken while the camera stood still: the first of them tells all.
+
+A robot that waits before it starts takes hundreds of them. They have no parallax with each other, but are each other's
+nearest partners, take their places from those that have, and tracks through all of them take COLMAP minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hfnet_ros.errors import MappingError
+from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.mapping.views import Keyframe
+from hfnet_ros.matching.mutual_nearest import mutual_nearest
+
+_NUM_KEYPOINTS = 256
+_MIN_MATCHES = 30
+_MIN_MATCHED_SHARE = 0.4  # of the keypoints: another image has fewer
+_SAME_SHARE = 0.7  # of the matches that must stay where they are; some of the others are wrong
+# Of the diagonal: 3 px of 640x480, half of what landmarks need to be triangulated.
+_MAX_SHIFT = 0.004
+# What poses may say of it: given ones jitter. A camera whose driver repeats an image while the robot drives stood not.
+_MAX_TURN_RAD = np.deg2rad(2.0)
+_MAX_STEP_M, _MAX_STEP_SHARE = 0.1, 0.02  # and of the extent of all positions, whatever their unit
+
+
+def moving(
+    keyframes: Sequence[Keyframe],
+    sizes_wh: Sequence[tuple[int, int]],
+    map_from_camera: Sequence[Rigid3] | None = None,
+) -> list[int]:
+    """Return the positions of the images that show another view than the one before, of the same camera, that does.
+
+    Cameras of a rig, whose images follow each other with one stamp, stand still together.
+
+    Args:
+        keyframes: described images in the order they were taken.
+        sizes_wh: of the images, px.
+        map_from_camera: their poses; without, images decide alone.
+
+    Raises:
+        MappingError: all images show the same.
+    """
+    step = _largest_step(map_from_camera) if map_from_camera is not None else np.inf
+    kept: list[int] = []
+    last: dict[int, int] = {}
+    for frame in _frames(keyframes):
+        cameras = [keyframes[row].image.camera_idx for row in frame]
+        is_still = all(
+            camera in last
+            and _is_same_pose(map_from_camera, last[camera], row, step)
+            and shows_the_same(keyframes[last[camera]], keyframes[row], sizes_wh[row])
+            for camera, row in zip(cameras, frame, strict=True)
+        )
+        if not is_still:
+            kept += frame
+            last.update(zip(cameras, frame, strict=True))
+    if len(kept) < 2 <= len(keyframes):
+        raise MappingError(
+            f"the camera stood still: all {len(keyframes)} images show the same; move it sideways while recording"
+        )
+    return kept
+
+
+def shows_the_same(first: Keyframe, second: Keyframe, size_wh: tuple[int, int]) -> bool:
+    """Tell whether the keypoints of an image are where they were in another one."""
+    one, other = (keyframe.features.strongest(_NUM_KEYPOINTS).local for keyframe in (first, second))
+    rows, others, _ = mutual_nearest(one.descriptors, other.descriptors)
+    if len(rows) < max(_MIN_MATCHES, _MIN_MATCHED_SHARE * min(len(one), len(other))):
+        return False
+    shifts = np.linalg.norm(one.keypoints[rows] - other.keypoints[others], axis=1)
+    return bool(np.quantile(shifts, _SAME_SHARE) < _MAX_SHIFT * float(np.hypot(*size_wh)))
+
+
+def _frames(keyframes: Sequence[Keyframe]) -> list[list[int]]:
+    """Return the positions of images that cameras of a rig took at one time, one after the other."""
+    frames: list[list[int]] = []
+    for row, keyframe in enumerate(keyframes):
+        image = keyframe.image
+        before = [keyframes[other].image for other in frames[-1]] if frames else []
+        if before and all(
+            other.stamp_ns == image.stamp_ns and other.camera_idx != image.camera_idx for other in before
+        ):
+            frames[-1].append(row)
+        else:
+            frames.append([row])
+    return frames
+
+
+def _largest_step(poses: Sequence[Rigid3]) -> float:
+    """Return how far apart, m, positions of a camera that stands may be said to be."""
+    positions = np.array([pose.translation for pose in poses]).reshape(-1, 3)
+    extent = np.linalg.norm(positions - np.median(positions, axis=0), axis=1)
+    return max(_MAX_STEP_M, 2.0 * _MAX_STEP_SHARE * float(np.quantile(extent, 0.75)))
+
+
+def _is_same_pose(poses: Sequence[Rigid3] | None, first: int, second: int, step: float) -> bool:
+    if poses is None:
+        return True
+    before, now = poses[first], poses[second]
+    return before.translation_to(now) < step and before.rotation_to(now) < _MAX_TURN_RAD
