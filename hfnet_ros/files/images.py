@@ -29,6 +29,7 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
 _JPEG_END = 0xD9
 _JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_FOLDERS_SHOWN = 5
 _MAX_PIXELS = 1 << 27  # 400 MB in colour; a few kB of a PNG can stand for a hundred times as many
 # In the coded data of a scan ff 00 is a plain byte and ff d0..d7 are restart marks.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -51,8 +52,22 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         known = " ".join(IMAGE_SUFFIXES)
-        raise DatasetError(f"{directory}: found {len(files)} files but no image; expected {known}")
+        raise DatasetError(
+            f"{directory}: found {len(files)} files but no image; expected {known}{_images_below(directory)}"
+        )
     return sorted(images, key=natural_order)
+
+
+def _images_below(directory: Path) -> str:
+    """Return a hint where folders of a folder hold images, which are not searched; else ""."""
+    holding = [
+        entry.name
+        for entry in sorted(directory.iterdir())
+        if entry.is_dir() and any(file.suffix.lower() in IMAGE_SUFFIXES for file in entry.iterdir())
+    ]
+    if not holding:
+        return ""
+    return f"; its folders {', '.join(holding[:_FOLDERS_SHOWN])} hold some, which are not searched: give one of them"
 
 
 def numbers_in_name(image: Path) -> tuple[str, ...]:

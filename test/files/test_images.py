@@ -237,3 +237,12 @@ def test_a_few_bytes_that_stand_for_gigabytes_are_refused():
         data[at : at + len(size)] = size
         with pytest.raises(ImageError, match="pixels at most; scale it down"):
             decode_image(bytes(data))
+
+
+def test_a_folder_of_folders_of_images_names_them(tmp_path):
+    for name in ("cam0", "cam1", "imu"):
+        (tmp_path / name).mkdir()
+    for name in ("cam0", "cam1"):
+        (tmp_path / name / "0.png").touch()
+    with pytest.raises(DatasetError, match="its folders cam0, cam1 hold some, which are not searched"):
+        list_images(tmp_path)
