@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 
 _MAX_MATCHES = 400
 # The pose explains a part of a zoomed image only: a wide scale reaches the rest.
-_SCALE_FACTORS = (6.0, 6.0, 6.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0)
+_SCALE_FACTORS = (6.0, 6.0, 6.0, 2.0, 2.0, 1.0, 1.0)
 _LEAST_DAMPING = 1e-9  # of the trace of the normal matrix
 _LARGEST = 5.0  # times the calibration's, up or down
 
@@ -47,13 +47,13 @@ def focal_ratio(problem: PoseProblem, map_from_camera: Rigid3, scale_px: float) 
         squares = np.einsum("ni,ni->n", errors, errors)
         # Cubed, it is the weight that belongs to the robust score.
         weights = 1.0 / (1.0 + squares / (factor * scale_px / problem.focal) ** 2) ** 3
-        weighted = weights[:, None, None] * jacobian
-        normal = np.einsum("nij,nik->jk", weighted, jacobian)
+        weighted = (weights[:, None, None] * jacobian).reshape(-1, 7)
+        normal = weighted.T @ jacobian.reshape(-1, 7)
         trace = float(np.trace(normal))
         if not np.isfinite(trace) or trace <= 0.0:
             return None
         inverse = np.linalg.inv(normal + _LEAST_DAMPING * trace * np.eye(7))
-        step = -inverse @ np.einsum("nij,ni->j", weighted, errors)
+        step = -inverse @ (errors.ravel() @ weighted)
         pose = Rigid3.from_rotvec(step[3:6], step[:3]) @ pose
         ratio += float(step[6])
         if not 1.0 / _LARGEST < ratio < _LARGEST:
