@@ -43,6 +43,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _calibrate(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import readable_name
+    from hfnet_ros.evaluation.summary import doubt_truth
     from hfnet_ros.files.atomic import atomic_file
     from hfnet_ros.localization.landmark_model import LandmarkModel
     from hfnet_ros.localization.scene_matching import method_of
@@ -66,6 +67,10 @@ def _calibrate(options: argparse.Namespace) -> int:
     if not isinstance(run.model, LandmarkModel):
         raise ConfigError(f"a map of kind '{run.model.kind}' takes no calibration of its covariance")
     visual_map, results = run.model.visual_map, run.results
+    doubts = doubt_truth(results, run.context)
+    # What all errors have in common is no noise that a covariance could stand for.
+    if doubts.reading is not None:
+        raise DatasetError(f"{options.poses or options.ground_truth}: {doubts.reading.describe()}")
     images = options.bag or options.images
     poses = readable_name(options.poses) if options.poses else options.ground_truth
     provenance = {"images": readable_name(images.resolve()), "poses": poses}
@@ -76,6 +81,8 @@ def _calibrate(options: argparse.Namespace) -> int:
             asked = dataclasses.replace(visual_map, consistency=visual_map.scene.consistency)
     report = calibrate(results, asked, options.take, provenance)
     _print_report(report, len(results), options.take)
+    for sentence in doubts.sentences():
+        print(f"warning: {sentence}")
     if options.json:
         with atomic_file(options.json) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(report), indent=1) + "\n")

@@ -11,6 +11,7 @@ from hfnet_ros.cli.bag_sources import add_odometry_options
 from hfnet_ros.cli.options import add_answer_frame, add_area, check_file_target, check_folder_target, new_verb
 from hfnet_ros.cli.queries import add_query_options, localize_queries
 from hfnet_ros.cli.scoring import identify_run, write_scored_run
+from hfnet_ros.errors import ConfigError
 from hfnet_ros.localization.scene_model import training_curves
 
 _EXAMPLE = """hfnet-ros evaluate --map kitchen.map --images query --poses query.tum --camera camera.yaml --out report
@@ -42,6 +43,10 @@ def _evaluate(options: argparse.Namespace) -> int:
     from hfnet_ros.report.rerun_file import load_rerun
 
     check_folder_target(options.out)
+    if options.images and options.out.resolve() == options.images.resolve():
+        raise ConfigError(
+            f"{options.out}: holds the images, to which the report's picture would be added; name another folder"
+        )
     if options.rerun:
         load_rerun()
         check_file_target(options.rerun)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hfnet_ros.geometry.rigid3 import Rigid3
     from hfnet_ros.localization.localizer import Localizer
     from hfnet_ros.map.visual_map import VisualMap
-    from hfnet_ros.mapping.alignment import Alignment
+    from hfnet_ros.mapping.alignment import Alignment, Locate
     from hfnet_ros.mapping.sources import PosedImages
 
 _MERGE = """hfnet-ros map merge floor1.map floor2.map --out both.map
@@ -203,19 +203,10 @@ def _origin(visual_map: VisualMap) -> dict[str, Any]:
 
 
 def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualMap, Alignment]:
-    from hfnet_ros.localization.localizer import Localizer
     from hfnet_ros.mapping.alignment import align_through_places, move_map
 
-    # Landmarks of both are put onto each other, so what their poses agree with counts.
-    decided = _by_landmarks(config)
-    decided = dataclasses.replace(decided, pose=dataclasses.replace(config.pose, answer_frame="refined"))
-    localizer = Localizer(first, _StoredFeatures(first.extractor_id), decided)
-
-    def locate(features: ImageFeatures, camera: Camera, stamp_ns: int) -> Rigid3 | None:
-        estimate = localizer.localize_features(features, camera, stamp_ns).estimate
-        return None if estimate is None else estimate.map_from_camera
-
     with_scale = _have_own_frames(first, second)
+    locate = _by_what_was_seen(first, config)
     alignment = align_through_places(first, second, locate, with_scale=with_scale)
     scale = f", scale {alignment.first_from_second.scale:.4f}" if with_scale else ""
     spread = f"{alignment.spread_m:.3f} m and {alignment.spread_deg:.2f} deg at the median"
@@ -224,6 +215,22 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
         f"{alignment.num_agreeing} of them agree, within {spread}{scale}"
     )
     return move_map(second, alignment.first_from_second, first.frame_id), alignment
+
+
+def _by_what_was_seen(visual_map: VisualMap, config: Config) -> Locate:
+    """Return what finds a keyframe of another map in this one, among its refined poses."""
+    from hfnet_ros.localization.localizer import Localizer
+
+    # Landmarks of both are put onto each other, so what their poses agree with counts.
+    decided = _by_landmarks(config)
+    decided = dataclasses.replace(decided, pose=dataclasses.replace(config.pose, answer_frame="refined"))
+    localizer = Localizer(visual_map, _StoredFeatures(visual_map.extractor_id), decided)
+
+    def locate(features: ImageFeatures, camera: Camera, stamp_ns: int) -> Rigid3 | None:
+        estimate = localizer.localize_features(features, camera, stamp_ns).estimate
+        return None if estimate is None else estimate.map_from_camera
+
+    return locate
 
 
 def _by_landmarks(config: Config) -> Config:
@@ -250,8 +257,15 @@ def _update(options: argparse.Namespace) -> int:
     bars, pixels = ProgressBars(), ExitStack()
     try:
         session = _posed_session(options, visual_map, extractor, config, pixels)
+        has_own_poses = has_poses(options) if options.bag else options.poses is not None
         updated, report = update_map(
-            visual_map, session, extractor, config, BuildOptions(progress=bars), prune=not options.keep_all
+            visual_map,
+            session,
+            extractor,
+            config,
+            BuildOptions(progress=bars),
+            prune=not options.keep_all,
+            locate=_by_what_was_seen(visual_map, config) if has_own_poses else None,
         )
         if visual_map.scene is not None:
             updated = scene_maps.gone_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,7 +40,7 @@ from hfnet_ros.evaluation.trajectory import (
     absolute_trajectory_error,
     relative_pose_error,
 )
-from hfnet_ros.evaluation.truth_reading import find_truth_reading
+from hfnet_ros.evaluation.truth_reading import TruthReading, find_truth_reading
 from hfnet_ros.evaluation.view_distance import (
     ANGLE_EDGES_DEG,
     DISTANCE_EDGES_M,
@@ -82,9 +83,7 @@ def summarize(
     scores = score_queries(results)
     scored = [score for score in scores if score.error is not None]
     run = ScoredRun(scores, false_fix)
-    reading = find_truth_reading(results, context)
-    # Against a truth read wrongly, clocks and mounting are measured to no purpose.
-    offset, mounting = (None, None) if reading else _compare_clocks_and_mounting(results, context)
+    doubts = doubt_truth(results, context)
     structures: dict[str, object] = {
         "queries_with_groundtruth": run.num_with_truth,
         "false_fix_limit": false_fix.name,
@@ -97,11 +96,10 @@ def summarize(
         "trajectory": summarize_trajectory(results, context),
         "false_fix_curves": sweep_limits(scored, run.num_with_truth, false_fix),
         "nearest_keyframe": summarize_nearest_keyframe(scores, context, false_fix),
-        "time_offset": offset,
-        "extrinsic_offset": mounting,
-        "truth_reading": reading,
-        "warnings": ([f"Misread: {reading.describe()}."] if reading else [])
-        + [found.describe() for found in (offset, mounting) if found and found.significant],
+        "time_offset": doubts.time_offset,
+        "extrinsic_offset": doubts.mounting,
+        "truth_reading": doubts.reading,
+        "warnings": doubts.sentences(),
         "latency_ms": latency_percentiles([result.localization for result in results]),
         "outcomes": count_outcomes(results),
     }
@@ -203,13 +201,37 @@ def _aligned_error(estimated: Trajectory, truth: Trajectory) -> TrajectoryError 
         return None
 
 
-def _compare_clocks_and_mounting(
-    results: Sequence[QueryResult], context: RunContext
-) -> tuple[TimeOffset | None, ExtrinsicOffset | None]:
-    if not _have_times(results):
-        return None, None
+@dataclass(frozen=True, slots=True)
+class TruthDoubts:
+    """What speaks against the true poses.
+
+    Attributes:
+        reading: how they must be read instead; None as they are.
+        time_offset: of their clock and that of the images; None where it is not known, or they are misread.
+        mounting: constant offset on the camera's side, likewise.
+    """
+
+    reading: TruthReading | None
+    time_offset: TimeOffset | None
+    mounting: ExtrinsicOffset | None
+
+    def sentences(self) -> list[str]:
+        """Return what a person should read before any figure."""
+        misread = [f"Misread: {self.reading.describe()}."] if self.reading else []
+        offsets = (self.time_offset, self.mounting)
+        return misread + [found.describe() for found in offsets if found and found.significant]
+
+
+def doubt_truth(results: Sequence[QueryResult], context: RunContext) -> TruthDoubts:
+    """Hold the true poses against all answers together; those of single images are not judged."""
+    reading = find_truth_reading(results, context)
+    # Against a truth read wrongly, clocks and mounting are measured to no purpose.
+    if reading is not None or not _have_times(results):
+        return TruthDoubts(reading, None, None)
     estimated, truth = _estimates(results), _truths(results, context)
-    return estimate_time_offset(estimated, truth), measure_extrinsic_offset(estimated, truth)
+    return TruthDoubts(
+        None, estimate_time_offset(estimated, truth), measure_extrinsic_offset(estimated, truth)
+    )
 
 
 def sweep_limits(

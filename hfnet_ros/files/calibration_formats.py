@@ -4,6 +4,7 @@
 |---|---|
 | ROS camera_calibration, OpenCV FileStorage | `camera_matrix` (any spelling), `distortion_coefficients` |
 | Kalibr camchain | `cam0` with `intrinsics` and `resolution` |
+| sensor.yaml of EuRoC | `intrinsics` and `resolution` without a name |
 | `ros2 topic echo` of CameraInfo | `width`, `height`, `k`, `d` |
 | ORB-SLAM | `Camera1.fx` and so on |
 | camodocal (VINS) | `projection_parameters` |
@@ -37,6 +38,11 @@ _NAMES = {
     "P": ("projectionmatrix", "p"),
     "model": ("distortionmodel",),
 }
+# Where programs that calibrate with cv2.fisheye say so.
+_KINDS, _FISHEYE = (
+    ("model", "cameramodel", "cameratype", "modeltype", "lensmodel"),
+    ("fisheye", "FISHEYE", "Fisheye"),
+)
 _ORB_SLAM_K = ("fx", "fy", "cx", "cy")
 _ORB_SLAM_D = {"pinhole": ("k1", "k2", "p1", "p2", "k3"), "kannalabrandt8": ("k1", "k2", "k3", "k4")}
 # Of camodocal: names of fx fy cx cy, where the coefficients are, their names, and our name of the model.
@@ -61,6 +67,8 @@ def calibration_of(document: Mapping[str, Any]) -> Calibration:
     kalibr = [key for key, value in document.items() if isinstance(value, dict) and "intrinsics" in value]
     if kalibr:
         return _of_kalibr(document, kalibr)
+    if "intrinsics" in document and "resolution" in document:
+        return _of_kalibr_camera("sensor.yaml", document)
     if "projection_parameters" in document:
         return _of_camodocal(document)
     if any(str(key).startswith(("Camera.", "Camera1.")) for key in document):
@@ -112,7 +120,9 @@ def _of_matrices(document: Mapping[str, Any]) -> Calibration:
         model = stated[1]
         if not isinstance(model, str):
             raise CalibrationError(f"{stated[0]} is {model!r}, expected a name such as plumb_bob")
-    elif known.get("fisheyemodel", ("", 0))[1]:
+    elif known.get("fisheyemodel", ("", 0))[1] or any(
+        known.get(key, ("", 0))[1] in _FISHEYE for key in _KINDS
+    ):
         model = "equidistant"
     else:
         model = "plumb_bob"
@@ -144,7 +154,10 @@ def _of_kalibr(document: Mapping[str, Any], cameras: Sequence[str]) -> Calibrati
         raise CalibrationError(
             f"a Kalibr file of {len(cameras)} cameras ({', '.join(cameras)}); leave the one of these images in it"
         )
-    name, entry = cameras[0], document[cameras[0]]
+    return _of_kalibr_camera(cameras[0], document[cameras[0]])
+
+
+def _of_kalibr_camera(name: str, entry: Mapping[str, Any]) -> Calibration:
     kind = entry.get("camera_model")
     if kind != "pinhole":
         raise CalibrationError(
@@ -153,13 +166,14 @@ def _of_kalibr(document: Mapping[str, Any], cameras: Sequence[str]) -> Calibrati
         )
     intrinsics = _matrix(f"{name}: intrinsics", entry.get("intrinsics"))
     resolution = entry.get("resolution")
+    bending = "distortion_coefficients" if "distortion_coefficients" in entry else "distortion_coeffs"
     if len(intrinsics) != 4 or not isinstance(resolution, list) or len(resolution) != 2:
         raise CalibrationError(f"{name}: expected intrinsics [fx, fy, cx, cy] and resolution [width, height]")
     return Calibration(
         (_size(f"{name}: resolution", resolution[0]), _size(f"{name}: resolution", resolution[1])),
         _pinhole(intrinsics),
         str(entry.get("distortion_model", "none")),
-        _matrix(f"{name}: distortion_coeffs", entry.get("distortion_coeffs", [])),
+        _matrix(f"{name}: {bending}", entry.get(bending, [])),
     )
 
 

@@ -23,11 +23,13 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".pp
 
 # Of 16-bit samples: less than 16 levels of 8 bits are next to no contrast; less than 64 of 16 bits are noise.
 _LITTLE_SPAN, _FINE_SPAN = 16 * 256, 64
+_FEWEST_PIXELS = 200  # of which half a per cent is one
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8"
 _JPEG_END = 0xD9
 _JPEG_FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_FOLDERS_SHOWN = 5
 _MAX_PIXELS = 1 << 27  # 400 MB in colour; a few kB of a PNG can stand for a hundred times as many
 # In the coded data of a scan ff 00 is a plain byte and ff d0..d7 are restart marks.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -50,8 +52,22 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         known = " ".join(IMAGE_SUFFIXES)
-        raise DatasetError(f"{directory}: found {len(files)} files but no image; expected {known}")
+        raise DatasetError(
+            f"{directory}: found {len(files)} files but no image; expected {known}{_images_below(directory)}"
+        )
     return sorted(images, key=natural_order)
+
+
+def _images_below(directory: Path) -> str:
+    """Return a hint where folders of a folder hold images, which are not searched; else ""."""
+    holding = [
+        entry.name
+        for entry in sorted(directory.iterdir())
+        if entry.is_dir() and any(file.suffix.lower() in IMAGE_SUFFIXES for file in entry.iterdir())
+    ]
+    if not holding:
+        return ""
+    return f"; its folders {', '.join(holding[:_FOLDERS_SHOWN])} hold some, which are not searched: give one of them"
 
 
 def numbers_in_name(image: Path) -> tuple[str, ...]:
@@ -121,18 +137,20 @@ def decode_image(data: bytes) -> ImageArray:
 def eight_bits(samples: NDArray[np.uint16]) -> ImageArray:
     """Return 16-bit samples [H, W] or [H, W, C] as 8-bit ones.
 
-    The upper 8 bits: a fixed factor, so that equal light stays equal from image to image. Of a gray image that has next
-    to no contrast then, because its camera fills a few of the 16 bits only (thermal cameras of 14 bits), what lies
-    between its darkest and brightest half per cent is stretched over all of the 8.
+    The upper 8 bits: a fixed factor, so that equal light stays equal from image to image. Of an image that has next
+    to no contrast then, because its camera fills a few of the 16 bits only (thermal cameras of 14 bits, machine vision
+    of 10 or 12), what lies between its darkest and brightest half per cent is stretched over all of the 8, in all
+    channels alike.
     """
-    upper = (samples >> 8).astype(np.uint8)
-    if samples.ndim != 2:
-        return upper
-    few = samples[:: max(1, samples.shape[0] // 200), :: max(1, samples.shape[1] // 200)]
-    low, high = np.percentile(few, [0.5, 99.5])
-    if not _FINE_SPAN <= high - low < _LITTLE_SPAN:
-        return upper
-    return np.clip((samples.astype(np.float32) - low) * (255.0 / (high - low)), 0.0, 255.0).astype(np.uint8)
+    height, width = samples.shape[:2]
+    # Odd steps meet all colours of a mosaic.
+    few = samples[:: max(1, height // 200) | 1, :: max(1, width // 200) | 1].reshape(-1, *samples.shape[2:])
+    low, high = np.percentile(few, [0.5, 99.5], axis=0)
+    if len(few) < _FEWEST_PIXELS or not _FINE_SPAN <= np.max(high - low) < _LITTLE_SPAN:
+        return (samples >> 8).astype(np.uint8)
+    darkest, brightest = float(np.min(low)), float(np.max(high))
+    stretched = (samples.astype(np.float32) - darkest) * (255.0 / (brightest - darkest))
+    return np.clip(stretched, 0.0, 255.0).astype(np.uint8)
 
 
 def to_gray(image: ImageArray) -> ImageArray:

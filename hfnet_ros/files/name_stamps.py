@@ -27,6 +27,9 @@ _TOLERANCE_NS = 20_000_000  # between an image and its pose, as the benchmark of
 _OF_INTERVAL = 0.1  # the same, where poses are denser
 _MIN_MEETING = 0.8  # share of the images, or of the poses, that must find one another
 _MIN_IMAGES = 2
+_EARLIEST_CLOCK_NS = (
+    10**17
+)  # 1973: numbers within a span of poses beyond it are times of their clock, and no chance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +73,46 @@ def stamps_of_names(images: Sequence[Path], poses_ns: Stamps) -> NameStamps | No
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SparsePoses:
+    """Names that are times of the poses' clock, most of which no pose is near.
+
+    Attributes:
+        num_near: images that have a pose of their time.
+        farthest_s: of an image from the pose that is nearest to it.
+        interval_s: median time between poses.
+        is_in_order: whether there is a pose for each image, which is nearest to it.
+    """
+
+    num_near: int
+    farthest_s: float
+    interval_s: float
+    is_in_order: bool
+
+
+def sparse_poses_of_names(images: Sequence[Path], poses_ns: Stamps) -> SparsePoses | None:
+    """Return how far images whose names are times are from poses of those times, where `stamps_of_names` finds none.
+
+    None where the names are no times, or of another clock than the poses.
+    """
+    if len(images) < _MIN_IMAGES or len(poses_ns) < _MIN_IMAGES or poses_ns[0] < _EARLIEST_CLOCK_NS:
+        return None
+    interval_ns = int(np.median(np.diff(poses_ns)))
+    for stamps_ns, may_count in _readings(images):
+        in_range = (stamps_ns >= poses_ns[0] - interval_ns) & (stamps_ns <= poses_ns[-1] + interval_ns)
+        if may_count or in_range.mean() < _MIN_MEETING:
+            continue
+        nearest = _nearest(stamps_ns, poses_ns)
+        off_ns = np.abs(poses_ns[nearest] - stamps_ns)
+        return SparsePoses(
+            int((off_ns <= _TOLERANCE_NS).sum()),
+            float(off_ns.max()) / _UNITS_NS[0],
+            interval_ns / _UNITS_NS[0],
+            bool(np.array_equal(nearest, np.arange(len(poses_ns)))),
+        )
+    return None
+
+
 def _readings(images: Sequence[Path]) -> Iterator[tuple[Stamps, bool]]:
     """Yield stamps [N] that the names may mean, and whether the numbers may count frames as well."""
     names = [numbers_in_name(image) for image in images]
@@ -103,8 +146,7 @@ def _meet(stamps_ns: Stamps, poses_ns: Stamps, may_count: bool) -> NameStamps | 
     if may_count and not in_range.all():
         return None
     after = np.clip(np.searchsorted(poses_ns, stamps_ns), 1, len(poses_ns) - 1)
-    before = after - 1
-    nearest = np.where(stamps_ns - poses_ns[before] <= poses_ns[after] - stamps_ns, before, after)
+    before, nearest = after - 1, _nearest(stamps_ns, poses_ns)
     is_between = (stamps_ns > poses_ns[before]) & (stamps_ns < poses_ns[after]) & (not may_count)
     is_between &= poses_ns[after] - poses_ns[before] <= MAX_GAP_S * _UNITS_NS[0]
     found = is_between | (np.abs(poses_ns[nearest] - stamps_ns) <= tolerance_ns)
@@ -113,3 +155,12 @@ def _meet(stamps_ns: Stamps, poses_ns: Stamps, may_count: bool) -> NameStamps | 
         return None
     before, after = np.where(is_between, before, nearest), np.where(is_between, after, nearest)
     return NameStamps(stamps_ns, np.where(found, before, -1), np.where(found, after, -1))
+
+
+def _nearest(stamps_ns: Stamps, poses_ns: Stamps) -> NDArray[np.int64]:
+    """Return positions [N] of the poses nearest to some stamps."""
+    after = np.clip(np.searchsorted(poses_ns, stamps_ns), 1, len(poses_ns) - 1)
+    nearest: NDArray[np.int64] = np.where(
+        stamps_ns - poses_ns[after - 1] <= poses_ns[after] - stamps_ns, after - 1, after
+    )
+    return nearest

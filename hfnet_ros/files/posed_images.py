@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.errors import DatasetError
 from hfnet_ros.files.images import list_images, read_image
-from hfnet_ros.files.name_stamps import NameStamps, stamps_of_names
+from hfnet_ros.files.name_stamps import MAX_GAP_S, NameStamps, sparse_poses_of_names, stamps_of_names
 from hfnet_ros.files.tum import StampedPose, format_stamp, read_tum
 from hfnet_ros.geometry.rigid3 import Rigid3, interpolate
 from hfnet_ros.types import Frame
@@ -49,15 +50,17 @@ def pair_images_with_poses(
 
     By stamp where the names of the images hold the times or frame numbers of the trajectory:
     poses less than 0.25 s apart are interpolated, images without a pose are left out with a
-    warning. Otherwise one to one, in natural order of the names.
+    warning. Otherwise one to one, in natural order of the names, unless these are times of other poses.
 
     Raises:
-        DatasetError: neither pairs them, or the folder or the trajectory cannot be read.
+        DatasetError: neither pairs them, the poses are too far apart, or the folder or the trajectory cannot be read.
     """
     images, poses = list_images(folder), read_tum(tum_path)
-    named = stamps_of_names(images, np.array([pose.stamp_ns for pose in poses], np.int64))
+    poses_ns = np.array([pose.stamp_ns for pose in poses], np.int64)
+    named = stamps_of_names(images, poses_ns)
     if named is not None:
         return _pair_by_stamp(images, poses, named, tum_path)
+    _check_sparse(images, poses_ns, folder, tum_path)
     if len(images) != len(poses):
         raise DatasetError(
             f"found {len(images)} images in {folder} ({images[0].name} to {images[-1].name}) but "
@@ -69,6 +72,36 @@ def pair_images_with_poses(
         PosedImage(image, pose.stamp_ns, pose.map_from_camera)
         for image, pose in zip(images, poses, strict=True)
     ]
+
+
+def _check_sparse(
+    images: Sequence[Path],
+    poses_ns: NDArray[np.int64],
+    folder: str | os.PathLike[str],
+    tum_path: str | os.PathLike[str],
+) -> None:
+    """Refuse to pair images in order with poses of other times, by their names; warn where only those times are off.
+
+    Raises:
+        DatasetError: the poses are too far apart for the images, or of other ones.
+    """
+    sparse = sparse_poses_of_names(images, poses_ns)
+    if sparse is None:
+        return
+    apart = f"the poses in {tum_path} are {sparse.interval_s:.2f} s apart"
+    if sparse.is_in_order:
+        _logger.warning(
+            "images in %s are up to %.2f s, by their names, from the poses they are paired with in order: %s",
+            folder,
+            sparse.farthest_s,
+            f"{apart}, too far to be interpolated",
+        )
+        return
+    raise DatasetError(
+        f"the names of the {len(images)} images in {folder} are times of the poses' clock, but {sparse.num_near} have "
+        f"a pose of their time: {apart}, and gaps of more than {MAX_GAP_S:g} s are not interpolated; give poses at the "
+        "images' rate, or the images of these poses"
+    )
 
 
 def _pair_by_stamp(

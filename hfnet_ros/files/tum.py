@@ -28,6 +28,9 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _MAX_STAMP_S = Decimal("9223372036.854775807")  # 2**63 - 1 ns
 _MAX_NORM_DEVIATION = 1e-2
+_NUM_KITTI = 12  # numbers a line
+# Today's time is 1.8e9 s.
+_UNITS_OF_CLOCKS = ((Decimal("1e14"), "milliseconds by 1e3"), (Decimal("1e17"), "microseconds by 1e6"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,13 +112,16 @@ def write_tum(
 def _parse_line(content: str) -> StampedPose:
     fields = content.split()
     if len(fields) != 8:
-        hint = "; separate them by spaces, not commas" if "," in content else ""
+        hint = "; separate them by spaces, not commas; its quaternion is x y z w" if "," in content else ""
+        if len(fields) == _NUM_KITTI:
+            hint = "; write the matrices of KITTI as stamp, position and quaternion"
         raise ValueError(f"found {len(fields)} fields, expected 8: {_FIELDS}{hint}")
     for name, text in zip(_FIELDS.split(), fields, strict=True):
         if _NOT_FINITE.fullmatch(text):
             raise ValueError(f"{name} is {text}, expected a finite number; leave unknown poses out")
         if not _NUMBER.fullmatch(text):
-            raise ValueError(f"{name} is '{text}', expected a number")
+            hint = "; begin a line of names with #" if not any(map(_NUMBER.fullmatch, fields)) else ""
+            raise ValueError(f"{name} is '{text}', expected a number{hint}")
     values = [float(text) for text in fields[1:]]
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"found {values}, expected numbers a float can hold")
@@ -149,7 +155,10 @@ def _stamp_ns(text: str) -> int:
         seconds = Decimal("inf")
     # Arithmetic on an absurd exponent overflows; comparing does not.
     if not -_MAX_STAMP_S <= seconds <= _MAX_STAMP_S:
-        raise ValueError(f"stamp {text} is out of range, expected seconds; divide nanoseconds by 1e9")
+        unit = next(
+            (unit for below, unit in _UNITS_OF_CLOCKS if -below < seconds < below), "nanoseconds by 1e9"
+        )
+        raise ValueError(f"stamp {text} is out of range, expected seconds; divide {unit}")
     return int(seconds.quantize(Decimal("1e-9"), rounding=ROUND_HALF_EVEN).scaleb(9))
 
 

@@ -96,37 +96,61 @@ def align_through_places(
     Raises:
         MappingError: too few keyframes are found, or they do not agree.
     """
-    asked = np.unique(np.linspace(0, second.num_keyframes - 1, _MAX_ASKED).round().astype(int)).tolist()
-    pairs = []
-    for row in asked:
-        camera = second.cameras[second.keyframe_camera_idx[row]].refined
-        found = locate(features_of(second, row), camera, int(second.keyframe_stamps_ns[row]))
-        if found is not None:
-            pairs.append((found, second.map_from_camera(row)))
+    num_asked, pairs = locate_keyframes(second, locate)
     if len(pairs) < MIN_AGREEING:
         raise MappingError(
-            f"{len(pairs)} of {len(asked)} keyframes were found in the other map, expected at least {MIN_AGREEING}: "
+            f"{len(pairs)} of {num_asked} keyframes were found in the other map, expected at least {MIN_AGREEING}: "
             "the maps share too little to be aligned; record where they overlap"
         )
-    depth = float(np.median(first.landmark_distance_ranges[:, 1]))
-    fit = agree_on_motion(pairs, _TOLERANCE_OF_DEPTH * depth, with_scale=with_scale)
+    tolerance_m = agreement_tolerance_m(first)
+    fit = agree_on_motion(pairs, tolerance_m, with_scale=with_scale)
     distances, angles = _deviations(pairs, fit)
-    agreeing = (distances <= _TOLERANCE_OF_DEPTH * depth) & (angles <= _TOLERANCE_RAD)
+    agreeing = agreeing_with(pairs, fit, tolerance_m)
     count = int(agreeing.sum())
     if count < MIN_AGREEING or count < _MIN_AGREEING_SHARE * len(pairs):
         raise MappingError(
-            f"{len(pairs)} of {len(asked)} keyframes were found in the other map, but only {count} agree on where "
+            f"{len(pairs)} of {num_asked} keyframes were found in the other map, but only {count} agree on where "
             f"the map lies, expected at least {max(MIN_AGREEING, -(-len(pairs) // 2))}: the maps do not show the "
             "same place, or places in them look alike"
         )
     return Alignment(
         fit,
-        len(asked),
+        num_asked,
         len(pairs),
         count,
         float(np.median(distances[agreeing])),
         float(np.degrees(np.median(angles[agreeing]))),
     )
+
+
+def locate_keyframes(visual_map: VisualMap, locate: Locate) -> tuple[int, list[tuple[Rigid3, Rigid3]]]:
+    """Look for keyframes of a map, some hundred at most, in another one.
+
+    Returns:
+        How many were looked for; of those found the pose there and the one in their own map.
+    """
+    asked = np.unique(np.linspace(0, visual_map.num_keyframes - 1, _MAX_ASKED).round().astype(int)).tolist()
+    pairs = []
+    for row in asked:
+        camera = visual_map.cameras[visual_map.keyframe_camera_idx[row]].refined
+        found = locate(features_of(visual_map, row), camera, int(visual_map.keyframe_stamps_ns[row]))
+        if found is not None:
+            pairs.append((found, visual_map.map_from_camera(row)))
+    return len(asked), pairs
+
+
+def agreement_tolerance_m(visual_map: VisualMap) -> float:
+    """Return the distance up to which poses in a map agree, m: a part of that to what is seen."""
+    return _TOLERANCE_OF_DEPTH * float(np.median(visual_map.landmark_distance_ranges[:, 1]))
+
+
+def agreeing_with(
+    pairs: Sequence[tuple[Rigid3, Rigid3]], motion: Similarity, tolerance_m: float
+) -> NDArray[np.bool_]:
+    """Tell which pairs [N] of (first_from_camera, second_from_camera) agree with a motion."""
+    distances, angles = _deviations(pairs, motion)
+    agreeing: NDArray[np.bool_] = (distances <= tolerance_m) & (angles <= _TOLERANCE_RAD)
+    return agreeing
 
 
 def features_of(visual_map: VisualMap, keyframe_idx: int) -> ImageFeatures:

@@ -28,6 +28,7 @@ from hfnet_ros.map.given_frame import GivenFrame, mean_pose
 from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
+from hfnet_ros.mapping.alignment import Locate
 from hfnet_ros.mapping.describe import check_images, describe_images
 from hfnet_ros.mapping.joining import Reobservations, find_same_landmarks, join_maps
 from hfnet_ros.mapping.joint_retrieval import project_vlads
@@ -35,6 +36,7 @@ from hfnet_ros.mapping.map_builder import build_untested_map
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.persistence import landmarks_in_view
 from hfnet_ros.mapping.pruning import prune_unconfirmed, with_build_info
+from hfnet_ros.mapping.session_frame import check_session_frame
 from hfnet_ros.mapping.sources import PosedImages, check_counts
 from hfnet_ros.mapping.upright import turns_upright
 from hfnet_ros.mapping.views import Keyframe, focal_scale
@@ -75,6 +77,7 @@ def update_map(
     options: BuildOptions | None = None,
     *,
     prune: bool = True,
+    locate: Locate | None = None,
 ) -> tuple[VisualMap, UpdateReport]:
     """Return the map with a new session in it; the map given stays as it is.
 
@@ -86,12 +89,14 @@ def update_map(
         config: parameters.
         options: refinement of new cameras, progress; the frame stays the map's.
         prune: drop old landmarks that the new images show to be gone.
+        locate: finds the new keyframes among the map's refined poses, by which their own poses are held to be in its
+            frame; None takes these as they are.
 
     Raises:
         ExtractorMismatchError: the map was built with another extractor.
         DatasetError: images and poses do not fit each other.
         ImageError: an image cannot be read.
-        MappingError: the new images do not make a map.
+        MappingError: the new images do not make a map, or their poses are in another frame.
     """
     if visual_map.extractor_id != extractor.extractor_id:
         raise ExtractorMismatchError(
@@ -113,6 +118,8 @@ def update_map(
     keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
     session = build_untested_map(keyframes, among_refined, refined, config, options)
     session = _with_pairs(session, known, cameras)
+    if locate is not None:
+        check_session_frame(visual_map, session, locate)
     if visual_map.given is not None:
         motions = [pose @ moved.inverse() for pose, moved in zip(given, among_refined, strict=True)]
         names = [image.name for image in images]

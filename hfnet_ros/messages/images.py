@@ -1,7 +1,7 @@
 """Pixels of sensor_msgs/Image and CompressedImage: to gray or BGR, and back.
 
 Convention: 16-bit samples keep their upper 8 bits, a fixed factor, so that equal light stays equal from image to image;
-gray that has next to no contrast then is stretched (`files.images.eight_bits`). Alpha is dropped.
+what has next to no contrast then is stretched (`files.images.eight_bits`). Alpha is dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Encoding:
-    """How pixels lie in memory: channels, bytes per sample, and cv2's code to gray or BGR."""
+    """How pixels lie in memory: channels, bytes per sample, cv2's code to gray or BGR; 16 bits come without alpha."""
 
     channels: int
     sample_bytes: int = 1
@@ -54,8 +54,8 @@ _ENCODINGS = {
     "bgra8": _Encoding(4, 1, cv2.COLOR_BGRA2BGR),
     "8UC4": _Encoding(4, 1, cv2.COLOR_BGRA2BGR),
     "rgba8": _Encoding(4, 1, cv2.COLOR_RGBA2BGR),
-    "bgra16": _Encoding(4, 2, cv2.COLOR_BGRA2BGR),
-    "rgba16": _Encoding(4, 2, cv2.COLOR_RGBA2BGR),
+    "bgra16": _Encoding(4, 2),
+    "rgba16": _Encoding(4, 2, cv2.COLOR_RGB2BGR),
     "uyvy": _Encoding(2, 1, cv2.COLOR_YUV2BGR_UYVY),
     "yuv422": _Encoding(2, 1, cv2.COLOR_YUV2BGR_UYVY),
     "yuyv": _Encoding(2, 1, cv2.COLOR_YUV2BGR_YUY2),
@@ -215,15 +215,13 @@ def _samples(message: Any, height: int, encoding: _Encoding) -> ImageArray:
     data = _checked_data(message, width * encoding.channels * encoding.sample_bytes, height)
     shape = (height, width, encoding.channels)
     size = encoding.sample_bytes
-    if size == 2 and encoding.channels == 1 and encoding.code is None:
-        order = ">u2" if message.is_bigendian else "<u2"
-        return eight_bits(np.ndarray((height, width), order, data, strides=(step, size)).astype(np.uint16))
-    upper = 0 if message.is_bigendian or size == 1 else 1
-    strides = (step, encoding.channels * size, size)
-    samples: ImageArray = np.ndarray(shape, np.uint8, data, offset=upper, strides=strides)
-    if size > 1:  # cv2 wants the bytes of a pixel side by side
-        samples = np.ascontiguousarray(samples)
-    return samples[:, :, 0] if encoding.channels == 1 else samples
+    order = "u1" if size == 1 else ">u2" if message.is_bigendian else "<u2"
+    samples: NDArray[Any] = np.ndarray(shape, order, data, strides=(step, encoding.channels * size, size))
+    if encoding.channels == 1:
+        samples = samples[:, :, 0]
+    elif size == 2:  # transparency says nothing of light
+        samples = samples[:, :, :3]
+    return samples if size == 1 else eight_bits(samples.astype(np.uint16))
 
 
 def _read_two_planes(message: Any, name: str) -> ImageArray:

@@ -21,6 +21,7 @@ _NS_PER_S = 1e9
 # (a bag starts again), and mixing old and new history would give poses that never were.
 _JUMP_NS = 1_000_000_000
 _NORM_TOLERANCE = 1e-2  # of the squared length, as in tf2
+_STATIC_M, _STATIC_DEG = 1e-4, 0.01  # by which what is static may be rounded otherwise
 _MAX_FRAMES = 10_000
 _MAX_SAMPLES = 20_000  # of one frame
 
@@ -49,6 +50,7 @@ class TransformTree:
         self._history_ns = int(history_s * _NS_PER_S)
         self._edges: dict[str, _Edge] = {}
         self._reparented: set[str] = set()
+        self._moved: set[str] = set()  # static transforms that were logged to have changed
         self._suspects: set[str] = set()
         self._lock = threading.Lock()
 
@@ -74,6 +76,7 @@ class TransformTree:
                 return
             edge = self._edge(child, parent, static)
             if static:
+                self._note_moved(child, edge, numbers)
                 edge.samples = [(0, numbers)]
             else:
                 self._remember(edge, stamp_ns, numbers)
@@ -165,6 +168,20 @@ class TransformTree:
             )
         self._edges[child] = _Edge(parent, static)
         return self._edges[child]
+
+    def _note_moved(self, child: str, edge: _Edge, numbers: _Numbers) -> None:
+        """Log, once for each frame, that a static transform is given another value; the newest holds at any time."""
+        if not edge.samples or child in self._moved:
+            return
+        before, now = _rigid(edge.samples[0][1]), _rigid(numbers)
+        moved_m, turned_deg = before.translation_to(now), math.degrees(before.rotation_to(now))
+        if moved_m > _STATIC_M or turned_deg > _STATIC_DEG:
+            self._moved.add(child)
+            _logger.warning(
+                "the static transform of '%s' in '%s' changed by %.3f m and %.2f deg: the newer holds at all times, "
+                "also before; do two nodes publish it, or was it corrected meanwhile?",
+                *(child, edge.parent, moved_m, turned_deg),
+            )
 
     def _remember(self, edge: _Edge, stamp_ns: int, numbers: _Numbers) -> None:
         samples = edge.samples

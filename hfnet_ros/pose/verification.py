@@ -14,6 +14,7 @@ from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
 from hfnet_ros.pose import false_probability_model, scene_doubt
 from hfnet_ros.pose.evidence import backs, cell_fraction, chance_evidence, matched_image, thresholds_px
+from hfnet_ros.pose.focal_test import focal_ratio
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.learned_doubt import LEARNED_SCORE, learned_false_probability
 from hfnet_ros.pose.picture_test import uncalibrated_ratio
@@ -116,6 +117,9 @@ _UNRIVALLED = (
     ),
 )
 
+# The focal length that the matches say over the calibration's, and its standard deviation; nobody is refused by it.
+FOCAL_SCORES = ("focal_ratio", "sigma_focal_ratio")
+
 
 def verify_pose(
     problem: PoseProblem,
@@ -148,7 +152,9 @@ def verify_pose(
         failed = _first_failed(_UNRIVALLED, scores, config)
     if failed is None:
         ratio = uncalibrated_ratio(problem, estimate.map_from_camera, scale_px)
-        scores = with_false_probability({**scores, "uncalibrated_ratio": ratio})
+        focal = focal_ratio(problem, estimate.map_from_camera, scale_px)
+        found = {} if focal is None else dict(zip(FOCAL_SCORES, focal, strict=True))
+        scores = with_false_probability({**scores, "uncalibrated_ratio": ratio, **found})
     outcome, reason = failed or (Outcome.LOCALIZED, "verified")
     if failed is None and (doubt := doubt_of(scores, config)):
         outcome, reason = Outcome.ILL_CONDITIONED, doubt

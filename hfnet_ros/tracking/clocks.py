@@ -37,4 +37,12 @@ class ClockComparison:
         latest = odometry.last_before(stamp_ns)
         if latest is None:
             return f"the first is {early_s:.3f} s younger"
-        return f"the last before is {1e-9 * (stamp_ns - latest.stamp_ns):.3f} s older"
+        older = f"the last before is {1e-9 * (stamp_ns - latest.stamp_ns):.3f} s older"
+        earlier = odometry.last_before(latest.stamp_ns - 1)
+        if earlier is None or odometry.sample_at((earlier.stamp_ns + latest.stamp_ns) // 2) is not None:
+            return older
+        apart_s = 1e-9 * (latest.stamp_ns - earlier.stamp_ns)
+        return (
+            f"{older}, and odometry comes {apart_s:.3f} s apart, more than odometry.max_gap_s bridges; let it come "
+            "more often, or raise that"
+        )

@@ -20,6 +20,11 @@ from hfnet_ros.geometry.rigid3 import Rigid3, interpolate
 _NS_PER_S = 1_000_000_000
 _RESTART_NS = _NS_PER_S  # stamps further back than this are those of a new run, e.g. a bag that loops
 _MAX_NOT_ORTHOGONAL = 1e-3
+# A step this long, beyond twice the speed of the one before and a change of it by 5 g, is no motion of a robot: the
+# filter behind odometry was reset, or its origin moved.
+_STAMP_JITTER_NS = 20_000_000
+_JUMP_M, _JUMP_RAD = 0.3, np.deg2rad(20.0)
+_LARGEST_CHANGE_M_S2, _LARGEST_CHANGE_RAD_S2 = 50.0, 100.0
 
 _logger = logging.getLogger(__name__)
 _runs = itertools.count()
@@ -109,7 +114,8 @@ class TransformHistory:
         """Remember a pose; False if it was not used, being a repetition or out of order.
 
         Stamps that step back by more than a second begin a new run, as when a bag starts again:
-        everything before is dropped. A single stray stamp is not a new run; the second one is.
+        everything before is dropped. So does a step that no robot can take, as when the filter behind it is reset.
+        A single stray stamp or pose is not a new run; the second one is.
 
         Raises:
             InputError: a number is not finite, or the rotation is none.
@@ -120,7 +126,10 @@ class TransformHistory:
             if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
                 if stamp_ns > self._stamps_ns[-1] - _RESTART_NS:
                     return False
-                if not self._confirms_restart(stamp_ns, odom_from_base):
+                if not self._confirms_restart(stamp_ns, odom_from_base, "stamps went back"):
+                    return False
+            elif self._jumps(stamp_ns, odom_from_base):
+                if not self._confirms_restart(stamp_ns, odom_from_base, "pose jumped"):
                     return False
             else:
                 self._suspect = None
@@ -194,14 +203,38 @@ class TransformHistory:
             self._stamps_ns.popleft()
             self._samples.popleft()
 
-    def _confirms_restart(self, stamp_ns: int, odom_from_base: Rigid3) -> bool:
-        """Begin a new run if this pose follows another one that was as far back."""
+    def _jumps(self, stamp_ns: int, odom_from_base: Rigid3) -> bool:
+        """Tell whether a pose is further from the newest one than the robot can have come, by the step before."""
+        if len(self._samples) < 2:
+            return False
+        before, newest = self._samples[-2], self._samples[-1]
+        if self._suspect is not None and self._suspect[0] > newest.stamp_ns:
+            # What has jumped goes on from there, however much time there was for the way by now.
+            return _apart(self._suspect[1], odom_from_base) < _apart(newest.odom_from_base, odom_from_base)
+        step_ns = stamp_ns - newest.stamp_ns + _STAMP_JITTER_NS
+        faster, half_square = (
+            2.0 * step_ns / (newest.stamp_ns - before.stamp_ns),
+            0.5 * (step_ns / _NS_PER_S) ** 2,
+        )
+        way_m = faster * (newest.distance_m - before.distance_m) + half_square * _LARGEST_CHANGE_M_S2
+        turn_rad = faster * (newest.turn_rad - before.turn_rad) + half_square * _LARGEST_CHANGE_RAD_S2
+        return bool(
+            newest.odom_from_base.translation_to(odom_from_base) > _JUMP_M + way_m
+            or newest.odom_from_base.rotation_to(odom_from_base) > _JUMP_RAD + turn_rad
+        )
+
+    def _confirms_restart(self, stamp_ns: int, odom_from_base: Rigid3, happened: str) -> bool:
+        """Begin a new run if this pose follows another one that was as far off."""
         first, self._suspect = self._suspect, (stamp_ns, odom_from_base)
         if first is None or not 0 < stamp_ns - first[0] <= _RESTART_NS:
             return False
+        newest = self._samples[-1]
         _logger.warning(
-            "odometry's stamps went back by %.1f s: its history is forgotten",
-            (self._stamps_ns[-1] - stamp_ns) / _NS_PER_S,
+            "odometry's %s, by %.1f s, %.2f m and %.0f deg: its history is forgotten",
+            happened,
+            (first[0] - newest.stamp_ns) / _NS_PER_S,
+            newest.odom_from_base.translation_to(first[1]),
+            np.rad2deg(newest.odom_from_base.rotation_to(first[1])),
         )
         self._start_run()
         self._append(*first)
@@ -212,6 +245,11 @@ class TransformHistory:
         self._stamps_ns.clear()
         self._suspect = None
         self._run = next(_runs)
+
+
+def _apart(one: Rigid3, other: Rigid3) -> float:
+    """Return how far apart two poses are, in parts of a jump."""
+    return float(one.translation_to(other) / _JUMP_M + one.rotation_to(other) / _JUMP_RAD)
 
 
 def _between(before: OdometrySample, after: OdometrySample, fraction: float, stamp_ns: int) -> OdometrySample:

@@ -268,6 +268,16 @@ def test_a_file_is_refused_as_folder_of_a_report_before_the_work(run, built, que
     assert file.read_text() == "mine"
 
 
+def test_a_report_is_not_written_among_the_images(run, built, query, no_work):
+    answer = run(
+        "evaluate", "--map", built.path, "--images", query.images, "--poses", query.poses,
+        "--out", query.images / ".." / query.images.name,
+    )  # fmt: skip
+    assert (
+        "holds the images, to which the report's picture would be added; name another folder" in answer.error
+    )
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_answers_that_do_not_fit_on_the_disk_are_an_error(run, built, query):
     given = ("--map", built.path, "--camera", query.camera, query.files[0])

@@ -11,6 +11,7 @@ from small_sets import small_set
 from hfnet_ros.cli.main import build_parser
 from hfnet_ros.cli.options import read_config
 from hfnet_ros.files.tum import read_tum, write_tum
+from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map, verify_map
 
 
@@ -45,6 +46,20 @@ def test_a_misread_truth_is_refused_by_name(run, built, mapping, tmp_path):
     images = ["--images", mapping.images, "--poses", inverted, "--camera", mapping.camera]
     answer = run("calibrate", "--map", built.path, *images, "--every", "3", "--write-map")
     assert f"{inverted}: the true poses look inverted (camera_from_map)" in answer.error
+
+
+def test_truth_of_another_frame_is_no_noise(run, built, mapping, kit, tmp_path):
+    """0.3 m off all alike is within the limit of a false fix: it went into the covariance."""
+    before, moved = kit.content_of(built.path), tmp_path / "moved.tum"
+    shift = Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.3, 0.0, 0.0])
+    poses = [
+        dataclasses.replace(p, map_from_camera=shift @ p.map_from_camera) for p in read_tum(mapping.poses)
+    ]
+    write_tum(moved, poses)
+    images = ["--images", mapping.images, "--poses", moved, "--camera", mapping.camera]
+    answer = run("calibrate", "--map", built.path, *images, "--write-map")
+    assert f"{moved}: the true poses look in another frame than the map's" in answer.error
+    assert kit.content_of(built.path) == before
 
 
 @pytest.fixture(scope="module")

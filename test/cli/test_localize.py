@@ -112,6 +112,28 @@ def test_the_camera_of_a_query_may_differ_from_that_of_the_map(run, built, query
     assert found.map_from_camera.translation_to(truth[2]) < 0.1
 
 
+def test_images_that_were_zoomed_since_the_calibration_are_told(run, built, query, tmp_path):
+    """Cropped and resized to the old size, as another mode of a camera does it: found, and off by a part of the way."""
+    files = []
+    for file in query.files:
+        image = cv2.imread(str(file))
+        height, width = image.shape[:2]
+        center = np.array([width - 1.0, height - 1.0]) / 2.0
+        zoom = np.column_stack([1.3 * np.eye(2), -0.3 * center])
+        files.append(tmp_path / f"{file.stem}.png")
+        cv2.imwrite(str(files[-1]), cv2.warpAffine(image, zoom, (width, height)))
+    told = "the image fits a longer focal length far better than the calibration's"
+    answer = run(
+        "localize", "--map", built.path, "--camera", query.camera, *files, "--json", tmp_path / "a.json"
+    )
+    zoomed = [entry for entry in json.loads((tmp_path / "a.json").read_text()) if entry["map_from_camera"]]
+    assert zoomed
+    assert sum(told in " ".join(entry["warnings"]) for entry in zoomed) >= 0.5 * len(zoomed)
+    assert told in answer.out + answer.err
+    answer = run("localize", "--map", built.path, "--camera", query.camera, *query.files)
+    assert "focal length" not in answer.out + answer.err
+
+
 def test_without_a_calibration_the_camera_of_the_map_is_meant(run, built, query, tmp_path):
     given, own = tmp_path / "given.tum", tmp_path / "own.tum"
     assert localize(run, built, query, query.files[:2], "--out", given).status == 0

@@ -127,6 +127,21 @@ def test_an_update_adds_a_session_and_leaves_the_map_alone(run, kit, halves, sec
     assert verify_map(tmp_path / "n.map") == []
 
 
+def test_an_update_with_poses_of_another_frame_is_refused(run, halves, second_half, tmp_path):
+    poses = read_tum(second_half / "poses.tum")
+    shifted = Rigid3.from_rotvec([0.0, 0.0, 0.1], [0.4, 0.0, 0.0])
+    write_tum(
+        tmp_path / "moved.tum",
+        [replace(pose, map_from_camera=shifted @ pose.map_from_camera) for pose in poses],
+    )
+    answer = run(
+        "map", "update", halves[0], "--images", second_half / "images", "--poses", tmp_path / "moved.tum",
+        "--camera", second_half / "camera.yaml", "--out", tmp_path / "n.map",
+    )  # fmt: skip
+    assert "the poses are in another frame than the map" in answer.error
+    assert not (tmp_path / "n.map").exists()
+
+
 def test_without_poses_the_session_is_localized_first(run, built, mapping, query, tmp_path):
     answer = run(
         "map",

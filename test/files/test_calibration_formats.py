@@ -203,3 +203,30 @@ def test_what_cannot_be_read_names_file_remedy_and_option(tmp_path, text, found)
 def test_the_byte_order_mark_of_windows_editors_is_no_part_of_a_file(tmp_path, text):
     (tmp_path / "camera.yaml").write_text(text, encoding="utf-8-sig")
     assert read_camera_yaml(tmp_path / "camera.yaml").size_wh == (320, 240)
+
+
+def test_the_sensor_yaml_of_euroc_is_read(tmp_path):
+    file = tmp_path / "sensor.yaml"
+    file.write_text(
+        "sensor_type: camera\nT_BS: {cols: 4, rows: 4, data: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]}\n"
+        "rate_hz: 20\nresolution: [320, 240]\ncamera_model: pinhole\nintrinsics: [215.0, 214.0, 159.5, 119.5]\n"
+        "distortion_model: radial-tangential\ndistortion_coefficients: [-0.28, 0.07, 0.0002, 1.7e-05]\n"
+    )
+    camera = read_camera_yaml(file)
+    assert (camera.model, camera.size_wh) == (DistortionModel.PLUMB_BOB, (320, 240))
+    np.testing.assert_array_equal([*camera.focal, *camera.center], [215.0, 214.0, 159.5, 119.5])
+    np.testing.assert_allclose(camera.distortion, [-0.28, 0.07, 0.0002, 1.7e-05, 0.0])
+
+
+@pytest.mark.parametrize("key", ["model", "camera_model", "model_type"])
+def test_a_fisheye_is_told_by_other_names_too(tmp_path, key):
+    file = tmp_path / "camera.yaml"
+    file.write_text(
+        f"%YAML:1.0\n---\nimage_width: 320\nimage_height: 240\n{key}: fisheye\n"
+        "camera_matrix: [215, 0, 159.5, 0, 215, 119.5, 0, 0, 1]\n"
+        "distortion_coefficients: [0.1, 0.02, 0.01, 0.005]\n"
+    )
+    camera = read_camera_yaml(file)
+    assert camera.model is DistortionModel.EQUIDISTANT
+    np.testing.assert_array_equal(camera.distortion, [0.1, 0.02, 0.01, 0.005])
+    assert camera.notes == ()

@@ -122,6 +122,17 @@ def test_a_thermal_image_of_fourteen_bits_is_stretched(tmp_path):
     np.testing.assert_array_equal(eight_bits(8 * ramp), 8 * ramp >> 8)
 
 
+@pytest.mark.parametrize("bits", [10, 12])
+def test_colour_that_fills_few_of_its_bits_is_stretched(tmp_path, bits):
+    """Machine vision cameras put 12 bits of light into the lower ones of 16: as read before, 16 levels were left."""
+    picture = smooth_picture()
+    (tmp_path / "c.png").write_bytes(encode(".png", picture.astype(np.uint16) << (bits - 8)))
+    image = read_image(tmp_path / "c.png").astype(float)
+    low, high = np.percentile(picture.reshape(-1, 3), [0.5, 99.5], axis=0)
+    wanted = (picture - low.min()) * 255.0 / (high.max() - low.min())
+    assert np.abs(image - np.clip(wanted, 0, 255)).max() <= 1.0
+
+
 def test_palettes_are_looked_up(tmp_path):
     header = struct.pack(">IIBBBBB", 2, 1, 8, 3, 0, 0, 0)
     data = (
@@ -226,3 +237,12 @@ def test_a_few_bytes_that_stand_for_gigabytes_are_refused():
         data[at : at + len(size)] = size
         with pytest.raises(ImageError, match="pixels at most; scale it down"):
             decode_image(bytes(data))
+
+
+def test_a_folder_of_folders_of_images_names_them(tmp_path):
+    for name in ("cam0", "cam1", "imu"):
+        (tmp_path / name).mkdir()
+    for name in ("cam0", "cam1"):
+        (tmp_path / name / "0.png").touch()
+    with pytest.raises(DatasetError, match="its folders cam0, cam1 hold some, which are not searched"):
+        list_images(tmp_path)

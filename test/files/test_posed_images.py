@@ -98,6 +98,34 @@ def test_dense_poses_are_interpolated(tmp_path):
     )
 
 
+@pytest.mark.parametrize("num_poses", [6, 19])
+def test_images_are_not_paired_in_order_with_poses_of_other_times(tmp_path, num_poses):
+    """Poses at 1 Hz beside images at 10 Hz; also if there happen to be as many."""
+    folder = write_images(tmp_path / "images", [f"{T0 + k // 10}{k % 10}00000000.png" for k in range(19)])
+    tum = write_poses(tmp_path / "poses.tum", [f"{T0 + k}.05" for k in range(num_poses)])
+    with pytest.raises(
+        DatasetError, match=r"are times of the poses' clock, but 0 have .* 1\.00 s apart, and gaps of more"
+    ):
+        pair_images_with_poses(folder, tum)
+
+
+def test_times_a_little_off_are_paired_in_order_with_a_warning(tmp_path, caplog):
+    names = [f"{T0 + k}.000.png" for k in range(12)]
+    folder = write_images(tmp_path / "images", names)
+    tum = write_poses(tmp_path / "poses.tum", [f"{T0 + k}.2" for k in range(12)])
+    assert paired(folder, tum) == {name: k for k, name in enumerate(names)}
+    assert "up to 0.20 s, by their names, from the poses they are paired with in order" in caplog.text
+
+
+def test_times_of_another_clock_are_paired_in_order(tmp_path, caplog):
+    names = [f"{T0 + 3600 + k}.png" for k in range(12)]
+    folder = write_images(tmp_path / "images", names)
+    assert paired(folder, write_poses(tmp_path / "poses.tum", [f"{T0 + k}" for k in range(12)])) == {
+        name: k for k, name in enumerate(names)
+    }
+    assert caplog.text == ""
+
+
 def test_a_count_mismatch_names_both_counts(dataset):
     folder, tum = dataset
     for number in (1, 2, 10):

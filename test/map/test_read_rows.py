@@ -1,7 +1,12 @@
 """Rows of large files: what is read is what is mapped, and a file that shrank is an error, not a crash."""
 
+import errno
 import gc
 import os
+import resource
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -56,3 +61,23 @@ def test_the_file_is_open_as_long_as_the_array(tmp_path, monkeypatch):
     gc.collect()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
+
+
+def test_a_full_disk_is_called_so(tmp_path):
+    """numpy's own writing says how much was written, and not why no more was."""
+    script = (
+        "import sys, pathlib, numpy\n"
+        "from hfnet_ros.map.array_files import write_array\n"
+        "write_array(pathlib.Path(sys.argv[1]), 'numbers', numpy.zeros(10_000), '<f8')\n"
+    )
+
+    def limit_file_size():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    (tmp_path / "arrays").mkdir()
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True, text=True, preexec_fn=limit_file_size,
+    )  # fmt: skip
+    assert result.stderr.splitlines()[-1].startswith(f"OSError: [Errno {errno.EFBIG}]"), result.stderr

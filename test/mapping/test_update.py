@@ -184,6 +184,52 @@ def test_poses_of_another_place_are_refused(kit, world, old, config):
         update(kit, second_session(kit, world), old, config, poses=poses)
 
 
+def finder(world):
+    """Finds each image where it was really taken."""
+    poses = dict(enumerate(view.map_from_camera for view in world.views))
+    return lambda _features, _camera, stamp_ns: poses[stamp_ns // 1000]
+
+
+def moved_by(kit, world, part_of_depth, old, scale=1.0):
+    depth = float(np.median(old.landmark_distance_ranges[:, 1]))
+    shift = np.array([part_of_depth * depth, 0.0, 0.0])
+    return [Rigid3(pose.rotation, scale * pose.translation + shift) for pose in kit.poses_of(world)]
+
+
+@pytest.mark.parametrize(
+    ("part_of_depth", "scale", "named"),
+    [(0.2, 1.0, r"translation \(-"), (0.0, 1000.0, "positions times 0.001, "), (0.2, 0.8, r"times 1\.25")],
+)
+def test_a_session_in_another_frame_or_unit_is_refused(kit, world, old, config, part_of_depth, scale, named):
+    poses = moved_by(kit, world, part_of_depth, old, scale)
+    with pytest.raises(
+        MappingError, match=f"in another frame than the map.* 12: 0 where .* 12 where .*{named}"
+    ):
+        update(kit, second_session(kit, world), old, config, poses=poses, locate=finder(world))
+
+
+def test_a_session_elsewhere_that_looks_alike_is_told(kit, world, old, config, caplog):
+    poses = moved_by(kit, world, 3.0, old)
+    updated, _ = update(kit, second_session(kit, world), old, config, poses=poses, locate=finder(world))
+    assert updated.num_keyframes == 24
+    assert "if they show no other place that looks alike, their poses are of another frame" in caplog.text
+
+
+@pytest.mark.parametrize("found", [12, 3])
+def test_a_session_in_the_frame_of_the_map_is_taken(kit, world, old, config, caplog, found):
+    """Also one that goes where the map has been in part only."""
+    find = finder(world)
+    updated, _ = update(
+        kit,
+        second_session(kit, world),
+        old,
+        config,
+        locate=lambda *seen: find(*seen) if seen[2] < 1000 * found else None,
+    )
+    assert updated.num_keyframes == 24
+    assert caplog.text == ""
+
+
 def test_another_extractor_is_refused(kit, world, old, config):
     with pytest.raises(ExtractorMismatchError, match="choose the map's extractor"):
         update(kit, world, dataclasses.replace(old, extractor_id="other-1"), config)

@@ -216,3 +216,20 @@ def test_sixteen_bits_in_a_message_are_read_as_those_of_a_file(image_message, or
     thermal = np.linspace(7000.0, 8500.0, 64 * 48).reshape(48, 64).astype(np.uint16)
     message = image_message(thermal.astype(order).tobytes(), 64, 48, "mono16", is_bigendian=is_bigendian)
     np.testing.assert_array_equal(image_from_message(message), eight_bits(thermal))
+
+
+@pytest.mark.parametrize("encoding", ["bgr16", "rgb16", "bgra16", "rgba16", "bayer_rggb16"])
+@pytest.mark.parametrize(("order", "is_bigendian"), [("<u2", 0), (">u2", 1)])
+def test_twelve_bits_of_light_in_sixteen_are_stretched(image_message, encoding, order, is_bigendian):
+    light = np.linspace(0.0, 4095.0, 64 * 48).reshape(48, 64, 1).astype(np.uint16)
+    channels = {"bgr16": 3, "rgb16": 3, "bayer_rggb16": 1}.get(encoding, 4)
+    deep = np.repeat(light, channels, axis=2)
+    if channels == 4:
+        deep[:, :, 3] = 65535
+    image = image_from_message(
+        image_message(deep.astype(order).tobytes(), 64, 48, encoding, is_bigendian=is_bigendian)
+    )
+    assert image.shape == (48, 64, 3)
+    np.testing.assert_allclose(
+        image[1:-1, 1:-1], np.repeat(light / 4095 * 255, 3, axis=2)[1:-1, 1:-1], atol=4
+    )

@@ -75,6 +75,16 @@ def test_looking_up_both_ways_gives_inverses(tree, add, random_rigid):
         np.testing.assert_allclose((there @ back).matrix, np.eye(4), atol=1e-9)
 
 
+def test_a_static_transform_that_changes_is_told_once(add, caplog):
+    add("base", "camera", at(0.3), static=True)
+    add("base", "camera", at(0.3), static=True)
+    assert caplog.text == ""
+    for _ in range(3):
+        add("base", "camera", at(0.6, 0.1), static=True)
+        add("base", "camera", at(0.3), static=True)
+    assert caplog.text.count("transform of 'camera' in 'base' changed by 0.300 m and 5.73 deg") == 1
+
+
 def test_static_transforms_hold_at_any_time(tree, add):
     add("base", "camera", at(0.3), static=True)
     for stamp_ns in (0, 1, 10**18):

@@ -46,5 +46,13 @@ def test_a_gap_is_one(history):
     assert ClockComparison().explain(107 * S, history) == "the last before is 2.000 s older"
 
 
+def test_odometry_that_comes_too_seldom_is_told_from_one_that_is_late():
+    history = TransformHistory(OdometryConfig(max_gap_s=0.25))
+    for half in range(200, 211):
+        history.add(half * S // 2, Rigid3.identity())
+    found = ClockComparison().explain(104 * S + S // 4, history)
+    assert found.startswith("the last before is 0.250 s older, and odometry comes 0.500 s apart, more than")
+
+
 def test_none():
     assert ClockComparison().explain(S, TransformHistory(OdometryConfig())) == "none has come"

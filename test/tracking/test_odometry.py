@@ -92,6 +92,43 @@ def test_a_single_stray_stamp_clears_nothing():
     assert pose_at(filled, 100 * S + 25 * MS).translation[0] == pytest.approx(50.05)
 
 
+@pytest.mark.parametrize("jump", [pose(-3.0, 2.0, 118.0), pose(-0.6), pose(0.0, 0.0, 60.0)])
+def test_a_step_that_no_robot_takes_begins_a_run(jump, caplog):
+    """As when the filter behind odometry is reset, while its stamps go on."""
+    filled = history(*((index * 50 * MS, pose(0.05 * index)) for index in range(20)))
+    before = filled.latest()
+    assert not filled.add(S, before.odom_from_base @ jump)
+    assert filled.latest() is before
+    assert filled.add(S + 50 * MS, before.odom_from_base @ jump @ pose(0.05))
+    assert filled.latest().run != before.run
+    assert filled.sample_at(S + 25 * MS).distance_m == pytest.approx(0.025)
+    assert "odometry's pose jumped" in caplog.text
+
+
+def test_a_single_stray_pose_is_left_out():
+    filled = history(*((index * 50 * MS, pose(0.05 * index)) for index in range(20)))
+    first = filled.latest()
+    assert not filled.add(S, pose(30.0))
+    assert filled.add(S + 50 * MS, pose(1.05))
+    assert filled.latest().run == first.run
+    assert travelled(filled, 0, S + 50 * MS)[0] == pytest.approx(1.05)
+
+
+@pytest.mark.parametrize("speed_m_s", [0.0, 2.0, 30.0])
+def test_jitter_dropouts_and_hard_braking_are_no_jump(speed_m_s):
+    rng, stamp_ns, x_m = np.random.default_rng(0), 0, 0.0
+    filled = history((0, pose(0.0)))
+    run = filled.latest().run
+    for index in range(1, 400):
+        taken_ns = index * 20 * MS
+        stamp_ns = max(stamp_ns + MS // 10, taken_ns + int(rng.uniform(-9.0, 9.0) * MS))
+        braked = speed_m_s * min(1.0, max(0.0, (5.0 - index * 0.02) / 0.5))
+        x_m += 0.02 * (speed_m_s if index < 225 else braked)
+        if index % 97 > 30 or index % 97 < 20:  # some are lost
+            assert filled.add(stamp_ns, pose(x_m, yaw_deg=2.0 * index))
+    assert filled.latest().run == run
+
+
 @pytest.mark.parametrize(
     "broken",
     [
