@@ -46,6 +46,10 @@ MIN_KEYFRAMES = 10
 # ANEES is 5.5 with ten blocks and 2.6 with four, EuRoC's the same.
 _NUM_BLOCKS = 4
 _MIN_BLOCK = 3
+# Which of them are asked: every other one, or the last two, of two rounds the second one.
+_ASKED_BLOCKS = ((1, 3), (2, 3))
+# Landmarks shared with what is mapped by which a keyframe may be found, and the share of those asked that need them.
+_LEAST_KNOWN, _LEAST_KNOWN_SHARE = 30, 0.5
 # A map of fewer than 20 keyframes is asked block by block, each in a map of all others.
 _LEAST_TESTED = 8
 _MIN_OF_FEW = 6
@@ -135,7 +139,7 @@ def with_self_test(
         progress(f"self-test, {stage}", done, total)
 
     differences = {weights: Differences([], [], []) for weights in ways}
-    for mapped, asked in _folds([keyframe.image.stamp_ns for keyframe in posed]):
+    for mapped, asked in _folds([keyframe.image.stamp_ns for keyframe in posed], visual_map):
         try:
             part = build_untested_map(
                 [posed[row] for row in mapped],
@@ -211,17 +215,25 @@ def _better_weights(even: MapConsistency, by_depth: MapConsistency) -> str:
     return "by_depth" if is_better and by_depth.num_keyframes >= even.num_keyframes else "even"
 
 
-def _folds(stamps_ns: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+def _folds(stamps_ns: Sequence[int], visual_map: VisualMap) -> list[tuple[list[int], list[int]]]:
     """Return which keyframes are mapped and which asked: two halves, or of a small map each block in turn.
 
-    Keyframes of one time are of one rig, and never held against each other.
+    Keyframes of one time are of one rig, and never held against each other. A walk of several rounds has its places in
+    each of them: where the blocks taken in turn leave most of what is asked unmapped, they are dealt out otherwise.
     """
     count, first_of = len(stamps_ns), dict[int, int]()
     block = max(_MIN_BLOCK, count // _NUM_BLOCKS)
     block_of = [first_of.setdefault(stamp_ns, row) // block for row, stamp_ns in enumerate(stamps_ns)]
     if count >= 2 * MIN_KEYFRAMES:
-        odd = [number % 2 == 1 for number in block_of]
-        return [([row for row in range(count) if not odd[row]], [row for row in range(count) if odd[row]])]
+        halves = [
+            (
+                [row for row in range(count) if block_of[row] % _NUM_BLOCKS not in numbers],
+                [row for row in range(count) if block_of[row] % _NUM_BLOCKS in numbers],
+            )
+            for numbers in _ASKED_BLOCKS
+        ]
+        shares = [_known_share(visual_map, mapped, asked) for mapped, asked in halves]
+        return [halves[0 if shares[0] >= _LEAST_KNOWN_SHARE else int(np.argmax(shares))]]
     if count < _LEAST_TESTED:
         return []
     return [
@@ -231,6 +243,17 @@ def _folds(stamps_ns: Sequence[int]) -> list[tuple[list[int], list[int]]]:
         )
         for number in sorted(set(block_of))
     ]
+
+
+def _known_share(visual_map: VisualMap, mapped: Sequence[int], asked: Sequence[int]) -> float:
+    """Return the share of the keyframes that are asked which see landmarks that some of the mapped ones see."""
+    if not mapped or not asked:
+        return 0.0
+    is_known = np.zeros(visual_map.num_landmarks, np.bool_)
+    for row in mapped:
+        is_known[visual_map.landmarks_seen_by(row)] = True
+    nums = [np.count_nonzero(is_known[visual_map.landmarks_seen_by(row)]) for row in asked]
+    return float(np.mean(np.array(nums) >= _LEAST_KNOWN))
 
 
 def _of_camera(keyframe: Keyframe, camera_idx: int) -> Keyframe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -252,7 +252,7 @@ def read():
     raise AssertionError("the image was described before")
 
 
-def run_self_test(count, num_cameras=1, weights="auto"):
+def run_self_test(count, num_cameras=1, weights="auto", places=None):
     poses = [Rigid3.from_rotvec(np.zeros(3), [float(number), 0.0, 0.0]) for number in range(count)]
     # In another order than the keyframes: they are found by name.
     keyframes = [
@@ -262,8 +262,47 @@ def run_self_test(count, num_cameras=1, weights="auto"):
         for number in reversed(range(count))
     ]
     visual_map = make_map(poses)
+    if places is not None:
+        visual_map = with_landmarks_at(visual_map, places)
     config = Config.from_dict({"pose": {"weights": weights}})
     return visual_map, with_self_test(visual_map, keyframes, None, config)
+
+
+def with_landmarks_at(visual_map, places):
+    """Have each keyframe see the 40 landmarks of its place and of the next one."""
+    seen = [np.arange(40 * place, 40 * place + 80) for place in places]
+    num_landmarks = 40 * (max(places) + 2)
+    return replace(
+        visual_map,
+        observation_offsets=np.cumsum([0, *map(len, seen)]),
+        observation_landmark_idx=np.concatenate(seen).astype(np.int32),
+        observation_xy=np.zeros((sum(map(len, seen)), 2), np.float32),
+        landmark_xyz=np.zeros((num_landmarks, 3)),
+        landmark_descriptors=np.full((num_landmarks, 4), 0.5, np.float32),
+        landmark_view_directions=np.tile(np.float32([0.0, 0.0, 1.0]), (num_landmarks, 1)),
+        landmark_distance_ranges=np.ones((num_landmarks, 2), np.float32),
+        landmark_colors=np.zeros((num_landmarks, 3), np.uint8),
+    )
+
+
+ROUND = list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("places", "asked"),
+    [
+        # One round, whose blocks share little, is asked as it always was.
+        (list(range(60)), [*range(15, 30), *range(45, 60)]),
+        # Of two rounds the halves of each would be asked for what neither has mapped.
+        (ROUND + ROUND, list(range(30, 60))),
+        # There and back, and two rooms one after the other: every other block is known already.
+        (ROUND + ROUND[::-1], [*range(15, 30), *range(45, 60)]),
+        ([0] * 15 + [9] * 15 + [9] * 15 + [0] * 15, [*range(15, 30), *range(45, 60)]),
+    ],
+)
+def test_halves_are_of_places_that_the_other_half_knows(halves, places, asked):
+    run_self_test(60, places=places)
+    assert halves["asked"] == asked
 
 
 def test_halves_are_disjoint_blocks(halves):
