@@ -105,6 +105,8 @@ def _print_report(report: CalibrationReport, num_queries: int, take: str) -> Non
     calibration, before, after = report.calibration, report.before, report.after
     sigmas = np.sqrt(np.array(calibration.pose_covariance).reshape(6, 6).diagonal())
     wrong = f", {report.num_false_fixes} wrong places left out" if report.num_false_fixes else ""
+    if report.num_standing:
+        wrong += f", {report.num_standing} of a camera that stood still since the one before not counted"
     print(f"queries        {num_queries}, {report.num_localized} localized{wrong}")
     print(
         f"calibration    from {calibration.num_queries} queries ({take}): covariance of reprojection errors times "

@@ -45,6 +45,8 @@ _PRIOR_SIGMA = 2.0
 _PRIOR_FLOOR = (0.01, 0.005)  # m, rad
 _LOG_RANGE = 12.0
 _SMALLEST_EIGENVALUE = 1e-12
+# A camera that moved less since the last query stood still: its error there is one, however often it is seen.
+_LEAST_STEP_M, _LEAST_TURN_RAD = 0.01, math.radians(0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,7 @@ class CalibrationReport:
         after: the same with a calibration that has not seen them.
         num_localized: queries with ground truth that were localized in the right place.
         num_false_fixes: those localized in a wrong one, left out.
+        num_standing: queries of a camera that stood still since the one before, left out.
     """
 
     calibration: CovarianceCalibration
@@ -106,6 +109,7 @@ class CalibrationReport:
     after: Honesty
     num_localized: int
     num_false_fixes: int
+    num_standing: int = 0
 
     @property
     def helps(self) -> bool:
@@ -124,7 +128,7 @@ def calibrate(
     Args:
         results: answers of a localizer over exactly this map, in the order they were taken.
         visual_map: the map.
-        take: which queries to fit to, by their position among the results; the others test it.
+        take: which queries to fit to, by their position among those of a camera that has moved; the others test it.
             With "all" each half is tested with the calibration of the other one, and the
             calibration returned is that of all queries.
         provenance: what to remember with the calibration; JSON values.
@@ -132,7 +136,8 @@ def calibrate(
     Raises:
         DatasetError: there are too few localized queries to fit or to test with.
     """
-    halves = [observe_errors(results[start::2], visual_map) for start in (0, 1)]
+    apart = without_standing(results)
+    halves = [observe_errors(apart[start::2], visual_map) for start in (0, 1)]
     number = {"even": 0, "odd": 1}
     tested = halves if take == "all" else [halves[1 - number[take]]]
     everything = _joined(halves)
@@ -153,8 +158,32 @@ def calibrate(
     source = {"take": take, "anees_before": round(before.anees, 3), "anees_after": round(after.anees, 3)}
     source |= {"held_out_queries": len(errors), **(provenance or {})}
     return CalibrationReport(
-        replace(chosen, source=source), before, after, len(everything), everything.num_false_fixes
+        replace(chosen, source=source),
+        before,
+        after,
+        len(everything),
+        everything.num_false_fixes,
+        len(results) - len(apart),
     )
+
+
+def without_standing(results: Sequence[QueryResult]) -> list[QueryResult]:
+    """Return the queries without those of a camera that has not moved since the one before that is kept.
+
+    By their true poses; queries without one stay. A robot that waits for a minute would else decide by the error that
+    it has there.
+    """
+    kept: list[QueryResult] = []
+    last: Rigid3 | None = None
+    for result in results:
+        truth = result.groundtruth
+        if truth is not None and last is not None:
+            is_near = truth.translation_to(last) < _LEAST_STEP_M and truth.rotation_to(last) < _LEAST_TURN_RAD
+            if is_near:
+                continue
+        last = last if truth is None else truth
+        kept.append(result)
+    return kept
 
 
 def observe_errors(results: Sequence[QueryResult], visual_map: VisualMap) -> ObservedErrors:

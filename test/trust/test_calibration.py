@@ -104,6 +104,26 @@ def test_held_out_queries_become_honest(take, self_test):
         assert three > 0.97
 
 
+def test_a_wait_counts_as_one_query():
+    results = make_results(120, 15.0, FLOOR, seed=3)
+    # The robot waits where it happens to be right to a millimetre; its truth jitters.
+    at, rng = results[60], np.random.default_rng(5)
+    waiting = []
+    for _ in range(400):
+        truth = at.groundtruth @ Rigid3.from_rotvec(0.002 * rng.normal(size=3), 0.002 * rng.normal(size=3))
+        waiting.append(dataclasses.replace(at, groundtruth=truth))
+    waited = calibrate([*results[:61], *waiting, *results[61:]], make_map())
+    alone = calibrate(results, make_map())
+    assert (waited.num_standing, alone.num_standing) == (400, 0)
+    assert waited.calibration == alone.calibration
+    assert waited.after == alone.after
+
+
+def test_a_robot_that_only_waits_calibrates_nothing():
+    with pytest.raises(DatasetError, match=f"1 queries were localized .* at least {MIN_QUERIES}"):
+        calibrate(make_results(1, 15.0, FLOOR) * 100, make_map(), "even")
+
+
 def test_a_pessimistic_self_test_is_corrected_too():
     small = np.diag([1e-8] * 3 + [1e-8] * 3)
     results = make_results(200, 1.0, small, seed=4)
