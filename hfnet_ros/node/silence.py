@@ -147,7 +147,9 @@ def explain_silence(topic: Topic, name: str, published: Sequence[PublishedTopic]
         if found.name != name:
             continue
         if topic.type_name not in found.type_names:
-            return f"it is published as {', '.join(found.type_names)}, expected {topic.type_name}"
+            is_image = {topic.type_name, *found.type_names} <= {IMAGE.type_name, COMPRESSED_IMAGE.type_name}
+            remedy = f"; {_other_transport(topic)}" if is_image else ""
+            return f"it is published as {', '.join(found.type_names)}, expected {topic.type_name}{remedy}"
         return f"{_publishers(found)}, but no message; {_LOST_ON_THE_WAY[topic.type_name]}"
     return f"nobody publishes it{_neighbour(topic, name, published)}"
 
@@ -158,10 +160,7 @@ def _neighbour(topic: Topic, name: str, published: Sequence[PublishedTopic]) -> 
     compressed = topic.type_name == COMPRESSED_IMAGE.type_name
     other = name.removesuffix("/compressed") if compressed else compressed_topic(name)
     if topic.type_name != CAMERA_INFO.type_name and other in names:
-        parameter = (
-            "node.image_transport" if IMAGE.name in (topic.name, topic.beside) else "cameras.transports"
-        )
-        return f", but {other}: set {parameter} to {'raw' if compressed else 'compressed'}"
+        return f", but {other}: {_other_transport(topic)}"
     last_word = name.rpartition("/")[2]
     same = [found.name for found in published if topic.type_name in found.type_names]
     same.sort(key=lambda other: (other.rpartition("/")[2] != last_word, other))
@@ -171,3 +170,9 @@ def _neighbour(topic: Topic, name: str, published: Sequence[PublishedTopic]) -> 
     wanted = topic.beside if compressed else topic.name
     target = same[0].removesuffix("/compressed")
     return f"; {topic.type_name} is on {', '.join(same[:_MOST_NAMED])}{more}: remap {wanted}:={target}"
+
+
+def _other_transport(topic: Topic) -> str:
+    """Return how images are taken in the form that is not listened to."""
+    parameter = "node.image_transport" if IMAGE.name in (topic.name, topic.beside) else "cameras.transports"
+    return f"set {parameter} to {'raw' if topic.type_name == COMPRESSED_IMAGE.type_name else 'compressed'}"

@@ -97,7 +97,7 @@ class RclpyTransport:
         """Return what others publish on, as far as they have been discovered."""
         own = self._node.get_name(), self._node.get_namespace()
         topics = []
-        for name, types in self._node.get_topic_names_and_types():
+        for name, _ in self._node.get_topic_names_and_types():
             others = [
                 publisher
                 for publisher in self._node.get_publishers_info_by_topic(name)
@@ -107,7 +107,9 @@ class RclpyTransport:
                 profiles = [publisher.qos_profile for publisher in others]
                 reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in profiles)
                 latched = all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in profiles)
-                topics.append(RosTopic(name, tuple(types), len(others), reliable, latched))
+                # Of those who publish: the types of a topic count those of subscriptions, too, this node's among them.
+                types = tuple(sorted({publisher.topic_type for publisher in others}))
+                topics.append(RosTopic(name, types, len(others), reliable, latched))
         return topics
 
     def has_subscribers(self, topic: Topic) -> bool:

@@ -51,7 +51,7 @@ TRANSFORMS = (TF.type_name,)
             IMAGE,
             "/image",
             [Published("/image", COMPRESSED)],
-            ["CompressedImage, expected sensor_msgs/msg/Image"],
+            ["CompressedImage, expected sensor_msgs/msg/Image", "set node.image_transport to compressed"],
         ),
         (
             replace(IMAGE, name="front/image"),
