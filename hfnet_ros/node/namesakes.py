@@ -18,5 +18,6 @@ def namesake_problem(full_name: str, known: Sequence[str]) -> str:
     return (
         f"{others + 1} nodes are called {full_name}: calls, transitions and parameters may reach another one, with "
         "another map; end the one that an earlier start has left running (ros2 launch leaves its nodes when it is "
-        "ended by SIGTERM), or give this one a name or namespace of its own"
+        "ended by SIGTERM), or give this one a name or namespace of its own; one that was killed is remembered for "
+        "some seconds"
     )

@@ -29,7 +29,7 @@ from hfnet_ros.messages.topics import Service
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
 from hfnet_ros.node.namesakes import namesake_problem
-from hfnet_ros.node.process_exit import exit_at_once
+from hfnet_ros.node.process_exit import exit_at_once, tell_of_crashes
 from hfnet_ros.ros.bond import NavBond
 from hfnet_ros.ros.cv_bridge_images import decode_image
 from hfnet_ros.ros.logs import RosLogHandler
@@ -215,6 +215,8 @@ class RelocalizerLifecycleNode(LifecycleNode):
         before, self._namesakes = self._namesakes, namesake_problem(self.get_fully_qualified_name(), known)
         if self._namesakes and not before:
             self.get_logger().error(self._namesakes)
+        elif before and not self._namesakes:
+            self.get_logger().info(f"this is the only node called {self.get_fully_qualified_name()} now")
 
     def _listen(self, core: RelocalizerNode) -> None:
         for topic, take in core.subscriptions():
@@ -285,6 +287,7 @@ def _steady() -> Clock:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM."""
+    tell_of_crashes()
     # rclpy's own handlers end the context first, and whatever is to be said on the way out, such as the
     # end of the bond, fails then.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
