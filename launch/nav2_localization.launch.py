@@ -15,7 +15,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetLaunchConfiguration
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch_ros.actions import Node, SetRemap
 from launch_ros.parameter_descriptions import ParameterValue
 
 from hfnet_ros.ros.launch_checks import required_packages
@@ -53,6 +53,9 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "autostart", default_value="true", description="Have the manager activate both nodes."
             ),
+            # As Nav2's own launch files do: in a namespace its nodes have their TF there.
+            SetRemap("/tf", "tf"),
+            SetRemap("/tf_static", "tf_static"),
             # Included, the relocalizer leaves autostart to the manager.
             SetLaunchConfiguration("manager_autostart", LaunchConfiguration("autostart")),
             IncludeLaunchDescription(

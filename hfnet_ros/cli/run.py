@@ -62,8 +62,9 @@ def parse_remappings(pairs: Sequence[str]) -> dict[str, str]:
 def _run(options: argparse.Namespace) -> int:
     end_at_once_on_signals()
     from hfnet_ros.dds.relocalizer_node import DdsRelocalizerNode
-    from hfnet_ros.node.process_exit import exit_at_once
+    from hfnet_ros.node.process_exit import exit_at_once, tell_of_crashes
 
+    tell_of_crashes()
     logging.getLogger("hfnet_ros").setLevel(logging.DEBUG if options.verbose else logging.INFO)
     ended = threading.Event()
     with ended_by_signals(ended.set):  # being told to end is how a node ends well

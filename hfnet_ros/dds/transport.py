@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from functools import partial
 from typing import Any
@@ -15,8 +14,6 @@ from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.messages.topics import DIAGNOSTICS, PUBLISHED, Qos, Topic, resolve_topic
 from hfnet_ros.messages.transform_tree import TransformTree
-
-_logger = logging.getLogger(__name__)
 
 QOS = {
     Qos.SENSOR_DATA: qos.QosProfile(qos.Reliability.BEST_EFFORT, depth=50),
@@ -33,7 +30,6 @@ class DdsTransport:
         """Create the publishers and listen to TF, remembering it for `history_s`, and to /clock if asked."""
         self._node = node
         self._tree = TransformTree(history_s)
-        self._refused: set[str] = set()
         self._sim_time_ns: int | None = 0 if use_sim_time else None
         self.is_active = False
         self._publishers = {
@@ -57,8 +53,8 @@ class DdsTransport:
 
     @property
     def node_name(self) -> str:
-        """Return the node's name without namespace."""
-        return self._node.full_name.rpartition("/")[2]
+        """Return the node's name, behind its namespace if it has one, without the leading slash."""
+        return self._node.full_name.lstrip("/")
 
     def resolved(self, topic: Topic) -> str:
         """Return a topic's full name after remapping."""
@@ -91,6 +87,10 @@ class DdsTransport:
             return self._tree.look_up_latest(target, source)
         return stamp_ns, self._tree.look_up(target, source, stamp_ns)
 
+    def transform_stamps(self, child: str) -> tuple[str, tuple[int, ...]]:
+        """Return the parent of a moving frame, and the stamps of its transforms, ns."""
+        return self._tree.stamps_of(child)
+
     def close(self) -> None:
         """Take everything back."""
         self.is_active = False
@@ -98,16 +98,10 @@ class DdsTransport:
             made.close()
 
     def _take_moving(self, message: Any, _: int) -> None:
-        self._take_transforms(message, static=False)
+        self._tree.hear(message, static=False)
 
     def _take_static(self, message: Any, _: int) -> None:
-        self._take_transforms(message, static=True)
-
-    def _take_transforms(self, message: Any, *, static: bool) -> None:
-        for refusal in self._tree.add_all(message, static=static):
-            if refusal not in self._refused and len(self._refused) < 100:  # said once each
-                self._refused.add(refusal)
-                _logger.warning("%s", refusal)
+        self._tree.hear(message, static=True)
 
     def _take_clock(self, message: Any, _: int) -> None:
         self._sim_time_ns = stamp_from_message(message.clock)

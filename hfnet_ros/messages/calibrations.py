@@ -86,7 +86,8 @@ class TopicCalibrations:
         if self._names_agree:
             raise CalibrationError(
                 self._problems.get(frame_id)
-                or f"{self.topic}: no camera_info of '{frame_id}' yet, only of {', '.join(map(repr, self._cameras))}"
+                or f"{self.topic}: no camera_info of '{frame_id}' yet, only of {', '.join(map(repr, self._cameras))}; "
+                "images and their camera_info have to name the same optical frame"
             )
         return self._newest
 

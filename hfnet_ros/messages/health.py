@@ -34,6 +34,8 @@ class LocalizationHealth:
         rejected_in_a_row: fixes that were localized but not accepted since the last accepted one.
         latency_p50_s: from arrival of an image to its answer, median of the last minute.
         latency_p99_s: likewise, 99th percentile.
+        broadcasts: map->odom is broadcast while the position is known.
+        rival: who else does so, and what to do; empty if nobody does.
     """
 
     on_demand: bool = False
@@ -50,6 +52,8 @@ class LocalizationHealth:
     num_processed: int = 0
     latency_p50_s: float | None = None
     latency_p99_s: float | None = None
+    broadcasts: bool = False
+    rival: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,14 @@ class OdometryHealth:
         age_s: of the newest pose; None before the first.
         max_age_s: age that is a warning.
         last_error: why odometry could not be used last time; empty if it could.
+        silence: what TF lacks and who publishes on the topic, where none has come.
     """
 
     source: str = "auto"
     age_s: float | None = None
     max_age_s: float = 1.0
     last_error: str = ""
+    silence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class MapHealth:
         engine_progress: what is going on while an engine is built or loaded; empty when it is ready.
         engine_error: why it cannot be made ready; empty if it can.
         scale_error: why lengths are no metres; empty if they are.
+        changed_on_disk: how its folder differs from what was loaded, and what to do; empty if it does not.
     """
 
     path: str = ""
@@ -95,6 +102,7 @@ class MapHealth:
     engine_progress: str = ""
     engine_error: str = ""
     scale_error: str = ""
+    changed_on_disk: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,13 @@ def _of_localization(now: LocalizationHealth) -> list[Finding]:
         Finding("images processed", str(now.num_processed)),
         Finding("latency median (s)", number(now.latency_p50_s, 4)),
         Finding("latency 99 % (s)", number(now.latency_p99_s, 4)),
+        complaint(
+            "map to odom",
+            now.rival,
+            Level.ERROR,
+            "map to odom",
+            good="broadcast" if now.broadcasts else "left to others",
+        ),
     ]
 
 
@@ -178,7 +193,9 @@ def _why_lost(now: LocalizationHealth) -> str:
     """Return why the position is unknown; of an accepted fix the reason is why it was good."""
     if now.verdict != Verdict.ACCEPTED.value:
         return now.reason or "no image processed yet"
-    age = f", {now.age_s:.1f} s ago" if now.age_s is not None else ""
+    age = "" if now.age_s is None else f", {now.age_s:.1f} s ago"
+    if now.age_s is not None and now.age_s < 0.0:
+        age = f", stamped {-now.age_s:.1f} s ahead of this node's time"
     distance = f" and {now.distance_m:.1f} m back" if now.distance_m is not None else ""
     return f"the last fix{age}{distance}, says nothing of the present any more"
 
@@ -194,7 +211,8 @@ def _of_odometry(now: OdometryHealth) -> list[Finding]:
     value, level, sentence = number(now.age_s, 2), Level.OK, ""
     if now.source != "none":
         if now.age_s is None:
-            level, sentence = Level.WARN, f"no odometry has come (source {now.source})"
+            why = f": {now.silence}" if now.silence else ""
+            level, sentence = Level.WARN, f"no odometry has come (source {now.source}){why}"
         elif not now.age_s <= now.max_age_s:
             level = Level.WARN
             sentence = f"newest odometry is {now.age_s:.2f} s old, expected {now.max_age_s:g} s at most"
@@ -212,6 +230,13 @@ def _of_map(now: MapHealth) -> list[Finding]:
     return [
         loaded,
         complaint("last map error", now.error, Level.WARN, "the last map could not be loaded"),
+        complaint(
+            "map on disk",
+            now.changed_on_disk,
+            Level.WARN,
+            "the map on disk is not the one in use",
+            good="as loaded" if now.path else "",
+        ),
         Finding("frame", now.frame_id),
         complaint("scale", now.scale_error, Level.WARN, "no metres", good="metric" if now.path else ""),
         Finding("keyframes", str(now.num_keyframes)),

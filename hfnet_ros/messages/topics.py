@@ -59,6 +59,7 @@ DIAGNOSTICS = Topic("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", Qos.R
 DEBUG_IMAGE = Topic("~/debug_image", "sensor_msgs/msg/Image", Qos.RELIABLE)
 MATCHES = Topic("~/matches", "visualization_msgs/msg/MarkerArray", Qos.RELIABLE)
 MAP_POINTS = Topic("~/map_points", "sensor_msgs/msg/PointCloud2", Qos.LATCHED)
+TF = Topic("/tf", "tf2_msgs/msg/TFMessage", Qos.RELIABLE)
 TF_STATIC = Topic("/tf_static", "tf2_msgs/msg/TFMessage", Qos.LATCHED)
 PUBLISHED = (POSE, STATUS, MAP_INFO, DIAGNOSTICS, DEBUG_IMAGE, MATCHES, MAP_POINTS, TF_STATIC)
 

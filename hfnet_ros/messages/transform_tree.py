@@ -24,6 +24,7 @@ _NORM_TOLERANCE = 1e-2  # of the squared length, as in tf2
 _STATIC_M, _STATIC_DEG = 1e-4, 0.01  # by which what is static may be rounded otherwise
 _MAX_FRAMES = 10_000
 _MAX_SAMPLES = 20_000  # of one frame
+_MOST_REFUSALS = 100  # that are told, each once
 
 _Numbers = tuple[float, float, float, float, float, float, float]
 
@@ -52,6 +53,7 @@ class TransformTree:
         self._reparented: set[str] = set()
         self._moved: set[str] = set()  # static transforms that were logged to have changed
         self._suspects: set[str] = set()
+        self._refused: set[str] = set()
         self._lock = threading.Lock()
 
     def add(self, message: Any, *, static: bool) -> None:
@@ -85,6 +87,21 @@ class TransformTree:
         """Take in a tf2_msgs/TFMessage; return a sentence for each transform that was refused."""
         refusals = [self._try_add(transform, static) for transform in message.transforms]
         return [refusal for refusal in refusals if refusal]
+
+    def hear(self, message: Any, *, static: bool) -> None:
+        """Take in a tf2_msgs/TFMessage as `add_all` does; what is refused is logged, each refusal once."""
+        for refusal in self.add_all(message, static=static):
+            if refusal not in self._refused and len(self._refused) < _MOST_REFUSALS:
+                self._refused.add(refusal)
+                _logger.warning("%s", refusal)
+
+    def stamps_of(self, child_frame: str) -> tuple[str, tuple[int, ...]]:
+        """Return the parent of a moving frame, and at which times its transforms are remembered, ns; "" for none."""
+        with self._lock:
+            edge = self._edges.get(plain_frame_id(child_frame))
+            if edge is None or edge.is_static:
+                return "", ()
+            return edge.parent, tuple(stamp_ns for stamp_ns, _ in edge.samples)
 
     def look_up(
         self, target_frame: str, source_frame: str, stamp_ns: int, *, max_gap_s: float = math.inf

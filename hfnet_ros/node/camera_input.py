@@ -17,7 +17,7 @@ from hfnet_ros.messages.images import image_from_compressed
 from hfnet_ros.node.health_recorder import HealthRecorder
 from hfnet_ros.node.image_clock import ImageClock
 from hfnet_ros.node.mounting import CameraMounting
-from hfnet_ros.node.silence import Silence
+from hfnet_ros.node.silence import Silence, UnheardTransforms
 from hfnet_ros.node.transport import Transport
 from hfnet_ros.tracking.image_groups import CameraTiming
 from hfnet_ros.types import Frame, ImageArray
@@ -55,6 +55,7 @@ class CameraInput:
         self._clock = ImageClock(transport)
         self._image_silence = Silence(self.topics.image, transport)
         self._camera_silence = Silence(self.topics.camera_infos[0], transport)
+        self._unheard = UnheardTransforms(transport)
         self.clear()
 
     def clear(self) -> None:
@@ -109,7 +110,7 @@ class CameraInput:
             self._transport.resolved(self.topics.image),
             self.camera.name,
             camera_info_error=self._camera_error(),
-            extrinsic_error=self.mounting.problem,
+            extrinsic_error=self._unheard.beside(self.mounting.problem),
             clock_error=self._clock.problem,
             timing=timing,
         )

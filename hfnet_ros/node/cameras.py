@@ -111,6 +111,10 @@ class Cameras:
             for each, timing in zip(self._inputs, timings, strict=True)
         )
 
+    def silence(self, config: Config) -> str:
+        """Return where images are expected of cameras that send none, and who publishes there; empty if all send."""
+        return "; ".join(each.silence for each in self.health(config) if each.is_silent)
+
     @property
     def due_s(self) -> float | None:
         """Return when images have waited long enough for others; None where none wait. Monotonic clock."""

@@ -24,6 +24,7 @@ from hfnet_ros.node.cameras import Cameras
 from hfnet_ros.node.health import node_health
 from hfnet_ros.node.health_recorder import HealthRecorder
 from hfnet_ros.node.map_in_use import MapInUse
+from hfnet_ros.node.map_odom_broadcast import MapOdomBroadcast
 from hfnet_ros.node.odometry import NodeOdometry
 from hfnet_ros.node.reporter import Reporter
 from hfnet_ros.node.transport import Transport
@@ -69,6 +70,7 @@ class RelocalizerNode:
         self._cameras = Cameras(config, transport, decode_image, self._recorder, self._on_images)
         self._odometry = NodeOdometry(config, transport)
         self._reporter = Reporter(config, transport)
+        self._broadcast = MapOdomBroadcast(config, transport)
         self._map_problem = ""
         self._changing = threading.Lock()  # one change of the parameters at a time
         self._map = MapInUse(
@@ -129,10 +131,16 @@ class RelocalizerNode:
         with self._changing:
             if config.frames != self._config.frames or config.odometry != self._config.odometry:
                 self._cameras.use_mountings(mountings)
+            is_renamed = config.frames.map_frame != self._config.frames.map_frame
             self._config = config
             self._odometry.set_config(config)
             self._reporter.set_config(config)
+            self._broadcast.set_config(config)
             self._map.set_config(config)
+            served = self._map.served
+            if is_renamed and served is not None and self._map.is_active:
+                self._reporter.forget_map()
+                self._reporter.publish_map_info(served)
 
     # What a transport binds
 
@@ -189,7 +197,9 @@ class RelocalizerNode:
 
     def on_no_motion_update(self, _request: Any) -> Any:
         """Localize the next image, as Nav2 asks of a localizer (std_srvs/Empty)."""
-        self._request(0.0, ignore_prior=False)
+        answer, problem = self._request(0.0, ignore_prior=False)
+        if answer is None:  # the response cannot say so
+            _logger.warning("%s: %s", topics.NO_MOTION_UPDATE.name, problem)
         return self._transport.factory.make("std_srvs/srv/Empty_Response")
 
     def on_reinitialize(self, _request: Any) -> Any:
@@ -198,6 +208,8 @@ class RelocalizerNode:
         if live is not None:
             live.reinitialize()
             _logger.info("position forgotten on request; searching the whole map")
+        else:
+            _logger.warning("%s: %s", topics.REINITIALIZE.name, self._why_idle)
         return self._transport.factory.make("std_srvs/srv/Empty_Response")
 
     def on_load_map(self, request: Any) -> Any:
@@ -231,7 +243,7 @@ class RelocalizerNode:
         self._odometry.poll()
         belief = live.belief_at(self._transport.now_ns())
         if belief is not None and belief.map_from_odom is not None:
-            self._reporter.broadcast_map_from_odom(belief.map_from_odom, served)
+            self._broadcast.send(belief.map_from_odom, self._reporter.map_frame(served))
 
     # What the above share
 
@@ -274,7 +286,7 @@ class RelocalizerNode:
     def _request(self, timeout_s: float, *, ignore_prior: bool) -> tuple[Answer | None, str]:
         live, served = self._map.live, self._map.served
         if live is None:
-            return None, "the node is not active" if not self._map.is_active else "no map is loaded"
+            return None, self._why_idle
         timeout_s = (
             min(timeout_s, _LONGEST_REQUEST_S) if timeout_s > 0.0 else self._config.node.request_timeout_s
         )
@@ -286,9 +298,18 @@ class RelocalizerNode:
             return None, "the node was deactivated during the request"
         if self._map.served is not served:
             return None, "the map was replaced during the request; ask again"
-        return None, f"no image was answered within {timeout_s:g} s"
+        silence = self._cameras.silence(self._config)
+        why = f"; no image comes on {silence}" if silence else ""
+        return None, f"no image was answered within {timeout_s:g} s{why}"
+
+    @property
+    def _why_idle(self) -> str:
+        """Return why no image is localized where nothing is there that could."""
+        return "no map is loaded" if self._map.is_active else "the node is not active"
 
     def _health(self) -> NodeHealth:
+        served = self._map.served
+        rival = self._broadcast.rival(self._reporter.map_frame(served)) if served is not None else ""
         return node_health(
             self._config,
             self._transport,
@@ -298,4 +319,5 @@ class RelocalizerNode:
             self._odometry,
             map_problem=self._map_problem,
             map_frame=self._reporter.map_frame,
+            rival=rival,
         )

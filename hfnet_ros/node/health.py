@@ -26,6 +26,7 @@ def node_health(
     *,
     map_problem: str,
     map_frame: Callable[[ServedMap], str],
+    rival: str,
 ) -> NodeHealth:
     """Return how a node is.
 
@@ -38,6 +39,7 @@ def node_health(
         odometry: what it brings.
         map_problem: why the last map could not be loaded; empty if it could.
         map_frame: names the frame of a map.
+        rival: who else broadcasts map->odom; empty if nobody does.
     """
     live, served, now_ns = map_in_use.live, map_in_use.served, transport.now_ns()
     tracking = live.tracking_at(now_ns) if live is not None else Tracking()
@@ -49,13 +51,14 @@ def node_health(
         lifecycle=(
             "active" if map_in_use.is_active else "inactive" if map_in_use.is_configured else "unconfigured"
         ),
-        localization=recorder.localization_health(config, tracking, map_in_use.not_ready),
+        localization=recorder.localization_health(config, tracking, map_in_use.not_ready, rival),
         images=images,
         odometry=OdometryHealth(
             source=odometry.used or config.odometry.source,
             age_s=None if odometry_ns is None else 1e-9 * (now_ns - odometry_ns),
             max_age_s=_ODOMETRY_TIMEOUT_S,
             last_error=odometry.problem,
+            silence=odometry.explain_silence() if odometry_ns is None else "",
         ),
         map=MapHealth(error=map_problem)
         if served is None

@@ -186,13 +186,16 @@ class HealthRecorder:
                 among=None if timing is None else _view_health(seen, timing, config),
             )
 
-    def localization_health(self, config: Config, now: Tracking, not_ready: str) -> LocalizationHealth:
+    def localization_health(
+        self, config: Config, now: Tracking, not_ready: str, rival: str = ""
+    ) -> LocalizationHealth:
         """Return what is known of localization.
 
         Args:
             config: the parameters in force.
             now: what is known of the position.
             not_ready: why no image is localized, while the engine is being prepared; else empty.
+            rival: who else broadcasts map->odom; empty if nobody does.
         """
         with self._lock:
             seen = self._seen
@@ -218,6 +221,8 @@ class HealthRecorder:
             num_processed=processed,
             latency_p50_s=median_s,
             latency_p99_s=last_percent_s,
+            broadcasts=config.frames.publish_tf,
+            rival=rival,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 
 from hfnet_ros.config import CameraConfig, Config
@@ -11,6 +13,10 @@ from hfnet_ros.node.transport import Transport
 
 PARAMETER, OF_SEVERAL = "frames.base_from_camera", "cameras.base_from_camera"
 _POLL_S = 0.005
+_SAME_M, _SAME_RAD = 0.005, math.radians(0.5)  # as far as a mounting is given by hand
+
+_logger = logging.getLogger(__name__)
+
 _LONGEST_DELAY_S = 1.0  # a mounting whose transforms end earlier than this before the image has stopped
 
 
@@ -31,6 +37,7 @@ class CameraMounting:
         self._parameter, self._given = given_mounting(config, camera or CameraConfig())
         self._wait_s = config.odometry.wait_s
         self._transport = transport
+        self._is_compared = self._given is None
         self._problem = "not looked up yet, which the next image does"
 
     @property
@@ -63,7 +70,24 @@ class CameraMounting:
             self._problem = "" if self._given is not None else f"{error}; publish it or set {self._parameter}"
             return self._given
         self._problem = ""
+        self._compare(base_from_camera, camera_frame)
         return base_from_camera
+
+    def _compare(self, base_from_camera: Rigid3, camera_frame: str) -> None:
+        """Say once if the parameter says something else than TF, which goes before it."""
+        if self._is_compared or self._given is None:
+            return
+        self._is_compared = True
+        off_m, off_rad = (
+            self._given.translation_to(base_from_camera),
+            self._given.rotation_to(base_from_camera),
+        )
+        if off_m > _SAME_M or off_rad > _SAME_RAD:
+            _logger.warning(
+                "%s is not used: TF has '%s' in '%s', %.3f m and %.1f deg away from it; correct TF, or publish "
+                "nothing there",
+                *(self._parameter, camera_frame, self._base_frame, off_m, math.degrees(off_rad)),
+            )
 
     def _wait_for_transform(self, camera_frame: str, stamp_ns: int, wait_s: float) -> Rigid3:
         deadline_s = time.monotonic() + wait_s

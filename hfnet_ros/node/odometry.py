@@ -10,6 +10,8 @@ from typing import Any
 from hfnet_ros.config import Config
 from hfnet_ros.errors import InputError, MessageError, TransformError
 from hfnet_ros.messages.poses import odometry_from_message
+from hfnet_ros.messages.topics import ODOMETRY
+from hfnet_ros.node.silence import Silence, UnheardTransforms
 from hfnet_ros.node.transport import Transport
 from hfnet_ros.tracking.odometry import OdometrySample, TransformHistory
 
@@ -34,6 +36,9 @@ class NodeOdometry:
         self._lock = threading.Lock()
         self._used = ""
         self._problem = ""
+        self._missing = ""  # in TF
+        self._has_message = False
+        self._silence, self._unheard = Silence(ODOMETRY, transport), UnheardTransforms(transport)
         self._silent_until_s = 0.0
 
     @property
@@ -45,6 +50,20 @@ class NodeOdometry:
     def problem(self) -> str:
         """Return what is wrong with it, if anything."""
         return self._problem
+
+    def explain_silence(self) -> str:
+        """Return why none has come, of TF and of the topic as far as they are listened to."""
+        source, frames = self._config.odometry.source, self._config.frames
+        reasons = []
+        if source in ("auto", "tf"):
+            missing = (
+                self._missing or "not looked up yet" if frames.base_frame else "frames.base_frame is empty"
+            )
+            by = "frames.odom_frame and frames.base_frame say which frames"
+            reasons.append(f"in TF {self._unheard.beside(f'{missing} ({by})')}")
+        if source in ("auto", "topic") and not self._has_message:
+            reasons.append(self._silence.explain())
+        return "; ".join(reasons)
 
     @property
     def newest_stamp_ns(self) -> int | None:
@@ -64,13 +83,14 @@ class NodeOdometry:
         """Forget all poses."""
         with self._lock:
             self._history.clear()
-            self._used, self._problem = "", ""
+            self._used, self._problem, self._missing, self._has_message = "", "", "", False
 
     def take_message(self, message: Any) -> None:
         """Take a nav_msgs/Odometry; one that cannot be used is a `problem`."""
         with self._lock:
             if self._config.odometry.source not in ("auto", "topic") or self._used == "tf":
                 return
+            self._has_message = True
             try:
                 sample = odometry_from_message(message)
                 self._check_frames(sample.odom_frame, sample.base_frame)
@@ -93,6 +113,7 @@ class NodeOdometry:
                 frames.odom_frame, frames.base_frame, None
             )
         except TransformError as error:
+            self._missing = str(error)
             if source == "tf" or self._used == "tf":
                 self._note(str(error))
             return

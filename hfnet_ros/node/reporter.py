@@ -113,16 +113,6 @@ class Reporter:
         message = diagnostics_message(self._transport.factory, health, stamp_ns=self._transport.now_ns())
         self._transport.publish(topics.DIAGNOSTICS, message)
 
-    def broadcast_map_from_odom(self, map_from_odom: Rigid3, served: ServedMap) -> None:
-        """Send map->odom, dated ahead by the tolerance so that listeners need not wait for it."""
-        frames = self._config.frames
-        stamp_ns = self._transport.now_ns() + int(frames.transform_tolerance_s * 1e9)
-        self._transport.broadcast_transform(
-            transform_to_message(
-                self._transport.factory, map_from_odom, stamp_ns, self.map_frame(served), frames.odom_frame
-            )
-        )
-
     # Answers of services
 
     def relocalize_response(

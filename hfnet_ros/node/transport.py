@@ -49,7 +49,7 @@ class Transport(Protocol):
 
     @property
     def node_name(self) -> str:
-        """Return the node's name without namespace."""
+        """Return the node's name, behind its namespace if it has one, without the leading slash."""
         ...
 
     def resolved(self, topic: Topic) -> str:
@@ -81,5 +81,12 @@ class Transport(Protocol):
 
         Raises:
             TransformError: says what is missing.
+        """
+        ...
+
+    def transform_stamps(self, child: str) -> tuple[str, tuple[int, ...]]:
+        """Return the parent of a moving frame, and the stamps, ns, of what is remembered of it, whoever sent it.
+
+        Without any they are "" and empty.
         """
         ...

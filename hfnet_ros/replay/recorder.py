@@ -15,6 +15,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.factory import RosbagsMessages
 from hfnet_ros.messages.topics import Qos, Topic
+from hfnet_ros.node.map_odom_broadcast import MapOdomBroadcast
 from hfnet_ros.node.reporter import Reporter
 from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.types import Answer
@@ -73,6 +74,10 @@ class BagTransport:
         """Refuse: a replay knows the bag's transforms before it begins."""
         raise TransformError(f"'{source}' in '{target}' at {stamp_ns} is not looked up in a replay")
 
+    def transform_stamps(self, child: str) -> tuple[str, tuple[()]]:  # noqa: ARG002
+        """Return that nothing is heard."""
+        return "", ()
+
 
 class AnswerRecorder:
     """A bag of answers being written; a context manager that leaves it whole or not at all."""
@@ -107,7 +112,9 @@ class AnswerRecorder:
         """
         self._writer.__enter__()
         try:
-            self._reporter = Reporter(self._config, BagTransport(self._writer, self._now_ns))
+            transport = BagTransport(self._writer, self._now_ns)
+            self._reporter = Reporter(self._config, transport)
+            self._broadcast = MapOdomBroadcast(self._config, transport)
             self._reporter.publish_map_info(self._served)
         except BaseException as error:
             self._writer.__exit__(type(error), error, error.__traceback__)
@@ -129,4 +136,4 @@ class AnswerRecorder:
         self._reporter.publish_answer(answer, self._served)
         belief = answer.relocalization.belief if answer.relocalization is not None else None
         if belief is not None and belief.map_from_odom is not None:
-            self._reporter.broadcast_map_from_odom(belief.map_from_odom, self._served)
+            self._broadcast.send(belief.map_from_odom, self._reporter.map_frame(self._served))

@@ -28,7 +28,8 @@ from hfnet_ros.messages import topics
 from hfnet_ros.messages.topics import Service
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
-from hfnet_ros.node.process_exit import exit_at_once
+from hfnet_ros.node.namesakes import namesake_problem
+from hfnet_ros.node.process_exit import exit_at_once, tell_of_crashes
 from hfnet_ros.ros.bond import NavBond
 from hfnet_ros.ros.cv_bridge_images import decode_image
 from hfnet_ros.ros.logs import RosLogHandler
@@ -42,6 +43,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 RCLError = rclpy_implementation.RCLError
+_LOOK_AROUND_S = 2.0
 _SIGNAL_DELAY_S = 0.5  # rclpy's waiting is not interrupted by a signal
 
 
@@ -76,6 +78,8 @@ class RelocalizerLifecycleNode(LifecycleNode):
                 self._in_background(service),
                 callback_group=self._service_group,
             )
+        self._namesakes = ""
+        self.create_timer(_LOOK_AROUND_S, self._surviving(self._look_around), clock=_steady())
 
     # Transitions. rclpy keeps exceptions that leave them to itself.
 
@@ -194,14 +198,25 @@ class RelocalizerLifecycleNode(LifecycleNode):
                 problem = f"{type(error).__name__}: {error}"
         if hasattr(response, "message"):
             response.message = problem
+        else:
+            self.get_logger().warning(f"{service.name}: {problem}")
         return response
 
     def _start_timers(self, core: RelocalizerNode) -> None:
-        # Not ROS time: a simulation that has stopped is no reason to fall silent.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
         for period_s, act in core.timers():
-            timer = self.create_timer(period_s, self._surviving(act), clock=steady)
+            timer = self.create_timer(period_s, self._surviving(act), clock=_steady())
             self._bound.append(lambda timer=timer: self.destroy_timer(timer))
+
+    def _look_around(self) -> None:
+        """Say so when there is another node of this name."""
+        known = [
+            f"{namespace.rstrip('/')}/{name}" for name, namespace in self.get_node_names_and_namespaces()
+        ]
+        before, self._namesakes = self._namesakes, namesake_problem(self.get_fully_qualified_name(), known)
+        if self._namesakes and not before:
+            self.get_logger().error(self._namesakes)
+        elif before and not self._namesakes:
+            self.get_logger().info(f"this is the only node called {self.get_fully_qualified_name()} now")
 
     def _listen(self, core: RelocalizerNode) -> None:
         for topic, take in core.subscriptions():
@@ -265,8 +280,14 @@ class RelocalizerLifecycleNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
 
+def _steady() -> Clock:
+    """Return a clock that is not ROS time: a simulation that has stopped is no reason to fall silent."""
+    return Clock(clock_type=ClockType.STEADY_TIME)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM."""
+    tell_of_crashes()
     # rclpy's own handlers end the context first, and whatever is to be said on the way out, such as the
     # end of the bond, fails then.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)

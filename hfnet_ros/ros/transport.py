@@ -1,4 +1,4 @@
-"""The middleware of the node, on rclpy and tf2."""
+"""The middleware of the node, on rclpy."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import tf2_ros
 from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
 
-from hfnet_ros.errors import TransformError
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.messages.headers import stamp_from_message
-from hfnet_ros.messages.poses import rigid_from_transform
-from hfnet_ros.messages.topics import DIAGNOSTICS, PUBLISHED, Qos, Topic, resolve_topic
+from hfnet_ros.messages.topics import DIAGNOSTICS, PUBLISHED, TF, TF_STATIC, Qos, Topic, resolve_topic
+from hfnet_ros.messages.transform_tree import TransformTree
 from hfnet_ros.ros.messages import RclpyMessages, message_class
 
 QOS = {
@@ -37,6 +33,14 @@ QOS = {
         depth=1,
     ),
 }
+# As tf2 has them: many frames share these topics.
+_TF = QoSProfile(reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=100)
+_TF_STATIC = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=100,
+)
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,23 @@ class RclpyTransport:
         self._node = node
         self.factory = RclpyMessages()
         self._publishers = {topic: self._create_publisher(topic) for topic in PUBLISHED}
-        self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=history_s))
-        self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
-        # The buffer does not hear of simulated time that begins again, and would refuse what is older.
+        self._tree = TransformTree(history_s)
+        kind = message_class(TF.type_name)
+        self._listening = [
+            node.create_subscription(kind, topic.name, partial(self._tree.hear, static=static), profile)
+            for topic, static, profile in ((TF, False, _TF), (TF_STATIC, True, _TF_STATIC))
+        ]
+        # Where simulated time begins again, what was known of the time before is nothing to wait for.
         backwards = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=False)
         self._restart = node.get_clock().create_jump_callback(
             backwards, post_callback=self._forget_transforms
         )
-        self._broadcaster = tf2_ros.TransformBroadcaster(node)
+        self._tf = node.create_publisher(kind, TF.name, _TF)
 
     @property
     def node_name(self) -> str:
-        """Return the node's name without namespace."""
-        return self._node.get_name()
+        """Return the node's name, behind its namespace if it has one, without the leading slash."""
+        return self._node.get_fully_qualified_name().lstrip("/")
 
     def resolved(self, topic: Topic) -> str:
         """Return a topic's full name after remapping."""
@@ -89,7 +97,7 @@ class RclpyTransport:
         """Return what others publish on, as far as they have been discovered."""
         own = self._node.get_name(), self._node.get_namespace()
         topics = []
-        for name, types in self._node.get_topic_names_and_types():
+        for name, _ in self._node.get_topic_names_and_types():
             others = [
                 publisher
                 for publisher in self._node.get_publishers_info_by_topic(name)
@@ -99,7 +107,9 @@ class RclpyTransport:
                 profiles = [publisher.qos_profile for publisher in others]
                 reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in profiles)
                 latched = all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in profiles)
-                topics.append(RosTopic(name, tuple(types), len(others), reliable, latched))
+                # Of those who publish: the types of a topic count those of subscriptions, too, this node's among them.
+                types = tuple(sorted({publisher.topic_type for publisher in others}))
+                topics.append(RosTopic(name, types, len(others), reliable, latched))
         return topics
 
     def has_subscribers(self, topic: Topic) -> bool:
@@ -108,36 +118,30 @@ class RclpyTransport:
 
     def broadcast_transform(self, message: Any) -> None:
         """Send one transform on /tf."""
-        self._broadcaster.sendTransform(message)
+        self._tf.publish(self.factory.make(TF.type_name, transforms=[message]))
 
     def look_up_transform(self, target: str, source: str, stamp_ns: int | None) -> tuple[int, Rigid3]:
         """Return the transform `target_from_source` and its stamp; the newest one for None."""
-        stamp = Time() if stamp_ns is None else Time(nanoseconds=stamp_ns)
-        try:
-            found = self._buffer.lookup_transform(target, source, stamp)
-        except tf2_ros.TransformException as error:
-            is_early = isinstance(error, tf2_ros.ExtrapolationException)
-            ahead_s = self._ahead_s(target, source, stamp) if is_early else None
-            raise TransformError(f"no transform from {source} to {target}: {error}", ahead_s) from error
-        return stamp_from_message(found.header.stamp), rigid_from_transform(found.transform)
+        if stamp_ns is None:
+            return self._tree.look_up_latest(target, source)
+        return stamp_ns, self._tree.look_up(target, source, stamp_ns)
+
+    def transform_stamps(self, child: str) -> tuple[str, tuple[int, ...]]:
+        """Return the parent of a moving frame, and the stamps of its transforms, ns."""
+        return self._tree.stamps_of(child)
 
     def close(self) -> None:
         """Destroy what was created."""
         self._restart.unregister()
-        self._listener.unregister()
+        for subscription in self._listening:
+            self._node.destroy_subscription(subscription)
         for publisher in self._publishers.values():
             # Else the node would activate it once more, together with its successor.
             self._node.destroy_lifecycle_publisher(publisher)
-        self._node.destroy_publisher(self._broadcaster.pub_tf)
+        self._node.destroy_publisher(self._tf)
 
     def _forget_transforms(self, _jump: TimeJump) -> None:
-        self._buffer.clear()
-
-    def _ahead_s(self, target: str, source: str, stamp: Time) -> float | None:
-        """Return how far a time lies after the newest transforms, s; None where newer ones would not help."""
-        newest = self._buffer.get_latest_common_time(target, source)
-        ahead_s = 1e-9 * (stamp.nanoseconds - newest.nanoseconds)
-        return ahead_s if ahead_s > 0.0 else None
+        self._tree.clear()
 
     def _create_publisher(self, topic: Topic) -> Any:
         kind, qos = message_class(topic.type_name), QOS[topic.qos]

@@ -132,6 +132,7 @@ class Relocalizer:
         names: Sequence[str] = (),
     ) -> Relocalization:
         stamp_ns = seen.stamp_ns
+        self._await_odometry_near(stamp_ns)
         with self._lock:
             is_dated = self._believes(stamp_ns)
             ask_prior = is_dated and not ignore_prior
@@ -236,6 +237,12 @@ class Relocalizer:
             _logger.warning("image stamps went back by %.1f s: the position is forgotten", seconds)
             self._forget()
         return True
+
+    def _await_odometry_near(self, stamp_ns: int) -> None:
+        """Let odometry come near an image after a pause: it may come on another topic a little later."""
+        last_ns = self._last_stamp_ns  # which only this thread changes
+        if last_ns is not None and stamp_ns > last_ns + _RESTART_NS:
+            self._odometry.wait_for(stamp_ns - _RESTART_NS, self._config.odometry.wait_s)
 
     def _is_far(self, stamp_ns: int, last_ns: int) -> bool:
         """Tell whether a stamp is more than a second from the last image's, and from the odometry there should be."""

@@ -10,12 +10,14 @@ OK, WARN, ERROR = 0, 1, 2
 
 
 @pytest.fixture
-def start_robot(start_rig, rig_walk):
+def start_robot(start_rig, rig_walk, rig_kind):
     """Return a function that starts a node for the robot's cameras."""
 
     def start(mounted=NAMES, calibrated=NAMES, **changes):
-        # Images that are sent at once come at once, but on a machine that is busy.
-        rig = start_rig(cameras__names=" ".join(NAMES), cameras__sync_wait_s=0.3, **changes)
+        # Images that are sent at once come at once, but on a machine that is busy, and from an executor that shares
+        # Python with the robot and the localizing thread.
+        wait_s = 1.0 if rig_kind == "ros" else 0.3
+        rig = start_rig(cameras__names=" ".join(NAMES), cameras__sync_wait_s=wait_s, **changes)
         return CameraRobot(rig, rig_walk, mounted, calibrated)
 
     return start

@@ -1,6 +1,7 @@
 """The node as a process of its own, which others start, flood, tell to end and leave running."""
 
 import itertools
+import signal
 import statistics
 import time
 
@@ -166,3 +167,11 @@ def test_images_for_long_do_not_grow(exact_memory, start_rig, growth_kb):
     seen = seen[4:]
     assert seen[-1].threads == seen[0].threads
     assert growth_kb(seen) < 4 * 10.0  # an image has 49 kB
+
+
+def test_a_node_that_crashes_says_where_it_was(rig):
+    """As by a map whose file was cut short while its pages are in use."""
+    rig.process.send_signal(signal.SIGBUS)
+    assert rig.process.wait(30.0) == -signal.SIGBUS
+    assert "Fatal Python error: Bus error" in rig.log_text()
+    assert "run.py" in rig.log_text()

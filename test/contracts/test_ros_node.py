@@ -111,3 +111,47 @@ def test_transforms_of_before_are_forgotten_when_simulated_time_begins_again(rig
 
     assert tell(1000) == 1000 * 10**9
     assert tell(10) == 10 * 10**9
+
+
+def test_transforms_are_taken_when_the_clocks_of_the_robot_step_back(rig):
+    """As by NTP, where no /clock tells of it: tf2's buffer refuses all that is older than its history."""
+    from hfnet_ros.geometry import Rigid3
+
+    for seconds in (1000, 1001, 500, 501):
+        stamp_ns = seconds * 10**9
+        transform = transform_to_message(rig.factory, Rigid3.identity(), stamp_ns, "odom", "base_link")
+        rig.send_transforms([transform], static=False)
+    rig.settle()
+    assert rig.node._transport.look_up_transform("odom", "base_link", None)[0] == 501 * 10**9
+
+
+def test_what_is_published_is_told_by_those_who_publish_it(rig):
+    """A topic is known by the types of those who listen, too, this node's own among them."""
+    from sensor_msgs.msg import CompressedImage, Image
+
+    rig.robot.create_publisher(CompressedImage, "/odd", 1)
+    subscription = rig.node.create_subscription(Image, "/odd", lambda _: None, 1)
+    until = time.monotonic() + 60.0
+    while not (odd := [found for found in rig.node._transport.published_topics() if found.name == "/odd"]):
+        assert time.monotonic() < until, "the publisher is not found"
+        time.sleep(0.05)
+    assert [found.type_names for found in odd] == [(topics.COMPRESSED_IMAGE.type_name,)]
+    rig.node.destroy_subscription(subscription)
+
+
+def test_a_second_node_of_the_name_is_noticed_while_it_is_there(rig):
+    import rclpy
+
+    def wait_for(is_so):
+        until = time.monotonic() + 60.0
+        while not is_so(rig.node._namesakes):
+            assert time.monotonic() < until, rig.node._namesakes
+            rig.node._look_around()
+
+    time.sleep(2.0)  # until the nodes of other tests of this process are discovered, or forgotten
+    rig.node._look_around()
+    before = rig.node._namesakes
+    second = rclpy.create_node("relocalizer")
+    wait_for(lambda namesakes: "nodes are called /relocalizer" in namesakes and namesakes != before)
+    second.destroy_node()
+    wait_for(lambda namesakes: namesakes == before)

@@ -315,3 +315,23 @@ def test_readers_and_writers_do_not_disturb_each_other(factory, tree, add):
         thread.join(timeout=60.0)
     assert problems == []
     assert finished.is_set()
+
+
+# What others broadcast
+
+
+def test_the_stamps_of_a_moving_frame_are_known_with_its_parent(tree, add):
+    add("odom", "base", at(1.0), 10.0)
+    add("odom", "/base", at(2.0), 11.0)
+    add("base", "camera", at(0.3), static=True)
+    assert tree.stamps_of("base") == ("odom", (10 * S, 11 * S))
+    assert tree.stamps_of("camera") == tree.stamps_of("nobody") == ("", ())
+
+
+def test_what_is_heard_and_refused_is_logged_once(factory, tree, caplog):
+    bad = transform_to_message(factory, at(0.0), 0, "odom", "base")
+    for _ in range(3):
+        tree.hear(factory.make("tf2_msgs/msg/TFMessage", transforms=[bad]), static=False)
+    assert [record.getMessage() for record in caplog.records] == [
+        "moving transform of 'base' in 'odom' has stamp 0"
+    ]

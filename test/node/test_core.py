@@ -1,16 +1,19 @@
 import dataclasses
 import logging
 import threading
+import time
 
 import numpy as np
 import pytest
 from relocalizer_rigs import CAMERA_FRAME
 
 from hfnet_ros.errors import ConfigError, EngineError, MapFormatError
+from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.camera_info import camera_to_message
 from hfnet_ros.messages.headers import header_to_message, stamp_from_message
+from hfnet_ros.messages.poses import transform_to_message
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.served_map import ServedMap
 from hfnet_ros.tracking.live import LiveRelocalizer
@@ -295,3 +298,35 @@ def test_a_calibration_refused_again_is_in_diagnostics_as_long_as_the_one_before
         rig.send(topics.CAMERA_INFO, sound)
         rig.flush()
         rig.wait_for_diagnostics("images", lambda level, message, values: values["doubts"] == "")
+
+
+@pytest.mark.parametrize(
+    "service", [topics.REINITIALIZE, topics.NO_MOTION_UPDATE], ids=lambda each: each.name
+)
+def test_a_service_whose_response_says_nothing_logs_that_nothing_was_done(rig, service, caplog):
+    rig.deactivate()
+    rig.call(service, rig.request("std_srvs/srv/Empty"))
+    assert f"{service.name}: the node is not active" in caplog.text
+
+
+def test_a_request_without_images_says_where_they_are_expected(start_rig):
+    rig = start_rig(node__request_timeout_s=0.1)
+    response = rig.call(topics.TRIGGER, rig.request("std_srvs/srv/Trigger"))
+    assert response.message.startswith("no image was answered within 0.1 s; no image comes on /image: nobody")
+
+
+def test_a_map_whose_frame_is_renamed_is_announced_anew(rig):
+    rig.localize()
+    frames = dataclasses.replace(rig.node.config.frames, map_frame="world")
+    rig.node.set_config(dataclasses.replace(rig.node.config, frames=frames))
+    assert rig.received[topics.MAP_INFO][-1].frame_id == "world"
+    assert rig.step().header.frame_id == "world"
+
+
+def test_another_node_that_broadcasts_map_to_odom_is_told(start_rig):
+    rig = start_rig(frames__publish_tf=True)
+    message = transform_to_message(rig.factory, Rigid3.identity(), time.time_ns(), "map", "odom")
+    rig.send_transforms([message], static=False)
+    rig.wait_for_diagnostics(
+        "localization", lambda level, text, _: level == 2 and "another node broadcasts map->odom" in text
+    )

@@ -56,6 +56,27 @@ def test_tf_goes_before_the_parameter(mounting_of, robot):
     assert mounting.look_up("cam", 10**9).translation == pytest.approx([0.5, 0.0, 0.0])
 
 
+def test_a_parameter_that_tf_contradicts_is_told_once_that_it_is_not_used(mounting_of, robot, caplog):
+    mounting = mounting_of(frames__base_from_camera=GIVEN)
+    mounting.look_up("cam", 10**9)
+    assert caplog.text == ""
+    robot.send_transform("base_link", "cam", x=1.0, static=True)
+    for _ in range(2):
+        mounting.look_up("cam", 10**9)
+    (record,) = caplog.records
+    assert (
+        "frames.base_from_camera is not used: TF has 'cam' in 'base_link', 3.606 m and 90.0 deg"
+        in record.getMessage()
+    )
+
+
+def test_a_parameter_that_says_what_tf_says_is_no_matter(mounting_of, robot, caplog):
+    mounting = mounting_of(frames__base_from_camera="1.001 0 0 0 0 0 1")
+    robot.send_transform("base_link", "cam", x=1.0, static=True)
+    mounting.look_up("cam", 10**9)
+    assert caplog.text == ""
+
+
 def test_what_nobody_knows_is_no_identity(mounting_of):
     mounting = mounting_of()
     assert mounting.problem

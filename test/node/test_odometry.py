@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from relocalizer_rigs import Published
 
 from hfnet_ros.node.odometry import NodeOdometry
 
@@ -181,3 +182,39 @@ def test_a_frame_that_changes_starts_anew(odometry_of, robot, configured):
     assert odometry.newest_stamp_ns is None
     odometry.take_message(robot.odometry(1.0, odom_frame="wheels"))
     assert odometry.newest_stamp_ns == 1_000_000_000
+
+
+# Why none comes
+
+
+def test_where_no_odometry_comes_what_tf_lacks_and_what_there_is_instead_are_told(
+    odometry_of, robot, transport
+):
+    robot.send_transform("robot/odom", "base_link", 1.0)
+    odometry = odometry_of()
+    transport.others_publish = [
+        Published("/tf", ("tf2_msgs/msg/TFMessage",), reliable=False),
+        Published("/wheels/odom", ("nav_msgs/msg/Odometry",)),
+    ]
+    odometry.poll()
+    silence = odometry.explain_silence()
+    assert "frame 'odom' is unknown; known are base_link, robot/odom" in silence
+    assert "/tf: 1 publisher (best effort, volatile) offers less" in silence
+    assert "/odom: nobody publishes it; nav_msgs/msg/Odometry is on /wheels/odom" in silence
+
+
+@pytest.mark.parametrize(("source", "told"), [("tf", "in TF"), ("topic", "/odom: nobody")])
+def test_what_is_not_listened_to_is_not_told_of(odometry_of, source, told):
+    odometry = odometry_of(odometry__source=source)
+    odometry.poll()
+    assert odometry.explain_silence().startswith(told)
+    assert ("in TF" in odometry.explain_silence()) == (source == "tf")
+    assert ("/odom: nobody" in odometry.explain_silence()) == (source == "topic")
+
+
+def test_a_topic_whose_messages_are_refused_is_not_called_silent(odometry_of, robot):
+    odometry = odometry_of(odometry__source="topic")
+    odometry.take_message(robot.odometry(1.0, odom_frame="robot/odom"))
+    assert odometry.newest_stamp_ns is None
+    assert odometry.explain_silence() == ""
+    assert "robot/odom" in odometry.problem

@@ -277,6 +277,11 @@ def test_nav2_manager_brings_up_map_server_and_relocalizer(launched, stubs, room
     wait_for_state("unconfigured", "/robot1/relocalizer")
     published = ros2("param", "get", "--no-daemon", "/robot1/relocalizer", "frames.publish_tf").stdout
     assert "True" in published
+    assert ros2("lifecycle", "set", "--no-daemon", "/robot1/relocalizer", "configure").returncode == 0
+    topics = ros2("node", "info", "--no-daemon", "/robot1/relocalizer").stdout
+    # Where Nav2's own launch files put TF of a robot in a namespace.
+    assert "/robot1/tf:" in topics
+    assert "/robot1/tf_static:" in topics
     end(process)
 
 

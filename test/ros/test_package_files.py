@@ -20,7 +20,6 @@ LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 MODULES = {
     "cv2": "python3-opencv",
     "numpy": "python3-numpy",
-    "tf2_ros": "tf2_ros_py",
     "yaml": "python3-yaml",
 }
 # Distributions whose rosdep key has another name than python3-<distribution>.
@@ -64,8 +63,8 @@ def test_every_package_of_message_types_is_a_dependency():
     sources = [*(ROOT / "hfnet_ros" / "messages").glob("*.py"), *(ROOT / "hfnet_ros" / "node").glob("*.py")]
     used = {name for path in sources for name in re.findall(r'"(\w+)/(?:msg|srv)/\w+"', path.read_text())}
     assert "sensor_msgs" in used
-    # builtin_interfaces and tf2_msgs come with std_msgs and tf2_ros_py.
-    assert used - {"hfnet_ros", "builtin_interfaces", "tf2_msgs"} <= at_run_time()
+    # builtin_interfaces comes with std_msgs.
+    assert used - {"hfnet_ros", "builtin_interfaces"} <= at_run_time()
 
 
 def test_interface_packages_are_build_dependencies_in_both_files():

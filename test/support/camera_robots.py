@@ -1,6 +1,7 @@
 """A robot with three cameras around a node under test: front, left and right, by generated images."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -102,6 +103,7 @@ class CameraRobot:
 
     def __init__(self, rig, walk, mounted=NAMES, calibrated=NAMES):
         self.rig, self.walk, self.number = rig, walk, 0
+        rig.start_ns = time.time_ns()  # not when the node began to start, which may be long ago
         config = Config.from_dict(rig.parameters)
         self.topics = {camera.name: topics.camera_topics(camera, config) for camera in config.cameras.each}
         for name in mounted:

@@ -250,6 +250,17 @@ class Rig:
         return self.factory.make(f"{type_name}_Request", **fields)
 
 
+@dataclasses.dataclass
+class Published:
+    """A topic that others publish on."""
+
+    name: str
+    type_names: tuple = (topics.IMAGE.type_name,)
+    num_publishers: int = 1
+    reliable: bool = True
+    transient_local: bool = False
+
+
 class MemoryTransport:
     """A middleware of lists, with the rules of the real ones: while inactive nothing goes out."""
 
@@ -265,7 +276,7 @@ class MemoryTransport:
         self.others_publish = []
 
     def resolved(self, topic):
-        return "/" + topic.name.replace("~", self.node_name)
+        return "/" + topic.name.replace("~", self.node_name).lstrip("/")
 
     def now_ns(self):
         return time.time_ns()
@@ -288,6 +299,9 @@ class MemoryTransport:
         if stamp_ns is None:
             return self.tree.look_up_latest(target, source)
         return stamp_ns, self.tree.look_up(target, source, stamp_ns)
+
+    def transform_stamps(self, child):
+        return self.tree.stamps_of(child)
 
 
 class MemoryRig(Rig):

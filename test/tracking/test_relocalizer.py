@@ -310,6 +310,23 @@ def test_a_single_stray_stamp_costs_no_position(new_drive, offset):
     assert (result.state, result.decision.verdict) == (TrackingState.TRACKING, Verdict.ACCEPTED)
 
 
+def test_an_image_after_a_pause_may_come_a_little_before_its_odometry(new_drive):
+    config = dataclasses.replace(CONFIG, odometry=dataclasses.replace(CONFIG.odometry, wait_s=30.0))
+    history, complete = odometry(range(5)), odometry()
+    wait = history.wait_for
+
+    def wait_until_it_comes(stamp_ns, timeout_s):
+        if stamp_ns > stamp(10):
+            for index in (25, 26):
+                history.add(stamp(index), complete.sample_at(stamp(index)).odom_from_base)
+        return wait(stamp_ns, timeout_s)
+
+    history.wait_for = wait_until_it_comes
+    drive = new_drive(history, config)
+    drive.settle(4)
+    assert drive.see(25, "right").decision.verdict is Verdict.ACCEPTED
+
+
 def test_a_second_image_confirms_that_odometry_stays_behind(new_drive):
     drive = new_drive(odometry(range(60, 100)))
     for index in range(80, 85):
