@@ -48,8 +48,9 @@ _NUM_BLOCKS = 4
 _MIN_BLOCK = 3
 # Which of them are asked: every other one, or the last two, of two rounds the second one.
 _ASKED_BLOCKS = ((1, 3), (2, 3))
-# Landmarks shared with what is mapped by which a keyframe may be found, and the share of those asked that need them.
-_LEAST_KNOWN, _LEAST_KNOWN_SHARE = 30, 0.5
+# Landmarks shared with what is mapped, by which a keyframe may be found; and how many more of those asked must have
+# them for that. Maps of one walk lose by it (0.9 and 0.65 of those asked), one of two rounds has 0.62 and 1.
+_LEAST_KNOWN, _MORE_KNOWN_SHARE = 30, 0.2
 # A map of fewer than 20 keyframes is asked block by block, each in a map of all others.
 _LEAST_TESTED = 8
 _MIN_OF_FEW = 6
@@ -218,8 +219,9 @@ def _better_weights(even: MapConsistency, by_depth: MapConsistency) -> str:
 def _folds(stamps_ns: Sequence[int], visual_map: VisualMap) -> list[tuple[list[int], list[int]]]:
     """Return which keyframes are mapped and which asked: two halves, or of a small map each block in turn.
 
-    Keyframes of one time are of one rig, and never held against each other. A walk of several rounds has its places in
-    each of them: where the blocks taken in turn leave most of what is asked unmapped, they are dealt out otherwise.
+    Keyframes of one time are of one rig, and never held against each other. A walk of two rounds has its places in
+    both: blocks taken in turn would ask for the half of each that neither has mapped, and the second round is asked
+    instead.
     """
     count, first_of = len(stamps_ns), dict[int, int]()
     block = max(_MIN_BLOCK, count // _NUM_BLOCKS)
@@ -232,8 +234,8 @@ def _folds(stamps_ns: Sequence[int], visual_map: VisualMap) -> list[tuple[list[i
             )
             for numbers in _ASKED_BLOCKS
         ]
-        shares = [_known_share(visual_map, mapped, asked) for mapped, asked in halves]
-        return [halves[0 if shares[0] >= _LEAST_KNOWN_SHARE else int(np.argmax(shares))]]
+        in_turn, in_rounds = (_known_share(visual_map, mapped, asked) for mapped, asked in halves)
+        return [halves[1 if in_rounds > in_turn + _MORE_KNOWN_SHARE else 0]]
     if count < _LEAST_TESTED:
         return []
     return [
