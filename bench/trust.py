@@ -39,8 +39,8 @@ from acceptance.table import Outcomes
 from acceptance.workspace import RememberingExtractor, Workspace
 
 from hfnet_ros.config import Config, VerificationConfig
-from hfnet_ros.localization.answers import FLAT
 from hfnet_ros.pose import false_probability_model
+from hfnet_ros.pose.flatness import FLAT
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_FILE = ROOT / "hfnet_ros" / "pose" / "false_probability_model.py"

@@ -73,6 +73,7 @@ def without_limits(config: Config) -> Config:
         max_twin_ratio=np.inf,
         max_rematch_ratio=np.inf,
         max_mirror_ratio=np.inf,
+        max_focal_change=np.inf,
         min_seen_of_flat=0.0,
         max_translation_sigma_m=np.inf,
         max_rotation_sigma_deg=np.inf,

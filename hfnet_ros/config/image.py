@@ -323,6 +323,13 @@ class VerificationConfig:
         low=0.1,
         high=100.0,
     )
+    max_focal_change: float = parameter(
+        0.17,
+        "Part by which the focal length that an image fits best may differ from its calibration's, where the matches "
+        "are sure of it and not all of one plane: an image that was cropped or zoomed looks as if taken from nearer.",
+        low=0.05,
+        high=100.0,
+    )
     min_seen_of_flat: float = parameter(
         0.85,
         "Of what should be seen from a pose, the share that must be where nearly all that is seen lies in one plane "

@@ -9,6 +9,7 @@ import numpy as np
 
 from hfnet_ros.config import VerificationConfig
 from hfnet_ros.features.preprocess import describe_flatness
+from hfnet_ros.pose.flatness import FLAT
 from hfnet_ros.pose.verification import doubt_of, with_false_probability
 from hfnet_ros.types import (
     Correspondences,
@@ -22,8 +23,6 @@ from hfnet_ros.types import (
     ViewShare,
 )
 
-# Of what is seen: with so much in one plane the rest does not tell the place from a picture of it.
-FLAT = 0.95
 DOUBTED = "its camera is not proven right, and no other view agrees with it now"
 
 

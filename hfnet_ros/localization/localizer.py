@@ -32,7 +32,7 @@ from hfnet_ros.localization.answers import (
     without_doubted,
 )
 from hfnet_ros.localization.areas import asked_areas, keyframes_asked, within_areas
-from hfnet_ros.localization.doubts import doubts_about, focal_doubts
+from hfnet_ros.localization.doubts import doubts_about
 from hfnet_ros.localization.landmarks import Landmarks
 from hfnet_ros.localization.map_parts import PartJudge, PartJudges, check_extractor
 from hfnet_ros.localization.matchers import Matcher, MatchersInTurn, only_of
@@ -176,10 +176,7 @@ class Localizer:
             timings_s=clock.seconds(),
             sought_roll=versions.sought_roll,
             is_metric=not self._map.has_arbitrary_scale,
-            warnings=(
-                *self._doubts_about(query),
-                *(focal_doubts(best.evidence.scores) if best.is_valid else ()),
-            ),
+            warnings=self._doubts_about(query),
         )
 
     def _search(

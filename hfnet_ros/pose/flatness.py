@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+# Of what is seen: with so much in one plane the rest tells the place neither from a picture of it nor near from far.
+FLAT = 0.95
 # Of the distance. What is deeper moves by more than keypoints are off, in a picture that is looked at from aside.
 _DEPTH_FRACTION = 0.05
 _NUM_REWEIGHTINGS = 20  # at the most

@@ -14,6 +14,7 @@ from hfnet_ros.config import VerificationConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance, largest_sigmas
 from hfnet_ros.pose import false_probability_model, scene_doubt
 from hfnet_ros.pose.evidence import backs, cell_fraction, chance_evidence, matched_image, thresholds_px
+from hfnet_ros.pose.flatness import FLAT, flat_share
 from hfnet_ros.pose.focal_test import focal_ratio
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.learned_doubt import LEARNED_SCORE, learned_false_probability
@@ -117,8 +118,8 @@ _UNRIVALLED = (
     ),
 )
 
-# The focal length that the matches say over the calibration's, and its standard deviation; nobody is refused by it.
-FOCAL_SCORES = ("focal_ratio", "sigma_focal_ratio")
+# The limit on the focal length must be passed by so many of its standard deviations, too.
+_SURE_SIGMAS = 8.0
 
 
 def verify_pose(
@@ -152,11 +153,10 @@ def verify_pose(
         failed = _first_failed(_UNRIVALLED, scores, config)
     if failed is None:
         ratio = uncalibrated_ratio(problem, estimate.map_from_camera, scale_px)
-        focal = focal_ratio(problem, estimate.map_from_camera, scale_px)
-        found = {} if focal is None else dict(zip(FOCAL_SCORES, focal, strict=True))
-        scores = with_false_probability({**scores, "uncalibrated_ratio": ratio, **found})
+        scores = with_false_probability({**scores, "uncalibrated_ratio": ratio})
+        scores |= _focal_scores(problem, estimate, scale_px, config.max_focal_change)
     outcome, reason = failed or (Outcome.LOCALIZED, "verified")
-    if failed is None and (doubt := doubt_of(scores, config)):
+    if failed is None and (doubt := doubt_of(scores, config) or focal_doubt_of(scores, config)):
         outcome, reason = Outcome.ILL_CONDITIONED, doubt
     return Verification(outcome, reason, scores)
 
@@ -191,6 +191,40 @@ def doubt_of(scores: Mapping[str, float], config: VerificationConfig) -> str:
         f"the pose is wrong with probability {found:.3g}, {limit:.3g} allowed; most of the doubt is "
         f"{score} {scores[score]:.3g}"
     )
+
+
+def focal_doubt_of(scores: Mapping[str, float], config: VerificationConfig) -> str:
+    """Return why a pose is refused for the focal length that its matches fit; an empty text if it is not."""
+    ratio, sigma = scores.get("focal_ratio", 1.0), scores.get("sigma_focal_ratio", 0.0)
+    is_other = _is_other_focal(ratio, sigma, config.max_focal_change)
+    if not is_other or scores.get("flat_share", 0.0) > FLAT:
+        return ""
+    return (
+        f"the image fits a focal length {ratio:.2f} (+- {sigma:.2f}) times that of its calibration, "
+        f"{config.max_focal_change:g} more or less allowed (`verification.max_focal_change`): was it cropped, zoomed, "
+        "resized or taken in another mode of the camera? Calibrate that"
+    )
+
+
+def _focal_scores(
+    problem: PoseProblem, estimate: PoseEstimate, scale_px: float, max_change: float
+) -> dict[str, float]:
+    """Return the focal length that the matches say over the calibration's, its standard deviation, how flat they are.
+
+    The last is asked only where the first is far off: of something flat nearer and longer are the same.
+    """
+    found = focal_ratio(problem, estimate.map_from_camera, scale_px)
+    if found is None:
+        return {}
+    scores = {"focal_ratio": found[0], "sigma_focal_ratio": found[1]}
+    if _is_other_focal(*found, max_change):
+        seen = problem.points3d[estimate.inlier_mask]
+        scores["flat_share"] = flat_share(seen, estimate.map_from_camera.translation)
+    return scores
+
+
+def _is_other_focal(ratio: float, sigma: float, max_change: float) -> bool:
+    return abs(ratio - 1.0) > max(max_change, _SURE_SIGMAS * sigma)
 
 
 def _first_failed(

@@ -7,8 +7,14 @@ import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.focal_test import focal_ratio
+from hfnet_ros.types import Outcome
 
 SCALE_PX = 6.0
+OTHER_LIMITS = {
+    "max_rival_ratio": 1.0,
+    "max_twin_ratio": 1.0,
+    "min_lead_over_rival": 0.0,
+}  # do not decide here
 
 
 def zoomed(maker, zoom, num_wrong=60, noise_px=1.0):
@@ -60,3 +66,26 @@ def test_a_rig_is_not_asked(make_matches):
     problem, pose = zoomed(make_matches(0), 1.33)
     twice = dataclasses.replace(problem, cameras=(*problem.cameras, *problem.cameras))
     assert focal_ratio(twice, pose, SCALE_PX) is None
+
+
+@pytest.mark.parametrize(
+    ("zoom", "allowed", "is_given"), [(1.33, 0.17, False), (1.33, 0.5, True), (1.0, 0.17, True)]
+)
+def test_an_image_of_another_focal_length_gets_no_pose(make_matches, judge, zoom, allowed, is_given):
+    problem, _ = zoomed(make_matches(1), zoom)
+    *_, verdict = judge(problem, max_focal_change=allowed, **OTHER_LIMITS)
+    assert (verdict.outcome is Outcome.LOCALIZED) == is_given, verdict.reason
+    assert ("the image fits a focal length 1.3" in verdict.reason) != is_given
+    assert verdict.scores["focal_ratio"] == pytest.approx(zoom, abs=0.02)
+
+
+def test_what_is_flat_is_not_refused_for_its_focal_length(make_matches, judge):
+    """From aside a plane says which focal length took it, but matches of real walls were less sure than they said."""
+    maker = make_matches(4)
+    slopes = maker.rng.uniform([-0.5, -0.35], [0.5, 0.35], (200, 2))
+    in_camera = np.column_stack([slopes, np.ones(200)]) * (3.0 + 1.2 * slopes[:, :1])
+    points, center = maker.map_from_camera @ in_camera, maker.camera.center
+    pixels = 1.33 * (maker.project(points, 0.3) - center) + center
+    *_, verdict = judge(maker.problem(pixels, points), **OTHER_LIMITS)
+    assert "focal length" not in verdict.reason
+    assert verdict.scores["flat_share"] > 0.95
