@@ -251,7 +251,7 @@ FAULTS = [
     Fault("no odometry", ("odometry", "odom"), _without_odometry),
     Fault("odometry not finite", ("not finite",), _bad_odometry),
     Fault("odometry of other frames", ("world",), _other_odometry, odometry="topic"),
-    Fault("odometry jumps", ("REJECTED",), _jumping_odometry, 1),
+    Fault("odometry jumps", ("pose jumped, by",), _jumping_odometry, 1),
     Fault("odometry 3 s late", ("odometry", "odom"), _late_odometry, recovers_in=4),
     Fault("all clocks jump 50 s ahead", ("ACCEPTED",), _jump_of_all(50.0), 1),
     Fault("all clocks jump 50 s back", ("back", "LOST", "AWAITING"), _jump_of_all(-50.0), 1, recovers_in=4),

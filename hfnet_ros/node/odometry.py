@@ -146,6 +146,11 @@ class NodeOdometry:
         """Return the stamps of the oldest and the newest pose that is remembered; None if there is none."""
         return self._history.span_ns
 
+    @property
+    def held_back(self) -> str:
+        """Why the newest pose is not used unless the next one agrees with it, in words; empty where it is used."""
+        return self._history.held_back
+
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time; None where it would have to be guessed."""
         return self._history.sample_at(stamp_ns)

@@ -46,6 +46,12 @@ class BagOdometry:
         self._feed()
         return self._history.span_ns
 
+    @property
+    def held_back(self) -> str:
+        """Why the newest pose is not used unless the next one agrees with it, in words; empty where it is used."""
+        self._feed()
+        return self._history.held_back
+
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time; None where it would have to be guessed."""
         self._feed()

@@ -38,6 +38,8 @@ class ClockComparison:
         if latest is None:
             return f"the first is {early_s:.3f} s younger"
         older = f"the last before is {1e-9 * (stamp_ns - latest.stamp_ns):.3f} s older"
+        if odometry.held_back:
+            return f"{older}; {odometry.held_back}: it is used when the next one agrees"
         earlier = odometry.last_before(latest.stamp_ns - 1)
         if earlier is None or odometry.sample_at((earlier.stamp_ns + latest.stamp_ns) // 2) is not None:
             return older

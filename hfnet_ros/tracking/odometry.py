@@ -60,6 +60,11 @@ class Odometry(Protocol):
         """Return the stamps of the oldest and the newest pose that is remembered; None if there is none."""
         ...
 
+    @property
+    def held_back(self) -> str:
+        """Why the newest pose is not used unless the next one agrees with it, in words; empty where it is used."""
+        ...
+
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time; None where it would have to be guessed."""
         ...
@@ -78,6 +83,7 @@ class NoOdometry:
 
     is_expected = False
     span_ns = None
+    held_back = ""
 
     def sample_at(self, stamp_ns: int) -> None:
         """Return None."""
@@ -103,6 +109,7 @@ class TransformHistory:
         self._seen = False
         self._run = next(_runs)
         self._suspect: tuple[int, Rigid3] | None = None
+        self._suspicion = ""
 
     @property
     def is_expected(self) -> bool:
@@ -153,6 +160,12 @@ class TransformHistory:
         """Return the stamps of the oldest and the newest pose that is remembered; None if there is none."""
         with self._changed:
             return (self._stamps_ns[0], self._stamps_ns[-1]) if self._stamps_ns else None
+
+    @property
+    def held_back(self) -> str:
+        """Why the newest pose is not used unless the next one agrees with it, in words; empty where it is used."""
+        with self._changed:
+            return self._suspicion if self._suspect is not None else ""
 
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time, interpolated; None outside of what is known and in large gaps."""
@@ -226,15 +239,12 @@ class TransformHistory:
     def _confirms_restart(self, stamp_ns: int, odom_from_base: Rigid3, happened: str) -> bool:
         """Begin a new run if this pose follows another one that was as far off."""
         first, self._suspect = self._suspect, (stamp_ns, odom_from_base)
-        if first is None or not 0 < stamp_ns - first[0] <= _RESTART_NS:
-            return False
         newest = self._samples[-1]
+        if first is None or not 0 < stamp_ns - first[0] <= _RESTART_NS:
+            self._suspicion = f"its {happened}, {_step_text(newest, stamp_ns, odom_from_base)}"
+            return False
         _logger.warning(
-            "odometry's %s, by %.1f s, %.2f m and %.0f deg: its history is forgotten",
-            happened,
-            (first[0] - newest.stamp_ns) / _NS_PER_S,
-            newest.odom_from_base.translation_to(first[1]),
-            np.rad2deg(newest.odom_from_base.rotation_to(first[1])),
+            "odometry's %s, %s: its history is forgotten", happened, _step_text(newest, first[0], first[1])
         )
         self._start_run()
         self._append(*first)
@@ -245,6 +255,13 @@ class TransformHistory:
         self._stamps_ns.clear()
         self._suspect = None
         self._run = next(_runs)
+
+
+def _step_text(newest: OdometrySample, stamp_ns: int, odom_from_base: Rigid3) -> str:
+    """Return by how much a pose is off the newest one, in words."""
+    distance_m = newest.odom_from_base.translation_to(odom_from_base)
+    turn_deg = np.rad2deg(newest.odom_from_base.rotation_to(odom_from_base))
+    return f"by {(stamp_ns - newest.stamp_ns) / _NS_PER_S:.1f} s, {distance_m:.2f} m and {turn_deg:.0f} deg"
 
 
 def _apart(one: Rigid3, other: Rigid3) -> float:

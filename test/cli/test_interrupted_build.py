@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-import numpy as np
+import numpy.lib.format as arrays
 import pytest
 
 from hfnet_ros.map.map_io import load_map
@@ -53,13 +53,15 @@ def test_ctrl_c_during_triangulation(run, short, kit, tmp_path, target, monkeypa
 
 
 def test_ctrl_c_while_the_map_is_written(run, short, kit, tmp_path, target, built_already, monkeypatch):
-    monkeypatch.setattr(np, "save", after(4, np.save, interrupt))
+    monkeypatch.setattr(arrays, "write_array_header_1_0", after(4, arrays.write_array_header_1_0, interrupt))
     before = kit.content_of(tmp_path)
     assert run("map", "build", *short.options(), "--out", target, *kit.FAST).status == 130
     assert kit.content_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("module, name, calls", [(np, "save", 4), (os, "fsync", 0), (os, "fsync", 5)])
+@pytest.mark.parametrize(
+    "module, name, calls", [(arrays, "write_array_header_1_0", 4), (os, "fsync", 0), (os, "fsync", 5)]
+)
 def test_a_full_disk(run, short, kit, tmp_path, target, built_already, monkeypatch, module, name, calls):
     monkeypatch.setattr(module, name, after(calls, getattr(module, name), full_disk))
     before = kit.content_of(tmp_path)
@@ -101,8 +103,8 @@ def hang(*_, **__):
 if sys.argv[1] == "structure":
     map_builder.solve_structure = hang
 else:
-    save, calls = np.save, iter(range(3))
-    np.save = lambda *args, **kwargs: hang() if next(calls, None) is None else save(*args, **kwargs)
+    write, calls = np.lib.format.write_array_header_1_0, iter(range(3))
+    np.lib.format.write_array_header_1_0 = lambda *words: hang() if next(calls, None) is None else write(*words)
 sys.exit(main(sys.argv[3:]))
 """
 

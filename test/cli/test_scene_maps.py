@@ -409,7 +409,7 @@ def updated_already(monkeypatch):
     """Leave out the work of an update: the new keyframes see nothing."""
     from hfnet_ros.mapping import update
 
-    def stand_in(visual_map, session, extractor, config, options, prune):
+    def stand_in(visual_map, session, extractor, config, options, prune, locate):
         count, names = len(session.images), [image.name for image in session.images]
         twice = np.arange(count) % visual_map.num_keyframes
         grown = dataclasses.replace(

@@ -129,12 +129,12 @@ class Rig:
         self.flush()
 
     def step(self, index=None, stamp_ns=None, *, place=None, message=None, wait=True):
-        """Drive to a pose of the walk, take an image, and return its status.
+        """Drive to a pose of the walk, there and back again, take an image, and return its status.
 
         `place` is the image's index where it differs from what odometry says.
         """
-        number = next(self.steps)
-        index = number % len(self.walk.images) if index is None else index
+        number, end = next(self.steps), len(self.walk.images) - 1
+        index = min(number % (2 * end), -number % (2 * end)) if index is None else index
         stamp_ns = self.stamp(number) if stamp_ns is None else stamp_ns
         if stamp_ns > 0:
             self.send_odometry(self.walk.odom_from_map @ self.walk.map_from_base[index], stamp_ns)
