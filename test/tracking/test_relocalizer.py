@@ -219,9 +219,9 @@ def test_a_robot_that_odometry_says_stands_still_is_followed(new_drive, caplog):
 def test_wrong_fixes_of_no_drive_never_win_against_odometry(drive):
     """In a room of four metres, so that many are near each other."""
     index, rng = drive.settle(), np.random.default_rng(0)
-    room = truth(index).translation
+    room = truth(index)
     for step in range(100):
-        away = Rigid3.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)], room + [*rng.uniform(-2, 2, 2), 0.0])
+        away = room @ Rigid3.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)], [*rng.uniform(-2, 2, 2), 0.0])
         assert not drive.see(index + step, away).relocated
 
 
