@@ -130,9 +130,8 @@ class Agreement:
 
     def _leads(self, earlier: BasePose, later: BasePose) -> bool:
         unmeasured = replace(earlier, moment=Moment(earlier.moment.stamp_ns, None))
-        carried = self._motion.carry(unmeasured, later.moment)
-        is_sharp = largest_sigmas(carried.covariance)[0] <= self._stale_sigma_m
-        return is_sharp and self._gate.compare(carried, later).fits
+        is_sharp = self._sigma_m(unmeasured, later.moment) <= self._stale_sigma_m
+        return is_sharp and self._motion.reaches(earlier, later)
 
     def _agree(self, earlier: BasePose, later: BasePose) -> bool:
         return self._gate.compare(self._motion.carry(earlier, later.moment), later).fits
