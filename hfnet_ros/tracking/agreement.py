@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hfnet_ros.config import Config
 from hfnet_ros.geometry.covariance import largest_sigmas
@@ -89,7 +89,25 @@ class Agreement:
                 other for other in self._accepted if self._sigma_m(other, fix.moment) <= self._stale_sigma_m
             ]
             others = fresh + others
-        agreeing, left = self._split(fix, others)
+        return self._supported(*self._split(fix, others))
+
+    def weigh_course(self) -> Support:
+        """Count who stands by the newest fix if odometry is wrong: those it was driven to from, one to the next.
+
+        Each must be within reach of the one before by the speed limits alone, and so soon after it that this
+        says something: a position carried that far without odometry would not be STALE yet.
+        """
+        *others, fix = self._pending
+        course, left = [fix], []
+        for other in reversed(others):
+            if self._leads(other, course[-1]):
+                course.append(other)
+            else:
+                left.append(other)
+        return self._supported(course, left[::-1])
+
+    def _supported(self, agreeing: Sequence[BasePose], left: list[BasePose]) -> Support:
+        """Count fixes that agree, and among those left over the most that agree on something else."""
         rivals = 0
         while left:
             newest = left.pop()
@@ -109,6 +127,11 @@ class Agreement:
             else:
                 left.append(other)
         return agreeing, left[::-1]
+
+    def _leads(self, earlier: BasePose, later: BasePose) -> bool:
+        unmeasured = replace(earlier, moment=Moment(earlier.moment.stamp_ns, None))
+        is_sharp = self._sigma_m(unmeasured, later.moment) <= self._stale_sigma_m
+        return is_sharp and self._motion.reaches(earlier, later)
 
     def _agree(self, earlier: BasePose, later: BasePose) -> bool:
         return self._gate.compare(self._motion.carry(earlier, later.moment), later).fits

@@ -27,7 +27,8 @@ class FixJudge:
     * A position: a fix must pass the gate. Where the position is STALE, nearly everything passes, so
       that the fix must also agree with others, as at the start.
     * `gate.recovery_rejections` rejected fixes that agree, with no accepted one among them: the robot
-      was carried away, the position is given up for theirs.
+      was carried away, the position is given up for theirs. So it is where they are of one drive that
+      odometry does not tell of, which is wrong then.
     * A position vaguer than `staleness.lost_factor` allows is forgotten.
     """
 
@@ -128,7 +129,14 @@ class FixJudge:
         support = self._agreement.weigh(fix, with_accepted=False)
         reason = f"{comparison.text}; {support.text(needed)} against the position"
         if not support.is_clear(needed):
-            return _decision(Verdict.REJECTED_INNOVATION, reason, comparison), False
+            # No two fixes agree by an odometry that stands still or is of another scale, however right they are.
+            course = self._agreement.weigh_course()
+            if not course.is_clear(self._config.gate.recovery_rejections):
+                return _decision(Verdict.REJECTED_INNOVATION, reason, comparison), False
+            reason = (
+                f"{comparison.text}; {course.num_agreeing} fixes in a row are of one drive, but not of the one that "
+                "odometry tells of"
+            )
         _logger.warning("the robot is not where it was thought to be; position given up: %s", reason)
         self._filter.start(fix)
         self._accept(fix)

@@ -10,7 +10,10 @@ Errors are those of `PoseEstimate.covariance`: R = exp(phi) R_true, t = t_true +
 
 Neighbouring fixes err in common, because the map does. That part does not become smaller by looking
 again, so it is kept out of P, which is about the independent part only, and added to everything that
-leaves the filter: what is published never claims to be better than the map.
+leaves the filter: what is published never claims to be better than the map. Nor is P ever smaller than
+an eighth of that part in standard deviations: a robot that stands sees the same error in every image, and
+a filter that took a thousand of them for as many witnesses would accept what contradicts it a little, as after
+a push that odometry did not notice, and never follow.
 
 Reference: Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in robotics", 2018.
 """
@@ -24,9 +27,12 @@ import numpy as np
 from hfnet_ros.config import GateConfig
 from hfnet_ros.geometry.covariance import symmetrize
 from hfnet_ros.geometry.rigid3 import Rigid3, interpolate
-from hfnet_ros.tracking.gate import pose_difference, systematic_covariance
+from hfnet_ros.tracking.gate import FloatArray, pose_difference, systematic_covariance
 from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel
 from hfnet_ros.types import Belief
+
+# The total becomes less than 1 % larger by it, and what a standing robot sees keeps some weight.
+_SHARPEST = 0.125  # standard deviation of the independent part, in those of the common one
 
 
 class MapOdomFilter:
@@ -55,7 +61,7 @@ class MapOdomFilter:
 
     def start(self, fix: BasePose) -> None:
         """Take a fix as the position, whatever was known before; map_from_odom jumps to it."""
-        self._state = fix
+        self._state = BasePose(fix.moment, fix.map_from_base, self._not_too_sharp(fix.covariance))
         self._shown = _shown(fix, fix.map_from_base)
 
     def predict(self, moment: Moment) -> BasePose:
@@ -86,7 +92,7 @@ class MapOdomFilter:
         keep = np.eye(6) - gain
         covariance = keep @ predicted.covariance @ keep.T + gain @ fix.covariance @ gain.T
         moved = Rigid3(turned, predicted.map_from_base.translation + step[:3])
-        self._state = BasePose(fix.moment, moved, symmetrize(covariance))
+        self._state = BasePose(fix.moment, moved, self._not_too_sharp(symmetrize(covariance)))
         self._shown = _shown(fix, shown)
 
     def position(self, moment: Moment) -> BasePose:
@@ -101,6 +107,15 @@ class MapOdomFilter:
         if moment.odometry is not None:
             map_from_odom = self._map_from_base_shown(now) @ moment.odometry.odom_from_base.inverse()
         return Belief(moment.stamp_ns, now.map_from_base, now.covariance, map_from_odom)
+
+    def _not_too_sharp(self, covariance: FloatArray) -> FloatArray:
+        """Return a covariance [6, 6] with what is below the smallest raised to it, in whichever direction."""
+        smallest = _SHARPEST * np.sqrt(np.diag(self._systematic))
+        ratios, directions = np.linalg.eigh(covariance / np.outer(smallest, smallest))
+        if ratios[0] >= 1.0:
+            return covariance
+        raised = (directions * np.maximum(ratios, 1.0)) @ directions.T
+        return symmetrize(raised * np.outer(smallest, smallest))
 
     def _map_from_base_shown(self, now: BasePose) -> Rigid3:
         """Return the robot's pose as the broadcast map_from_odom gives it.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import OdometryConfig
-from hfnet_ros.geometry.covariance import change_child_covariance, symmetrize
+from hfnet_ros.geometry.covariance import change_child_covariance, largest_sigmas, symmetrize
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.tracking.odometry import OdometrySample
 from hfnet_ros.types import PoseEstimate
@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 
 # A robot may use its largest speed for long, but seldom does: the limit is two standard deviations.
 _SIGMAS_OF_LIMIT = 2.0
+_SIGMAS_OF_POSE = 3.0  # that two poses may be wrong by where a limit is tested
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +117,15 @@ class MotionModel:
         covariance[:3, :3] += position * np.eye(3)
         covariance[3:, 3:] += orientation * np.eye(3)
         return BasePose(moment, pose.map_from_base @ motion.earlier_from_later, symmetrize(covariance))
+
+    def reaches(self, earlier: BasePose, later: BasePose) -> bool:
+        """Tell whether the speed limits allow a way from one pose to the other, whatever odometry says."""
+        sigma_m, sigma_rad = largest_sigmas(earlier.covariance + later.covariance)
+        seconds = 1e-9 * abs(later.moment.stamp_ns - earlier.moment.stamp_ns)
+        way_m = _SIGMAS_OF_LIMIT * self._speed_sigma * seconds + _SIGMAS_OF_POSE * sigma_m
+        turn_rad = _SIGMAS_OF_LIMIT * self._turn_sigma * seconds + _SIGMAS_OF_POSE * sigma_rad
+        start, end = earlier.map_from_base, later.map_from_base
+        return bool(start.translation_to(end) <= way_m and start.rotation_to(end) <= turn_rad)
 
 
 def base_pose(moment: Moment, estimate: PoseEstimate, base_from_camera: Rigid3) -> BasePose:

@@ -113,6 +113,26 @@ def test_looking_again_does_not_beat_the_map():
     assert np.sqrt(covariance[0, 0]) == pytest.approx(GATE.systematic_translation_m, rel=0.01)
 
 
+@pytest.mark.parametrize("fixes", [10, 2000])
+def test_a_robot_that_stood_for_long_is_followed_when_it_is_pushed(fixes):
+    """By two standard deviations of the map: each fix passes a gate, and odometry knows nothing; 20 s at 5 Hz."""
+    robot = new_filter()
+    pushed_m = 2.0 * GATE.systematic_translation_m
+    robot.start(BasePose(moment(0.0, at(0.0)), at(0.0), FIX))
+    for index in range(1, fixes + 101):
+        seen = at(0.0 if index < fixes else pushed_m)
+        robot.correct(BasePose(moment(0.2 * index, at(0.0)), seen, FIX))
+    assert robot.position(moment(0.2 * index, at(0.0))).map_from_base.translation[0] > 0.7 * pushed_m
+
+
+def test_one_fix_that_claims_a_millimetre_is_outvoted():
+    robot = new_filter()
+    robot.start(BasePose(moment(0.0, at(0.0)), at(0.1), np.eye(6) * 1e-6))
+    for index in range(1, 101):
+        robot.correct(BasePose(moment(0.2 * index, at(0.0)), at(0.0), FIX))
+    assert robot.position(moment(20.0, at(0.0))).map_from_base.translation[0] < 0.04
+
+
 def test_it_does_not_matter_how_far_off_odometry_began():
     far = Rigid3.from_rotvec([0.0, 0.0, 2.0], [5000.0, -3000.0, 0.0])
     beliefs = []

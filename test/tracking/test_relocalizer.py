@@ -200,6 +200,32 @@ def test_rejected_fixes_all_over_the_place_never_win(drive):
         assert off(result, index + step) < 0.01
 
 
+def test_a_robot_that_odometry_says_stands_still_is_followed(new_drive, caplog):
+    """A wheel slips or an encoder is broken: no two right fixes agree by odometry, each being further on."""
+    stuck = TransformHistory(dataclasses.replace(CONFIG.odometry, history_s=600.0))
+    for index in range(0, 101):
+        for part in range(10):
+            stuck.add(stamp(index) + part * STEP // 10, truth(min(index + part / 10, 5.0)))
+    drive = new_drive(stuck)
+    index = drive.settle()
+    with caplog.at_level(logging.WARNING):
+        results = [drive.see(step, "right") for step in range(index, 100)]
+    assert max(off(result, step) for step, result in enumerate(results, index)) < 0.6
+    found = next(result for result in results if result.relocated)
+    assert "not of the one that odometry tells of" in found.decision.reason
+    assert "position given up" in caplog.text
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_wrong_fixes_of_no_drive_never_win_against_odometry(drive, every):
+    """In a room of two metres, so that many are near each other, at 5, 2.5 and 1.7 Hz."""
+    index, rng = drive.settle(), np.random.default_rng(0)
+    room = truth(index)
+    for step in range(100):
+        away = room @ Rigid3.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)], [*rng.uniform(-1, 1, 2), 0.0])
+        assert not drive.see(index + step * every, away).relocated
+
+
 def test_without_odometry_at_the_stamp_a_fix_is_not_used(new_drive):
     drive = new_drive(odometry([*range(6), *range(9, 20)]))
     index = drive.settle()
