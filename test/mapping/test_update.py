@@ -215,6 +215,40 @@ def test_a_session_elsewhere_that_looks_alike_is_told(kit, world, old, config, c
     assert "if they show no other place that looks alike, their poses are of another frame" in caplog.text
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_answers_of_a_session_that_is_off_by_little_say_so(kit, world, old, config, caplog, sign):
+    poses = moved_by(kit, world, 0.03 * sign, old)
+    alone, _ = update(kit, second_session(kit, world), old, config, poses=poses)
+    updated, _ = update(kit, second_session(kit, world), old, config, poses=poses, locate=finder(world))
+    off_m = abs(poses[0].translation[0] - world.views[0].map_from_camera.translation[0])
+    assert (
+        f"12 new images that the map finds are {off_m:.3f} m and 0.00 deg from where their poses say"
+        in caplog.text
+    )
+    scale, added = updated.covariance_model
+    assert scale == alone.covariance_model[0]
+    grown = added - alone.covariance_model[1]
+    np.testing.assert_allclose(grown, np.diag([off_m**2 / 3.0] * 3 + [0.0] * 3), atol=1e-9)
+
+
+def test_what_single_poses_are_off_by_is_no_other_frame(kit, world, old, config, caplog):
+    rng = np.random.default_rng(0)
+    depth = float(np.median(old.landmark_distance_ranges[:, 1]))
+    true = dict(enumerate(view.map_from_camera for view in world.views))
+    jitter = {row: 0.02 * depth * rng.normal(size=3) for row in true}
+    updated, _ = update(
+        kit,
+        second_session(kit, world),
+        old,
+        config,
+        locate=lambda _features, _camera, stamp_ns: Rigid3(
+            true[stamp_ns // 1000].rotation, true[stamp_ns // 1000].translation + jitter[stamp_ns // 1000]
+        ),
+    )
+    assert caplog.text == ""
+    assert not updated.covariance_model[1].any()
+
+
 @pytest.mark.parametrize("found", [12, 3])
 def test_a_session_in_the_frame_of_the_map_is_taken(kit, world, old, config, caplog, found):
     """Also one that goes where the map has been in part only."""
