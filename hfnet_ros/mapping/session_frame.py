@@ -34,6 +34,9 @@ _logger = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 
 MOVE_OR_LOCALIZE = "move them, or leave the poses out and the images are localized"
+_MAY_BE_REFINED = (
+    "its poses were refined, which may have moved them (compare a map built with --refine-poses off)"
+)
 _AS_GIVEN = Similarity(1.0, np.eye(3), np.zeros(3))
 _MIN_SHARE = 0.5  # of the keyframes found
 _MORE_BY_SCALE = 1.1  # times as many must agree for a scale to be believed
@@ -73,6 +76,8 @@ def check_session_frame(
     num_as_given = int(as_given.sum())
     if num_as_given >= _MIN_SHARE * len(pairs):
         agreeing = [pair for pair, agrees in zip(pairs, as_given, strict=True) if agrees]
+        if session.given is not None:
+            remedy = f"{_MAY_BE_REFINED}; if not, {remedy}"
         return _told_disagreement(agreeing, tolerance_m, remedy)
     motion, count = _agreed(pairs, tolerance_m)
     found = (
