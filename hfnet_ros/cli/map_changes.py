@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hfnet_ros.cli import scene_maps
 from hfnet_ros.cli.bag_keyframes import (
     add_bag_options,
@@ -39,6 +41,7 @@ _UPDATE = """hfnet-ros map update kitchen.map --images evening --poses evening.t
   hfnet-ros map update kitchen.map --bag evening.bag --every 5 --out new.map"""
 
 _FEW_SHARED = 0.01
+_ALIGN = "bring the second map into the frame of the first by --align"
 
 
 def add_verbs(maps: Any) -> None:
@@ -135,6 +138,7 @@ def _merge(options: argparse.Namespace) -> int:
     from hfnet_ros.map.scene_map import need_landmarks
     from hfnet_ros.mapping.joining import check_joinable, find_same_landmarks, join_maps
     from hfnet_ros.mapping.pruning import with_build_info
+    from hfnet_ros.mapping.session_frame import check_session_frame, with_disagreement
 
     check_map_target(options.out)
     first, second = load_map(options.first), load_map(options.second)
@@ -162,8 +166,13 @@ def _merge(options: argparse.Namespace) -> int:
             f"{scaled}: it was built of images alone and then scaled: its origin and heading are its own; "
             "bring both maps into one frame by --align"
         )
+    disagreement = np.zeros((6, 6))
+    if not options.align:
+        check_joinable(first, second)
+        locate = _by_what_was_seen(first, read_config(options))
+        disagreement = check_session_frame(first, second, locate, _ALIGN)
     same = find_same_landmarks(first, second)
-    merged = join_maps(first, second, same)
+    merged = with_disagreement(join_maps(first, second, same), disagreement)
     shared = int((same >= 0).sum())
     info["shared_landmarks"] = shared
     save_map(with_build_info(merged, info), options.out)

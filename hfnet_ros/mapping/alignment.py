@@ -38,7 +38,7 @@ _MIN_AGREEING_SHARE = 0.5
 _MAX_ASKED = 200
 _MAX_PAIRS = 2000
 _TOLERANCE_OF_DEPTH = 0.05
-_TOLERANCE_RAD = np.deg2rad(4.0)
+TOLERANCE_RAD = np.deg2rad(4.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def align_through_places(
         )
     tolerance_m = agreement_tolerance_m(first)
     fit = agree_on_motion(pairs, tolerance_m, with_scale=with_scale)
-    distances, angles = _deviations(pairs, fit)
+    distances, angles = deviations(pairs, fit)
     agreeing = agreeing_with(pairs, fit, tolerance_m)
     count = int(agreeing.sum())
     if count < MIN_AGREEING or count < _MIN_AGREEING_SHARE * len(pairs):
@@ -148,8 +148,8 @@ def agreeing_with(
     pairs: Sequence[tuple[Rigid3, Rigid3]], motion: Similarity, tolerance_m: float
 ) -> NDArray[np.bool_]:
     """Tell which pairs [N] of (first_from_camera, second_from_camera) agree with a motion."""
-    distances, angles = _deviations(pairs, motion)
-    agreeing: NDArray[np.bool_] = (distances <= tolerance_m) & (angles <= _TOLERANCE_RAD)
+    distances, angles = deviations(pairs, motion)
+    agreeing: NDArray[np.bool_] = (distances <= tolerance_m) & (angles <= TOLERANCE_RAD)
     return agreeing
 
 
@@ -183,16 +183,16 @@ def agree_on_motion(
     """
     best, most = None, (-1, 0.0)
     for candidate in _candidates(pairs, with_scale=with_scale):
-        distances, angles = _deviations(pairs, candidate)
-        agreeing = (distances <= tolerance_m) & (angles <= _TOLERANCE_RAD)
+        distances, angles = deviations(pairs, candidate)
+        agreeing = (distances <= tolerance_m) & (angles <= TOLERANCE_RAD)
         rank = (int(agreeing.sum()), -float(distances[agreeing].sum()))
         if rank > most:
             best, most = candidate, rank
     if best is None:
         raise MappingError("the shared keyframes are all in one place, which leaves the scale open")
     for _ in range(3):
-        distances, angles = _deviations(pairs, best)
-        near = np.flatnonzero((distances <= tolerance_m) & (angles <= _TOLERANCE_RAD))
+        distances, angles = deviations(pairs, best)
+        near = np.flatnonzero((distances <= tolerance_m) & (angles <= TOLERANCE_RAD))
         if len(near) < 3:
             return best
         best = _refine([pairs[row] for row in near.tolist()], best, tolerance_m, with_scale=with_scale)
@@ -275,8 +275,8 @@ def _candidates(pairs: Sequence[tuple[Rigid3, Rigid3]], *, with_scale: bool) -> 
             yield Similarity(scale, turns[i], first_i.translation - scale * turns[i] @ second_i.translation)
 
 
-def _deviations(pairs: Sequence[tuple[Rigid3, Rigid3]], motion: Similarity) -> tuple[FloatArray, FloatArray]:
-    """Return for each pair how far, and turned by how much (rad), the motion puts it from its place."""
+def deviations(pairs: Sequence[tuple[Rigid3, Rigid3]], motion: Similarity) -> tuple[FloatArray, FloatArray]:
+    """Return for each pair [N] how far, m, and turned by how much, rad, the motion puts it from its place."""
     moved = [motion.move_pose(second) for _, second in pairs]
     distances = [pose.translation_to(first) for pose, (first, _) in zip(moved, pairs, strict=True)]
     angles = [pose.rotation_to(first) for pose, (first, _) in zip(moved, pairs, strict=True)]
@@ -304,7 +304,7 @@ def _refine(
         motion = motion_of(step)
         apart = (motion.move_points(centers_b) - centers_a) / tolerance_m
         turned = (Rotation.from_matrix(motion.rotation) * turns_b * turns_a.inv()).as_rotvec()
-        return np.concatenate([apart.ravel(), (turned / _TOLERANCE_RAD).ravel()])
+        return np.concatenate([apart.ravel(), (turned / TOLERANCE_RAD).ravel()])
 
     found = least_squares(residuals, np.zeros(7 if with_scale else 6), loss="soft_l1", f_scale=0.3)
     return motion_of(found.x)

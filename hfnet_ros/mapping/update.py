@@ -36,7 +36,7 @@ from hfnet_ros.mapping.map_builder import build_untested_map
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.persistence import landmarks_in_view
 from hfnet_ros.mapping.pruning import prune_unconfirmed, with_build_info
-from hfnet_ros.mapping.session_frame import check_session_frame
+from hfnet_ros.mapping.session_frame import check_session_frame, with_disagreement
 from hfnet_ros.mapping.sources import PosedImages, check_counts
 from hfnet_ros.mapping.upright import turns_upright
 from hfnet_ros.mapping.views import Keyframe, focal_scale
@@ -118,8 +118,7 @@ def update_map(
     keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
     session = build_untested_map(keyframes, among_refined, refined, config, options)
     session = _with_pairs(session, known, cameras)
-    if locate is not None:
-        check_session_frame(visual_map, session, locate)
+    disagreement = np.zeros((6, 6)) if locate is None else check_session_frame(visual_map, session, locate)
     if visual_map.given is not None:
         motions = [pose @ moved.inverse() for pose, moved in zip(given, among_refined, strict=True)]
         names = [image.name for image in images]
@@ -129,7 +128,7 @@ def update_map(
     with threadpool_limits(1, "blas"):
         session = _described_like(visual_map, session, used)
         seen_again, same = _recognize(visual_map, session, used)
-        updated = join_maps(visual_map, session, same, seen_again)
+        updated = with_disagreement(join_maps(visual_map, session, same, seen_again), disagreement)
     new_keyframes = range(visual_map.num_keyframes, updated.num_keyframes)
     observed = np.concatenate([updated.landmarks_seen_by(row) for row in new_keyframes])
     num_seen_again = len(np.unique(observed[observed < visual_map.num_landmarks]))

@@ -104,6 +104,24 @@ def test_a_merge_in_two_frames_says_that_nothing_is_shared(run, halves, moved, t
     assert "use --align" in answer.lines[-1]
 
 
+@pytest.mark.parametrize(("off_m", "is_refused"), [(0.0, False), (0.1, False), (0.8, True)])
+def test_a_merge_of_maps_that_are_off_says_so(run, halves, second_half, tmp_path, caplog, off_m, is_refused):
+    off = build(
+        second_half, tmp_path / "off.map", map_from_part=Rigid3(np.eye(3), np.array([0.0, off_m, 0.0]))
+    )
+    answer = run("map", "merge", halves[0], off, "--out", tmp_path / "both.map")
+    if is_refused:
+        assert "the poses are in another frame than the map" in answer.error
+        assert "bring the second map into the frame of the first by --align" in answer.error
+        assert not (tmp_path / "both.map").exists()
+        return
+    assert answer.status == 0
+    added = load_map(tmp_path / "both.map").covariance_model[1]
+    said = "from where their poses say, all alike" in caplog.text + answer.err
+    assert said == bool(off_m)
+    assert np.isclose(np.trace(added[:3, :3]) ** 0.5, off_m, atol=0.02)
+
+
 def test_an_update_adds_a_session_and_leaves_the_map_alone(run, kit, halves, second_half, tmp_path):
     before = kit.content_of(halves[0])
     options = ["--images", second_half / "images", "--poses", second_half / "poses.tum"]

@@ -11,6 +11,7 @@ from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.map_io import save_map, verify_map
 from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.session_frame import check_session_frame
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.update import update_map
 
@@ -213,6 +214,55 @@ def test_a_session_elsewhere_that_looks_alike_is_told(kit, world, old, config, c
     updated, _ = update(kit, second_session(kit, world), old, config, poses=poses, locate=finder(world))
     assert updated.num_keyframes == 24
     assert "if they show no other place that looks alike, their poses are of another frame" in caplog.text
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_answers_of_a_session_that_is_off_by_little_say_so(kit, world, old, config, caplog, sign):
+    poses = moved_by(kit, world, 0.03 * sign, old)
+    alone, _ = update(kit, second_session(kit, world), old, config, poses=poses)
+    updated, _ = update(kit, second_session(kit, world), old, config, poses=poses, locate=finder(world))
+    off_m = abs(poses[0].translation[0] - world.views[0].map_from_camera.translation[0])
+    assert (
+        f"12 new images that the map finds are {off_m:.3f} m and 0.00 deg from where their poses say"
+        in caplog.text
+    )
+    scale, added = updated.covariance_model
+    assert scale == alone.covariance_model[0]
+    grown = added - alone.covariance_model[1]
+    np.testing.assert_allclose(grown, np.diag([off_m**2 / 3.0] * 3 + [0.0] * 3), atol=1e-9)
+
+
+def test_a_disagreement_of_refined_poses_may_be_theirs(old, caplog):
+    refined = dataclasses.replace(old, given=GivenFrame(old.keyframe_poses, np.zeros((len(old.cameras), 3))))
+    off_m = 0.03 * float(np.median(old.landmark_distance_ranges[:, 1]))
+    rows = {int(stamp_ns): row for row, stamp_ns in enumerate(old.keyframe_stamps_ns)}
+
+    def locate(_features, _camera, stamp_ns):
+        return Rigid3(np.eye(3), np.array([off_m, 0.0, 0.0])) @ old.map_from_camera(rows[stamp_ns])
+
+    for session in (old, refined):
+        caplog.clear()
+        assert check_session_frame(old, session, locate, "use --align").any()
+        assert "use --align" in caplog.text
+        assert ("its poses were refined" in caplog.text) == (session is refined)
+
+
+def test_what_single_poses_are_off_by_is_no_other_frame(kit, world, old, config, caplog):
+    rng = np.random.default_rng(0)
+    depth = float(np.median(old.landmark_distance_ranges[:, 1]))
+    true = dict(enumerate(view.map_from_camera for view in world.views))
+    jitter = {row: 0.02 * depth * rng.normal(size=3) for row in true}
+    updated, _ = update(
+        kit,
+        second_session(kit, world),
+        old,
+        config,
+        locate=lambda _features, _camera, stamp_ns: Rigid3(
+            true[stamp_ns // 1000].rotation, true[stamp_ns // 1000].translation + jitter[stamp_ns // 1000]
+        ),
+    )
+    assert caplog.text == ""
+    assert not updated.covariance_model[1].any()
 
 
 @pytest.mark.parametrize("found", [12, 3])
