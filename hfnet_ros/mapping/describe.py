@@ -15,7 +15,6 @@ from hfnet_ros.errors import ImageError, MappingError
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.features.turning import extract_turned
 from hfnet_ros.geometry.camera import Camera
-from hfnet_ros.mapping.carried import without_carried
 from hfnet_ros.mapping.views import Keyframe, MappingImage
 from hfnet_ros.types import ImageArray, ImageFeatures, Progress
 
@@ -61,8 +60,6 @@ def describe_images(
 ) -> list[Keyframe]:
     """Extract the features of every image, and the colours at the `max_keypoints` that mapping uses.
 
-    Mapping uses none of what the cameras carry with them (`without_carried`).
-
     Args:
         images: what to read.
         extractor: describes them.
@@ -83,7 +80,7 @@ def describe_images(
         colors = _sample_colors(pixels, features.local.keypoints)
         keyframes.append(Keyframe(image, extracted, features, colors))
     progress("extract", len(images), len(images))
-    return without_carried(keyframes)
+    return keyframes
 
 
 def learn_aggregation(

@@ -29,6 +29,7 @@ from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_map import MapCamera, VisualMap
 from hfnet_ros.mapping.alignment import Locate
+from hfnet_ros.mapping.carried import without_carried
 from hfnet_ros.mapping.describe import check_images, describe_images
 from hfnet_ros.mapping.joining import Reobservations, find_same_landmarks, join_maps
 from hfnet_ros.mapping.joint_retrieval import project_vlads
@@ -115,7 +116,8 @@ def update_map(
     among_refined = _among_refined(visual_map, given, [cameras[image.camera_idx] for image in images])
     mapped = [visual_map.map_from_camera(row) for row in range(visual_map.num_keyframes)]
     turns = turns_upright(among_refined, extractor, config.mapping, mapped)
-    keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
+    described = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
+    keyframes = without_carried(described)
     session = build_untested_map(keyframes, among_refined, refined, config, options)
     session = _with_pairs(session, known, cameras)
     disagreement = np.zeros((6, 6)) if locate is None else check_session_frame(visual_map, session, locate)

@@ -7,6 +7,7 @@ import time
 from hfnet_ros.config import Config
 from hfnet_ros.features.extractor import FeatureExtractor
 from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.mapping.carried import without_carried
 from hfnet_ros.mapping.colmap_model import read_colmap_model
 from hfnet_ros.mapping.describe import check_images, describe_images
 from hfnet_ros.mapping.map_builder import (
@@ -59,7 +60,8 @@ def build_map(
         turns = None
         if isinstance(source, PosedImages):
             turns = turns_upright(source.map_from_camera, extractor, config.mapping)
-        keyframes = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
+        described = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
+        keyframes = without_carried(described)
     if isinstance(source, PosedImages):
         built = build_untested_map(keyframes, source.map_from_camera, source.cameras, config, options)
     else:
