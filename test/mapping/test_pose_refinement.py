@@ -88,7 +88,7 @@ def test_exact_poses_are_left_as_they_are(kit, world, config):
     built = build(kit, world, config, given)
     report = built.build_info["poses"]
     assert not report["kept"]
-    assert "needed 2.0 %" in report["reason"]
+    assert "needed 5.0 %" in report["reason"]
     np.testing.assert_allclose(built.keyframe_poses[:, :3], [pose.translation for pose in given], atol=1e-12)
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-_WORKERS = 4  # of pytest-xdist in one run; scripts/test starts no more
+_WORKERS = 5  # of pytest-xdist in one run; scripts/test starts no more
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 _run = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
 
