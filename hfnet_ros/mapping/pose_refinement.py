@@ -45,7 +45,9 @@ FloatArray = NDArray[np.float64]
 
 _logger = logging.getLogger(__name__)
 
-_MIN_GAIN = 0.02
+# Of the held-out error. Where poses are exact chance alone gives -2.8 to 2.4 % in 45 maps (generated, fox, Sacré-Cœur),
+# 3.7 in one; measured poses (RedKitchen, EuRoC, also thinned) gain 10 % and more.
+_MIN_GAIN = 0.05
 _NUM_ROUNDS = 2  # the second starts from poses that landmarks can be triangulated at
 # How far given positions may be off, of the distance to what is seen: at first, and at the least once they were moved.
 _PRIOR_SIGMA_OF_DEPTH = 0.01
