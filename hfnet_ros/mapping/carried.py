@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 _NUM_LOOKED_AT = 36  # images of a camera
 _MIN_VIEWS, _MAX_VIEWS = 6, 12  # of them, that are compared with each other
-_MAX_SHIFT = 0.0025  # of the diagonal, 2 px of 640x480: a third of what landmarks need to be triangulated
+_MAX_SHIFT = 0.0025  # of the diagonal, 2 px of 640x480: a seventh of what landmarks need to be triangulated
 _MIN_SIMILARITY = 0.8  # as of landmarks of two maps that are one
 _NUM_CANDIDATES = 4
 # Chance leaves one keypoint in a thousand where it was, what is carried is found again in most images.

@@ -19,7 +19,7 @@ _NUM_KEYPOINTS = 256
 _MIN_MATCHES = 30
 _MIN_MATCHED_SHARE = 0.4  # of the keypoints: another image has fewer
 _SAME_SHARE = 0.7  # of the matches that must stay where they are; some of the others are wrong
-# Of the diagonal: 3 px of 640x480, half of what landmarks need to be triangulated.
+# Of the diagonal: 3 px of 640x480, a fifth of what landmarks need to be triangulated (1.5 deg at 525 px).
 _MAX_SHIFT = 0.004
 # What poses may say of it: given ones jitter. A camera whose driver repeats an image while the robot drives stood not.
 _MAX_TURN_RAD = np.deg2rad(2.0)
