@@ -39,10 +39,8 @@ _NAMES = {
     "model": ("distortionmodel",),
 }
 # Where programs that calibrate with cv2.fisheye say so.
-_KINDS, _FISHEYE = (
-    ("model", "cameramodel", "cameratype", "modeltype", "lensmodel"),
-    ("fisheye", "FISHEYE", "Fisheye"),
-)
+_KINDS = ("model", "cameramodel", "cameratype", "modeltype", "lensmodel")
+_FISHEYE = ("fisheye", "FISHEYE", "Fisheye")
 _ORB_SLAM_K = ("fx", "fy", "cx", "cy")
 _ORB_SLAM_D = {"pinhole": ("k1", "k2", "p1", "p2", "k3"), "kannalabrandt8": ("k1", "k2", "k3", "k4")}
 # Of camodocal: names of fx fy cx cy, where the coefficients are, their names, and our name of the model.

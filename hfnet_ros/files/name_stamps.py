@@ -27,9 +27,8 @@ _TOLERANCE_NS = 20_000_000  # between an image and its pose, as the benchmark of
 _OF_INTERVAL = 0.1  # the same, where poses are denser
 _MIN_MEETING = 0.8  # share of the images, or of the poses, that must find one another
 _MIN_IMAGES = 2
-_EARLIEST_CLOCK_NS = (
-    10**17
-)  # 1973: numbers within a span of poses beyond it are times of their clock, and no chance
+# 1973: numbers within a span of poses beyond it are times of their clock, and no chance.
+_EARLIEST_CLOCK_NS = 10**17
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -105,7 +105,7 @@ def align_through_places(
     tolerance_m = agreement_tolerance_m(first)
     fit = agree_on_motion(pairs, tolerance_m, with_scale=with_scale)
     distances, angles = deviations(pairs, fit)
-    agreeing = agreeing_with(pairs, fit, tolerance_m)
+    agreeing = _agree(distances, angles, tolerance_m)
     count = int(agreeing.sum())
     if count < MIN_AGREEING or count < _MIN_AGREEING_SHARE * len(pairs):
         raise MappingError(
@@ -148,7 +148,10 @@ def agreeing_with(
     pairs: Sequence[tuple[Rigid3, Rigid3]], motion: Similarity, tolerance_m: float
 ) -> NDArray[np.bool_]:
     """Tell which pairs [N] of (first_from_camera, second_from_camera) agree with a motion."""
-    distances, angles = deviations(pairs, motion)
+    return _agree(*deviations(pairs, motion), tolerance_m)
+
+
+def _agree(distances: FloatArray, angles: FloatArray, tolerance_m: float) -> NDArray[np.bool_]:
     agreeing: NDArray[np.bool_] = (distances <= tolerance_m) & (angles <= TOLERANCE_RAD)
     return agreeing
 
@@ -184,15 +187,14 @@ def agree_on_motion(
     best, most = None, (-1, 0.0)
     for candidate in _candidates(pairs, with_scale=with_scale):
         distances, angles = deviations(pairs, candidate)
-        agreeing = (distances <= tolerance_m) & (angles <= TOLERANCE_RAD)
+        agreeing = _agree(distances, angles, tolerance_m)
         rank = (int(agreeing.sum()), -float(distances[agreeing].sum()))
         if rank > most:
             best, most = candidate, rank
     if best is None:
         raise MappingError("the shared keyframes are all in one place, which leaves the scale open")
     for _ in range(3):
-        distances, angles = deviations(pairs, best)
-        near = np.flatnonzero((distances <= tolerance_m) & (angles <= TOLERANCE_RAD))
+        near = np.flatnonzero(agreeing_with(pairs, best, tolerance_m))
         if len(near) < 3:
             return best
         best = _refine([pairs[row] for row in near.tolist()], best, tolerance_m, with_scale=with_scale)

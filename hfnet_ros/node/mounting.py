@@ -78,10 +78,8 @@ class CameraMounting:
         if self._is_compared or self._given is None:
             return
         self._is_compared = True
-        off_m, off_rad = (
-            self._given.translation_to(base_from_camera),
-            self._given.rotation_to(base_from_camera),
-        )
+        off_m = self._given.translation_to(base_from_camera)
+        off_rad = self._given.rotation_to(base_from_camera)
         if off_m > _SAME_M or off_rad > _SAME_RAD:
             _logger.warning(
                 "%s is not used: TF has '%s' in '%s', %.3f m and %.1f deg away from it; correct TF, or publish "

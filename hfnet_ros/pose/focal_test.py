@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.pose.image_errors import turning
 from hfnet_ros.pose.problem import PoseProblem
 
 FloatArray = NDArray[np.float64]
@@ -38,22 +39,22 @@ def focal_ratio(problem: PoseProblem, map_from_camera: Rigid3, scale_px: float) 
     if not problem.is_one_camera:
         return None
     points = ((problem.points3d - map_from_camera.translation) @ map_from_camera.rotation)[:_MAX_MATCHES]
-    slopes = problem.pinhole[:_MAX_MATCHES] / problem.focal
+    slopes = problem.pinhole[:_MAX_MATCHES].T / problem.focal
     ratio, pose, sigma = 1.0, Rigid3.identity(), np.inf
     for factor in _SCALE_FACTORS:
-        in_camera = pose @ points
-        in_front = in_camera[:, 2] > 1e-6
-        jacobian, errors = _linearized(in_camera[in_front], slopes[in_front], ratio)
-        squares = np.einsum("ni,ni->n", errors, errors)
+        in_camera = (pose @ points).T
+        in_front = in_camera[2] > 1e-6
+        jacobian, errors = _linearized(in_camera[:, in_front], slopes[:, in_front], ratio)
+        squares = np.einsum("in,in->n", errors, errors)
         # Cubed, it is the weight that belongs to the robust score.
         weights = 1.0 / (1.0 + squares / (factor * scale_px / problem.focal) ** 2) ** 3
-        weighted = (weights[:, None, None] * jacobian).reshape(-1, 7)
-        normal = weighted.T @ jacobian.reshape(-1, 7)
+        weighted = (weights * jacobian).reshape(7, -1)
+        normal = weighted @ jacobian.reshape(7, -1).T
         trace = float(np.trace(normal))
         if not np.isfinite(trace) or trace <= 0.0:
             return None
         inverse = np.linalg.inv(normal + _LEAST_DAMPING * trace * np.eye(7))
-        step = -inverse @ (errors.ravel() @ weighted)
+        step = -inverse @ (weighted @ errors.ravel())
         pose = Rigid3.from_rotvec(step[3:6], step[:3]) @ pose
         ratio += float(step[6])
         if not 1.0 / _LARGEST < ratio < _LARGEST:
@@ -64,15 +65,11 @@ def focal_ratio(problem: PoseProblem, map_from_camera: Rigid3, scale_px: float) 
 
 
 def _linearized(in_camera: FloatArray, slopes: FloatArray, ratio: float) -> tuple[FloatArray, FloatArray]:
-    """Return [N, 2, 7] derivatives by motion (x y z rx ry rz) and ratio, and [N, 2] errors, of points in front."""
-    x, y, z = in_camera.T
-    seen = in_camera[:, :2] / z[:, None]
-    jacobian = np.zeros((len(z), 2, 7))
-    jacobian[:, 0, 0] = jacobian[:, 1, 1] = ratio / z
-    jacobian[:, :, 2] = -ratio * seen / z[:, None]
-    by_point = jacobian[:, :, :3]
-    jacobian[:, :, 3] = by_point[:, :, 2] * y[:, None] - by_point[:, :, 1] * z[:, None]
-    jacobian[:, :, 4] = by_point[:, :, 0] * z[:, None] - by_point[:, :, 2] * x[:, None]
-    jacobian[:, :, 5] = by_point[:, :, 1] * x[:, None] - by_point[:, :, 0] * y[:, None]
-    jacobian[:, :, 6] = seen
-    return jacobian, ratio * seen - slopes
+    """Return derivatives [7, 2, N] by motion (x y z rx ry rz) and ratio, and errors [2, N], of points [3, N]."""
+    depth = in_camera[2]
+    seen = in_camera[:2] / depth
+    moved = np.zeros((3, 2, len(depth)))
+    moved[0, 0] = moved[1, 1] = ratio / depth
+    moved[2] = -ratio * seen / depth
+    turned = turning(in_camera[None, :, None], moved[None])[0]
+    return np.concatenate([moved, turned, seen[None]]), ratio * seen - slopes

@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float64]
 _SHORT = 1e-12  # px squared: where a depth shows nowhere
 
 
-def _turning(points: FloatArray, moving: FloatArray) -> FloatArray:
+def turning(points: FloatArray, moving: FloatArray) -> FloatArray:
     """Return the derivative [S, 3, 2, M] by a turn of the points [S, 3, 1, M], of that by their motion."""
     x, y, z = np.moveaxis(points, 1, 0)
     by_x, by_y, by_z = np.moveaxis(moving, 1, 0)
@@ -51,7 +51,7 @@ def image_errors(
     inlier = np.zeros(len(usable), np.bool_)
     inlier[rows[near]] = True
     moved = by_point[near].transpose(2, 1, 0)
-    turned = _turning(points[near].T[None, :, None], moved[None])[0]
+    turned = turning(points[near].T[None, :, None], moved[None])[0]
     return residual[near].T, np.concatenate([moved, turned]), inlier
 
 

@@ -225,10 +225,8 @@ class TransformHistory:
             # What has jumped goes on from there, however much time there was for the way by now.
             return _apart(self._suspect[1], odom_from_base) < _apart(newest.odom_from_base, odom_from_base)
         step_ns = stamp_ns - newest.stamp_ns + _STAMP_JITTER_NS
-        faster, half_square = (
-            2.0 * step_ns / (newest.stamp_ns - before.stamp_ns),
-            0.5 * (step_ns / _NS_PER_S) ** 2,
-        )
+        faster = 2.0 * step_ns / (newest.stamp_ns - before.stamp_ns)
+        half_square = 0.5 * (step_ns / _NS_PER_S) ** 2
         way_m = faster * (newest.distance_m - before.distance_m) + half_square * _LARGEST_CHANGE_M_S2
         turn_rad = faster * (newest.turn_rad - before.turn_rad) + half_square * _LARGEST_CHANGE_RAD_S2
         return bool(

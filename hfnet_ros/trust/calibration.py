@@ -32,6 +32,7 @@ from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.visual_map import CovarianceCalibration, VisualMap
+from hfnet_ros.mapping.keyframe_selection import select_by_motion
 
 FloatArray = NDArray[np.float64]
 Take = Literal["all", "even", "odd"]
@@ -46,7 +47,7 @@ _PRIOR_FLOOR = (0.01, 0.005)  # m, rad
 _LOG_RANGE = 12.0
 _SMALLEST_EIGENVALUE = 1e-12
 # A camera that moved less since the last query stood still: its error there is one, however often it is seen.
-_LEAST_STEP_M, _LEAST_TURN_RAD = 0.01, math.radians(0.5)
+_LEAST_STEP_M, _LEAST_TURN_DEG = 0.01, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,17 +174,10 @@ def without_standing(results: Sequence[QueryResult]) -> list[QueryResult]:
     By their true poses; queries without one stay. A robot that waits for a minute would else decide by the error that
     it has there.
     """
-    kept: list[QueryResult] = []
-    last: Rigid3 | None = None
-    for result in results:
-        truth = result.groundtruth
-        if truth is not None and last is not None:
-            is_near = truth.translation_to(last) < _LEAST_STEP_M and truth.rotation_to(last) < _LEAST_TURN_RAD
-            if is_near:
-                continue
-        last = last if truth is None else truth
-        kept.append(result)
-    return kept
+    truths = {row: result.groundtruth for row, result in enumerate(results) if result.groundtruth is not None}
+    rows, moved = list(truths), select_by_motion(list(truths.values()), _LEAST_STEP_M, _LEAST_TURN_DEG)
+    standing = truths.keys() - {rows[position] for position in moved}
+    return [result for row, result in enumerate(results) if row not in standing]
 
 
 def observe_errors(results: Sequence[QueryResult], visual_map: VisualMap) -> ObservedErrors:
