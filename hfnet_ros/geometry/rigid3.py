@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import overload
 
@@ -53,9 +54,9 @@ class Rigid3:
         """
         quat = np.asarray(quat_xyzw, dtype=np.float64)
         offset = np.asarray(translation, dtype=np.float64)
-        if not (np.isfinite(quat).all() and np.isfinite(offset).all()):
+        if not all(map(math.isfinite, (*quat.tolist(), *offset.tolist()))):
             raise ValueError(f"not finite: quaternion {quat.tolist()}, translation {offset.tolist()}")
-        if np.linalg.norm(quat) <= MIN_QUAT_LENGTH:
+        if math.hypot(*quat.tolist()) <= MIN_QUAT_LENGTH:
             raise ValueError(f"quaternion {quat.tolist()} has no length")
         return cls(rotations_from_quats(quat), offset.copy())
 
@@ -117,14 +118,9 @@ def rotation_angle(rotation: FloatArray) -> float:
 
     The arc cosine of the trace alone loses half the digits for small angles.
     """
-    sine = np.linalg.norm(
-        [
-            rotation[2, 1] - rotation[1, 2],
-            rotation[0, 2] - rotation[2, 0],
-            rotation[1, 0] - rotation[0, 1],
-        ]
-    )
-    return float(np.arctan2(sine, np.trace(rotation) - 1.0))
+    (r00, r01, r02), (r10, r11, r12), (r20, r21, r22) = rotation.tolist()
+    sine = math.hypot(r21 - r12, r02 - r20, r10 - r01)
+    return math.atan2(sine, r00 + r11 + r22 - 1.0)
 
 
 def skew(vector: ArrayLike) -> FloatArray:
