@@ -19,8 +19,8 @@ from hfnet_ros.types import ImageFeatures, LocalFeatures
 
 _logger = logging.getLogger(__name__)
 
-_NUM_LOOKED_AT = 36  # images of a camera
-_MIN_VIEWS, _MAX_VIEWS = 6, 12  # of them, that are compared with each other
+_MIN_VIEWS, _MAX_VIEWS = 6, 12  # of a camera, that are compared with each other
+_NUM_LOOKED_AT = (12, 36)  # images of a camera; more where the first are too few views, as of a robot that waits
 _MAX_SHIFT = 0.0025  # of the diagonal, 2 px of 640x480: a seventh of what landmarks need to be triangulated
 _MIN_SIMILARITY = 0.8  # as of landmarks of two maps that are one
 _NUM_CANDIDATES = 4
@@ -84,9 +84,13 @@ def _carried_by(features: Sequence[ImageFeatures]) -> LocalFeatures | None:
 def _other_views(features: Sequence[ImageFeatures]) -> list[ImageFeatures]:
     """Return some images, spread over all, each of another view than the others: one of a robot that waits."""
     views: list[ImageFeatures] = []
-    for row in np.unique(np.linspace(0, len(features) - 1, _NUM_LOOKED_AT).round().astype(int)).tolist():
-        if all(_is_other_view(features[row], _stays(features[row], view.local)) for view in views):
-            views.append(features[row])
+    for num_looked_at in _NUM_LOOKED_AT:
+        views = []
+        for row in np.unique(np.linspace(0, len(features) - 1, num_looked_at).round().astype(int)).tolist():
+            if all(_is_other_view(features[row], _stays(features[row], view.local)) for view in views):
+                views.append(features[row])
+        if len(views) >= _MIN_VIEWS:
+            break
     return views[:: -(-len(views) // _MAX_VIEWS)] if views else views
 
 

@@ -236,4 +236,5 @@ def _save(figure: Any, path: str | os.PathLike[str]) -> None:
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     with atomic_file(path) as temporary:
-        picture.quantize(_NUM_COLORS).save(temporary, format="PNG", optimize=True)
+        # Six times as fast as the slower ways, which save 3 %.
+        picture.quantize(_NUM_COLORS, method=Image.Quantize.FASTOCTREE).save(temporary, format="PNG")
