@@ -1,5 +1,6 @@
 """Fixtures that several folders share, published weights beside the checkout, and which tests run where."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Wait for no disk: nobody pulls the plug, and tests that ask whether something is synced count calls."""
     os.fsync = lambda descriptor: None
+    gc.disable()  # while 6,800 tests are collected, which all stay: an eighth of that
+
+
+def pytest_collection_finish(session):
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

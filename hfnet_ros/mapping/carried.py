@@ -20,7 +20,8 @@ from hfnet_ros.types import ImageFeatures, LocalFeatures
 _logger = logging.getLogger(__name__)
 
 _MIN_VIEWS, _MAX_VIEWS = 6, 12  # of a camera, that are compared with each other
-_NUM_LOOKED_AT = (12, 36)  # images of a camera; more where the first are too few views, as of a robot that waits
+# Images of a camera; the many where the few show too few views, as of a robot that waits.
+_NUM_LOOKED_AT = (12, 36)
 _MAX_SHIFT = 0.0025  # of the diagonal, 2 px of 640x480: a seventh of what landmarks need to be triangulated
 _MIN_SIMILARITY = 0.8  # as of landmarks of two maps that are one
 _NUM_CANDIDATES = 4

@@ -33,6 +33,8 @@ CONFIG = Config(
     matching=MatchingConfig(min_similarity=0.8),
 )
 SENSOR = SensorModel(motion_blur_px=0.0)
+MOST_PICTURES = 600  # 0.15 MB each
+_pictures = {}
 SAME_POINT_PX, SAME_POINT_COSINE, SAME_DEPTH = 1.5, 0.85, 0.02
 
 
@@ -46,7 +48,15 @@ class Landmarks:
 
 
 def picture(scene, map_from_camera, seed=0, camera=CAMERA):
-    return SENSOR.expose(render(scene, camera, map_from_camera, 2), np.random.default_rng(seed))
+    """Image of a scene, drawn once: two of five are of a place that another test has looked at just so."""
+    pose = (map_from_camera.rotation.tobytes(), map_from_camera.translation.tobytes())
+    key = (id(scene), *pose, seed, id(camera))
+    if key not in _pictures:
+        if len(_pictures) >= MOST_PICTURES:
+            _pictures.clear()
+        image = SENSOR.expose(render(scene, camera, map_from_camera, 2), np.random.default_rng(seed))
+        _pictures[key] = image, scene, camera  # while these are kept, no others get their ids
+    return _pictures[key][0].copy()
 
 
 def depth_at(depth, keypoints):
