@@ -231,7 +231,8 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
     )
     if num_standing := visual_map.build_info.get("num_standing", 0):
         print(
-            f"left out: {num_standing} images that show what the one before does, of a camera that stood still or hung"
+            f"left out: {num_standing} images that show what an earlier one does: of a camera that stood still or "
+            "hung, or given twice"
         )
     print_doubts(
         (

@@ -8,6 +8,7 @@ taken from; two exposures differ by noise, copies do not.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -40,8 +41,8 @@ def moving(
 ) -> list[int]:
     """Return the positions of the images that show another view than the one before, of the same camera, that does.
 
-    Cameras of a rig, whose images follow each other with one stamp, stand still together. Copies of an image that a
-    camera handed out while it, or another camera of its rig, moved are left out with a warning.
+    Cameras of a rig, whose images follow each other with one stamp, stand still together. Copies of any image before
+    are left out, with a warning where the camera, or another one of its rig, moved meanwhile.
 
     Args:
         keyframes: described images in the order they were taken.
@@ -54,27 +55,25 @@ def moving(
     step = _largest_step(map_from_camera) if map_from_camera is not None else np.inf
     kept: list[int] = []
     last: dict[int, int] = {}
+    first_of: dict[bytes, int] = {}
     copies: dict[int, list[int]] = {}
     for frame in _frames(keyframes):
-        before = {row: last.get(keyframes[row].image.camera_idx) for row in frame}
-        is_near = {
-            row: one is not None and _is_same_pose(map_from_camera, one, row, step)
-            for row, one in before.items()
-        }
-        copied = [
-            row for row, one in before.items() if one is not None and is_copy(keyframes[one], keyframes[row])
-        ]
+        shown = {row: _digest(keyframes[row]) for row in frame}
+        copied = {row: first_of[digest] for row, digest in shown.items() if digest in first_of}
         taken = [row for row in frame if row not in copied]
+        before = [(row, last.get(keyframes[row].image.camera_idx)) for row in taken]
         has_moved = not all(
-            one is not None and is_near[row] and shows_the_same(keyframes[one], keyframes[row], sizes_wh[row])
-            for row in taken
-            for one in [before[row]]
+            one is not None
+            and _is_same_pose(map_from_camera, one, row, step)
+            and shows_the_same(keyframes[one], keyframes[row], sizes_wh[row])
+            for row, one in before
         )
         if has_moved:
             kept += taken
             last.update((keyframes[row].image.camera_idx, row) for row in taken)
-        for row in copied:
-            if has_moved or not is_near[row]:
+            first_of.update((shown[row], row) for row in taken if shown[row])
+        for row, one in copied.items():
+            if has_moved or not _is_same_pose(map_from_camera, one, row, step):
                 copies.setdefault(keyframes[row].image.camera_idx, []).append(row)
     _tell_copies(keyframes, copies)
     if len(kept) < 2 <= len(keyframes):
@@ -94,7 +93,7 @@ def _tell_copies(keyframes: Sequence[Keyframe], copies: Mapping[int, Sequence[in
     for camera_idx, rows in sorted(copies.items()):
         names = [keyframes[row].image.name for row in rows]
         _logger.warning(
-            "%s: %d of its %d images are copies of the one before, though the robot moved, and are left out: %s; did "
+            "%s: %d of its %d images are copies of earlier ones, though the robot moved, and are left out: %s; did "
             "the camera, or what recorded it, hang?",
             camera_name(names[0], camera_idx),
             len(rows),
@@ -103,14 +102,16 @@ def _tell_copies(keyframes: Sequence[Keyframe], copies: Mapping[int, Sequence[in
         )
 
 
-def is_copy(first: Keyframe, second: Keyframe) -> bool:
-    """Tell whether two images have the very same keypoints, as no two exposures have."""
-    one, other = first.features.local, second.features.local
-    return (
-        len(one) >= _MIN_MATCHES
-        and np.array_equal(one.keypoints, other.keypoints)
-        and np.array_equal(one.descriptors, other.descriptors)
-    )
+def _digest(keyframe: Keyframe) -> bytes:
+    """Return what copies of an image have in common, as no two exposures have; nothing where there is little to see."""
+    local = keyframe.features.local
+    if len(local) < _MIN_MATCHES:
+        return b""
+    numbers = (np.ascontiguousarray(array) for array in (local.keypoints, local.descriptors))
+    digest = hashlib.blake2b(b"%d" % keyframe.image.camera_idx)
+    for array in numbers:
+        digest.update(array.data)
+    return digest.digest()
 
 
 def shows_the_same(first: Keyframe, second: Keyframe, size_wh: tuple[int, int]) -> bool:
