@@ -230,7 +230,10 @@ def _print_built(visual_map: VisualMap, path: Path, seconds: float) -> None:
         f"{visual_map.num_observations} observations, built in {seconds:.0f} s"
     )
     if num_standing := visual_map.build_info.get("num_standing", 0):
-        print(f"left out: {num_standing} images that show what the one before does, the camera stood still")
+        print(
+            f"left out: {num_standing} images that show what an earlier one does: of a camera that stood still or "
+            "hung, or given twice"
+        )
     print_doubts(
         (
             (f"camera {row}", pair.given.notes)

@@ -20,6 +20,7 @@ from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.geometry.robust import median_with_sigma
 from hfnet_ros.geometry.rotations import rotations_from_rotvecs, rotvecs_from_rotations
+from hfnet_ros.mapping.keyframe_faults import PAIR_DISAGREES
 from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement
 from hfnet_ros.mapping.turned_cameras import is_beyond_noise
 
@@ -54,8 +55,9 @@ class CameraOffset:
 
     @property
     def is_sure(self) -> bool:
-        """Tell whether it is beyond noise, and explains images that took no part."""
-        return is_beyond_noise(self.rotvec, self.sigma_rad) and self.agreement[1] > self.agreement[0]
+        """Tell whether it is beyond noise, and explains images that took no part, most of what they show."""
+        as_given, as_turned = self.agreement
+        return is_beyond_noise(self.rotvec, self.sigma_rad) and as_turned > max(as_given, PAIR_DISAGREES)
 
 
 def find_camera_offsets(

@@ -21,6 +21,7 @@ from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.camera_offsets import find_camera_offsets, turned
+from hfnet_ros.mapping.camera_pairings import find_pairing
 from hfnet_ros.mapping.keyframe_faults import PAIR_DISAGREES, KeyframeFault, PlacementCheck, Slip
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher
@@ -112,11 +113,42 @@ def check_poses(
     stamps_ns = np.array([keyframe.image.stamp_ns for keyframe in keyframes], np.int64)
     normalized = [cameras[view.camera_idx].undistort(view.keypoints) for view in views]
     names = [keyframe.image.name for keyframe in keyframes]
-    given, mountings = _with_cameras_turned(
-        evidence, given, [view.camera_idx for view in views], names, config
-    )
+    camera_idxs = [view.camera_idx for view in views]
+    _refuse_pairing(evidence, given, camera_idxs, stamps_ns, names, config.mapping.max_epipolar_error_px)
+    given, mountings = _with_cameras_turned(evidence, given, camera_idxs, names, config)
     checked = judge_poses(evidence, known, normalized, given, stamps_ns, names, config)
     return CheckedPoses(checked.kept, checked.map_from_camera, {**checked.report, "mountings": mountings})
+
+
+def _refuse_pairing(
+    evidence: PairEvidence,
+    given: Sequence[Rigid3],
+    camera_idxs: Sequence[int],
+    stamps_ns: NDArray[np.int64],
+    names: Sequence[str],
+    max_error_px: float,
+) -> None:
+    """Refuse a rig whose images all fit once some cameras take other poses of its, better than turned cameras do.
+
+    Raises:
+        PoseFaultError: names the cameras.
+    """
+    found = find_pairing(evidence, Poses.of(given), camera_idxs, stamps_ns, max_error_px)
+    if found is None or found.agreement[0] >= _SOUND:
+        return
+    turned_given = list(given)
+    for offset in find_camera_offsets(evidence, Poses.of(given), camera_idxs, max_error_px):
+        if offset.is_sure:
+            turned_given = turned(turned_given, camera_idxs, offset)
+    as_turned = agreement(evidence.of_pairs(found.pairs), Poses.of(turned_given), max_error_px).mean()
+    before, after = found.agreement
+    if after >= max(_wanted(before), as_turned):
+        raise PoseFaultError(found.told(names, camera_idxs), "cameras", amount=found.rows)
+
+
+def _wanted(share: float) -> float:
+    """Return the share of matches that poses must explain that are read otherwise, given what they do as given."""
+    return share + max(_MIN_GAIN, _MIN_UNDONE * (1.0 - share))
 
 
 def _with_cameras_turned(
@@ -236,7 +268,7 @@ def _refuse_systematic(
     reading = best_reading(few, given, max_error_px) if share + _MIN_READING_GAIN <= 1.0 else None
     mounting = estimate_mounting_offset(evidence, given, max_error_px)
     time = estimate_time_offset(few, given, stamps_ns, max_error_px)
-    wanted = share + max(_MIN_GAIN, _MIN_UNDONE * (1.0 - share))
+    wanted = _wanted(share)
     time_share = time.agreement if time is not None and abs(time.rows) >= _MIN_TIME_ROWS else 0.0
     turn = float(np.linalg.norm(mounting.given_from_camera.rotvec))
     mounting_share = mounting.agreement if turn > _MIN_MOUNTING_ANGLE else 0.0

@@ -1,12 +1,17 @@
-"""Cameras that are mounted otherwise than their poses say."""
+"""Cameras that are mounted otherwise than their poses say, or whose images are of another camera or time."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from hfnet_ros.errors import PoseFaultError
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.mapping.camera_offsets import find_camera_offsets, turned
+from hfnet_ros.mapping.camera_pairings import find_pairing
 from hfnet_ros.mapping.pose_evidence import PairEvidence
+from hfnet_ros.mapping.pose_faults import _refuse_pairing
 
 STOPS, MATCHES, NOISE = 20, 30, 5e-4
 MAX_ERROR_PX = 4.0
@@ -102,3 +107,85 @@ def test_cameras_that_never_saw_the_same_tell_nothing():
 def test_one_camera_has_no_offset():
     poses, cameras = walk(1)
     assert find_camera_offsets(evidence_of(poses), Poses.of(poses), cameras, MAX_ERROR_PX) == []
+
+
+@pytest.fixture(scope="module")
+def rig():
+    """Poses of two cameras, the second turned by 10 deg, and what their images say."""
+    poses, cameras = walk(2)
+    stamps_ns = np.repeat(np.arange(len(poses) // 2), 2)
+    names = [
+        f"{'left' if camera == 0 else 'right'}/{stamp}.png"
+        for camera, stamp in zip(cameras, stamps_ns, strict=True)
+    ]
+    return SimpleNamespace(
+        poses=poses, cameras=cameras, stamps_ns=stamps_ns, names=names, evidence=evidence_of(poses)
+    )
+
+
+def found_in(rig, given):
+    return find_pairing(rig.evidence, Poses.of(given), rig.cameras, rig.stamps_ns, MAX_ERROR_PX)
+
+
+def judge(rig, given):
+    _refuse_pairing(rig.evidence, given, rig.cameras, rig.stamps_ns, rig.names, MAX_ERROR_PX)
+
+
+def exchanged(poses):
+    return [poses[row ^ 1] for row in range(len(poses))]
+
+
+def late(poses, camera, rows):
+    """Poses of a rig, those of one camera so many of its images before the ones its images are of."""
+    given = list(poses)
+    own = poses[camera::2]
+    given[camera::2] = [own[min(max(row - rows, 0), len(own) - 1)] for row in range(len(own))]
+    return given
+
+
+def test_exchanged_cameras_are_named(rig):
+    found = found_in(rig, exchanged(rig.poses))
+    assert (found.cameras, found.rows) == ((0, 1), 0)
+    assert found.agreement[1] > 0.95 > found.agreement[0]
+    with pytest.raises(
+        PoseFaultError, match=r"the images of left and right look exchanged: .* pose of the other"
+    ) as error:
+        judge(rig, exchanged(rig.poses))
+    assert error.value.fault == "cameras"
+
+
+@pytest.mark.parametrize(("rows", "when"), [(1, "1 keyframes later"), (-2, "2 keyframes earlier")])
+def test_a_camera_of_another_time_is_named(rig, rows, when):
+    given = late(rig.poses, 1, rows)
+    found = found_in(rig, given)
+    assert (found.cameras, found.rows) == ((1,), rows)
+    with pytest.raises(PoseFaultError, match=f"the images of right look paired with .* {when}") as error:
+        judge(rig, given)
+    assert error.value.amount == rows
+
+
+def test_all_cameras_of_another_time_are_named(rig):
+    given = late(late(rig.poses, 0, 1), 1, 1)
+    assert found_in(rig, given).cameras == (0, 1)
+    with pytest.raises(
+        PoseFaultError, match="the images of left and right look paired with poses of another time"
+    ):
+        judge(rig, given)
+
+
+@pytest.mark.parametrize("offsets", [{}, {1: [0.0, -5.0, 1.0]}])
+def test_good_rigs_and_turned_cameras_are_none_of_that(rig, offsets):
+    given = given_as(rig.poses, rig.cameras, offsets)
+    as_given, as_read = found_in(rig, given).agreement
+    assert as_read < max(as_given, 0.95)
+    judge(rig, given)
+
+
+def test_one_camera_has_no_other(rig):
+    assert find_pairing(rig.evidence, Poses.of(rig.poses), [0] * 40, np.arange(40), MAX_ERROR_PX) is None
+
+
+def test_a_turn_that_leaves_most_matches_unexplained_is_no_mounting(rig):
+    # As a late camera of a robot that turns steadily: beyond noise, and no more than a part of it.
+    found = find_camera_offsets(rig.evidence, Poses.of(late(rig.poses, 1, 3)), rig.cameras, MAX_ERROR_PX)
+    assert not any(offset.is_sure for offset in found)

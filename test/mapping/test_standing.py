@@ -80,6 +80,52 @@ def test_an_image_that_is_repeated_while_the_robot_drives_is_left_to_the_check_o
     assert moving(keyframes, [SIZE_WH] * 6, poses) == list(range(6))
 
 
+def test_copies_of_an_image_while_the_robot_drives_are_left_out_and_told(world, caplog):
+    rows = [0, 1, 2, 2, 2, 2, 6, 7]
+    keyframes = keyframes_of(world, rows)
+    keyframes[3:6] = [replace(keyframes[2], image=entry.image) for entry in keyframes[3:6]]
+    assert moving(keyframes, [SIZE_WH] * 8, poses_of(world, range(8))) == [0, 1, 2, 6, 7]
+    assert "camera 0: 3 of its 8 images are copies of earlier ones, though the robot moved" in caplog.text
+    assert "003.png, 004.png, 005.png" in caplog.text
+
+
+def test_a_camera_of_a_rig_that_hangs_takes_nothing_from_the_others(world, caplog):
+    # Frames of two cameras; the second hangs from its second image on, and the robot waits in the last two frames.
+    rows, cameras, stamps_ns = [0, 5, 1, 6, 2, 6, 3, 6, 3, 6], [0, 1] * 5, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    keyframes = keyframes_of(world, rows, camera_idxs=cameras, stamps_ns=stamps_ns)
+    for copy in (5, 7, 9):
+        keyframes[copy] = replace(keyframes[3], image=keyframes[copy].image)
+    poses = poses_of(world, [0, 5, 1, 6, 2, 7, 3, 8, 3, 8])
+    assert moving(keyframes, [SIZE_WH] * 10, poses) == [0, 1, 2, 3, 4, 6]
+    assert "camera 1: 3 of its 5 images are copies" in caplog.text
+    assert moving(keyframes, [SIZE_WH] * 10) == [0, 1, 2, 3, 4, 6]
+
+
+def test_copies_from_a_camera_that_waits_are_no_fault(world, caplog):
+    rows = [0, 1, 1, 1, 2]
+    keyframes = keyframes_of(world, rows)
+    keyframes[2:4] = [replace(keyframes[1], image=entry.image) for entry in keyframes[2:4]]
+    assert moving(keyframes, [SIZE_WH] * 5, poses_of(world, rows)) == [0, 1, 4]
+    assert not caplog.records
+
+
+def test_images_that_are_given_twice_are_taken_once(world, caplog):
+    rows = [0, 1, 2, 3]
+    keyframes, poses = keyframes_of(world, rows), poses_of(world, rows)
+    again = [
+        replace(entry, image=replace(entry.image, name=f"copy of {entry.image.name}")) for entry in keyframes
+    ]
+    assert moving([*keyframes, *again], [SIZE_WH] * 8, [*poses, *poses]) == [0, 1, 2, 3]
+    assert not caplog.records
+
+
+def test_a_drive_of_copies_alone_is_refused_as_that(world):
+    keyframes = keyframes_of(world, [4] * 5)
+    keyframes = [replace(keyframes[0], image=entry.image) for entry in keyframes]
+    with pytest.raises(MappingError, match=r"all 5 images are copies of 000\.png, though their poses differ"):
+        moving(keyframes, [SIZE_WH] * 5, poses_of(world, range(5)))
+
+
 def test_the_cameras_of_a_rig_stand_together(world):
     rows = [0, 5, 1, 5, 2, 6, 2, 6]
     keyframes = keyframes_of(world, rows, camera_idxs=[0, 1] * 4, stamps_ns=[0, 0, 1, 1, 2, 2, 3, 3])
