@@ -11,6 +11,7 @@ from hfnet_ros.config import OdometryConfig
 from hfnet_ros.geometry.covariance import change_child_covariance, largest_sigmas, symmetrize
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.tracking.odometry import OdometrySample
+from hfnet_ros.tracking.path import Path
 from hfnet_ros.types import PoseEstimate
 
 FloatArray = NDArray[np.float64]
@@ -56,28 +57,40 @@ class Motion:
 
     Attributes:
         earlier_from_later: base to base.
-        distance_m: length of the path by odometry; None without.
-        turn_rad: sum of its turns, likewise.
+        path: by odometry, axes of the earlier base; None without.
         unmeasured_s: time that no odometry covers.
     """
 
     earlier_from_later: Rigid3
-    distance_m: float | None
-    turn_rad: float | None
+    path: Path | None
     unmeasured_s: float
+
+    @property
+    def distance_m(self) -> float | None:
+        """Return the length of the path by odometry; None without."""
+        return None if self.path is None else self.path.distance_m
+
+    @property
+    def turn_rad(self) -> float | None:
+        """Return the sum of its turns, likewise."""
+        return None if self.path is None else self.path.turn_rad
 
 
 def motion_between(earlier: Moment, later: Moment) -> Motion:
-    """Return the motion by odometry; what it does not cover is a motion by an unknown amount."""
+    """Return the motion by odometry, back in time too; what it does not cover is a motion by an unknown amount."""
     start, end = earlier.odometry, later.odometry
     if start is None or end is None or start.run != end.run:
         unmeasured_ns = abs(later.stamp_ns - earlier.stamp_ns)
-        return Motion(Rigid3.identity(), None, None, 1e-9 * unmeasured_ns)
+        return Motion(Rigid3.identity(), None, 1e-9 * unmeasured_ns)
+    step = end.odom_from_base.translation - start.odom_from_base.translation
+    if end.stamp_ns >= start.stamp_ns:
+        path = end.path.since(start.path, step)
+    else:
+        path = start.path.since(end.path, -step).seen_from(step)
     unmeasured_ns = abs(later.stamp_ns - end.stamp_ns) + abs(earlier.stamp_ns - start.stamp_ns)
     return Motion(
         start.odom_from_base.inverse() @ end.odom_from_base,
-        abs(end.distance_m - start.distance_m),
-        abs(end.turn_rad - start.turn_rad),
+        path.turned(start.odom_from_base.rotation.T),
         1e-9 * unmeasured_ns,
     )
 
@@ -96,24 +109,25 @@ class MotionModel:
         """Return the pose at another moment, with what is lost on the way added to its covariance.
 
         An error of orientation swings the origin around: tau' = tau + phi x R d. Orientation noise
-        that gathers evenly along the way, with total variance q, has done so over a lever that shrinks
-        from R d to zero; integrated: q [Rd]x [Rd]x^T / 3 in position, -q [Rd]x / 2 between the two.
-        Taking one large step thus gives about what many small ones give. Where there is no odometry,
-        the standard deviation grows with time (and not its root): a robot that drives away goes on.
+        that gathers along the way, with variance r dw at a point l before its end, moves the end by that lever:
+        r times the integral of [l]x [l]x^T dw in position, -[l]x dw between the two (`Path`). Taking one large
+        step thus gives what many small ones give, around a loop as well. Where there is no odometry, the
+        standard deviation grows with time (and not its root): a robot that drives away goes on.
         """
         motion = motion_between(pose.moment, moment)
         step = motion.earlier_from_later.translation
-        lever = skew(pose.map_from_base.rotation @ step)
         covariance = change_child_covariance(pose.covariance, pose.map_from_base, step)
         position = (self._speed_sigma * motion.unmeasured_s) ** 2
         orientation = (self._turn_sigma * motion.unmeasured_s) ** 2
-        if motion.distance_m is not None and motion.turn_rad is not None:
-            position += self._translation_variance * motion.distance_m
-            gathered = self._rotation_variance * (motion.distance_m + motion.turn_rad)
-            orientation += gathered
-            covariance[:3, :3] += gathered / 3.0 * lever @ lever.T
-            covariance[:3, 3:] -= gathered / 2.0 * lever
-            covariance[3:, :3] -= gathered / 2.0 * lever.T
+        if motion.path is not None:
+            path = motion.path.turned(pose.map_from_base.rotation)
+            position += self._translation_variance * path.distance_m
+            orientation += self._rotation_variance * path.weight
+            swings = np.trace(path.squares) * np.eye(3) - path.squares  # [l]x [l]x^T
+            levers = self._rotation_variance * skew(path.levers)
+            covariance[:3, :3] += self._rotation_variance * swings
+            covariance[:3, 3:] -= levers
+            covariance[3:, :3] -= levers.T
         covariance[:3, :3] += position * np.eye(3)
         covariance[3:, 3:] += orientation * np.eye(3)
         return BasePose(moment, pose.map_from_base @ motion.earlier_from_later, symmetrize(covariance))
