@@ -12,6 +12,7 @@ from hfnet_ros.tracking.agreement import Agreement
 from hfnet_ros.tracking.gate import PLANAR, Comparison, FloatArray, InnovationGate
 from hfnet_ros.tracking.map_odom import MapOdomFilter
 from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel
+from hfnet_ros.tracking.odometry_check import OdometryCheck
 from hfnet_ros.types import Belief, GateDecision, TrackingState, Verdict
 
 _logger = logging.getLogger(__name__)
@@ -46,17 +47,25 @@ class FixJudge:
         self._motion = MotionModel(config.odometry)
         self._gate = InnovationGate(config.gate)
         self._agreement = Agreement(config, self._gate, self._motion)
+        self._check = OdometryCheck(config)
         self._filter.set_config(config.gate, self._motion)
 
     def forget(self) -> None:
         """Have no position, no fixes and no hint."""
         self._filter.forget()
         self._agreement.clear()
+        self._check.clear()
+        self._motion.excess = self._check.excess
         self._hint = self.last_fix = None
 
     def take_hint(self, hint: BasePose) -> None:
         """Look around a pose until a fix is accepted; see `Relocalizer.set_initial_pose`."""
         self._hint = hint
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Return what is doubtful about odometry, in sentences."""
+        return tuple(filter(None, (self._motion.excess.text,)))
 
     def expect(self, moment: Moment) -> BasePose | None:
         """Return where the robot is to be looked for first: by a hint, else by the position."""
@@ -108,6 +117,7 @@ class FixJudge:
                 reason = f"the prediction is too vague to prove a fix, and {support.text(needed)}"
                 return _decision(Verdict.AWAITING_AGREEMENT, reason, comparison), False
         self._filter.correct(fix)
+        self._check.note(fix)
         self._accept(fix)
         return _decision(Verdict.ACCEPTED, comparison.text, comparison), False
 
@@ -117,6 +127,7 @@ class FixJudge:
         if not support.is_clear(needed):
             return GateDecision(Verdict.AWAITING_AGREEMENT, support.text(needed))
         self._filter.start(fix)
+        self._check.restart(fix)
         self._accept(fix)
         x, y, z = fix.map_from_base.translation
         _logger.info("position found at x %.2f, y %.2f, z %.2f m: %s", x, y, z, support.text(needed))
@@ -137,6 +148,9 @@ class FixJudge:
                 f"{comparison.text}; {course.num_agreeing} fixes in a row are of one drive, but not of the one that "
                 "odometry tells of"
             )
+            self._check.contradict(fix)
+        else:
+            self._check.restart(fix)
         _logger.warning("the robot is not where it was thought to be; position given up: %s", reason)
         self._filter.start(fix)
         self._accept(fix)
@@ -144,6 +158,7 @@ class FixJudge:
 
     def _accept(self, fix: BasePose) -> None:
         self._agreement.confirm(fix)
+        self._motion.excess = self._check.excess
         self.last_fix = fix.moment
         self._hint = None
 

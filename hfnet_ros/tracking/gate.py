@@ -56,19 +56,22 @@ class InnovationGate:
     The innovation's covariance is S = P + R + B: of the prediction and the fix, and the part of
     a fix's error that the map is to blame for. Neighbouring fixes have that in common, distant ones do
     not, so that their difference has between 0 and 2 B of it.
+
+    Attributes:
+        systematic: [6, 6] B.
     """
 
     def __init__(self, config: GateConfig) -> None:
         """Take the share of right fixes that pass, the axes and the systematic error."""
         self._probability = config.probability
         self._axes = config.axes
-        self._systematic = systematic_covariance(config)
+        self.systematic = systematic_covariance(config)
 
     def compare(self, predicted: BasePose, fix: BasePose, axes: str = "") -> Comparison:
         """Test whether a fix fits a prediction for the same moment; `axes` as in the configuration."""
         innovation = pose_difference(predicted.map_from_base, fix.map_from_base)
         used = list(_AXES[axes or self._axes])
-        spread = (predicted.covariance + fix.covariance + self._systematic)[np.ix_(used, used)]
+        spread = (predicted.covariance + fix.covariance + self.systematic)[np.ix_(used, used)]
         mahalanobis_sq = float(innovation[used] @ np.linalg.solve(spread, innovation[used]))
         return Comparison(
             innovation, mahalanobis_sq, chi_square_quantile(self._probability, len(used)), len(used)

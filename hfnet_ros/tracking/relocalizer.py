@@ -299,7 +299,7 @@ class Relocalizer:
             relocated,
             tracking.age_s,
             tracking.distance_m,
-            (*localization.warnings, *self._mounting_check.doubts(camera_frame)),
+            (*localization.warnings, *self._mounting_check.doubts(camera_frame), *self._judge.doubts),
         )
 
     def _has_body(self, camera_frame: str) -> bool:
