@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,59 +10,68 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+_SIMPSON = np.array([[1.0], [4.0], [1.0]]) / 6.0
+_HERE = np.eye(4)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
     """Sums over a path, by which it is known how far each part of its orientation's noise swings its end.
 
     Noise gathers with dw = ds + dtheta, per metre and per radian. What was gathered at p moves the end by its
-    lever, end - p: around a loop there is one, though the end is where the path began.
+    lever, l = end - p: around a loop there is one, though the end is where the path began.
 
     Attributes:
         distance_m: its length.
-        turn_rad: all turning on it added up.
-        levers: [3] integral of (end - p) dw, m.
-        squares: [3, 3] integral of (end - p) (end - p)^T dw, m^2.
+        moments: [4, 4] integral of (l, 1) (l, 1)^T dw.
     """
 
     distance_m: float = 0.0
-    turn_rad: float = 0.0
-    levers: FloatArray = field(default_factory=lambda: np.zeros(3))
-    squares: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
+    moments: FloatArray = field(default_factory=lambda: np.zeros((4, 4)))
 
     @property
     def weight(self) -> float:
         """Return the integral of dw."""
-        return self.distance_m + self.turn_rad
+        return float(self.moments[3, 3])
+
+    @property
+    def turn_rad(self) -> float:
+        """Return all turning on it added up."""
+        return self.weight - self.distance_m
+
+    @property
+    def levers(self) -> FloatArray:
+        """Return [3] the integral of l dw."""
+        return self.moments[:3, 3]
+
+    @property
+    def squares(self) -> FloatArray:
+        """Return [3, 3] the integral of l l^T dw."""
+        return self.moments[:3, :3]
 
     def extended(self, step: FloatArray, turn_rad: float) -> Path:
         """Return the path with a straight piece [3] more, on which the robot turns evenly."""
-        distance_m = float(np.linalg.norm(step))
-        moved, weight = self.seen_from(step), distance_m + turn_rad
-        return Path(
-            self.distance_m + distance_m,
-            self.turn_rad + turn_rad,
-            moved.levers + weight / 2.0 * step,
-            moved.squares + weight / 3.0 * np.outer(step, step),
-        )
+        distance_m = math.sqrt(step @ step)
+        weight = distance_m + turn_rad
+        # As that of three points: Simpson's rule, which squares meet exactly.
+        begin, middle, end = ((part * step).tolist() for part in (1.0, 0.5, 0.0))
+        points = np.array([[*begin, 1.0], [*middle, 1.0], [*end, 1.0]])
+        moments = self.seen_from(step).moments + points.T @ (weight * _SIMPSON * points)
+        return Path(self.distance_m + distance_m, moments)
 
     def seen_from(self, offset: FloatArray) -> Path:
         """Return it with levers to a point [3] away from its end."""
-        crossed = np.outer(self.levers, offset)
-        squares = self.squares + crossed + crossed.T + self.weight * np.outer(offset, offset)
-        return Path(self.distance_m, self.turn_rad, self.levers + self.weight * offset, squares)
+        shift = _HERE.copy()
+        shift[:3, 3] = offset
+        return Path(self.distance_m, shift @ self.moments @ shift.T)
 
     def since(self, earlier: Path, step: FloatArray) -> Path:
         """Return what has come after an earlier end of it, from which this one is [3] away."""
         before = earlier.seen_from(step)
-        return Path(
-            self.distance_m - before.distance_m,
-            self.turn_rad - before.turn_rad,
-            self.levers - before.levers,
-            self.squares - before.squares,
-        )
+        return Path(self.distance_m - before.distance_m, self.moments - before.moments)
 
     def turned(self, rotation: FloatArray) -> Path:
         """Return it in axes turned by a rotation [3, 3]."""
-        squares = rotation @ self.squares @ rotation.T
-        return Path(self.distance_m, self.turn_rad, rotation @ self.levers, squares)
+        turn = np.eye(4)
+        turn[:3, :3] = rotation
+        return Path(self.distance_m, turn @ self.moments @ turn.T)
