@@ -24,7 +24,8 @@ _SHARP_HINT_M = 10.0
 class FixJudge:
     """The position, the fixes that have not made it one, and the rules between them.
 
-    * No position: `gate.agreement_fixes` fixes must agree (bootstrap).
+    * No position: `gate.agreement_fixes` fixes must agree (bootstrap), or `gate.recovery_rejections` be of one
+      drive that odometry does not tell of, which is wrong then.
     * A position: a fix must pass the gate. Where the position is STALE, nearly everything passes, so
       that the fix must also agree with others, as at the start.
     * `gate.recovery_rejections` rejected fixes that agree, with no accepted one among them: the robot
@@ -124,14 +125,21 @@ class FixJudge:
     def _judge_without_position(self, fix: BasePose) -> GateDecision:
         needed = self._needed(fix, self._config.gate.agreement_fixes)
         support = self._agreement.weigh(fix, with_accepted=False)
-        if not support.is_clear(needed):
-            return GateDecision(Verdict.AWAITING_AGREEMENT, support.text(needed))
+        reason = support.text(needed)
+        if support.is_clear(needed):
+            self._check.restart(fix)
+        else:
+            one_drive = self._one_drive(max(needed, self._config.gate.recovery_rejections))
+            if not one_drive:
+                return GateDecision(Verdict.AWAITING_AGREEMENT, reason)
+            reason = f"{reason}; {one_drive}"
+            self._check.restart(self._agreement.course[-1])
+            self._check.contradict(fix)
         self._filter.start(fix)
-        self._check.restart(fix)
         self._accept(fix)
         x, y, z = fix.map_from_base.translation
-        _logger.info("position found at x %.2f, y %.2f, z %.2f m: %s", x, y, z, support.text(needed))
-        return GateDecision(Verdict.ACCEPTED, support.text(needed))
+        _logger.info("position found at x %.2f, y %.2f, z %.2f m: %s", x, y, z, reason)
+        return GateDecision(Verdict.ACCEPTED, reason)
 
     def _judge_rejected(self, fix: BasePose, comparison: Comparison) -> tuple[GateDecision, bool]:
         needed = self._config.gate.recovery_rejections
@@ -140,14 +148,10 @@ class FixJudge:
         support = self._agreement.weigh(fix, with_accepted=False)
         reason = f"{comparison.text}; {support.text(needed)} against the position"
         if not support.is_clear(needed):
-            # No two fixes agree by an odometry that stands still or is of another scale, however right they are.
-            course = self._agreement.weigh_course()
-            if not course.is_clear(self._config.gate.recovery_rejections):
+            one_drive = self._one_drive(self._config.gate.recovery_rejections)
+            if not one_drive:
                 return _decision(Verdict.REJECTED_INNOVATION, reason, comparison), False
-            reason = (
-                f"{comparison.text}; {course.num_agreeing} fixes in a row are of one drive, but not of the one that "
-                "odometry tells of"
-            )
+            reason = f"{comparison.text}; {one_drive}"
             self._check.contradict(fix)
         else:
             self._check.restart(fix)
@@ -155,6 +159,16 @@ class FixJudge:
         self._filter.start(fix)
         self._accept(fix)
         return _decision(Verdict.ACCEPTED, f"former position given up: {reason}", comparison), True
+
+    def _one_drive(self, needed: int) -> str:
+        """Say how many fixes are of one drive that odometry does not tell of; nothing where they are too few.
+
+        By an odometry that stands still or is of another scale no two fixes agree, however right they are.
+        """
+        course = self._agreement.weigh_course()
+        if not course.is_clear(needed):
+            return ""
+        return f"{course.num_agreeing} fixes in a row are of one drive, but not of the one that odometry tells of"
 
     def _accept(self, fix: BasePose) -> None:
         self._agreement.confirm(fix)
