@@ -11,7 +11,7 @@ from hfnet_ros.geometry.covariance import largest_sigmas
 from hfnet_ros.tracking.agreement import Agreement
 from hfnet_ros.tracking.gate import PLANAR, Comparison, FloatArray, InnovationGate
 from hfnet_ros.tracking.map_odom import MapOdomFilter
-from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel
+from hfnet_ros.tracking.motion import BasePose, Excess, Moment, MotionModel
 from hfnet_ros.tracking.odometry_check import OdometryCheck
 from hfnet_ros.types import Belief, GateDecision, TrackingState, Verdict
 
@@ -64,9 +64,9 @@ class FixJudge:
         self._hint = hint
 
     @property
-    def doubts(self) -> tuple[str, ...]:
-        """Return what is doubtful about odometry, in sentences."""
-        return tuple(filter(None, (self._motion.excess.text,)))
+    def excess(self) -> Excess:
+        """Return by how much odometry is off, by the fixes of the last drive."""
+        return self._motion.excess
 
     def expect(self, moment: Moment) -> BasePose | None:
         """Return where the robot is to be looked for first: by a hint, else by the position."""

@@ -129,7 +129,7 @@ def test_a_position_is_carried_with_what_odometry_is_off_by(scale):
     for _ in range(50):
         judge.advance(drive.move(turn_rad=0.02, scale=scale, turn_scale=scale))
         judge.judge(drive.fix())
-    assert judge.doubts
+    assert judge.excess.text
     for _ in range(20):
         judge.advance(drive.move(turn_rad=0.02, scale=scale, turn_scale=scale))
         belief = judge.belief(drive.moment)
