@@ -100,7 +100,11 @@ class FixJudge:
         if self._hint is not None:
             sigma_m, _ = largest_sigmas(self._motion.carry(self._hint, moment).covariance)
             if self._config.prior.sigmas * sigma_m > self._config.prior.max_radius_m:
-                _logger.info("the initial pose given has become too vague and is dropped")
+                age_s = 1e-9 * (moment.stamp_ns - self._hint.moment.stamp_ns)
+                when = f"{abs(age_s):.1f} s {'before' if age_s >= 0.0 else 'after'} the image"
+                _logger.warning(
+                    "the initial pose given, stamped %s, has become too vague and is dropped", when
+                )
                 self._hint = None
 
     def judge(self, fix: BasePose) -> tuple[GateDecision, bool]:

@@ -444,6 +444,16 @@ def test_a_vague_hint_says_where_to_look_and_counts_for_nothing(drive):
     assert drive.localizer.priors[stamp(3)].covariance[0, 0] > 399.0
 
 
+def test_a_hint_of_another_clock_is_dropped_and_its_stamp_named(drive, caplog):
+    """As of RViz beside a recording that is played without its clock."""
+    drive.relocalizer.set_initial_pose(truth(0), HINT, stamp(0) + 1_000_000 * S)
+    with caplog.at_level(logging.WARNING):
+        drive.see(0, "right")
+    assert "1000000.0 s after the image" in caplog.text
+    drive.see(1, "right")
+    assert drive.localizer.priors[stamp(1)] is None
+
+
 def test_a_wrong_hint_does_not_help_a_fix(drive):
     drive.relocalizer.set_initial_pose(ELSEWHERE @ truth(0), HINT, stamp(0))
     verdicts = [drive.see(index, "right").decision.verdict for index in range(3)]
