@@ -145,7 +145,7 @@ class GateConfig:
     )
     axes: str = parameter(
         "full",
-        "Axes that are compared: all six, or x, y and yaw of a robot on a floor.",
+        "Axes that are compared: all six, or x, y and yaw of a robot on a floor; the rest only tells floors apart.",
         choices=("full", "planar"),
         level="basic",
     )

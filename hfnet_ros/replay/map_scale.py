@@ -56,15 +56,16 @@ def scale_by_odometry(
     if sources.odometry is None or sources.mounting is None:
         raise BagError("the bag holds no odometry to say how far the robot moved")
     motions, ups = MotionPairs(len(images)), np.zeros(3)
-    last, path_m = None, 0.0
+    sample: OdometrySample | None = None
     for image in images:
         odom_from_base = sources.odometry.at(image.stamp_ns)
         base_from_camera = sources.mounting.at(image.stamp_ns, image.camera_frame_id)
         if odom_from_base is None or base_from_camera is None:
             continue
-        path_m += 0.0 if last is None else last.translation_to(odom_from_base)
-        last = odom_from_base
-        sample = OdometrySample(image.stamp_ns, odom_from_base, path_m, 0.0, 1)
+        if sample is None:
+            sample = OdometrySample(image.stamp_ns, odom_from_base, run=1)
+        else:
+            sample = sample.moved_to(image.stamp_ns, odom_from_base)
         motions.add(sample, image.map_from_camera, base_from_camera)
         map_from_base = image.map_from_camera @ base_from_camera.inverse()
         ups += map_from_base.rotation @ odom_from_base.rotation[2]

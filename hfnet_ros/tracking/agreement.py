@@ -97,14 +97,25 @@ class Agreement:
         Each must be within reach of the one before by the speed limits alone, and so soon after it that this
         says something: a position carried that far without odometry would not be STALE yet.
         """
+        course, left = self._course()
+        return self._supported(course, left)
+
+    @property
+    def course(self) -> list[BasePose]:
+        """Return the fixes of that drive, the newest first."""
+        return self._course()[0]
+
+    def _course(self) -> tuple[list[BasePose], list[BasePose]]:
+        """Return the fixes of that drive, the newest first, and the others in their order."""
         *others, fix = self._pending
-        course, left = [fix], []
+        course: list[BasePose] = [fix]
+        left: list[BasePose] = []
         for other in reversed(others):
             if self._leads(other, course[-1]):
                 course.append(other)
             else:
                 left.append(other)
-        return self._supported(course, left[::-1])
+        return course, left[::-1]
 
     def _supported(self, agreeing: Sequence[BasePose], left: list[BasePose]) -> Support:
         """Count fixes that agree, and among those left over the most that agree on something else."""

@@ -186,11 +186,15 @@ class KnownFaults:
 
 
 class StatementComparison:
-    """Compares statements of different times by odometry."""
+    """Compares statements of different times by odometry.
+
+    Attributes:
+        motion: of the robot; odometry that is known to be off accuses no camera.
+    """
 
     def __init__(self, config: Config) -> None:
         """Take noise and limits of the robot's motion, and the quantile of chance."""
-        self._motion = MotionModel(config.odometry)
+        self.motion = MotionModel(config.odometry)
         self._systematic = systematic_covariance(config.gate)
         self._probability = config.gate.probability
 
@@ -200,7 +204,7 @@ class StatementComparison:
 
     def compare(self, earlier: Statement, later: Statement) -> Difference:
         """Return what two statements differ by."""
-        carried = self._motion.carry(earlier.pose, later.pose.moment)
+        carried = self.motion.carry(earlier.pose, later.pose.moment)
         spread = carried.covariance + later.pose.covariance + self._systematic
         difference = pose_difference(carried.map_from_base, later.pose.map_from_base)
         information = np.asarray(np.linalg.inv(spread), np.float64)

@@ -23,7 +23,7 @@ from hfnet_ros.tracking.camera_faults import (
     StatementComparison,
     difference_by_faults,
 )
-from hfnet_ros.tracking.motion import Moment, base_pose, motion_between
+from hfnet_ros.tracking.motion import Excess, Moment, base_pose, motion_between
 from hfnet_ros.tracking.view_mountings import ViewMountings
 from hfnet_ros.types import ImageArray, Localization, Outcome, Query
 
@@ -78,6 +78,10 @@ class CameraTrust:
         self._mountings = ViewMountings()
         self._compared_ns = -_COMPARE_NS
         self._held_ns: dict[str, int] = {}  # since when a camera is kept back without an objection
+
+    def trust_odometry(self, excess: Excess) -> None:
+        """Compare by odometry that is off by so much from now on."""
+        self._comparison.motion.excess = excess
 
     @property
     def doubted(self) -> frozenset[str]:

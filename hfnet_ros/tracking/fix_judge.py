@@ -11,7 +11,8 @@ from hfnet_ros.geometry.covariance import largest_sigmas
 from hfnet_ros.tracking.agreement import Agreement
 from hfnet_ros.tracking.gate import PLANAR, Comparison, FloatArray, InnovationGate
 from hfnet_ros.tracking.map_odom import MapOdomFilter
-from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel
+from hfnet_ros.tracking.motion import BasePose, Excess, Moment, MotionModel
+from hfnet_ros.tracking.odometry_check import OdometryCheck
 from hfnet_ros.types import Belief, GateDecision, TrackingState, Verdict
 
 _logger = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ _SHARP_HINT_M = 10.0
 class FixJudge:
     """The position, the fixes that have not made it one, and the rules between them.
 
-    * No position: `gate.agreement_fixes` fixes must agree (bootstrap).
+    * No position: `gate.agreement_fixes` fixes must agree (bootstrap), or `gate.recovery_rejections` be of one
+      drive that odometry does not tell of, which is wrong then.
     * A position: a fix must pass the gate. Where the position is STALE, nearly everything passes, so
       that the fix must also agree with others, as at the start.
     * `gate.recovery_rejections` rejected fixes that agree, with no accepted one among them: the robot
@@ -46,17 +48,25 @@ class FixJudge:
         self._motion = MotionModel(config.odometry)
         self._gate = InnovationGate(config.gate)
         self._agreement = Agreement(config, self._gate, self._motion)
+        self._check = OdometryCheck(config)
         self._filter.set_config(config.gate, self._motion)
 
     def forget(self) -> None:
         """Have no position, no fixes and no hint."""
         self._filter.forget()
         self._agreement.clear()
+        self._check.clear()
+        self._motion.excess = self._check.excess
         self._hint = self.last_fix = None
 
     def take_hint(self, hint: BasePose) -> None:
         """Look around a pose until a fix is accepted; see `Relocalizer.set_initial_pose`."""
         self._hint = hint
+
+    @property
+    def excess(self) -> Excess:
+        """Return by how much odometry is off, by the fixes of the last drive."""
+        return self._motion.excess
 
     def expect(self, moment: Moment) -> BasePose | None:
         """Return where the robot is to be looked for first: by a hint, else by the position."""
@@ -90,7 +100,11 @@ class FixJudge:
         if self._hint is not None:
             sigma_m, _ = largest_sigmas(self._motion.carry(self._hint, moment).covariance)
             if self._config.prior.sigmas * sigma_m > self._config.prior.max_radius_m:
-                _logger.info("the initial pose given has become too vague and is dropped")
+                age_s = 1e-9 * (moment.stamp_ns - self._hint.moment.stamp_ns)
+                when = f"{abs(age_s):.1f} s {'before' if age_s >= 0.0 else 'after'} the image"
+                _logger.warning(
+                    "the initial pose given, stamped %s, has become too vague and is dropped", when
+                )
                 self._hint = None
 
     def judge(self, fix: BasePose) -> tuple[GateDecision, bool]:
@@ -108,19 +122,28 @@ class FixJudge:
                 reason = f"the prediction is too vague to prove a fix, and {support.text(needed)}"
                 return _decision(Verdict.AWAITING_AGREEMENT, reason, comparison), False
         self._filter.correct(fix)
+        self._check.note(fix)
         self._accept(fix)
         return _decision(Verdict.ACCEPTED, comparison.text, comparison), False
 
     def _judge_without_position(self, fix: BasePose) -> GateDecision:
         needed = self._needed(fix, self._config.gate.agreement_fixes)
         support = self._agreement.weigh(fix, with_accepted=False)
-        if not support.is_clear(needed):
-            return GateDecision(Verdict.AWAITING_AGREEMENT, support.text(needed))
+        reason = support.text(needed)
+        if support.is_clear(needed):
+            self._check.restart(fix)
+        else:
+            one_drive = self._one_drive(max(needed, self._config.gate.recovery_rejections))
+            if not one_drive:
+                return GateDecision(Verdict.AWAITING_AGREEMENT, reason)
+            reason = f"{reason}; {one_drive}"
+            self._check.restart(self._agreement.course[-1])
+            self._check.contradict(fix)
         self._filter.start(fix)
         self._accept(fix)
         x, y, z = fix.map_from_base.translation
-        _logger.info("position found at x %.2f, y %.2f, z %.2f m: %s", x, y, z, support.text(needed))
-        return GateDecision(Verdict.ACCEPTED, support.text(needed))
+        _logger.info("position found at x %.2f, y %.2f, z %.2f m: %s", x, y, z, reason)
+        return GateDecision(Verdict.ACCEPTED, reason)
 
     def _judge_rejected(self, fix: BasePose, comparison: Comparison) -> tuple[GateDecision, bool]:
         needed = self._config.gate.recovery_rejections
@@ -129,21 +152,31 @@ class FixJudge:
         support = self._agreement.weigh(fix, with_accepted=False)
         reason = f"{comparison.text}; {support.text(needed)} against the position"
         if not support.is_clear(needed):
-            # No two fixes agree by an odometry that stands still or is of another scale, however right they are.
-            course = self._agreement.weigh_course()
-            if not course.is_clear(self._config.gate.recovery_rejections):
+            one_drive = self._one_drive(self._config.gate.recovery_rejections)
+            if not one_drive:
                 return _decision(Verdict.REJECTED_INNOVATION, reason, comparison), False
-            reason = (
-                f"{comparison.text}; {course.num_agreeing} fixes in a row are of one drive, but not of the one that "
-                "odometry tells of"
-            )
+            reason = f"{comparison.text}; {one_drive}"
+            self._check.contradict(fix)
+        else:
+            self._check.restart(fix)
         _logger.warning("the robot is not where it was thought to be; position given up: %s", reason)
         self._filter.start(fix)
         self._accept(fix)
         return _decision(Verdict.ACCEPTED, f"former position given up: {reason}", comparison), True
 
+    def _one_drive(self, needed: int) -> str:
+        """Say how many fixes are of one drive that odometry does not tell of; nothing where they are too few.
+
+        By an odometry that stands still or is of another scale no two fixes agree, however right they are.
+        """
+        course = self._agreement.weigh_course()
+        if not course.is_clear(needed):
+            return ""
+        return f"{course.num_agreeing} fixes in a row are of one drive, but not of the one that odometry tells of"
+
     def _accept(self, fix: BasePose) -> None:
         self._agreement.confirm(fix)
+        self._motion.excess = self._check.excess
         self.last_fix = fix.moment
         self._hint = None
 

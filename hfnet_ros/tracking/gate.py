@@ -16,6 +16,8 @@ FloatArray = NDArray[np.float64]
 
 _AXES = {"full": (0, 1, 2, 3, 4, 5), "planar": (0, 1, 5)}
 PLANAR = "planar"
+# Standard deviations by which what is left out may differ: on a floor, of a robot that leans. More is another floor.
+_LEFT_OUT = np.array([0.5] * 3 + [np.deg2rad(10.0)] * 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,23 +58,43 @@ class InnovationGate:
     The innovation's covariance is S = P + R + B: of the prediction and the fix, and the part of
     a fix's error that the map is to blame for. Neighbouring fixes have that in common, distant ones do
     not, so that their difference has between 0 and 2 B of it.
+
+    Attributes:
+        systematic: [6, 6] B.
     """
 
     def __init__(self, config: GateConfig) -> None:
         """Take the share of right fixes that pass, the axes and the systematic error."""
         self._probability = config.probability
         self._axes = config.axes
-        self._systematic = systematic_covariance(config)
+        self.systematic = systematic_covariance(config)
 
     def compare(self, predicted: BasePose, fix: BasePose, axes: str = "") -> Comparison:
-        """Test whether a fix fits a prediction for the same moment; `axes` as in the configuration."""
+        """Test whether a fix fits a prediction for the same moment.
+
+        Args:
+            predicted: where the robot should be.
+            fix: where it was seen.
+            axes: these and no others, by the names of the configuration; empty for those configured, where
+                the others count too, but only if they differ by as much as another floor does.
+        """
         innovation = pose_difference(predicted.map_from_base, fix.map_from_base)
-        used = list(_AXES[axes or self._axes])
-        spread = (predicted.covariance + fix.covariance + self._systematic)[np.ix_(used, used)]
-        mahalanobis_sq = float(innovation[used] @ np.linalg.solve(spread, innovation[used]))
-        return Comparison(
-            innovation, mahalanobis_sq, chi_square_quantile(self._probability, len(used)), len(used)
-        )
+        spread = predicted.covariance + fix.covariance + self.systematic
+        used = _AXES[axes or self._axes]
+        compared = self._compare(innovation, spread, used)
+        left_out = [axis for axis in range(6) if axis not in used]
+        if axes or not left_out or not compared.fits:
+            return compared
+        loose = spread.copy()
+        loose[left_out, left_out] += np.square(_LEFT_OUT[left_out])
+        roughly = self._compare(innovation, loose, tuple(range(6)))
+        return compared if roughly.fits else roughly
+
+    def _compare(self, innovation: FloatArray, spread: FloatArray, axes: tuple[int, ...]) -> Comparison:
+        used, dof = list(axes), len(axes)
+        part = innovation[used]
+        mahalanobis_sq = float(part @ np.linalg.solve(spread[np.ix_(used, used)], part))
+        return Comparison(innovation, mahalanobis_sq, chi_square_quantile(self._probability, dof), dof)
 
 
 def pose_difference(reference: Rigid3, other: Rigid3) -> FloatArray:

@@ -41,7 +41,8 @@ class MapOdomFilter:
     def __init__(self, config: GateConfig, motion: MotionModel) -> None:
         """Start without a position."""
         self.set_config(config, motion)
-        self._state: BasePose | None = None
+        self._state: BasePose | None = None  # at the last fix
+        self._latest: BasePose | None = None  # as far as odometry has gone on from there
         self._shown: tuple[int, Rigid3, int] | None = None  # stamp_ns, map_from_odom, run of odometry
 
     def set_config(self, config: GateConfig, motion: MotionModel) -> None:
@@ -57,11 +58,12 @@ class MapOdomFilter:
 
     def forget(self) -> None:
         """Have no position."""
-        self._state = self._shown = None
+        self._state = self._latest = self._shown = None
 
     def start(self, fix: BasePose) -> None:
         """Take a fix as the position, whatever was known before; map_from_odom jumps to it."""
         self._state = BasePose(fix.moment, fix.map_from_base, self._not_too_sharp(fix.covariance))
+        self._latest = None
         self._shown = _shown(fix, fix.map_from_base)
 
     def predict(self, moment: Moment) -> BasePose:
@@ -69,18 +71,20 @@ class MapOdomFilter:
         state = self._state
         if state is None:
             raise RuntimeError("the filter has no position to predict from")
+        if self._latest is not None and _run(moment) != _run(state.moment):
+            state = self._latest
         return state if state.moment is moment else self._motion.carry(state, moment)
 
     def advance(self, moment: Moment) -> None:
-        """Move on to a measured moment, so that a long curved way is followed in steps.
+        """Move on to a measured moment, so that nothing is lost of the way until there if odometry begins a new run.
 
-        Without odometry nothing is gained by a step: uncertainty counts from the last fix on.
+        Otherwise uncertainty counts from the last fix on.
         """
         state = self._state
         if state is None or not (moment.is_measured and state.moment.is_measured):
             return
         if moment.stamp_ns > state.moment.stamp_ns and _run(moment) == _run(state.moment):
-            self._state = self._motion.carry(state, moment)
+            self._latest = self._motion.carry(state, moment)
 
     def correct(self, fix: BasePose) -> None:
         """Fuse a fix; map_from_odom does not jump but goes on from where it is."""
@@ -93,6 +97,7 @@ class MapOdomFilter:
         covariance = keep @ predicted.covariance @ keep.T + gain @ fix.covariance @ gain.T
         moved = Rigid3(turned, predicted.map_from_base.translation + step[:3])
         self._state = BasePose(fix.moment, moved, self._not_too_sharp(symmetrize(covariance)))
+        self._latest = None
         self._shown = _shown(fix, shown)
 
     def position(self, moment: Moment) -> BasePose:

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from hfnet_ros.config import OdometryConfig
 from hfnet_ros.errors import InputError
 from hfnet_ros.geometry.rigid3 import Rigid3, interpolate
+from hfnet_ros.tracking.path import Path
 
 _NS_PER_S = 1_000_000_000
 _RESTART_NS = _NS_PER_S  # stamps further back than this are those of a new run, e.g. a bag that loops
@@ -35,16 +36,30 @@ class OdometrySample:
     """A pose in the odometry frame, and how far the robot has come on its path until there.
 
     Attributes:
-        distance_m: length of the path since the run began, m.
-        turn_rad: all turning on the way added up, rad.
         run: poses of two runs of odometry have nothing to do with each other; unique in this program.
+        path: since the run began, axes of the odometry frame.
     """
 
     stamp_ns: int
     odom_from_base: Rigid3
-    distance_m: float
-    turn_rad: float
     run: int
+    path: Path = field(default_factory=Path)
+
+    @property
+    def distance_m(self) -> float:
+        """Return the length of the path since the run began, m."""
+        return self.path.distance_m
+
+    @property
+    def turn_rad(self) -> float:
+        """Return all turning on the way added up, rad."""
+        return self.path.turn_rad
+
+    def moved_to(self, stamp_ns: int, odom_from_base: Rigid3) -> OdometrySample:
+        """Return the sample after a straight step from this one."""
+        step = odom_from_base.translation - self.odom_from_base.translation
+        path = self.path.extended(step, self.odom_from_base.rotation_to(odom_from_base))
+        return OdometrySample(stamp_ns, odom_from_base, self.run, path)
 
 
 class Odometry(Protocol):
@@ -182,7 +197,8 @@ class TransformHistory:
         gap_ns = after.stamp_ns - before.stamp_ns
         if gap_ns > self._config.max_gap_s * _NS_PER_S:
             return None
-        return _between(before, after, (stamp_ns - before.stamp_ns) / gap_ns, stamp_ns)
+        fraction = (stamp_ns - before.stamp_ns) / gap_ns
+        return before.moved_to(stamp_ns, interpolate(before.odom_from_base, after.odom_from_base, fraction))
 
     def last_before(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time, or else the newest one before it; None if there is none."""
@@ -204,12 +220,10 @@ class TransformHistory:
             return bool(self._stamps_ns) and self._stamps_ns[-1] >= stamp_ns
 
     def _append(self, stamp_ns: int, odom_from_base: Rigid3) -> None:
-        distance_m = turn_rad = 0.0
         if self._samples:
-            before = self._samples[-1]
-            distance_m = before.distance_m + before.odom_from_base.translation_to(odom_from_base)
-            turn_rad = before.turn_rad + before.odom_from_base.rotation_to(odom_from_base)
-        self._samples.append(OdometrySample(stamp_ns, odom_from_base, distance_m, turn_rad, self._run))
+            self._samples.append(self._samples[-1].moved_to(stamp_ns, odom_from_base))
+        else:
+            self._samples.append(OdometrySample(stamp_ns, odom_from_base, self._run))
         self._stamps_ns.append(stamp_ns)
         oldest_ns = stamp_ns - round(self._config.history_s * _NS_PER_S)
         while self._stamps_ns[0] < oldest_ns:
@@ -265,16 +279,6 @@ def _step_text(newest: OdometrySample, stamp_ns: int, odom_from_base: Rigid3) ->
 def _apart(one: Rigid3, other: Rigid3) -> float:
     """Return how far apart two poses are, in parts of a jump."""
     return float(one.translation_to(other) / _JUMP_M + one.rotation_to(other) / _JUMP_RAD)
-
-
-def _between(before: OdometrySample, after: OdometrySample, fraction: float, stamp_ns: int) -> OdometrySample:
-    return OdometrySample(
-        stamp_ns,
-        interpolate(before.odom_from_base, after.odom_from_base, fraction),
-        before.distance_m + fraction * (after.distance_m - before.distance_m),
-        before.turn_rad + fraction * (after.turn_rad - before.turn_rad),
-        before.run,
-    )
 
 
 def _check_rigid(pose: Rigid3) -> None:

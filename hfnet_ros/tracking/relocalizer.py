@@ -145,6 +145,7 @@ class Relocalizer:
         if names and base_from_camera is not None:
             moment, twist = self._moment(stamp_ns), self._twist(stamp_ns)
             query = Query.of(seen)
+            self._trust.trust_odometry(self._judge.excess)
             localization = self._trust.judged(localization, query, names, moment, twist, base_from_camera)
         is_rig = isinstance(seen, Query)
         with self._lock:
@@ -299,7 +300,11 @@ class Relocalizer:
             relocated,
             tracking.age_s,
             tracking.distance_m,
-            (*localization.warnings, *self._mounting_check.doubts(camera_frame)),
+            (
+                *localization.warnings,
+                *self._mounting_check.doubts(camera_frame),
+                *filter(None, (self._judge.excess.text,)),
+            ),
         )
 
     def _has_body(self, camera_frame: str) -> bool:

@@ -25,8 +25,8 @@ def moment(stamp_s, travelled_m):
     stamp_ns = int(stamp_s * 1e9)
     if travelled_m is None:
         return Moment(stamp_ns, None)
-    odom_from_base = Rigid3(np.eye(3), np.array([travelled_m, 0.0, 0.0]))
-    return Moment(stamp_ns, OdometrySample(stamp_ns, odom_from_base, travelled_m, 0.0, 0))
+    begun = OdometrySample(0, Rigid3.identity(), run=0)
+    return Moment(stamp_ns, begun.moved_to(stamp_ns, Rigid3(np.eye(3), np.array([travelled_m, 0.0, 0.0]))))
 
 
 def judge_with_position(travelled_m):

@@ -24,7 +24,8 @@ def agreement(**sections):
 def fix(index, x, odometry=True):
     """A fix at x m, of a robot that drives half a metre along x between two fixes."""
     stamp_ns, way = index * S, 0.5 * index
-    sample = OdometrySample(stamp_ns, Rigid3(np.eye(3), np.array([way, 0.0, 0.0])), way, 0.0, 0)
+    begun = OdometrySample(0, Rigid3.identity(), run=0)
+    sample = begun.moved_to(stamp_ns, Rigid3(np.eye(3), np.array([way, 0.0, 0.0])))
     pose = Rigid3(np.eye(3), np.array([x, 0.0, 0.0]))
     return BasePose(Moment(stamp_ns, sample if odometry else None), pose, FIX)
 

@@ -17,7 +17,7 @@ TURNING = np.array([0.3, 0.0, 0.0, 0.0, 0.0, 0.7])
 
 
 def sample(stamp_ns, pose):
-    return OdometrySample(stamp_ns, pose, 0.0, 0.0, 1)
+    return OdometrySample(stamp_ns, pose, run=1)
 
 
 def said(cameras, pose, twist=WALKING, odometry=None, stamp_ns=S):

@@ -12,7 +12,7 @@ from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.localization.answers import without_doubted
 from hfnet_ros.tracking.camera_faults import twist_of
 from hfnet_ros.tracking.camera_trust import CameraTrust
-from hfnet_ros.tracking.motion import Moment
+from hfnet_ros.tracking.motion import Excess, Moment
 from hfnet_ros.tracking.odometry import NoOdometry, TransformHistory
 from hfnet_ros.types import (
     Evidence,
@@ -62,8 +62,9 @@ def still(t):
 class Rig:
     """Cameras that are asked what a script says."""
 
-    def __init__(self, moves=way, with_odometry=True):
-        self.moves, self.trust = moves, CameraTrust(Config())
+    def __init__(self, moves=way, with_odometry=True, drives=None):
+        """`drives` is what odometry tells of instead."""
+        self.moves, self.drives, self.trust = moves, drives or moves, CameraTrust(Config())
         self.odometry = TransformHistory(Config().odometry) if with_odometry else NoOdometry()
         self.known_s = 0.0
 
@@ -71,7 +72,7 @@ class Rig:
         """Answer at a time by cameras that see the map; `fault` is what the pose is turned by."""
         if isinstance(self.odometry, TransformHistory):
             for step in range(round(50 * self.known_s), round(50 * t) + 1):
-                self.odometry.add(S + step * S // 50, self.moves(step / 50))
+                self.odometry.add(S + step * S // 50, self.drives(step / 50))
         self.known_s, stamp_ns = t, S + round(t * S)
         images = [np.zeros_like(TEXTURE) if name in dark else TEXTURE for name in NAMES]
         query = Query(stamp_ns, tuple(View(RigCamera(CAMERA), image) for image in images))
@@ -102,6 +103,18 @@ def test_nobody_is_believed_alone_before_it_agreed_with_another_one():
     assert rig.ask(1.0, "left", "front").is_valid
     assert rig.ask(1.5, "left").is_valid
     assert rig.ask(2.0, "front").is_valid
+    assert rig.trust.doubted == frozenset()
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_odometry_that_is_known_to_be_off_accuses_no_camera(scale):
+    """Cameras that see the map in turn had all been accused, and kept back, by an odometry of another scale."""
+    rig, names = Rig(drives=lambda t: way(scale * t)), ("front", "left", "right")
+    for step in range(5):
+        rig.ask(0.2 * step, "front", "left")
+        rig.ask(0.2 * step + 0.1, "left", "right")
+    rig.trust.trust_odometry(Excess(per_metre=1.0, turn_per_path=0.5))
+    assert all(rig.ask(1.2 + 0.2 * step, names[step % 3]).is_valid for step in range(15))
     assert rig.trust.doubted == frozenset()
 
 

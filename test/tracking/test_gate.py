@@ -40,13 +40,22 @@ def test_by_hand():
 
 
 def test_a_robot_on_a_floor_is_compared_in_the_plane():
-    predicted, fix = at([0.0, 0.0, 0.0]), at([0.1, 0.0, 5.0], [0.4, 0.3, 0.0])
+    predicted, fix = at([0.0, 0.0, 0.0]), at([0.1, 0.0, 1.0], [0.4, 0.3, 0.0])
     assert not InnovationGate(GateConfig(axes="full")).compare(predicted, fix).fits
     planar = InnovationGate(GateConfig(axes="planar")).compare(predicted, fix)
     assert planar.fits
     assert (planar.dof, planar.threshold) == (3, pytest.approx(16.266, abs=1e-3))
     turned = at([0.0, 0.0, 0.0], [0.0, 0.0, 1.0])
     assert not InnovationGate(GateConfig(axes="planar")).compare(predicted, turned).fits
+
+
+def test_another_floor_is_no_place_on_this_one():
+    """As after a lift: averaged with the fix, a position would be between the floors."""
+    gate, predicted, above = InnovationGate(GateConfig(axes="planar")), at([0.0] * 3), at([0.0, 0.0, 3.0])
+    comparison = gate.compare(predicted, above)
+    assert not comparison.fits
+    assert comparison.dof == 6
+    assert gate.compare(predicted, above, "planar").fits  # as people point at plans
 
 
 def test_the_difference_is_that_of_the_errors():

@@ -11,6 +11,7 @@ from hfnet_ros.tracking.gate import pose_difference, systematic_covariance
 from hfnet_ros.tracking.map_odom import MapOdomFilter
 from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel
 from hfnet_ros.tracking.odometry import OdometrySample
+from hfnet_ros.tracking.path import Path
 
 S = 1_000_000_000
 GATE = GateConfig(systematic_translation_m=0.04, systematic_rotation_deg=0.5, smoothing_s=1.0)
@@ -22,9 +23,9 @@ def new_filter(gate=GATE, odometry=ODOMETRY):
     return MapOdomFilter(gate, MotionModel(odometry))
 
 
-def moment(seconds, odom_from_base, distance_m=0.0, turn_rad=0.0):
+def moment(seconds, odom_from_base, path=None):
     stamp_ns = round(seconds * S)
-    return Moment(stamp_ns, OdometrySample(stamp_ns, odom_from_base, distance_m, turn_rad, 0))
+    return Moment(stamp_ns, OdometrySample(stamp_ns, odom_from_base, 0, path or Path()))
 
 
 def disturbed(pose, error):
@@ -47,7 +48,7 @@ class Walk:
         self.truth = Rigid3.from_rotvec(rng.normal(size=3), rng.normal(size=3) * 10.0)
         self.odom = Rigid3.from_rotvec(rng.normal(size=3), rng.normal(size=3) * 100.0)
         self.bias = rng.multivariate_normal(np.zeros(6), systematic_covariance(GATE))
-        self.seconds = self.distance = self.turned = 0.0
+        self.seconds, self.path = 0.0, Path()
 
     def step(self):
         true_step = Rigid3.from_rotvec([0.0, 0.0, self.turn_rad], [self.step_m, 0.0, 0.0])
@@ -55,13 +56,13 @@ class Walk:
         per_turn = np.deg2rad(ODOMETRY.rotation_sigma_deg) * np.sqrt(self.step_m + self.turn_rad)
         noise = np.concatenate([self.rng.normal(size=3) * per_metre, self.rng.normal(size=3) * per_turn])
         self.truth = self.truth @ true_step
+        before = self.odom.translation
         self.odom = self.odom @ disturbed(true_step, noise)
         self.seconds += 0.1
-        self.distance += self.step_m
-        self.turned += self.turn_rad
+        self.path = self.path.extended(self.odom.translation - before, self.turn_rad)
 
     def moment(self):
-        return moment(self.seconds, self.odom, self.distance, self.turned)
+        return moment(self.seconds, self.odom, self.path)
 
     def fix(self):
         error = self.bias + self.rng.multivariate_normal(np.zeros(6), FIX)
@@ -139,9 +140,10 @@ def test_it_does_not_matter_how_far_off_odometry_began():
     for odom_from_start in (Rigid3.identity(), far):
         tracked = new_filter()
         tracked.start(BasePose(moment(0.0, odom_from_start), at(1.0), FIX))
-        later = moment(1.0, odom_from_start @ at(0.5, 0.1, 0.2), 0.51, 0.2)
+        begun = moment(0.0, odom_from_start).odometry
+        later = Moment(S, begun.moved_to(S, odom_from_start @ at(0.5, 0.1, 0.2)))
         tracked.correct(BasePose(later, at(1.52, 0.12, 0.25), FIX))
-        shown = moment(2.0, odom_from_start @ at(0.7, 0.1, 0.2), 0.71, 0.2)
+        shown = Moment(2 * S, later.odometry.moved_to(2 * S, odom_from_start @ at(0.7, 0.1, 0.2)))
         beliefs.append((tracked.belief(shown), shown.odometry.odom_from_base))
     (near, _), (distant, _) = beliefs
     np.testing.assert_allclose(near.covariance, distant.covariance, atol=1e-10)

@@ -7,6 +7,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.tracking.motion import Moment
 from hfnet_ros.tracking.mounting_check import BODY_FROM_OPTICAL, MountingCheck
 from hfnet_ros.tracking.odometry import OdometrySample
+from hfnet_ros.tracking.path import Path
 from hfnet_ros.types import Evidence, Localization, Outcome, PoseEstimate
 
 LOOKING_AHEAD = Rigid3(BODY_FROM_OPTICAL, np.array([0.3, 0.0, 0.4]))
@@ -34,7 +35,7 @@ def watch(true_mounting, said_mounting, *, with_odometry=True, noise=0.0, poses=
     check, rng = MountingCheck(), np.random.default_rng(0)
     odom_from_map = Rigid3.from_rotvec([0.0, 0.0, 2.0], [30.0, -20.0, 0.0])
     for index, map_from_base in enumerate(poses or drive()):
-        sample = OdometrySample(index + 1, odom_from_map @ map_from_base, 0.2 * index, 0.07 * index, 1)
+        sample = OdometrySample(index + 1, odom_from_map @ map_from_base, 1, Path(0.2 * index))
         shake = Rigid3.from_rotvec(rng.normal(0.0, noise, 3), rng.normal(0.0, noise, 3))
         map_from_camera = map_from_base @ true_mounting @ shake
         moment = Moment(index + 1, sample if with_odometry else None)
@@ -91,7 +92,7 @@ def test_fixes_that_no_turn_explains_say_nothing_of_the_mounting():
     rng = np.random.default_rng(1)
     check = MountingCheck()
     for index, map_from_base in enumerate(drive(40)):
-        sample = OdometrySample(index + 1, map_from_base, 0.2 * index, 0.07 * index, 1)
+        sample = OdometrySample(index + 1, map_from_base, 1, Path(0.2 * index))
         wrong = Rigid3.from_rotvec(rng.normal(0, 1, 3), rng.normal(0, 3, 3))
         check.note(Moment(index + 1, sample), localized(wrong), LOOKING_AHEAD, "camera")
     assert check.doubts("camera") == ()
@@ -105,7 +106,7 @@ def test_the_unit_of_a_map_of_images_alone_is_told_by_odometry():
     said = []
     check, turned = MountingCheck(), Rigid3.from_rotvec([0.4, 1.0, -0.2], [3.0, 1.0, 0.0])
     for index, map_from_base in enumerate(drive()):
-        sample = OdometrySample(index + 1, map_from_base, 0.2 * index, 0.07 * index, 1)
+        sample = OdometrySample(index + 1, map_from_base, 1, Path(0.2 * index))
         (camera,) = in_units([turned @ map_from_base @ LOOKING_AHEAD], 0.4)
         check.note(Moment(index + 1, sample), localized(camera, is_metric=False), LOOKING_AHEAD, "camera")
         said += check.doubts("camera")

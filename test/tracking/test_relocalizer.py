@@ -216,14 +216,32 @@ def test_a_robot_that_odometry_says_stands_still_is_followed(new_drive, caplog):
     assert "position given up" in caplog.text
 
 
-@pytest.mark.parametrize("every", [1, 2, 3])
-def test_wrong_fixes_of_no_drive_never_win_against_odometry(drive, every):
+@pytest.mark.parametrize("scale", [0.0, 2.5])
+def test_a_robot_is_found_though_odometry_is_wrong_from_the_start(new_drive, scale):
+    """At 1.5 m/s, so that no two fixes agree by odometry; and it is known at once that it is wrong."""
+    wrong = TransformHistory(dataclasses.replace(CONFIG.odometry, history_s=600.0))
+    for index in range(90):
+        for part in range(10):
+            wrong.add(stamp(index) + part * STEP // 10, truth(scale * 3.0 * (index + part / 10)))
+    drive = new_drive(wrong)
+    for index in range(8):
+        drive.localizer.answers[stamp(index)] = truth(3.0 * index)
+        result = drive.relocalizer.update(drive.frame(stamp(index)), MOUNTED)
+    assert result.state is TrackingState.TRACKING
+    assert result.belief.map_from_base.translation_to(truth(3.0 * 7)) < 0.1
+    assert "by the fixes of the last drive odometry is" in result.warnings[-1]
+
+
+@pytest.mark.parametrize(("every", "is_known"), [(1, True), (2, True), (3, True), (2, False)])
+def test_wrong_fixes_of_no_drive_never_win_against_odometry(drive, every, is_known):
     """In a room of two metres, so that many are near each other, at 5, 2.5 and 1.7 Hz."""
-    index, rng = drive.settle(), np.random.default_rng(0)
+    index, rng = drive.settle() if is_known else 0, np.random.default_rng(0)
     room = truth(index)
-    for step in range(100):
+    for step in range(100 if is_known else 30):
         away = room @ Rigid3.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)], [*rng.uniform(-1, 1, 2), 0.0])
-        assert not drive.see(index + step * every, away).relocated
+        result = drive.see(index + step * every, away)
+        assert not result.relocated
+        assert is_known or result.state is TrackingState.LOST
 
 
 def test_without_odometry_at_the_stamp_a_fix_is_not_used(new_drive):
@@ -424,6 +442,16 @@ def test_a_vague_hint_says_where_to_look_and_counts_for_nothing(drive):
     verdicts = [drive.see(index, "right").decision.verdict for index in range(1, 4)]
     assert verdicts == [Verdict.AWAITING_AGREEMENT] * 2 + [Verdict.ACCEPTED]
     assert drive.localizer.priors[stamp(3)].covariance[0, 0] > 399.0
+
+
+def test_a_hint_of_another_clock_is_dropped_and_its_stamp_named(drive, caplog):
+    """As of RViz beside a recording that is played without its clock."""
+    drive.relocalizer.set_initial_pose(truth(0), HINT, stamp(0) + 1_000_000 * S)
+    with caplog.at_level(logging.WARNING):
+        drive.see(0, "right")
+    assert "1000000.0 s after the image" in caplog.text
+    drive.see(1, "right")
+    assert drive.localizer.priors[stamp(1)] is None
 
 
 def test_a_wrong_hint_does_not_help_a_fix(drive):
