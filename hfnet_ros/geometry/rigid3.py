@@ -106,7 +106,7 @@ class Rigid3:
 
     def translation_to(self, other: Rigid3) -> float:
         """Return the distance in metres between the two origins."""
-        return float(np.linalg.norm(self.translation - other.translation))
+        return math.dist(self.translation.tolist(), other.translation.tolist())
 
     def rotation_to(self, other: Rigid3) -> float:
         """Return the angle in radians between the two orientations."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import bisect
 import itertools
 import logging
+import math
+import operator
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -282,10 +285,21 @@ def _apart(one: Rigid3, other: Rigid3) -> float:
 
 
 def _check_rigid(pose: Rigid3) -> None:
-    if not (np.isfinite(pose.rotation).all() and np.isfinite(pose.translation).all()):
+    """Refuse what is no rigid motion; in Python's own numbers, since it comes hundreds of times a second."""
+    rows = pose.rotation.tolist()
+    if not all(map(math.isfinite, itertools.chain(*rows, pose.translation.tolist()))):
         raise InputError("odometry holds a number that is not finite; its sender is at fault")
-    off = np.abs(pose.rotation.T @ pose.rotation - np.eye(3)).max()
-    if off > _MAX_NOT_ORTHOGONAL or np.linalg.det(pose.rotation) < 0.0:
+    off = max(
+        abs(_dot(one, other) - (one is other))
+        for one, other in itertools.combinations_with_replacement(rows, 2)
+    )
+    (a, b, c), second, third = rows
+    turned = (b * third[2] - c * third[1], c * third[0] - a * third[2], a * third[1] - b * third[0])
+    if off > _MAX_NOT_ORTHOGONAL or _dot(turned, second) > 0.0:  # the determinant is negative
         raise InputError(
             f"odometry's orientation is no rotation (off by {off:.2g}); was its quaternion left at zero?"
         )
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(map(operator.mul, one, other))

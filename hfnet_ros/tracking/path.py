@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-_SIMPSON = np.array([[1.0], [4.0], [1.0]]) / 6.0
 _HERE = np.eye(4)
 
 
@@ -52,11 +51,15 @@ class Path:
     def extended(self, step: FloatArray, turn_rad: float) -> Path:
         """Return the path with a straight piece [3] more, on which the robot turns evenly."""
         distance_m = math.sqrt(step @ step)
-        weight = distance_m + turn_rad
-        # As that of three points: Simpson's rule, which squares meet exactly.
-        begin, middle, end = ((part * step).tolist() for part in (1.0, 0.5, 0.0))
-        points = np.array([[*begin, 1.0], [*middle, 1.0], [*end, 1.0]])
-        moments = self.seen_from(step).moments + points.T @ (weight * _SIMPSON * points)
+        added = distance_m + turn_rad
+        # Levers of all before grow by the step; those of the piece are evenly from all of it to none of it, half of it
+        # and a third of its square at the mean.
+        half = np.outer(self.levers + 0.5 * (self.weight + added / 3.0) * step, step)
+        moments = self.moments.copy()
+        moments[:3, :3] += half + half.T
+        moments[:3, 3] += (self.weight + 0.5 * added) * step
+        moments[3, :3] = moments[:3, 3]
+        moments[3, 3] += added
         return Path(self.distance_m + distance_m, moments)
 
     def seen_from(self, offset: FloatArray) -> Path:
