@@ -67,6 +67,7 @@ def test_aarch64_takes_wheels_alone():
     assert job["strategy"]["matrix"]["python"] == ["3.10", "3.12"]  # of JetPack 6 and 7
 
 
+@pytest.mark.slow
 def test_aarch64_collects_its_tests_without_what_has_no_wheels(tmp_path):
     (script,) = (script for script in scripts_of(jobs()["core/aarch64"]) if "-m pytest" in script)
     done = subprocess.run(

@@ -43,6 +43,7 @@ def test_fox_is_localized_from_the_views_between(fox):
     assert worse_than_measured(fox, FOX) == {}
 
 
+@pytest.mark.slow
 def test_sacre_coeur_becomes_one_model_without_poses_and_calibrations(data, program, tmp_path):
     model = tmp_path / "sacre.map"
     program("map", "build", "--images", data("sacre_coeur"), "--out", model, "--no-self-test")

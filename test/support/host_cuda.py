@@ -32,7 +32,7 @@ _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\
 _DYNAMIC = re.compile(r"extern __shared__ (?:__align__\(\d+\) )?([\w ]+?) (\w+)\[\];")
 _FLAGS = (
     "-std=c++17",
-    "-O1",
+    "-Og",
     "-shared",
     "-fPIC",
     "-w",
