@@ -50,8 +50,7 @@ def triangulate(
         tolerance: observations may be off by this many times the configured error. What is to
             judge the calibration must not have been selected by it.
         num_polishings: adjust the landmarks, and complete and merge tracks again with them, at most so many times.
-            Five take three quarters of the time; what the last three change is little where poses and landmarks are
-            adjusted afterwards.
+            Five take three quarters of the time.
     """
     options = _pipeline_options(cameras, config, num_threads, seed, tolerance)
     options.ba_global_max_refinements = num_polishings
