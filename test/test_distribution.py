@@ -160,7 +160,8 @@ def test_linux_on_arm_needs_neither_poselib_nor_pycolmap(wheel, python):
         assert package in {requirement.name for requirement in asked}
 
 
-@pytest.mark.parametrize("python", ["3.10", pytest.param("3.12", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("python", ["3.10", "3.12"])
 def test_pip_finds_wheels_of_everything_for_linux_on_arm(wheel, index, python, tmp_path):
     """So it does of what those need on ARM: pip asked their markers of this machine, they are asked again here."""
     environment = arm_environment(python)

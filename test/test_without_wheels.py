@@ -48,6 +48,7 @@ def without_wheels(tmp_path):
     return environment_without(tmp_path / "site")
 
 
+@pytest.mark.slow
 def test_the_core_passes_without_poselib(tmp_path, tmp_path_factory):
     """The tests of localization; their maps are made without PoseLib in any case."""
     environment = environment_without(tmp_path, ["poselib"])
