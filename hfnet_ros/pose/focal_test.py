@@ -38,8 +38,10 @@ def focal_ratio(problem: PoseProblem, map_from_camera: Rigid3, scale_px: float) 
     """
     if not problem.is_one_camera:
         return None
-    points = ((problem.points3d - map_from_camera.translation) @ map_from_camera.rotation)[:_MAX_MATCHES]
-    slopes = problem.pinhole[:_MAX_MATCHES].T / problem.focal
+    # Some of all: matches come place by place, and those of one wall leave it open.
+    some = slice(None, None, max(1, -(-len(problem.points3d) // _MAX_MATCHES)))
+    points = (problem.points3d[some] - map_from_camera.translation) @ map_from_camera.rotation
+    slopes = problem.pinhole[some].T / problem.focal
     ratio, pose, sigma = 1.0, Rigid3.identity(), np.inf
     for factor in _SCALE_FACTORS:
         in_camera = (pose @ points).T

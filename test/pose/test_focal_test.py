@@ -62,6 +62,16 @@ def test_matches_behind_the_camera_or_too_few_do_no_harm(make_matches):
         assert found is None or np.isfinite(found).all()
 
 
+def test_all_matches_are_asked_not_those_of_the_first_wall(make_matches):
+    """Matches come place by place; of something flat seen head on any focal length is right."""
+    maker = make_matches(5)
+    wall = np.column_stack([maker.rng.uniform(-1.0, 1.0, (450, 2)), np.full(450, 3.0)])
+    points = np.concatenate([maker.map_from_camera @ wall, maker.scatter(450, depth_m=(2.0, 6.0))])
+    problem = maker.problem(maker.project(points, 1.0), points)
+    _, sigma = focal_ratio(problem, maker.map_from_camera, SCALE_PX)
+    assert sigma < 0.01
+
+
 def test_a_rig_is_not_asked(make_matches):
     problem, pose = zoomed(make_matches(0), 1.33)
     twice = dataclasses.replace(problem, cameras=(*problem.cameras, *problem.cameras))
