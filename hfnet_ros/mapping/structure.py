@@ -31,9 +31,7 @@ _MAX_PAIRS_ASKED = 100
 # Of the configured error, once poses were adjusted: not as wide as before, when they disagreed.
 _REDRAFT_TOLERANCE = 1.5
 # Drafts between adjustments are polished up to so many views; of a long walk that takes most of the time
-# (docs/notes/mapping.md). Two polishings instead of five take a third off, and RedKitchen's poses are refined to 1.81
-# instead of 1.75 px.
-_POLISHINGS = 5
+# (docs/notes/mapping.md).
 _POLISHED_VIEWS = 500
 
 
@@ -78,7 +76,7 @@ def solve_structure(
     options.progress("triangulate", 0, total)
     refined, reports = list(cameras), [IntrinsicsReport(False, "refinement is off") for _ in cameras]
     if is_drafted:
-        draft = _pass(views, cameras, matches, config, CALIBRATION_TOLERANCE, _POLISHINGS)
+        draft = _pass(views, cameras, matches, config, CALIBRATION_TOLERANCE)
         options.progress("triangulate", 1, total)
         refined, reports = refine_intrinsics(draft, views, cameras, options.intrinsics, config.mapping)
         options.progress("triangulate", 2, total)
@@ -89,14 +87,14 @@ def solve_structure(
     if is_drafted:
 
         def triangulate_at(moved: Sequence[View]) -> Structure:
-            num_polishings = _POLISHINGS if len(views) <= _POLISHED_VIEWS else 0
-            return _pass(moved, refined, matches, config, _REDRAFT_TOLERANCE, num_polishings)
+            is_short = len(views) <= _POLISHED_VIEWS
+            return _pass(moved, refined, matches, config, _REDRAFT_TOLERANCE, is_polished=is_short)
 
         used, report = refine_poses(draft, views, refined, triangulate_at, options.refine_poses, config)
         options.progress("triangulate", 3, total)
     if report.kept:
         agreeing = filter_by_known_poses(matches, used, refined, max_error_px)
-    structure = _triangulate(used, refined, agreeing, config, 1.0, _POLISHINGS)
+    structure = _triangulate(used, refined, agreeing, config, 1.0)
     options.progress("triangulate", total, total)
     if structure.num_landmarks == 0:
         raise MappingError(
@@ -127,11 +125,11 @@ def _pass(
     matches: PairMatches,
     config: Config,
     tolerance: float,
-    num_polishings: int,
+    is_polished: bool = True,
 ) -> Structure:
     max_error_px = tolerance * config.mapping.max_epipolar_error_px
     agreeing = filter_by_known_poses(matches, views, cameras, max_error_px)
-    return _triangulate(views, cameras, agreeing, config, tolerance, num_polishings)
+    return _triangulate(views, cameras, agreeing, config, tolerance, is_polished)
 
 
 def _triangulate(
@@ -140,7 +138,7 @@ def _triangulate(
     agreeing: PairMatches,
     config: Config,
     tolerance: float,
-    num_polishings: int,
+    is_polished: bool = True,
 ) -> Structure:
     return triangulate(
         views,
@@ -150,7 +148,7 @@ def _triangulate(
         num_threads=config.inference.num_threads,
         seed=config.pose.seed,
         tolerance=tolerance,
-        num_polishings=num_polishings,
+        is_polished=is_polished,
     )
 
 

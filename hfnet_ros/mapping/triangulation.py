@@ -36,7 +36,7 @@ def triangulate(
     num_threads: int,
     seed: int,
     tolerance: float = 1.0,
-    num_polishings: int = 5,
+    is_polished: bool = True,
 ) -> Structure:
     """Triangulate matches between views with known poses; an empty structure if nothing holds.
 
@@ -49,11 +49,12 @@ def triangulate(
         seed: of COLMAP's sampling.
         tolerance: observations may be off by this many times the configured error. What is to
             judge the calibration must not have been selected by it.
-        num_polishings: adjust the landmarks, and complete and merge tracks again with them, at most so many times.
-            Five take three quarters of the time.
+        is_polished: adjust the landmarks, and complete and merge tracks again with them, up to five times. It takes
+            three quarters of the time, and changes little where poses and landmarks are adjusted afterwards.
     """
     options = _pipeline_options(cameras, config, num_threads, seed, tolerance)
-    options.ba_global_max_refinements = num_polishings
+    if not is_polished:
+        options.ba_global_max_refinements = 0
     with tempfile.TemporaryDirectory(prefix="hfnet_ros_map_") as folder, quiet_colmap():
         database, output = Path(folder) / "database.db", Path(folder) / "model"
         # An interrupted COLMAP leaves `<output>.partial` beside its output: that too must be in here.

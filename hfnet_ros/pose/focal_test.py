@@ -39,7 +39,8 @@ def focal_ratio(problem: PoseProblem, map_from_camera: Rigid3, scale_px: float) 
     if not problem.is_one_camera:
         return None
     # Some of all: matches come place by place, and those of one wall leave it open.
-    some = slice(None, None, max(1, -(-len(problem.points3d) // _MAX_MATCHES)))
+    num_matches = len(problem.points3d)
+    some = np.linspace(0, num_matches - 1, min(num_matches, _MAX_MATCHES)).astype(int)
     points = (problem.points3d[some] - map_from_camera.translation) @ map_from_camera.rotation
     slopes = problem.pinhole[some].T / problem.focal
     ratio, pose, sigma = 1.0, Rigid3.identity(), np.inf

@@ -31,14 +31,14 @@ CAMERAS = {
 }
 
 
-def _solve(world, config, num_polishings=5, **changes):
+def _solve(world, config, is_polished=True, **changes):
     mapping = replace(config.mapping, **changes)
     matcher = NearestPairMatcher()
     pairs = choose_pairs_by_pose(world.views, world.cameras, matcher, mapping, 2)
     matches = match_pairs(matcher, [view.features for view in world.views], pairs, 0.0, 2)
     agreeing = filter_by_known_poses(matches, world.views, world.cameras, mapping.max_epipolar_error_px)
     return triangulate(
-        world.views, world.cameras, agreeing, mapping, num_threads=2, seed=0, num_polishings=num_polishings
+        world.views, world.cameras, agreeing, mapping, num_threads=2, seed=0, is_polished=is_polished
     )
 
 
@@ -65,7 +65,7 @@ def test_landmarks_are_the_true_points(kit, config, name):
 
 def test_without_polish_landmarks_are_as_many_and_as_good(kit, config):
     world = kit.make_world([kit.make_camera()])
-    rough, polished = (_solve(world, config, num) for num in (0, 5))
+    rough, polished = (_solve(world, config, is_polished) for is_polished in (False, True))
     assert rough.num_landmarks > 0.95 * polished.num_landmarks
     spread = [np.median(reprojection_errors(one, world.views, world.cameras)) for one in (rough, polished)]
     assert not np.array_equal(rough.xyz, polished.xyz)
