@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement
+from hfnet_ros.mapping.pose_systematics import rows_later
 from hfnet_ros.mapping.turned_cameras import camera_name
 
 IntArray = NDArray[np.int64]
@@ -74,14 +75,17 @@ def find_pairing(
         max_error_px: up to which a match fits poses.
     """
     of_keyframe, best = np.array(camera_idxs), None
+    if len(np.unique(of_keyframe)) < 2:
+        return None
+    as_given = agreement(evidence, given, max_error_px)
     for cameras, rows, source in _pairings(of_keyframe, stamps_ns):
         changed = np.isin(of_keyframe, cameras)[evidence.pairs].any(axis=1)
         pairs = np.flatnonzero(changed & (source[evidence.pairs] >= 0).all(axis=1))
         if len(pairs) < max(_MIN_PAIRS, 0.5 * np.count_nonzero(changed)):
             continue
-        some = evidence.of_pairs(pairs)
-        both = given, Poses(given.rotations[source], given.centers[source])
-        before, after = (float(agreement(some, poses, max_error_px).mean()) for poses in both)
+        read = Poses(given.rotations[source], given.centers[source])
+        before = float(as_given[pairs].mean())
+        after = float(agreement(evidence.of_pairs(pairs), read, max_error_px).mean())
         if best is None or after - before > best.agreement[1] - best.agreement[0]:
             best = CameraPairing(cameras, rows, (before, after), pairs)
     return best
@@ -90,8 +94,6 @@ def find_pairing(
 def _pairings(of_keyframe: IntArray, stamps_ns: IntArray) -> Iterator[tuple[tuple[int, ...], int, IntArray]]:
     """Yield cameras, rows, and of each keyframe [F] which one's pose it takes, -1 of none."""
     cameras = np.unique(of_keyframe).tolist()
-    if len(cameras) < 2:
-        return
     taken = {idx: np.flatnonzero(of_keyframe == idx) for idx in cameras}
     taken = {idx: rows[np.argsort(stamps_ns[rows], kind="stable")] for idx, rows in taken.items()}
     everyone = np.arange(len(of_keyframe))
@@ -106,7 +108,5 @@ def _pairings(of_keyframe: IntArray, stamps_ns: IntArray) -> Iterator[tuple[tupl
         for rows in (*range(-_MAX_ROWS, 0), *range(1, _MAX_ROWS + 1)):
             source = everyone.copy()
             for idx in late:
-                wanted = np.arange(len(taken[idx])) + rows
-                inside = (wanted >= 0) & (wanted < len(wanted))
-                source[taken[idx]] = np.where(inside, taken[idx][np.clip(wanted, 0, len(wanted) - 1)], -1)
+                source[taken[idx]] = rows_later(taken[idx], rows)
             yield late, rows, source

@@ -112,6 +112,13 @@ def estimate_time_offset(
     return max(found, key=lambda entry: entry.agreement)
 
 
+def rows_later(order: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """Return of each of some keyframes [N], in order of time, the one so many rows later; -1 beyond the ends."""
+    wanted = np.arange(len(order)) + rows
+    inside = (wanted >= 0) & (wanted < len(order))
+    return np.where(inside, order[np.clip(wanted, 0, len(order) - 1)], -1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Path:
     """The given poses as a path in time."""
@@ -131,12 +138,9 @@ class _Path:
 
     def shifted(self, rows: int) -> tuple[Poses, NDArray[np.bool_]]:
         """Return the poses some rows later, and which of them exist."""
-        position = np.empty(len(self.order), np.int64)
-        position[self.order] = np.arange(len(self.order))
-        wanted = position + rows
-        inside = (wanted >= 0) & (wanted < len(self.order))
-        source = self.order[np.clip(wanted, 0, len(self.order) - 1)]
-        return Poses(self.given.rotations[source], self.given.centers[source]), inside
+        source = np.empty(len(self.order), np.int64)
+        source[self.order] = rows_later(self.order, rows)
+        return Poses(self.given.rotations[source], self.given.centers[source]), source >= 0
 
 
 def _tried(
