@@ -37,10 +37,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Wait for no disk: nobody pulls the plug, and tests that ask whether something is synced count calls."""
     os.fsync = lambda descriptor: None
-    gc.disable()  # while 6,800 tests are collected, which all stay: an eighth of that
 
 
-def pytest_collection_finish(session):
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection(session):
+    """Look for no garbage meanwhile, an eighth of the time: 6,800 tests are made, and all stay."""
+    gc.disable()
+    yield
     gc.enable()
 
 

@@ -177,9 +177,8 @@ class MotionModel:
             position += (
                 self._translation_variance * path.distance_m + (excess.per_metre * path.distance_m) ** 2
             )
-            bias = (
-                excess.turn_per_path**2
-            )  # one for the whole path: what it moves the end by is their product
+            # One for the whole path: what it moves the end by is their product.
+            bias = excess.turn_per_path**2
             orientation += self._rotation_variance * path.weight + bias * path.weight**2
             swings = np.trace(path.squares) * np.eye(3) - path.squares  # [l]x [l]x^T
             lever = skew(path.levers)
