@@ -7,12 +7,13 @@ from. No turn of the camera undoes that, though one explains a part of it while 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement
 from hfnet_ros.mapping.pose_systematics import rows_later
@@ -62,6 +63,7 @@ def find_pairing(
     evidence: PairEvidence,
     given: Poses,
     camera_idxs: Sequence[int],
+    cameras: Sequence[Camera],
     stamps_ns: IntArray,
     max_error_px: float,
 ) -> CameraPairing | None:
@@ -71,6 +73,7 @@ def find_pairing(
         evidence: of pairs of keyframes.
         given: their poses.
         camera_idxs: [F] camera of each keyframe.
+        cameras: calibrations, by camera: that of the images is exchanged with them.
         stamps_ns: [F] times of exposure.
         max_error_px: up to which a match fits poses.
     """
@@ -78,17 +81,33 @@ def find_pairing(
     if len(np.unique(of_keyframe)) < 2:
         return None
     as_given = agreement(evidence, given, max_error_px)
-    for cameras, rows, source in _pairings(of_keyframe, stamps_ns):
-        changed = np.isin(of_keyframe, cameras)[evidence.pairs].any(axis=1)
+    for changed_cameras, rows, source in _pairings(of_keyframe, stamps_ns):
+        changed = np.isin(of_keyframe, changed_cameras)[evidence.pairs].any(axis=1)
         pairs = np.flatnonzero(changed & (source[evidence.pairs] >= 0).all(axis=1))
         if len(pairs) < max(_MIN_PAIRS, 0.5 * np.count_nonzero(changed)):
             continue
         read = Poses(given.rotations[source], given.centers[source])
         before = float(as_given[pairs].mean())
-        after = float(agreement(evidence.of_pairs(pairs), read, max_error_px).mean())
+        some = _seen_by(evidence.of_pairs(pairs), of_keyframe, of_keyframe[source], cameras)
+        after = float(agreement(some, read, max_error_px).mean())
         if best is None or after - before > best.agreement[1] - best.agreement[0]:
-            best = CameraPairing(cameras, rows, (before, after), pairs)
+            best = CameraPairing(changed_cameras, rows, (before, after), pairs)
     return best
+
+
+def _seen_by(
+    evidence: PairEvidence, given: IntArray, read: IntArray, cameras: Sequence[Camera]
+) -> PairEvidence:
+    """Return the matches with the rays of other cameras, `read` instead of `given` of each keyframe [F]."""
+    sides = []
+    for side, rays in enumerate((evidence.rays_a, evidence.rays_b)):
+        keyframe, moved = evidence.pairs[evidence.pair_idx, side], rays.copy()
+        for own, other in set(zip(given.tolist(), read.tolist(), strict=True)):
+            if own != other:
+                rows = (given[keyframe] == own) & (read[keyframe] == other)
+                moved[rows, :2] = cameras[other].undistort(cameras[own].project(rays[rows]))
+        sides.append(moved)
+    return replace(evidence, rays_a=sides[0], rays_b=sides[1])
 
 
 def _pairings(of_keyframe: IntArray, stamps_ns: IntArray) -> Iterator[tuple[tuple[int, ...], int, IntArray]]:

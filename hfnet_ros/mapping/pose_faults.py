@@ -114,7 +114,8 @@ def check_poses(
     normalized = [cameras[view.camera_idx].undistort(view.keypoints) for view in views]
     names = [keyframe.image.name for keyframe in keyframes]
     camera_idxs = [view.camera_idx for view in views]
-    _refuse_pairing(evidence, given, camera_idxs, stamps_ns, names, config.mapping.max_epipolar_error_px)
+    max_error_px = config.mapping.max_epipolar_error_px
+    _refuse_pairing(evidence, given, camera_idxs, cameras, stamps_ns, names, max_error_px)
     given, mountings = _with_cameras_turned(evidence, given, camera_idxs, names, config)
     checked = judge_poses(evidence, known, normalized, given, stamps_ns, names, config)
     return CheckedPoses(checked.kept, checked.map_from_camera, {**checked.report, "mountings": mountings})
@@ -124,6 +125,7 @@ def _refuse_pairing(
     evidence: PairEvidence,
     given: Sequence[Rigid3],
     camera_idxs: Sequence[int],
+    cameras: Sequence[Camera],
     stamps_ns: NDArray[np.int64],
     names: Sequence[str],
     max_error_px: float,
@@ -133,7 +135,7 @@ def _refuse_pairing(
     Raises:
         PoseFaultError: names the cameras.
     """
-    found = find_pairing(evidence, Poses.of(given), camera_idxs, stamps_ns, max_error_px)
+    found = find_pairing(evidence, Poses.of(given), camera_idxs, cameras, stamps_ns, max_error_px)
     if found is None or found.agreement[0] >= _SOUND:
         return
     turned_given = list(given)

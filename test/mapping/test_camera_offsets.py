@@ -1,5 +1,6 @@
 """Cameras that are mounted otherwise than their poses say, or whose images are of another camera or time."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +13,10 @@ from hfnet_ros.mapping.camera_offsets import find_camera_offsets, turned
 from hfnet_ros.mapping.camera_pairings import find_pairing
 from hfnet_ros.mapping.pose_evidence import PairEvidence
 from hfnet_ros.mapping.pose_faults import _refuse_pairing
+from hfnet_ros.scene import demo_camera
 
 STOPS, MATCHES, NOISE = 20, 30, 5e-4
+SAME_LENSES = [demo_camera()] * 2
 MAX_ERROR_PX = 4.0
 
 
@@ -123,12 +126,12 @@ def rig():
     )
 
 
-def found_in(rig, given):
-    return find_pairing(rig.evidence, Poses.of(given), rig.cameras, rig.stamps_ns, MAX_ERROR_PX)
+def found_in(rig, given, lenses=SAME_LENSES):
+    return find_pairing(rig.evidence, Poses.of(given), rig.cameras, lenses, rig.stamps_ns, MAX_ERROR_PX)
 
 
 def judge(rig, given):
-    _refuse_pairing(rig.evidence, given, rig.cameras, rig.stamps_ns, rig.names, MAX_ERROR_PX)
+    _refuse_pairing(rig.evidence, given, rig.cameras, SAME_LENSES, rig.stamps_ns, rig.names, MAX_ERROR_PX)
 
 
 def exchanged(poses):
@@ -152,6 +155,24 @@ def test_exchanged_cameras_are_named(rig):
     ) as error:
         judge(rig, exchanged(rig.poses))
     assert error.value.fault == "cameras"
+
+
+def test_the_calibrations_of_exchanged_cameras_are_exchanged_with_them(rig):
+    """As of any two real cameras: their centres are 12 pixels apart."""
+    lens = demo_camera()
+    lenses = [lens, dataclasses.replace(lens, center=lens.center + np.array([12.0, 7.0]))]
+    rays = {}
+    for column, side in enumerate(("rays_a", "rays_b")):
+        said = np.array(rig.cameras)[rig.evidence.pairs[rig.evidence.pair_idx, column]]
+        rays[side] = np.array(getattr(rig.evidence, side))
+        for camera in (0, 1):
+            pixels = lenses[1 - camera].project(rays[side][said == camera])
+            rays[side][said == camera, :2] = lenses[camera].undistort(pixels)
+    misread = SimpleNamespace(**{**vars(rig), "evidence": dataclasses.replace(rig.evidence, **rays)})
+    found = found_in(misread, exchanged(rig.poses), lenses)
+    assert (found.cameras, found.rows) == ((0, 1), 0)
+    assert found.agreement[1] > 0.95
+    assert found_in(misread, exchanged(rig.poses)).agreement[1] < 0.6  # by one calibration for both
 
 
 @pytest.mark.parametrize(("rows", "when"), [(1, "1 keyframes later"), (-2, "2 keyframes earlier")])
@@ -182,7 +203,10 @@ def test_good_rigs_and_turned_cameras_are_none_of_that(rig, offsets):
 
 
 def test_one_camera_has_no_other(rig):
-    assert find_pairing(rig.evidence, Poses.of(rig.poses), [0] * 40, np.arange(40), MAX_ERROR_PX) is None
+    assert (
+        find_pairing(rig.evidence, Poses.of(rig.poses), [0] * 40, SAME_LENSES, np.arange(40), MAX_ERROR_PX)
+        is None
+    )
 
 
 def test_a_turn_that_leaves_most_matches_unexplained_is_no_mounting(rig):
