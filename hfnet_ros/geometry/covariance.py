@@ -45,24 +45,6 @@ def change_child_covariance(
     return symmetrize(move @ covariance @ move.T)
 
 
-def invert_covariance_frame(covariance: FloatArray, b_from_a: Rigid3) -> FloatArray:
-    """Return the covariance of `a_from_b` given that of `b_from_a`.
-
-    From R' = R^T exp(-phi) and t' = -R^T exp(-phi) (t + tau), to first order:
-    tau' = -R^T (tau - phi x t) and phi' = -R^T phi.
-    """
-    back = np.zeros((6, 6))
-    back[:3, :3] = back[3:, 3:] = -b_from_a.rotation.T
-    back[:3, 3:] = -b_from_a.rotation.T @ skew(b_from_a.translation)
-    return symmetrize(back @ covariance @ back.T)
-
-
-def swap_covariance_blocks(covariance: FloatArray) -> FloatArray:
-    """Reorder [6, 6] between (translation, rotation) and (rotation, translation)."""
-    order = [3, 4, 5, 0, 1, 2]
-    return np.asarray(covariance)[np.ix_(order, order)]
-
-
 def is_valid_covariance(covariance: FloatArray) -> bool:
     """Tell whether [6, 6] is finite, symmetric and positive definite."""
     if covariance.shape != (6, 6) or not np.isfinite(covariance).all():

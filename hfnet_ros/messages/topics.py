@@ -47,8 +47,6 @@ class Service:
 IMAGE = Topic("image", "sensor_msgs/msg/Image", Qos.NEWEST)
 COMPRESSED_IMAGE = Topic("image/compressed", "sensor_msgs/msg/CompressedImage", Qos.NEWEST, beside=IMAGE.name)
 CAMERA_INFO = Topic("camera_info", "sensor_msgs/msg/CameraInfo", Qos.SENSOR_DATA, beside=IMAGE.name)
-# A driver may publish it once and keep it for those who come later, who get it if they ask for that.
-LATCHED_CAMERA_INFO = replace(CAMERA_INFO, qos=Qos.LATCHED, is_second=True)
 ODOMETRY = Topic("odom", "nav_msgs/msg/Odometry", Qos.SENSOR_DATA)
 INITIAL_POSE = Topic("initialpose", "geometry_msgs/msg/PoseWithCovarianceStamped", Qos.RELIABLE)
 
@@ -91,6 +89,7 @@ def camera_topics(camera: CameraConfig, config: Config) -> CameraTopics:
     info = replace(CAMERA_INFO, name=camera.camera_info_topic or camera_info_topic(image.name), beside=beside)
     if (camera.transport or config.node.image_transport) == "compressed":
         image = replace(COMPRESSED_IMAGE, name=compressed_topic(image.name), beside=image.name)
+    # A driver may publish it once and keep it for those who come later, who get it if they ask for that.
     return CameraTopics(image, (info, replace(info, qos=Qos.LATCHED, is_second=True)))
 
 

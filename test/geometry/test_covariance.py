@@ -3,10 +3,8 @@ import pytest
 
 from hfnet_ros.geometry.covariance import (
     change_child_covariance,
-    invert_covariance_frame,
     is_valid_covariance,
     rotate_covariance,
-    swap_covariance_blocks,
     symmetrize,
 )
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -76,13 +74,6 @@ def test_change_child_covariance_agrees_with_draws_on_a_long_lever():
         assert_same_within_ten_percent(covariance, sampled)
 
 
-def test_invert_covariance_frame_agrees_with_draws():
-    covariance = some_covariance()
-    moved = [pose.inverse() for pose in draw_poses(covariance)]
-    sampled = sampled_covariance(moved, PARENT_FROM_CHILD.inverse())
-    assert_same_within_ten_percent(invert_covariance_frame(covariance, PARENT_FROM_CHILD), sampled)
-
-
 def test_quarter_turn_exchanges_x_and_y_by_hand():
     quarter = Rigid3.from_rotvec([0, 0, np.pi / 2], [7.0, 8.0, 9.0])
     rotated = rotate_covariance(np.diag([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), quarter)
@@ -100,20 +91,8 @@ def test_yaw_error_swings_a_forward_lever_sideways_by_hand():
 
 def test_there_and_back():
     covariance = some_covariance()
-    twice = invert_covariance_frame(
-        invert_covariance_frame(covariance, PARENT_FROM_CHILD), PARENT_FROM_CHILD.inverse()
-    )
-    np.testing.assert_allclose(twice, covariance, atol=1e-14)
     turned = rotate_covariance(rotate_covariance(covariance, OTHER_FROM_PARENT), OTHER_FROM_PARENT.inverse())
     np.testing.assert_allclose(turned, covariance, atol=1e-15)
-
-
-def test_swapping_blocks():
-    covariance = some_covariance()
-    swapped = swap_covariance_blocks(covariance)
-    np.testing.assert_array_equal(swapped[:3, :3], covariance[3:, 3:])
-    np.testing.assert_array_equal(swapped[:3, 3:], covariance[3:, :3])
-    np.testing.assert_array_equal(swap_covariance_blocks(swapped), covariance)
 
 
 def test_validity():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from hfnet_ros.config import CameraConfig, Config
@@ -5,10 +7,10 @@ from hfnet_ros.messages.topics import (
     CAMERA_INFO,
     COMPRESSED_IMAGE,
     IMAGE,
-    LATCHED_CAMERA_INFO,
     PUBLISHED,
     STATUS,
     CameraTopics,
+    Qos,
     camera_info_topic,
     camera_topics,
     compressed_topic,
@@ -62,7 +64,8 @@ def topics_of(remappings=(), **given):
 
 def test_the_only_camera_is_on_image():
     topics = camera_topics(CameraConfig(), Config())
-    assert topics == CameraTopics(IMAGE, (CAMERA_INFO, LATCHED_CAMERA_INFO))
+    latched = replace(CAMERA_INFO, qos=Qos.LATCHED, is_second=True)
+    assert topics == CameraTopics(IMAGE, (CAMERA_INFO, latched))
     compressed = Config.from_dict({"node": {"image_transport": "compressed"}})
     assert camera_topics(CameraConfig(), compressed).image == COMPRESSED_IMAGE
 
