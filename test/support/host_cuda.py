@@ -72,19 +72,25 @@ def build_in(folder):
     _built[:] = [folder]
 
 
-def built_library(name, text, command):
-    """Return the path of a shared library of this name, compiled unless a worker has done so."""
-    library, own = _built[0] / name, _built[0] / str(os.getpid())
-    if not library.exists():
+def built(name, text, command):
+    """Return the path of a file of this name, compiled unless a worker has done so."""
+    result, own = _built[0] / name, _built[0] / str(os.getpid())
+    if not result.exists():
         own.mkdir(parents=True, exist_ok=True)
         file = own / "kernels.cpp"
         file.write_text(text, encoding="utf-8")
         asked = [*command, f"-I{HEADER.parent}", str(file), "-o", str(own / name)]
-        result = subprocess.run(asked, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise EngineError(f"g++ refuses the kernels: {result.stderr[:4000]}")
-        (own / name).replace(library)
-    return library
+        compiled = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if compiled.returncode:
+            raise EngineError(f"g++ refuses the kernels: {compiled.stderr[:4000]}")
+        (own / name).replace(result)
+    return result
+
+
+def built_library(name, text, command):
+    """Return the path of a shared library of this name; the header, a third of a compilation, is compiled first."""
+    header = built(f"{HEADER.name}.gch", f'#include "{HEADER.name}"', [*command, "-x", "c++-header"])
+    return built(name, text, [*command, f"-I{header.parent}"])
 
 
 class HostKernels:
@@ -95,11 +101,12 @@ class HostKernels:
         self.names = _KERNEL.findall(source)
         text = _DYNAMIC.sub(r"\1* \2 = reinterpret_cast<\1*>(host::dynamic_shared_);", source)
         # In a namespace of its own everything is static, which variables in one section must agree in.
-        text = f'#include "host_cuda.h"\nnamespace {{\n{text}\n}}\n'
+        # What is defined stands behind the header, which was compiled without.
+        macros = "".join(f"#define {key} {value}\n" for key, value in sorted((defines or {}).items()))
+        text = f'#include "{HEADER.name}"\n{macros}namespace {{\n{text}\n}}\n'
         text += "".join(f"HOST_KERNEL({name})\n" for name in self.names)
-        macros = [f"-D{key}={value}" for key, value in sorted((defines or {}).items())]
-        key = hashlib.sha256("".join([text, HEADER.read_text(), *macros]).encode()).hexdigest()[:16]
-        self._library = ctypes.CDLL(str(built_library(f"{key}.so", text, [compiler, *_FLAGS, *macros])))
+        key = hashlib.sha256((text + HEADER.read_text()).encode()).hexdigest()[:16]
+        self._library = ctypes.CDLL(str(built_library(f"{key}.so", text, [compiler, *_FLAGS])))
 
     def kinds(self, name):
         """Return the kinds of a kernel's parameters: p8 (pointer), i4, u4, f4, ..."""
