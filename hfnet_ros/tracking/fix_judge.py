@@ -38,18 +38,25 @@ class FixJudge:
         """Start without a position."""
         self._hint: BasePose | None = None
         self.last_fix: Moment | None = None
-        self._motion = MotionModel(config.odometry)
+        self._config = config
+        self._use_rules()
+        self._check = OdometryCheck(config)
         self._filter = MapOdomFilter(config.gate, self._motion)
-        self.set_config(config)
 
     def set_config(self, config: Config) -> None:
-        """Use other parameters; fixes that were not accepted yet are forgotten, the position is not."""
-        self._config = config
-        self._motion = MotionModel(config.odometry)
-        self._gate = InnovationGate(config.gate)
-        self._agreement = Agreement(config, self._gate, self._motion)
-        self._check = OdometryCheck(config)
+        """Use other parameters; where they are of the rules here, fixes that were not accepted yet are forgotten."""
+        before, self._config = self._config, config
+        if _rules(config) == _rules(before):
+            return
+        self._use_rules()
+        self._check.set_config(config)
+        self._motion.excess = self._check.excess
         self._filter.set_config(config.gate, self._motion)
+
+    def _use_rules(self) -> None:
+        self._motion = MotionModel(self._config.odometry)
+        self._gate = InnovationGate(self._config.gate)
+        self._agreement = Agreement(self._config, self._gate, self._motion)
 
     def forget(self) -> None:
         """Have no position, no fixes and no hint."""
@@ -191,6 +198,10 @@ class FixJudge:
         if largest_sigmas(hint.covariance)[0] > _SHARP_HINT_M:
             return False
         return self._gate.compare(self._motion.carry(self._hint, fix.moment), fix, PLANAR).fits
+
+
+def _rules(config: Config) -> tuple[object, ...]:
+    return config.gate, config.odometry, config.staleness
 
 
 def _decision(verdict: Verdict, reason: str, comparison: Comparison) -> GateDecision:

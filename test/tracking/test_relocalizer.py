@@ -524,6 +524,15 @@ def test_other_parameters_keep_the_position(drive):
     assert np.sqrt(result.belief.covariance[0, 0]) > 0.3
 
 
+def test_another_rate_forgets_no_fix(drive):
+    """As from a program that saves power: it may set the rate more often than images come."""
+    for index in range(3):
+        rate = dataclasses.replace(CONFIG.node, max_rate_hz=1.0 + index)
+        drive.relocalizer.set_config(dataclasses.replace(CONFIG, node=rate))
+        result = drive.see(index, "right")
+    assert result.decision.verdict is Verdict.ACCEPTED
+
+
 def test_errors_of_the_engine_reach_the_caller(drive, blank_frame):
     def fail(frame, prior=None):
         raise EngineError("no memory")
