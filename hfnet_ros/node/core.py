@@ -264,7 +264,7 @@ class RelocalizerNode:
         live = self._map.live
         if live is None:
             return
-        self._odometry.poll()
+        self._odometry.poll(jobs[-1].stamp_ns if jobs else None)
         if jobs:
             newest, reason = jobs[-1], self._map.refusal
             if not reason:
