@@ -105,7 +105,7 @@ class NodeOdometry:
         """Take the newest odom->base from TF; called when an image comes and when the position is asked for.
 
         A timer would cost an idle node more of a core than all else it does. What is longer ago than is interpolated
-        TF knows still, and that of the image is taken before the newest.
+        TF knows still: that around the image is taken before the newest.
 
         Args:
             image_ns: stamp of the image that has come; None without one.
@@ -133,9 +133,11 @@ class NodeOdometry:
                 _logger.info("odometry is in TF now; the topic is not used any more")
                 self._history.clear()
             self._used = "tf"
-            newest_ns, gap_ns = self.newest_stamp_ns, self._config.odometry.max_gap_s * _NS_PER_S
-            if image_ns and newest_ns and stamp_ns - newest_ns > gap_ns and image_ns < stamp_ns:
-                self._take_at(image_ns)
+            newest_ns, gap_ns = self.newest_stamp_ns, round(self._config.odometry.max_gap_s * _NS_PER_S)
+            if image_ns and newest_ns and stamp_ns - newest_ns > gap_ns:
+                # Around it, too: other cameras take theirs a little before or after.
+                for near_ns in range(image_ns - gap_ns // 2, min(image_ns + gap_ns, stamp_ns), gap_ns // 2):
+                    self._take_at(near_ns)
             try:
                 self._history.add(stamp_ns, odom_from_base)
                 self._problem = ""
