@@ -173,6 +173,30 @@ def test_a_carried_robot_is_found_again(drive, caplog):
     assert (again.decision.verdict, again.relocated) == (Verdict.ACCEPTED, False)
 
 
+@pytest.mark.parametrize("turn_deg", [180.0, 90.0])
+def test_a_robot_does_not_stand_on_its_head_because_images_are_turned(drive, turn_deg):
+    """As from a camera whose driver begins to turn its images, or that has slipped in its clamp."""
+    settled = drive.settle()
+    turned = Rigid3.from_rotvec([np.deg2rad(turn_deg), 0.0, 0.0], [0.0, 0.0, 0.0])
+    for index in range(settled, settled + 12):
+        result = drive.see(index, truth(index) @ turned)
+        assert (result.decision.verdict, result.relocated) == (Verdict.REJECTED_INNOVATION, False)
+        assert "tipped over" in result.decision.reason
+        assert not any("odometry is" in warning for warning in result.warnings)
+    assert off(result, index) < 0.1
+    assert drive.see(index + 1, "right").decision.verdict is Verdict.ACCEPTED
+
+
+def test_a_robot_that_began_on_its_head_is_put_right(drive):
+    turned = Rigid3.from_rotvec([np.pi, 0.0, 0.0], [0.0, 0.0, 0.0])
+    for index in range(4):
+        drive.see(index, truth(index) @ turned)
+    for index in range(4, 12):
+        result = drive.see(index, "right")
+    assert result.decision.verdict is Verdict.ACCEPTED
+    assert off(result, index) < 0.1
+
+
 def test_a_wrong_fix_among_the_rejected_ones_does_not_hinder_recovery(drive):
     index = drive.settle()
     wrong = Rigid3(np.eye(3), np.array([-30.0, 9.0, 0.0]))
