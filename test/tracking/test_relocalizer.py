@@ -9,9 +9,10 @@ import pytest
 from hfnet_ros.config import Config, GateConfig, OdometryConfig
 from hfnet_ros.errors import EngineError, InputError
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.motion import Moment, base_pose
 from hfnet_ros.tracking.odometry import NoOdometry, TransformHistory
 from hfnet_ros.tracking.relocalizer import Relocalizer
-from hfnet_ros.types import TrackingState, Verdict
+from hfnet_ros.types import PoseEstimate, TrackingState, Verdict
 
 S = 1_000_000_000
 START = 1000 * S
@@ -138,6 +139,19 @@ def test_without_a_known_mounting_nothing_is_accepted(drive):
     assert result.state is TrackingState.TRACKING
     assert result.age_s == pytest.approx(0.2)
     assert drive.localizer.priors[stamp(index)] is None
+
+
+def test_what_fixes_have_in_common_is_that_of_the_base(drive):
+    """Of a camera two metres before the base: a turn of the sub-map moves the base."""
+    mounted = Rigid3.from_rotvec([0.0, 0.0, 0.3], [2.0, 0.0, 0.0])
+    common = np.diag([0.1, 0.1, 0.1, 0.01, 0.01, 0.05]) ** 2
+    estimate = PoseEstimate(
+        truth(0) @ mounted, drive.localizer.covariance + common, np.ones(9, np.bool_), 1.0, common
+    )
+    alone = base_pose(Moment(START, None), dataclasses.replace(estimate, covariance=common), mounted)
+    fix = base_pose(Moment(START, None), estimate, mounted)
+    np.testing.assert_allclose(fix.common, alone.covariance)
+    assert fix.common[1, 1] == pytest.approx(0.1**2 + 0.1**2)
 
 
 def test_a_wrong_fix_is_rejected(drive):
