@@ -35,7 +35,7 @@ class ImageDelay:
         self._systematic = systematic_covariance(config.gate)
         self._beyond_chance = chi_square_quantile(_SURE, 1)
         self.delay_s = 0.0
-        self._begun: list[BasePose] = []
+        self._begun: BasePose | None = None
         # By delay, of scales of way and turn that may be off by all: normal equations, and squares without them.
         self._normal = np.tile(np.eye(2), (_MOST_STEPS + 1, 1, 1))
         self._weighted = np.zeros((_MOST_STEPS + 1, 2))
@@ -44,7 +44,7 @@ class ImageDelay:
 
     def restart(self) -> None:
         """Begin a way at the next fix: none was driven to it."""
-        self._begun = []
+        self._begun = None
 
     @property
     def text(self) -> str:
@@ -68,28 +68,20 @@ class ImageDelay:
 
     def note(self, fix: BasePose, odometry: Odometry) -> None:
         """Compare a fix with one before, by odometry."""
-        stamps_ns = [fix.moment.stamp_ns - round(1e9 * _STEP_S * step) for step in range(_MOST_STEPS + 1)]
-        samples = [odometry.sample_at(stamp_ns) for stamp_ns in stamps_ns]
-        now = [
-            BasePose(Moment(sample.stamp_ns, sample), fix.map_from_base, fix.covariance)
-            for sample in samples
-            if sample is not None
-        ]
-        if len(now) < len(stamps_ns):
+        begun = self._begun
+        motion = None if begun is None else motion_between(begun.moment, fix.moment)
+        if begun is None or motion is None or motion.path is None:
+            self._begun = fix
             return
-        before, self._begun = self._begun, now
-        if not before or not 0 < now[0].moment.stamp_ns - before[0].moment.stamp_ns <= _LONGEST_NS:
+        is_near = motion.path.distance_m < _WAY_M and motion.path.turn_rad < _WAY_RAD
+        is_recent = 0 < fix.moment.stamp_ns - begun.moment.stamp_ns <= _LONGEST_NS
+        if is_near and is_recent:
             return
-        motions = [motion_between(one.moment, other.moment) for one, other in zip(before, now, strict=True)]
-        if any(motion.path is None for motion in motions):
-            return
-        way_m = max(motion.distance_m or 0.0 for motion in motions)
-        way_rad = max(motion.turn_rad or 0.0 for motion in motions)
-        if way_m < _WAY_M and way_rad < _WAY_RAD:
-            self._begun = before
-            return
-        self._compare(before, now)
-        self._decide()
+        self._begun = fix
+        before, now = _delayed(begun, odometry), _delayed(fix, odometry)
+        if is_recent and before and now:
+            self._compare(before, now)
+            self._decide()
 
     def _compare(self, before: list[BasePose], now: list[BasePose]) -> None:
         carried = [self._motion.carry(begun, fix.moment) for begun, fix in zip(before, now, strict=True)]
@@ -124,3 +116,15 @@ class ImageDelay:
         bend = lower - 2.0 * middle + upper
         shift = 0.5 * (lower - upper) / bend if 0 < best < _MOST_STEPS and bend > 0.0 else 0.0
         self.delay_s = _STEP_S * (best + float(shift))
+
+
+def _delayed(fix: BasePose, odometry: Odometry) -> list[BasePose]:
+    """Return a fix as one of each delay before its stamp; nothing where odometry does not reach as far."""
+    stamps_ns = [fix.moment.stamp_ns - round(1e9 * _STEP_S * step) for step in range(_MOST_STEPS + 1)]
+    samples = [odometry.sample_at(stamp_ns) for stamp_ns in stamps_ns]
+    found = [
+        BasePose(Moment(sample.stamp_ns, sample), fix.map_from_base, fix.covariance)
+        for sample in samples
+        if sample is not None
+    ]
+    return found if len(found) == len(stamps_ns) else []
