@@ -74,7 +74,8 @@ def placed(answer: Localization, visual_map: VisualMap, place: Place) -> Localiz
     added = visual_map.placement_covariance(place.keyframe_idxs[0], answer.estimate.map_from_camera)
     if added is None:
         return answer
-    estimate = dataclasses.replace(answer.estimate, covariance=answer.estimate.covariance + added)
+    covariance = answer.estimate.covariance + added
+    estimate = dataclasses.replace(answer.estimate, covariance=covariance, common=added)
     return dataclasses.replace(answer, estimate=estimate)
 
 

@@ -16,7 +16,7 @@ class ViewHealth:
 
     Attributes:
         delay_s: how much later its images come after their stamps than those of most cameras; None where unknown.
-        max_delay_s: delay from which its images come too late for the others.
+        max_delay_s: delay, or lead, from which its images do not come together with the others'.
         group_share: part of the last groups of images that has one of it; None before the first.
         picture_error: why its images show nothing new; empty if they do.
         contradiction: what its view contradicts for some time now; empty if nothing.
@@ -131,7 +131,7 @@ def _mounting(now: ViewHealth) -> Finding:
 
 
 def _is_delayed(now: ViewHealth) -> bool:
-    return now.delay_s is not None and not -_ANOTHER_CLOCK_S <= now.delay_s <= now.max_delay_s
+    return now.delay_s is not None and not abs(now.delay_s) <= now.max_delay_s
 
 
 def _delay(now: ViewHealth) -> Finding:
@@ -142,9 +142,10 @@ def _delay(now: ViewHealth) -> Finding:
         side = "behind" if now.delay_s > 0.0 else "ahead of"
         sentence = f"its stamps are {abs(now.delay_s):.2f} s {side} the other cameras': another clock?"
     else:
+        side = "behind" if now.delay_s > 0.0 else "ahead of"
         sentence = (
-            f"its images come {now.delay_s:.2f} s behind the other cameras', expected {now.max_delay_s:g} s at most "
-            "(cameras.sync_wait_s)"
+            f"its images come {abs(now.delay_s):.2f} s {side} the other cameras', expected {now.max_delay_s:g} s at "
+            "most (cameras.sync_wait_s)"
         )
     return Finding("delay (s)", value, Level.WARN, f"{sentence}; it is left out")
 

@@ -44,7 +44,7 @@ class Cameras:
         transport: Transport,
         decode: Callable[[Any], ImageArray],
         recorder: HealthRecorder,
-        take: Callable[[Sequence[ImageJob]], None],
+        take: Callable[[Sequence[ImageJob], int | None], None],
     ) -> None:
         """Take the parameters and the middleware.
 
@@ -53,7 +53,8 @@ class Cameras:
             transport: the middleware.
             decode: how it decodes images.
             recorder: hears of every image.
-            take: called with images of one time, of several groups that came together the oldest first.
+            take: called when an image has come, with the images of one time that are together now, of several groups
+                the oldest first, and with its stamp, ns; with None where images have waited long enough.
 
         Raises:
             ConfigError: a mounting cannot be read.
@@ -125,7 +126,7 @@ class Cameras:
         """Hand on the images that have waited long enough."""
         with self._lock:
             groups = self._groups.take_due(time.monotonic())
-        self._hand_on(groups)
+        self._hand_on(groups, None)
 
     def _on_image(self, index: int, message: Any) -> None:
         """Take a sensor_msgs/Image or CompressedImage."""
@@ -135,10 +136,10 @@ class Cameras:
         self._last[index] = replace(received, message=None)
         with self._lock:
             groups = self._groups.add(index, received.stamp_ns, arrived_s, received)
-        self._hand_on(groups)
+        self._hand_on(groups, received.stamp_ns)
 
-    def _hand_on(self, groups: Sequence[ImageGroup[_Received]]) -> None:
-        self._take([self._job(group) for group in groups])
+    def _hand_on(self, groups: Sequence[ImageGroup[_Received]], image_ns: int | None) -> None:
+        self._take([self._job(group) for group in groups], image_ns)
 
     def _job(self, group: ImageGroup[_Received]) -> ImageJob:
         images = tuple(map(self._image, self._inputs, group.images))

@@ -259,12 +259,12 @@ class RelocalizerNode:
             raise InputError(f"it is in frame '{hint.frame_id}', the map is '{map_frame}'")
         live.set_initial_pose(hint.map_from_base, hint.covariance, hint.stamp_ns or self._transport.now_ns())
 
-    def _on_images(self, jobs: Sequence[ImageJob]) -> None:
-        """Take images of one time, of several times that came together the oldest first."""
+    def _on_images(self, jobs: Sequence[ImageJob], image_ns: int | None) -> None:
+        """Take images of one time, of several times that came together the oldest first; and the last one's stamp."""
         live = self._map.live
         if live is None:
             return
-        self._odometry.poll()
+        self._odometry.poll(image_ns)
         if jobs:
             newest, reason = jobs[-1], self._map.refusal
             if not reason:

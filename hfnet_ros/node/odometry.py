@@ -17,6 +17,7 @@ from hfnet_ros.tracking.odometry import OdometrySample, TransformHistory
 
 _logger = logging.getLogger(__name__)
 
+_NS_PER_S = 1_000_000_000
 _POLL_S = 0.005  # while an image waits for TF
 _SILENT_S = 5.0  # between two lines about what may be wrong with every message
 
@@ -100,10 +101,14 @@ class NodeOdometry:
                 return
             self._used, self._problem = "topic", ""
 
-    def poll(self) -> None:
+    def poll(self, image_ns: int | None = None) -> None:
         """Take the newest odom->base from TF; called when an image comes and when the position is asked for.
 
-        A timer would cost an idle node more of a core than all else it does.
+        A timer would cost an idle node more of a core than all else it does. What is longer ago than is interpolated
+        TF knows still: that around the image is taken before the newest.
+
+        Args:
+            image_ns: stamp of the image that has come; None without one.
         """
         source, frames = self._config.odometry.source, self._config.frames
         if source not in ("auto", "tf") or not frames.base_frame:
@@ -128,6 +133,11 @@ class NodeOdometry:
                 _logger.info("odometry is in TF now; the topic is not used any more")
                 self._history.clear()
             self._used = "tf"
+            newest_ns, gap_ns = self.newest_stamp_ns, round(self._config.odometry.max_gap_s * _NS_PER_S)
+            if image_ns and newest_ns and stamp_ns - newest_ns > gap_ns:
+                # Around it, too: other cameras take theirs a little before or after.
+                for near_ns in range(image_ns - gap_ns // 2, min(image_ns + gap_ns, stamp_ns), gap_ns // 2):
+                    self._take_at(near_ns)
             try:
                 self._history.add(stamp_ns, odom_from_base)
                 self._problem = ""

@@ -19,6 +19,8 @@ _logger = logging.getLogger(__name__)
 
 # A vaguer hint says where to look, and nothing of whether a fix is right: in a flat each one agrees with it.
 _SHARP_HINT_M = 10.0
+# Odometry's z points up, and always the same way in the map, wherever the robot is carried; no ramp is that steep.
+_TIPPED_RAD = np.deg2rad(45.0)
 
 
 class FixJudge:
@@ -31,6 +33,8 @@ class FixJudge:
     * `gate.recovery_rejections` rejected fixes that agree, with no accepted one among them: the robot
       was carried away, the position is given up for theirs. So it is where they are of one drive that
       odometry does not tell of, which is wrong then.
+    * Where a fix that was believed has odometry's z up in the map, none is believed that tips it over: the image is
+      turned, or the camera in its mounting.
     * A position vaguer than `staleness.lost_factor` allows is forgotten.
     """
 
@@ -38,18 +42,26 @@ class FixJudge:
         """Start without a position."""
         self._hint: BasePose | None = None
         self.last_fix: Moment | None = None
-        self._motion = MotionModel(config.odometry)
+        self._up: FloatArray | None = None
+        self._config = config
+        self._use_rules()
+        self._check = OdometryCheck(config)
         self._filter = MapOdomFilter(config.gate, self._motion)
-        self.set_config(config)
 
     def set_config(self, config: Config) -> None:
-        """Use other parameters; fixes that were not accepted yet are forgotten, the position is not."""
-        self._config = config
-        self._motion = MotionModel(config.odometry)
-        self._gate = InnovationGate(config.gate)
-        self._agreement = Agreement(config, self._gate, self._motion)
-        self._check = OdometryCheck(config)
+        """Use other parameters; where they are of the rules here, fixes that were not accepted yet are forgotten."""
+        before, self._config = self._config, config
+        if _rules(config) == _rules(before):
+            return
+        self._use_rules()
+        self._check.set_config(config)
+        self._motion.excess = self._check.excess
         self._filter.set_config(config.gate, self._motion)
+
+    def _use_rules(self) -> None:
+        self._motion = MotionModel(self._config.odometry)
+        self._gate = InnovationGate(self._config.gate)
+        self._agreement = Agreement(self._config, self._gate, self._motion)
 
     def forget(self) -> None:
         """Have no position, no fixes and no hint."""
@@ -57,7 +69,7 @@ class FixJudge:
         self._agreement.clear()
         self._check.clear()
         self._motion.excess = self._check.excess
-        self._hint = self.last_fix = None
+        self._hint = self.last_fix = self._up = None
 
     def take_hint(self, hint: BasePose) -> None:
         """Look around a pose until a fix is accepted; see `Relocalizer.set_initial_pose`."""
@@ -109,6 +121,13 @@ class FixJudge:
 
     def judge(self, fix: BasePose) -> tuple[GateDecision, bool]:
         """Decide on a fix and use it if it is believed; the flag says that a position was given up."""
+        tipped_rad = _angle(self._up, _up_of(fix))
+        if tipped_rad > _TIPPED_RAD:
+            reason = (
+                f"the robot would be tipped over by {np.rad2deg(tipped_rad):.0f} deg, which odometry has not seen; is "
+                "the image turned, or the camera in its mounting?"
+            )
+            return GateDecision(Verdict.REJECTED_INNOVATION, reason), False
         if not self._filter.is_started:
             return self._judge_without_position(fix), False
         predicted = self._filter.predict(fix.moment)
@@ -175,6 +194,9 @@ class FixJudge:
         return f"{course.num_agreeing} fixes in a row are of one drive, but not of the one that odometry tells of"
 
     def _accept(self, fix: BasePose) -> None:
+        up = _up_of(fix)
+        if up is not None and up[2] >= np.cos(_TIPPED_RAD):
+            self._up = up
         self._agreement.confirm(fix)
         self._motion.excess = self._check.excess
         self.last_fix = fix.moment
@@ -191,6 +213,22 @@ class FixJudge:
         if largest_sigmas(hint.covariance)[0] > _SHARP_HINT_M:
             return False
         return self._gate.compare(self._motion.carry(self._hint, fix.moment), fix, PLANAR).fits
+
+
+def _up_of(fix: BasePose) -> FloatArray | None:
+    """Return the z of odometry's frame in the map [3], as a fix has it; None without odometry."""
+    odometry = fix.moment.odometry
+    return None if odometry is None else fix.map_from_base.rotation @ odometry.odom_from_base.rotation[2]
+
+
+def _angle(one: FloatArray | None, other: FloatArray | None) -> float:
+    if one is None or other is None:
+        return 0.0
+    return float(np.arccos(np.clip(one @ other, -1.0, 1.0)))
+
+
+def _rules(config: Config) -> tuple[object, ...]:
+    return config.gate, config.odometry, config.staleness
 
 
 def _decision(verdict: Verdict, reason: str, comparison: Comparison) -> GateDecision:

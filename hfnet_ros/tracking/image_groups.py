@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -19,6 +20,7 @@ _RECENT_S = 2.0  # a camera that was silent for longer says nothing of the other
 _PATIENCE = 5  # groups without a camera, after which it is not waited for
 _REMEMBERED = 20  # groups that went out
 _LAGS = 5
+_FASTEST = 20.0  # replay
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,9 +100,8 @@ class ImageGroups(Generic[T]):
         self._open: list[_Open[T]] = []  # by anchor
         self._gone: deque[_Gone] = deque(maxlen=_REMEMBERED)
         self._missed = [0] * self._num_cameras
-        # The last one of each camera, with its arrival.
-        self._lags: list[tuple[float, float] | None] = [None] * self._num_cameras
-        # Each against the others of its own time: stamps of a slow replay lag more and more.
+        # Stamp and arrival of the last ones of each camera, and how late after the others' they came.
+        self._seen: list[deque[tuple[float, float]]] = [deque(maxlen=_LAGS) for _ in range(self._num_cameras)]
         self._behind: list[deque[float]] = [deque(maxlen=_LAGS) for _ in range(self._num_cameras)]
 
     @property
@@ -132,21 +133,28 @@ class ImageGroups(Generic[T]):
             share = sum(camera_idx in group.cameras for group in self._gone) / len(self._gone)
         return CameraTiming(statistics.median(behind) if behind else None, share)
 
-    def _usual_lag_s(self, now_s: float) -> float:
-        """Return how late after their stamps images of most cameras come; of two cameras those of the quicker."""
-        lags = [lag for lag in self._lags if lag is not None]
-        return statistics.median_low(
-            [lag_s for lag_s, arrived_s in lags if now_s - arrived_s <= _RECENT_S] or [lags[0][0]]
+    def _usual_stamp_s(self, now_s: float, rate: float) -> float:
+        """Return which stamp images of most cameras have that come now; of two cameras those of the quicker.
+
+        Args:
+            now_s: the time.
+            rate: by which stamps of a replay pass while they have not come.
+        """
+        last = [seen[-1] for seen in self._seen if seen]
+        recent = [(stamp_s, arrived_s) for stamp_s, arrived_s in last if now_s - arrived_s <= _RECENT_S]
+        return statistics.median_high(
+            stamp_s + rate * (now_s - arrived_s) for stamp_s, arrived_s in recent or last[:1]
         )
 
     def _is_out_of_time(self, camera_idx: int, stamp_ns: int, arrived_s: float) -> bool:
         """Tell whether an image is of another clock, or its group is gone."""
-        lag_s = arrived_s - stamp_ns / _NS_PER_S
-        self._lags[camera_idx] = lag_s, arrived_s
-        behind_s = lag_s - self._usual_lag_s(arrived_s)
-        self._behind[camera_idx].append(behind_s)
-        if abs(behind_s) > _ANOTHER_CLOCK_S:
+        stamp_s, seen, behind = stamp_ns / _NS_PER_S, self._seen[camera_idx], self._behind[camera_idx]
+        seen.append((stamp_s, arrived_s))
+        behind.append(self._usual_stamp_s(arrived_s, _rate(seen)) - stamp_s)
+        if abs(self._usual_stamp_s(arrived_s, 1.0) - stamp_s) > _ANOTHER_CLOCK_S:
             return True
+        if statistics.median(behind) < -self._wait_s - self._tolerance_ns / _NS_PER_S:
+            return True  # others would find their groups gone, which it had opened too soon
         if not self._gone:
             return False
         newest_ns = max(group.anchor_ns for group in self._gone)
@@ -202,3 +210,10 @@ class ImageGroups(Generic[T]):
             group.images[index][1] if index in group.images else None for index in range(self._num_cameras)
         ]
         return ImageGroup(stamp_ns, group.arrived_s, tuple(images))
+
+
+def _rate(seen: Sequence[tuple[float, float]]) -> float:
+    """Return how fast the stamps of a camera pass; 1 where a clock was set, or images had piled up."""
+    (first_s, since_s), (last_s, until_s) = seen[0], seen[-1]
+    rate = (last_s - first_s) / (until_s - since_s) if until_s > since_s else 1.0
+    return rate if 1.0 / _FASTEST <= rate <= _FASTEST else 1.0

@@ -13,7 +13,8 @@ again, so it is kept out of P, which is about the independent part only, and add
 leaves the filter: what is published never claims to be better than the map. Nor is P ever smaller than
 an eighth of that part in standard deviations: a robot that stands sees the same error in every image, and
 a filter that took a thousand of them for as many witnesses would accept what contradicts it a little, as after
-a push that odometry did not notice, and never follow.
+a push that odometry did not notice, and never follow. Nor is it smaller than what is not known of where this part of
+the map lies (a sub-map's place in its set): in the next part that is another error.
 
 Reference: Sola, Deray, Atchuthan, "A micro Lie theory for state estimation in robotics", 2018.
 """
@@ -62,7 +63,7 @@ class MapOdomFilter:
 
     def start(self, fix: BasePose) -> None:
         """Take a fix as the position, whatever was known before; map_from_odom jumps to it."""
-        self._state = BasePose(fix.moment, fix.map_from_base, self._not_too_sharp(fix.covariance))
+        self._state = BasePose(fix.moment, fix.map_from_base, self._not_too_sharp(fix.covariance, fix.common))
         self._latest = None
         self._shown = _shown(fix, fix.map_from_base)
 
@@ -96,7 +97,7 @@ class MapOdomFilter:
         keep = np.eye(6) - gain
         covariance = keep @ predicted.covariance @ keep.T + gain @ fix.covariance @ gain.T
         moved = Rigid3(turned, predicted.map_from_base.translation + step[:3])
-        self._state = BasePose(fix.moment, moved, self._not_too_sharp(symmetrize(covariance)))
+        self._state = BasePose(fix.moment, moved, self._not_too_sharp(symmetrize(covariance), fix.common))
         self._latest = None
         self._shown = _shown(fix, shown)
 
@@ -113,14 +114,16 @@ class MapOdomFilter:
             map_from_odom = self._map_from_base_shown(now) @ moment.odometry.odom_from_base.inverse()
         return Belief(moment.stamp_ns, now.map_from_base, now.covariance, map_from_odom)
 
-    def _not_too_sharp(self, covariance: FloatArray) -> FloatArray:
+    def _not_too_sharp(self, covariance: FloatArray, common: FloatArray | None) -> FloatArray:
         """Return a covariance [6, 6] with what is below the smallest raised to it, in whichever direction."""
-        smallest = _SHARPEST * np.sqrt(np.diag(self._systematic))
-        ratios, directions = np.linalg.eigh(covariance / np.outer(smallest, smallest))
+        smallest = _SHARPEST**2 * self._systematic
+        root = np.linalg.cholesky(smallest if common is None else smallest + common)
+        whitened = np.linalg.solve(root, np.linalg.solve(root, covariance).T)
+        ratios, directions = np.linalg.eigh(symmetrize(whitened))
         if ratios[0] >= 1.0:
             return covariance
-        raised = (directions * np.maximum(ratios, 1.0)) @ directions.T
-        return symmetrize(raised * np.outer(smallest, smallest))
+        raised = root @ directions
+        return symmetrize((raised * np.maximum(ratios, 1.0)) @ raised.T)
 
     def _map_from_base_shown(self, now: BasePose) -> Rigid3:
         """Return the robot's pose as the broadcast map_from_odom gives it.

@@ -45,11 +45,13 @@ class BasePose:
 
     Attributes:
         covariance: [6, 6] x y z rx ry rz, axes of the map.
+        common: [6, 6] part of it that fixes in this part of the map have in common; None where nothing is known of it.
     """
 
     moment: Moment
     map_from_base: Rigid3
     covariance: FloatArray
+    common: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,7 +205,11 @@ class MotionModel:
 def base_pose(moment: Moment, estimate: PoseEstimate, base_from_camera: Rigid3) -> BasePose:
     """Return a camera's pose as one of the robot it is mounted on."""
     camera_from_base = base_from_camera.inverse()
-    covariance = change_child_covariance(
-        estimate.covariance, estimate.map_from_camera, camera_from_base.translation
+    map_from_camera, lever = estimate.map_from_camera, camera_from_base.translation
+    common = estimate.common
+    return BasePose(
+        moment,
+        map_from_camera @ camera_from_base,
+        change_child_covariance(estimate.covariance, map_from_camera, lever),
+        None if common is None else change_child_covariance(common, map_from_camera, lever),
     )
-    return BasePose(moment, estimate.map_from_camera @ camera_from_base, covariance)

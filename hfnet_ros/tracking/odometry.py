@@ -25,9 +25,11 @@ _NS_PER_S = 1_000_000_000
 _RESTART_NS = _NS_PER_S  # stamps further back than this are those of a new run, e.g. a bag that loops
 _MAX_NOT_ORTHOGONAL = 1e-3
 # A step this long, beyond twice the speed of the one before and a change of it by 5 g, is no motion of a robot: the
-# filter behind odometry was reset, or its origin moved.
+# filter behind odometry was reset, or its origin moved. In a pause any step is possible by that, so that of one that
+# ends at odometry's origin, where a base begins that was restarted, no change of speed and a second of the pause count.
 _STAMP_JITTER_NS = 20_000_000
 _JUMP_M, _JUMP_RAD = 0.3, np.deg2rad(20.0)
+_ORIGIN_M = 0.1
 _LARGEST_CHANGE_M_S2, _LARGEST_CHANGE_RAD_S2 = 50.0, 100.0
 
 _logger = logging.getLogger(__name__)
@@ -242,8 +244,10 @@ class TransformHistory:
             # What has jumped goes on from there, however much time there was for the way by now.
             return _apart(self._suspect[1], odom_from_base) < _apart(newest.odom_from_base, odom_from_base)
         step_ns = stamp_ns - newest.stamp_ns + _STAMP_JITTER_NS
-        faster = 2.0 * step_ns / (newest.stamp_ns - before.stamp_ns)
         half_square = 0.5 * (step_ns / _NS_PER_S) ** 2
+        if math.hypot(*odom_from_base.translation.tolist()) <= _ORIGIN_M:
+            step_ns, half_square = min(step_ns, _NS_PER_S), 0.0
+        faster = 2.0 * step_ns / (newest.stamp_ns - before.stamp_ns)
         way_m = faster * (newest.distance_m - before.distance_m) + half_square * _LARGEST_CHANGE_M_S2
         turn_rad = faster * (newest.turn_rad - before.turn_rad) + half_square * _LARGEST_CHANGE_RAD_S2
         return bool(

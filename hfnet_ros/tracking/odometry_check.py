@@ -39,10 +39,14 @@ class OdometryCheck:
 
     def __init__(self, config: Config) -> None:
         """Start with nothing seen."""
-        self._gate = InnovationGate(config.gate)
-        self._motion = MotionModel(config.odometry)
+        self.set_config(config)
         self._begun: deque[_Begun] = deque(maxlen=_NUM_WAYS)
         self._newest: BasePose | None = None
+
+    def set_config(self, config: Config) -> None:
+        """Use another gate and other noise from now on; what was seen still counts."""
+        self._gate = InnovationGate(config.gate)
+        self._motion = MotionModel(config.odometry)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -21,6 +21,7 @@ from hfnet_ros.tracking.camera_faults import twist_of
 from hfnet_ros.tracking.camera_trust import CameraTrust
 from hfnet_ros.tracking.clocks import ClockComparison
 from hfnet_ros.tracking.fix_judge import FixJudge
+from hfnet_ros.tracking.image_delay import ImageDelay
 from hfnet_ros.tracking.motion import BasePose, Moment, base_pose, motion_between
 from hfnet_ros.tracking.mounting_check import MountingCheck
 from hfnet_ros.tracking.odometry import Odometry
@@ -71,6 +72,7 @@ class Relocalizer:
         self._judge = FixJudge(config)
         self._clocks = ClockComparison()
         self._mounting_check = MountingCheck()
+        self._delay = ImageDelay(config)
         self._repeated = RepeatedImages()
         self._trust = CameraTrust(config)
         self._rolls = RollMemory(config.retrieval.roll_pause_s)
@@ -150,7 +152,12 @@ class Relocalizer:
         is_rig = isinstance(seen, Query)
         with self._lock:
             return self._conclude(
-                localization, base_from_camera, camera_frame, is_dated=is_dated, is_rig=is_rig
+                localization,
+                base_from_camera,
+                camera_frame,
+                is_dated=is_dated,
+                is_rig=is_rig,
+                is_alone=not names,
             )
 
     def belief_at(self, stamp_ns: int) -> Belief | None:
@@ -212,6 +219,7 @@ class Relocalizer:
 
     def _forget(self) -> None:
         self._judge.forget()
+        self._delay.restart()
         self._mounting_check.clear()
         self._repeated.clear()
         self._trust = CameraTrust(self._config)
@@ -271,6 +279,7 @@ class Relocalizer:
         *,
         is_dated: bool,
         is_rig: bool,
+        is_alone: bool,
     ) -> Relocalization:
         stamp_ns, estimate = localization.stamp_ns, localization.estimate
         moment = self._moment(stamp_ns)
@@ -288,6 +297,9 @@ class Relocalizer:
             if decision is None and not is_dated:
                 decision = GateDecision(Verdict.NO_ODOMETRY, "the stamp is far from the last image's")
             if fix is not None and decision is None:
+                if is_alone and localization.is_metric:  # of several, `CameraTrust` tells which one is late
+                    self._delay.note(fix, self._odometry)
+                    fix = self._delay.corrected(fix, self._odometry)
                 decision, relocated = self._judge.judge(fix)
         tracking = self._tracking_at(moment if is_dated else self._moment(self._last_stamp_ns or 0))
         return Relocalization(
@@ -303,7 +315,7 @@ class Relocalizer:
             (
                 *localization.warnings,
                 *self._mounting_check.doubts(camera_frame),
-                *filter(None, (self._judge.excess.text,)),
+                *filter(None, (self._delay.text, self._judge.excess.text)),
             ),
         )
 

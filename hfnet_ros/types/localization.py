@@ -98,12 +98,15 @@ class PoseEstimate:
             then rotation error about the axes of the map; m², m rad, rad². Positive definite.
         inlier_mask: [M] bool over the correspondences.
         reprojection_rmse_px: root mean square distance of the inliers, px.
+        common: [6, 6] part of the covariance that answers in this part of the map have in common, so that
+            averaging them does not remove it; None where nothing is known of it.
     """
 
     map_from_camera: Rigid3
     covariance: NDArray[np.float64]
     inlier_mask: NDArray[np.bool_]
     reprojection_rmse_px: float
+    common: NDArray[np.float64] | None = None
 
     @property
     def num_inliers(self) -> int:

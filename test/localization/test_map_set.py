@@ -142,6 +142,7 @@ def test_answers_are_in_the_frame_of_the_set_with_what_is_not_known_of_it(make, 
         assert expected.rotation_to(other.estimate.map_from_camera) < 1e-3
         assert is_valid_covariance(other.estimate.covariance)
         added = other.estimate.covariance - rotate_covariance(one.estimate.covariance, MOVED)
+        assert np.diag(other.estimate.common) == pytest.approx(np.diag(added), rel=0.05)
         # A turn about the sub-map's origin swings what is far from it.
         arm = MOVED.rotation @ one.estimate.map_from_camera.translation
         swing = 2e-4 * arm[2] ** 2 + 3e-4 * arm[1] ** 2

@@ -153,6 +153,21 @@ def test_an_image_waits_for_tf_that_comes_a_little_later(odometry_of, robot):
     timer.join()
 
 
+@pytest.mark.parametrize("rate_hz", [1.0, 2.0, 3.9])
+def test_a_slow_camera_has_odometry_of_tf_at_its_stamps(odometry_of, robot, rate_hz):
+    """Images come a little late, when TF is ahead of them: it was asked for longer ago than is interpolated."""
+    odometry, told_s = odometry_of(odometry__source="auto"), 1.0
+    for number in range(5):
+        taken_s = 1.0 + number / rate_hz
+        while told_s < taken_s + 0.05:
+            told_s += 0.02
+            robot.send_transform("odom", "base_link", told_s, x=told_s)
+        odometry.poll(round(taken_s * 1e9))
+        if number > 0:
+            near_s = [taken_s - 0.02, taken_s, taken_s + 0.02]
+            assert [x_at(odometry, at_s) for at_s in near_s] == near_s
+
+
 def test_waiting_ends(odometry_of, robot):
     robot.send_transform("odom", "base_link", 1.0)
     odometry = odometry_of(odometry__source="tf")

@@ -133,6 +133,31 @@ def test_a_clock_of_its_own_does_not_disturb_the_others(cameras, off_ms):
     assert len(groups) <= 21
 
 
+@pytest.mark.parametrize("off_ms", [150, 400, 900])
+def test_a_camera_whose_clock_is_ahead_does_not_shut_the_others_out(cameras, off_ms):
+    groups = []
+    for number in range(30):
+        groups += cameras.wait_until(200 * number)
+        groups += cameras.send("c", 200 * number + off_ms, 200 * number + 10)
+        groups += cameras.all_at(200 * number, "ab")
+    assert groups[-20:] == [f"a{200 * number} b{200 * number} -" for number in range(10, 30)]
+    assert cameras.groups.timing(2).behind_s == pytest.approx(-1e-3 * off_ms, abs=0.02)
+    assert cameras.groups.timing(0).group_share == 1.0
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 2.0, 10.0])
+@pytest.mark.parametrize("num_cameras", [2, 3])
+def test_no_camera_of_a_replay_is_late_or_ahead(num_cameras, rate):
+    groups, found = ImageGroups(num_cameras, 0.02, 0.1), []
+    for number in range(30):
+        for camera_idx in range(num_cameras):
+            arrived_s = 0.2 * number / rate + 0.001 * camera_idx
+            found += groups.add(camera_idx, round(1e9 * (1.0 + 0.2 * number)), arrived_s, "image")
+    assert [None in group.images for group in found] == [False] * 30
+    for camera_idx in range(num_cameras):
+        assert groups.timing(camera_idx).behind_s == pytest.approx(0.0, abs=0.02)
+
+
 def test_one_wild_stamp_is_dropped(cameras):
     cameras.all_at(0)
     assert cameras.send("a", 60_000, 105) == []

@@ -114,6 +114,23 @@ def test_looking_again_does_not_beat_the_map():
     assert np.sqrt(covariance[0, 0]) == pytest.approx(GATE.systematic_translation_m, rel=0.01)
 
 
+def test_looking_again_does_not_tell_where_a_part_of_the_map_lies():
+    """A sub-map's place in its set is off by the same in every fix there; the next sub-map is right."""
+    place = np.diag([0.3, 0.2, 0.1, 0.01, 0.01, 0.05]) ** 2
+    place[0, 1] = place[1, 0] = 0.5 * 0.3 * 0.2
+    tracked, still, off = new_filter(), Rigid3.identity(), at(0.6, 0.2, 0.08)
+    tracked.start(BasePose(moment(0.0, still), off, FIX + place, place))
+    for index in range(1, 200):
+        tracked.correct(BasePose(moment(0.2 * index, still), off, FIX + place, place))
+    covariance = tracked.belief(moment(40.0, still)).covariance
+    assert np.linalg.eigvalsh(covariance - systematic_covariance(GATE) - place)[0] > 0.0
+    assert np.trace(covariance) < 1.1 * np.trace(systematic_covariance(GATE) + FIX + place)
+    for index in range(200, 203):
+        tracked.correct(BasePose(moment(0.2 * index, still), at(0.0), FIX))
+    assert tracked.belief(moment(40.4, still)).map_from_base.translation_to(at(0.0)) < 0.01
+    assert np.sqrt(tracked.belief(moment(40.4, still)).covariance[0, 0]) < 0.05
+
+
 @pytest.mark.parametrize("fixes", [10, 2000])
 def test_a_robot_that_stood_for_long_is_followed_when_it_is_pushed(fixes):
     """By two standard deviations of the map: each fix passes a gate, and odometry knows nothing; 20 s at 5 Hz."""

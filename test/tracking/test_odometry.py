@@ -105,6 +105,24 @@ def test_a_step_that_no_robot_takes_begins_a_run(jump, caplog):
     assert "odometry's pose jumped" in caplog.text
 
 
+@pytest.mark.parametrize("pause_s", [0.6, 2.0, 30.0])
+def test_a_base_that_is_restarted_begins_a_run(pause_s):
+    """Odometry pauses and begins at its origin: nobody has driven there meanwhile, however much time there was."""
+    filled = history(*((index * 20 * MS, pose(0.012 * index, 5.0)) for index in range(100)))
+    before = filled.latest()
+    restarted_ns = before.stamp_ns + round(pause_s * S)
+    assert not filled.add(restarted_ns, pose(0.0))
+    assert filled.add(restarted_ns + 20 * MS, pose(0.0))
+    assert filled.latest().run != before.run
+
+
+@pytest.mark.parametrize("pause_s", [0.3, 0.6, 1.0])
+def test_a_robot_that_drives_over_the_origin_in_a_pause_begins_none(pause_s):
+    steps = [index * 0.02 for index in range(100) if not 1.0 - pause_s < index * 0.02 < 1.0]
+    filled = history(*((round(at_s * S), pose(0.6 * (at_s - 1.0), yaw_deg=40.0 * at_s)) for at_s in steps))
+    assert filled.latest().distance_m == pytest.approx(0.6 * 1.98)
+
+
 def test_a_single_stray_pose_is_left_out():
     filled = history(*((index * 50 * MS, pose(0.05 * index)) for index in range(20)))
     first = filled.latest()

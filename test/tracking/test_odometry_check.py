@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hfnet_ros.config import Config
+from hfnet_ros.config import Config, GateConfig
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.tracking.fix_judge import FixJudge
 from hfnet_ros.tracking.gate import pose_difference
@@ -137,3 +137,16 @@ def test_a_position_is_carried_with_what_odometry_is_off_by(scale):
             return
         error = pose_difference(drive.truth, belief.map_from_base)
         assert error @ np.linalg.solve(belief.covariance, error) < 22.5  # 0.1 % of right ones are beyond
+
+
+def test_other_parameters_forget_nothing_of_odometry():
+    drive, judge = Drive(), FixJudge(dataclasses.replace(Config(), gate=GateConfig(agreement_fixes=1)))
+    for _ in range(30):
+        drive.move(scale=0.8)
+        judge.judge(drive.fix())
+    before = judge.excess
+    assert before.per_metre > 0.1
+    judge.set_config(dataclasses.replace(Config(), gate=GateConfig(smoothing_s=0.0)))
+    assert judge.excess == before
+    judge.judge(drive.fix())
+    assert judge.excess == before

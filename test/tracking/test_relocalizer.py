@@ -9,9 +9,10 @@ import pytest
 from hfnet_ros.config import Config, GateConfig, OdometryConfig
 from hfnet_ros.errors import EngineError, InputError
 from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.tracking.motion import Moment, base_pose
 from hfnet_ros.tracking.odometry import NoOdometry, TransformHistory
 from hfnet_ros.tracking.relocalizer import Relocalizer
-from hfnet_ros.types import TrackingState, Verdict
+from hfnet_ros.types import PoseEstimate, TrackingState, Verdict
 
 S = 1_000_000_000
 START = 1000 * S
@@ -140,6 +141,19 @@ def test_without_a_known_mounting_nothing_is_accepted(drive):
     assert drive.localizer.priors[stamp(index)] is None
 
 
+def test_what_fixes_have_in_common_is_that_of_the_base(drive):
+    """Of a camera two metres before the base: a turn of the sub-map moves the base."""
+    mounted = Rigid3.from_rotvec([0.0, 0.0, 0.3], [2.0, 0.0, 0.0])
+    common = np.diag([0.1, 0.1, 0.1, 0.01, 0.01, 0.05]) ** 2
+    estimate = PoseEstimate(
+        truth(0) @ mounted, drive.localizer.covariance + common, np.ones(9, np.bool_), 1.0, common
+    )
+    alone = base_pose(Moment(START, None), dataclasses.replace(estimate, covariance=common), mounted)
+    fix = base_pose(Moment(START, None), estimate, mounted)
+    np.testing.assert_allclose(fix.common, alone.covariance)
+    assert fix.common[1, 1] == pytest.approx(0.1**2 + 0.1**2)
+
+
 def test_a_wrong_fix_is_rejected(drive):
     index = drive.settle()
     result = drive.see(index, "twin")
@@ -171,6 +185,30 @@ def test_a_carried_robot_is_found_again(drive, caplog):
     assert belief.translation_to(ELSEWHERE @ truth(index + 4)) < 1e-6
     again = drive.see(index + 5, "twin")
     assert (again.decision.verdict, again.relocated) == (Verdict.ACCEPTED, False)
+
+
+@pytest.mark.parametrize("turn_deg", [180.0, 90.0])
+def test_a_robot_does_not_stand_on_its_head_because_images_are_turned(drive, turn_deg):
+    """As from a camera whose driver begins to turn its images, or that has slipped in its clamp."""
+    settled = drive.settle()
+    turned = Rigid3.from_rotvec([np.deg2rad(turn_deg), 0.0, 0.0], [0.0, 0.0, 0.0])
+    for index in range(settled, settled + 12):
+        result = drive.see(index, truth(index) @ turned)
+        assert (result.decision.verdict, result.relocated) == (Verdict.REJECTED_INNOVATION, False)
+        assert "tipped over" in result.decision.reason
+        assert not any("odometry is" in warning for warning in result.warnings)
+    assert off(result, index) < 0.1
+    assert drive.see(index + 1, "right").decision.verdict is Verdict.ACCEPTED
+
+
+def test_a_robot_that_began_on_its_head_is_put_right(drive):
+    turned = Rigid3.from_rotvec([np.pi, 0.0, 0.0], [0.0, 0.0, 0.0])
+    for index in range(4):
+        drive.see(index, truth(index) @ turned)
+    for index in range(4, 12):
+        result = drive.see(index, "right")
+    assert result.decision.verdict is Verdict.ACCEPTED
+    assert off(result, index) < 0.1
 
 
 def test_a_wrong_fix_among_the_rejected_ones_does_not_hinder_recovery(drive):
@@ -522,6 +560,15 @@ def test_other_parameters_keep_the_position(drive):
     assert result.decision.verdict is Verdict.ACCEPTED
     assert result.decision.threshold == pytest.approx(5.348, abs=1e-3)
     assert np.sqrt(result.belief.covariance[0, 0]) > 0.3
+
+
+def test_another_rate_forgets_no_fix(drive):
+    """As from a program that saves power: it may set the rate more often than images come."""
+    for index in range(3):
+        rate = dataclasses.replace(CONFIG.node, max_rate_hz=1.0 + index)
+        drive.relocalizer.set_config(dataclasses.replace(CONFIG, node=rate))
+        result = drive.see(index, "right")
+    assert result.decision.verdict is Verdict.ACCEPTED
 
 
 def test_errors_of_the_engine_reach_the_caller(drive, blank_frame):
