@@ -59,7 +59,7 @@ OVERLAP = Stage("overlap", 1, _LOCALIZATION)
 
 
 # What would be wrong with the poses of all keyframes alike.
-_FAULTS_OF_ALL = ("convention", "cameras", "mounting", "time")
+_FAULTS_OF_ALL = ("calibration", "convention", "cameras", "mounting", "time")
 
 
 def check(job: Job) -> Arrays:
