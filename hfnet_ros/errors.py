@@ -44,9 +44,10 @@ class PoseFaultError(MappingError):
     """The given poses do not fit the images, and what is wrong cannot be mended here.
 
     Attributes:
-        fault: what it is, one of "convention", "cameras", "mounting", "time", "slip", "keyframes".
+        fault: what it is, one of "calibration", "convention", "cameras", "mounting", "time", "slip", "keyframes".
         places: positions of the keyframes concerned, of a slip the first one after it.
-        amount: of a mounting the turn in degrees, of a time the offset in keyframes, of cameras, too.
+        amount: of a mounting the turn in degrees, of a time the offset in keyframes, of cameras, too; of a
+            calibration the true focal length over its own.
     """
 
     def __init__(self, message: str, fault: str, places: Sequence[int] = (), amount: float = 0.0) -> None:

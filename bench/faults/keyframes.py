@@ -18,6 +18,7 @@ from hfnet_ros.geometry import Camera, Rigid3
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.mapping.pair_matcher import PairMatch, create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose
+from hfnet_ros.mapping.pose_calibrations import refuse_calibration
 from hfnet_ros.mapping.pose_evidence import choose_check_pairs, explain, join_evidence, strongest_of
 from hfnet_ros.mapping.pose_faults import CheckedPoses, judge_poses
 from hfnet_ros.mapping.pose_systematics import estimate_mounting_offset
@@ -91,7 +92,10 @@ class GoodKeyframes:
         normalized = [self.normalized[idx] for idx in keyframes]
         stamps_ns = np.array([self.stamps_ns[idx] for idx in keyframes])
         names = [str(idx) for idx in keyframes]
-        return judge_poses(join_evidence(explained), known, normalized, poses, stamps_ns, names, CONFIG)
+        evidence, cameras = join_evidence(explained), ([0] * len(views), [self.camera])
+        max_error_px = CONFIG.mapping.max_epipolar_error_px
+        refuse_calibration(evidence, Poses.of(poses), *cameras, stamps_ns, names, max_error_px)
+        return judge_poses(evidence, known, normalized, poses, stamps_ns, names, CONFIG)
 
 
 def depths_of(seq: GoodKeyframes) -> np.ndarray:

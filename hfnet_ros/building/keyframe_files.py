@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.building.artefacts import Arrays, Artefact
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.views import Keyframe, MappingImage
 from hfnet_ros.types import ImageArray, ImageFeatures, LocalFeatures
 
@@ -96,3 +97,15 @@ def read_keyframes(
 
 def _unreadable() -> ImageArray:
     raise RuntimeError("images are not read again once they are described")
+
+
+def numbers_of(values: Sequence[Rigid3]) -> NDArray[np.float64]:
+    """Return rigid motions as numbers [N, 3, 4]."""
+    return np.array([np.column_stack([value.rotation, value.translation]) for value in values]).reshape(
+        -1, 3, 4
+    )
+
+
+def rigid_motions(numbers: NDArray[np.float64]) -> list[Rigid3]:
+    """Return rigid motions of [N, 3, 4]; quaternions would round them."""
+    return [Rigid3(matrix[:, :3], matrix[:, 3]) for matrix in numbers]

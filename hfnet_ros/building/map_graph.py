@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hfnet_ros.building import stages
 from hfnet_ros.building.artefacts import Artefact
 from hfnet_ros.building.graph import Graph, Task
+from hfnet_ros.building.keyframe_files import numbers_of
 from hfnet_ros.building.partition import SubMapPlan, overlapping, partition_by_position
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError, PoseFaultError
@@ -248,7 +249,7 @@ class MapGraph:
     def _posed_keyframes(self, rows: NDArray[np.int64]) -> tuple[tuple[Task, ...], dict[str, Any]]:
         assert self._posed is not None
         batches, described = self._keyframes(rows)
-        described["map_from_camera"] = stages.numbers_of([self._posed.map_from_camera[row] for row in rows])
+        described["map_from_camera"] = numbers_of([self._posed.map_from_camera[row] for row in rows])
         described["cameras"] = self._camera_entries()
         return batches, described
 
@@ -352,7 +353,7 @@ class MapGraph:
             "options": self._wishes(),
         }
         if self._source.rig_from_camera is not None:
-            described["rig_from_camera"] = stages.numbers_of(self._source.rig_from_camera)
+            described["rig_from_camera"] = numbers_of(self._source.rig_from_camera)
         return Task(stages.STRUCTURE, "all images", described, batches)
 
     def _wishes(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +20,16 @@ from numpy.typing import NDArray
 
 from hfnet_ros.building.artefacts import Arrays, Artefact
 from hfnet_ros.building.graph import Job, Stage
-from hfnet_ros.building.keyframe_files import features_to_arrays, read_features, read_keyframes
+from hfnet_ros.building.keyframe_files import (
+    features_to_arrays,
+    numbers_of,
+    read_features,
+    read_keyframes,
+    rigid_motions,
+)
 from hfnet_ros.building.networks import EXTRACTION, extractor_of
 from hfnet_ros.config import Config
-from hfnet_ros.errors import BuildingError, ImageError, PoseFaultError
+from hfnet_ros.errors import BuildingError, ImageError, MappingError, PoseFaultError
 from hfnet_ros.features.aggregation import VladAggregation
 from hfnet_ros.files.images import decode_image
 from hfnet_ros.geometry.camera import Camera
@@ -39,10 +46,13 @@ from hfnet_ros.mapping.pairs import choose_pairs_by_pose
 from hfnet_ros.mapping.pose_faults import CheckedPoses, check_poses
 from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.set_alignment import align_overlap
-from hfnet_ros.mapping.views import Keyframe, MappingImage, PairMatches, views_of
+from hfnet_ros.mapping.standing import moving
+from hfnet_ros.mapping.views import Keyframe, MappingImage, PairMatches, among, views_of
 from hfnet_ros.trust.mirror_test import ShownImage, with_mirror_test
 from hfnet_ros.trust.self_test import with_self_test
 from hfnet_ros.types import ImageArray, ImageFeatures
+
+_logger = logging.getLogger(__name__)
 
 _LOCALIZATION = ("retrieval", "localization", "matching", "pose", "verification", "mapping", "inference")
 
@@ -51,15 +61,15 @@ DESCRIBE = Stage("describe", 1, (*EXTRACTION, "mapping"), threads=True, network=
 VOCABULARY = Stage("vocabulary", 1, ("retrieval", "pose", "mapping"))
 PAIRS = Stage("pairs", 1, ("mapping", "inference"), threads=True)
 MATCHES = Stage("matches", 1, ("mapping", "inference"), threads=True)
-POSE_CHECK = Stage("pose check", 1, ("retrieval", "pose", "mapping"))
-STRUCTURE = Stage("structure", 1, ("retrieval", "pose", "mapping"))
+POSE_CHECK = Stage("pose check", 2, ("retrieval", "pose", "mapping"))
+STRUCTURE = Stage("structure", 2, ("retrieval", "pose", "mapping"))
 SELF_TEST = Stage("self-test", 1, _LOCALIZATION)
 MIRROR_TEST = Stage("mirror test", 1, (*EXTRACTION, *_LOCALIZATION[:-1]), threads=True, network=True)
 OVERLAP = Stage("overlap", 1, _LOCALIZATION)
 
 
 # What would be wrong with the poses of all keyframes alike.
-_FAULTS_OF_ALL = ("convention", "cameras", "mounting", "time")
+_FAULTS_OF_ALL = ("calibration", "convention", "cameras", "mounting", "time")
 
 
 def check(job: Job) -> Arrays:
@@ -155,7 +165,7 @@ def build_structure(job: Job) -> VisualMap:
     if parameters["has_vocabulary"]:
         arrays = inputs.pop(0).read_arrays()
         aggregation = VladAggregation(**arrays) if arrays else None
-    checked = _checked_poses(job, inputs[: parameters["num_checks"]])
+    checked, num_standing = _checked_poses(job, inputs[: parameters["num_checks"]])
     known = checked.among_kept(_known_matches(job, inputs[parameters["num_checks"] :]))
     if parameters["num_checks"]:
         mapping = dataclasses.replace(config.mapping, check_poses=False)
@@ -170,7 +180,8 @@ def build_structure(job: Job) -> VisualMap:
         aggregation=aggregation,
     )
     if checked.report:
-        built = with_build_info(built, {"pose_faults": checked.report})
+        num_standing += built.build_info["num_standing"]
+        built = with_build_info(built, {"pose_faults": checked.report, "num_standing": num_standing})
     return built if parameters["is_metric"] else with_build_info(built, {"scale": "arbitrary"})
 
 
@@ -178,7 +189,8 @@ def check_segment(job: Job) -> Arrays:
     """Hold the poses of a segment of the path against its images.
 
     Returns:
-        `kept` [F] and poses [F, 3, 4], some put right; `report`, JSON. Where all poses are wrong alike, which may
+        `kept` [F], `stands` [F] of images that show what one before does, and poses [F, 3, 4], some put right;
+        `report`, JSON. Where all poses are wrong alike, which may
         be chance in a part of the path, poses as given and what would be wrong as `doubt`.
 
     Raises:
@@ -186,9 +198,11 @@ def check_segment(job: Job) -> Arrays:
     """
     config = config_of(job)
     keyframes, cameras, poses = _keyframes_of(job, config), _cameras_of(job), _poses_of(job)
-    matches = _known_matches(job, job.inputs[job.parameters["num_batches"] :])
-    views, matcher, doubt = views_of(keyframes, poses), create_pair_matcher(config), ""
-    checked = CheckedPoses(list(range(len(poses))), poses, {})
+    moved = _moving(keyframes, cameras, poses)
+    matches = among(_known_matches(job, job.inputs[job.parameters["num_batches"] :]), moved)
+    keyframes, given, doubt = [keyframes[row] for row in moved], [poses[row] for row in moved], ""
+    checked = CheckedPoses(list(range(len(given))), given, {})
+    views, matcher = views_of(keyframes, given), create_pair_matcher(config)
     try:
         described = describe_for_pairs(keyframes, config)
         checked = check_poses(
@@ -198,20 +212,35 @@ def check_segment(job: Job) -> Arrays:
         if error.fault not in _FAULTS_OF_ALL:
             raise
         doubt = str(error)
+    for row, pose in zip(moved, checked.map_from_camera, strict=True):
+        poses[row] = pose
+    everything = np.arange(len(poses))
     return {
-        "kept": np.isin(np.arange(len(poses)), checked.kept),
-        "map_from_camera": numbers_of(checked.map_from_camera),
+        "kept": np.isin(everything, [moved[row] for row in checked.kept]),
+        "stands": ~np.isin(everything, moved),
+        "map_from_camera": numbers_of(poses),
         "report": np.array(json.dumps(checked.report)),
         "doubt": np.array(doubt),
     }
 
 
-def _checked_poses(job: Job, checks: Sequence[Artefact]) -> CheckedPoses:
-    """Return what is left of the keyframes of a sub-map, by the checks of the segments that they are in."""
+def _moving(keyframes: Sequence[Keyframe], cameras: Sequence[Camera], poses: Sequence[Rigid3]) -> list[int]:
+    """Return the images of a segment that show another view than the one before; the first where none does."""
+    sizes_wh = [cameras[keyframe.image.camera_idx].size_wh for keyframe in keyframes]
+    try:
+        return moving(keyframes, sizes_wh, poses)
+    except MappingError as error:
+        # The robot may move in other segments.
+        _logger.warning("%s to %s: %s", keyframes[0].image.name, keyframes[-1].image.name, error)
+        return [0]
+
+
+def _checked_poses(job: Job, checks: Sequence[Artefact]) -> tuple[CheckedPoses, int]:
+    """Return what is left of the keyframes of a sub-map, by the checks of their segments, and how many stood still."""
     names, poses = job.parameters["names"], _poses_of(job)
     kept, faults = list(range(len(poses))), []
     if not checks:
-        return CheckedPoses(kept, poses, {})
+        return CheckedPoses(kept, poses, {}), 0
     segments = [artefact.read_arrays() for artefact in checks]
     for row, (segment, place) in enumerate(job.parameters["checked"].tolist()):
         poses[row] = rigid_motions(segments[segment]["map_from_camera"][place : place + 1])[0]
@@ -224,7 +253,10 @@ def _checked_poses(job: Job, checks: Sequence[Artefact]) -> CheckedPoses:
     for report in found:
         faults += [entry for entry in report.get("keyframes", []) if entry["name"] in names]
     mountings = [entry for report in found for entry in report.get("mountings", [])]
-    return CheckedPoses(kept, poses, {"keyframes": faults, "mountings": mountings})
+    standing = sum(
+        bool(segments[segment]["stands"][place]) for segment, place in job.parameters["checked"].tolist()
+    )
+    return CheckedPoses(kept, poses, {"keyframes": faults, "mountings": mountings}), standing
 
 
 def self_test(job: Job) -> VisualMap:
@@ -362,15 +394,3 @@ def _known_matches(job: Job, batches: Sequence[Artefact]) -> PairMatches:
             if first >= 0 and offsets[idx] < offsets[idx + 1]:
                 found[first, second] = rows[offsets[idx] : offsets[idx + 1]]
     return found
-
-
-def numbers_of(values: Sequence[Rigid3]) -> NDArray[np.float64]:
-    """Return rigid motions as numbers [N, 3, 4]."""
-    return np.array([np.column_stack([value.rotation, value.translation]) for value in values]).reshape(
-        -1, 3, 4
-    )
-
-
-def rigid_motions(numbers: NDArray[np.float64]) -> list[Rigid3]:
-    """Return rigid motions of [N, 3, 4]; quaternions would round them."""
-    return [Rigid3(matrix[:, :3], matrix[:, 3]) for matrix in numbers]

@@ -27,6 +27,8 @@ _REPLACE = "hfnet-ros map set replace house.set garage garage_new.map     # whil
 _AREA = """hfnet-ros map area house.map upstairs --box -20 -20 2.5 20 20 6
   hfnet-ros map area house.set upstairs --maps floor2 attic
   hfnet-ros map area house.map upstairs --remove"""
+# Of six directions: overlaps of maps whose poses were given and are good are off by 1.5 (docs/map_sets.md).
+_MOST_SIGMAS = 3.0
 _ALIGN = "find out where it lies by what it shows of the other maps, instead of taking its frame for theirs"
 
 
@@ -316,11 +318,21 @@ def _print_set(path: Path) -> None:
 
 
 def _overlap_text(found: MapSet, first: str, second: str, overlap: Overlap) -> str:
-    """Say how far an overlap says that two maps are from where the set has them."""
+    """Say how far an overlap says that two maps are from where the set has them, and whether that can be."""
+    from hfnet_ros.mapping.set_alignment import sigmas_off
+
     as_placed = found.named(first).set_from_map.inverse() @ found.named(second).set_from_map
     off = as_placed.inverse() @ overlap.first_from_second
     distance_m, angle_deg = np.linalg.norm(off.translation), np.rad2deg(np.linalg.norm(off.rotvec))
+    sigmas = sigmas_off(overlap, as_placed)
+    misfit = (
+        f"\n    does not fit: {sigmas:.0f} times what the overlap is uncertain by. Answers in one map are off by as "
+        "much from those in the other; if both are right by themselves, place them by --align, else build the wrong "
+        "one anew"
+    )
     return (
         f"{overlap.num_pairs} keyframes of one found in the other; by these {distance_m:.3f} m and {angle_deg:.2f} deg "
         f"from where the set has them, sigma {np.sqrt(np.diag(overlap.covariance)[:3].max()):.3f} m"
+        + misfit
+        * (sigmas > _MOST_SIGMAS)
     )

@@ -82,7 +82,12 @@ def _load(model: Path) -> pycolmap.Reconstruction:
     try:
         with quiet_colmap():
             return pycolmap.Reconstruction(model)
-    except (ValueError, RuntimeError, IndexError) as error:
+    except (
+        ValueError,
+        RuntimeError,
+        IndexError,
+        MemoryError,
+    ) as error:  # a file cut off announces any length
         raise DatasetError(f"{model}: cannot be read as a COLMAP model: {error}") from error
 
 

@@ -27,7 +27,7 @@ from hfnet_ros.mapping.views import Structure, View, focal_scale
 
 # Noise in the poses shortens every focal length it helps to estimate, as noise in the abscissa
 # flattens a line, and held-out keyframes agree, because their poses are as noisy.
-_MAX_FOCAL_CHANGE = 0.05
+MAX_FOCAL_CHANGE = 0.05
 # Observations this many times worse than a finished map allows take part: dropping what the
 # given calibration cannot explain would prove it right.
 CALIBRATION_TOLERANCE = 3.0
@@ -182,7 +182,7 @@ def _object_to(refined: Camera, given: Camera, mode: RefinementMode) -> str:
     if shift > _MAX_BORDER_SHIFT:
         return f"the border would move by {100 * shift:.0f} % of the image, of which keyframes see too little"
     change = float(np.abs(refined.focal / given.focal - 1.0).max())
-    if mode == "auto" and change > _MAX_FOCAL_CHANGE:
+    if mode == "auto" and change > MAX_FOCAL_CHANGE:
         return f"the focal length would change by {100 * change:.0f} %: rather the poses are inaccurate"
     return ""
 

@@ -25,12 +25,15 @@ from hfnet_ros.mapping.camera_pairings import find_pairing
 from hfnet_ros.mapping.keyframe_faults import PAIR_DISAGREES, KeyframeFault, PlacementCheck, Slip
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher
+from hfnet_ros.mapping.pose_calibrations import refuse_calibration
 from hfnet_ros.mapping.pose_conventions import best_reading
 from hfnet_ros.mapping.pose_evidence import (
+    SOUND,
     PairEvidence,
     agreement,
     choose_check_pairs,
     gather_evidence,
+    wanted_share,
 )
 from hfnet_ros.mapping.pose_systematics import estimate_mounting_offset, estimate_time_offset
 from hfnet_ros.mapping.turned_cameras import camera_name
@@ -41,12 +44,7 @@ _logger = logging.getLogger(__name__)
 _MIN_PAIRS = 5
 # Of each keyframe four others on the mean must tell; with fewer a good one is left out (EuRoC, every 4th or 5th image).
 _MIN_PAIRS_PER_KEYFRAME = 2.0
-# Chosen on generated apartments and fox: as given they agree to 0.99, with a hand-eye rotation of
-# 3 deg to 0.38 .. 0.96, and every systematic fault that is undone brings them back to 0.99.
-_SOUND = 0.95
 _MIN_READING_GAIN = 0.3
-_MIN_GAIN = 0.03
-_MIN_UNDONE = 0.4  # of the disagreement that a constant must explain
 _MIN_MOUNTING_ANGLE = np.radians(3.0)
 _MIN_TIME_ROWS = 0.2
 _MAX_WRONG_SHARE = 0.3
@@ -115,6 +113,7 @@ def check_poses(
     names = [keyframe.image.name for keyframe in keyframes]
     camera_idxs = [view.camera_idx for view in views]
     max_error_px = config.mapping.max_epipolar_error_px
+    refuse_calibration(evidence, Poses.of(given), camera_idxs, cameras, stamps_ns, names, max_error_px)
     _refuse_pairing(evidence, given, camera_idxs, cameras, stamps_ns, names, max_error_px)
     given, mountings = _with_cameras_turned(evidence, given, camera_idxs, names, config)
     checked = judge_poses(evidence, known, normalized, given, stamps_ns, names, config)
@@ -136,7 +135,7 @@ def _refuse_pairing(
         PoseFaultError: names the cameras.
     """
     found = find_pairing(evidence, Poses.of(given), camera_idxs, cameras, stamps_ns, max_error_px)
-    if found is None or found.agreement[0] >= _SOUND:
+    if found is None or found.agreement[0] >= SOUND:
         return
     turned_given = list(given)
     for offset in find_camera_offsets(evidence, Poses.of(given), camera_idxs, max_error_px):
@@ -144,13 +143,8 @@ def _refuse_pairing(
             turned_given = turned(turned_given, camera_idxs, offset)
     as_turned = agreement(evidence.of_pairs(found.pairs), Poses.of(turned_given), max_error_px).mean()
     before, after = found.agreement
-    if after >= max(_wanted(before), as_turned):
+    if after >= max(wanted_share(before), as_turned):
         raise PoseFaultError(found.told(names, camera_idxs), "cameras", amount=found.rows)
-
-
-def _wanted(share: float) -> float:
-    """Return the share of matches that poses must explain that are read otherwise, given what they do as given."""
-    return share + max(_MIN_GAIN, _MIN_UNDONE * (1.0 - share))
 
 
 def _with_cameras_turned(
@@ -221,7 +215,7 @@ def judge_poses(
     max_error_px, seed = config.mapping.max_epipolar_error_px, config.pose.seed
     share = float(agreement(evidence, Poses.of(given), max_error_px).mean())
     report["agreement"] = round(share, 3)
-    if share < _SOUND:
+    if share < SOUND:
         _refuse_systematic(evidence, Poses.of(given), share, stamps_ns, max_error_px)
     if evidence.num_pairs < _MIN_PAIRS_PER_KEYFRAME * len(given):
         _refuse_most(evidence, Poses.of(given), names, max_error_px)
@@ -270,7 +264,7 @@ def _refuse_systematic(
     reading = best_reading(few, given, max_error_px) if share + _MIN_READING_GAIN <= 1.0 else None
     mounting = estimate_mounting_offset(evidence, given, max_error_px)
     time = estimate_time_offset(few, given, stamps_ns, max_error_px)
-    wanted = _wanted(share)
+    wanted = wanted_share(share)
     time_share = time.agreement if time is not None and abs(time.rows) >= _MIN_TIME_ROWS else 0.0
     turn = float(np.linalg.norm(mounting.given_from_camera.rotvec))
     mounting_share = mounting.agreement if turn > _MIN_MOUNTING_ANGLE else 0.0

@@ -75,6 +75,12 @@ def align_overlap(first: VisualMap, second: VisualMap, config: Config) -> Overla
     )
 
 
+def sigmas_off(overlap: Overlap, first_from_second: Rigid3) -> float:
+    """Return how far two maps are from where their overlap says, in its standard deviations, rms of six directions."""
+    off = _difference(first_from_second, overlap.first_from_second)
+    return float(np.linalg.norm(_root_of_information(overlap.covariance) @ off) / np.sqrt(6.0))
+
+
 def poses_by_overlaps(
     names: Sequence[str], overlaps: Mapping[tuple[str, str], Overlap], fixed: Mapping[str, Rigid3]
 ) -> dict[str, tuple[Rigid3, FloatArray]]:

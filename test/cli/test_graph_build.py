@@ -194,6 +194,37 @@ def test_a_build_goes_on_where_it_failed(recording, run, kit, tmp_path, monkeypa
     assert one["build_info"] == {k: v for k, v in other["build_info"].items() if k != "duration_s"}
 
 
+def test_copies_of_a_camera_that_hangs_are_left_out_before_poses_are_checked(mapping, run, tmp_path, caplog):
+    """Their poses had been called wrong, put where the copied image was taken, and some had stayed."""
+    folder = tmp_path / "mapping"
+    shutil.copytree(mapping.folder, folder)
+    files = type(mapping)(folder).files
+    copies = files[12:20]
+    for file in copies:
+        shutil.copyfile(files[11], file)
+    out = tmp_path / "hung.set"
+    answer = run(
+        *(
+            "map",
+            "build",
+            *type(mapping)(folder).options(),
+            "--sub-maps",
+            2,
+            "--out",
+            out,
+            *SET,
+            "--no-self-test",
+        )
+    )
+    assert answer.status == 0, answer.err
+    assert "8 of its 33 images are copies of earlier ones, though the robot moved" in caplog.text
+    maps = [load_map(out / sub_map.folder) for sub_map in read_map_set(out).sub_maps]
+    assert sum(built.build_info["num_standing"] for built in maps) >= len(copies)
+    for built in maps:
+        assert built.build_info["pose_faults"]["keyframes"] == []
+        assert not {file.name for file in copies} & set(built.keyframe_names)
+
+
 def test_images_alone_make_one_map_in_tasks(recording, run, tmp_path):
     command = ("--images", recording.images, "--camera", recording.camera, "--every", 3, *SIFT)
     target = tmp_path / "tasks.map"

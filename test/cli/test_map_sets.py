@@ -93,6 +93,20 @@ def test_maps_in_frames_of_their_own_are_aligned(run, tmp_path, apartment):
     assert np.linalg.eigvalsh(placed.covariance).min() > 0.0
 
 
+@pytest.mark.parametrize(("off_m", "is_told"), [(0.0, False), (0.3, True)])
+def test_maps_that_are_not_where_their_overlap_says_are_told(run, tmp_path, apartment, off_m, is_told):
+    save_map(apartment.visual_map, tmp_path / "a.map")
+    shift = Similarity(1.0, np.eye(3), np.array([off_m, 0.0, 0.0]))
+    save_map(move_map(apartment.visual_map, shift, "map"), tmp_path / "b.map")
+    for made in (
+        run("map", "set", "create", tmp_path / "s", tmp_path / "a.map", tmp_path / "b.map"),
+        run("map", "set", "info", tmp_path / "s"),
+    ):
+        assert made.status == 0, made.err
+        assert ("times what the overlap is uncertain by" in made.out) == is_told
+        assert ("place them by --align" in made.out) == is_told
+
+
 def test_areas_are_named_and_forgotten(run, tmp_path):
     house = small_set(tmp_path)
     a = tmp_path / "a.map"

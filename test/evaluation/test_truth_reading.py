@@ -89,6 +89,37 @@ def test_what_the_map_itself_may_be_off_by_is_a_warning(answered, change, words)
     assert not reading.is_fault_of_truth
 
 
+def sharper(result, factor=0.1):
+    """The same answer with smaller errors, of which its covariance knows."""
+    estimate, truth = result.localization.estimate, result.groundtruth
+    off = truth.inverse() @ estimate.map_from_camera
+    pose = truth @ Rigid3.from_rotvec(factor * off.rotvec, factor * off.translation)
+    estimate = replace(estimate, map_from_camera=pose, covariance=factor**2 * estimate.covariance)
+    return replace(result, localization=replace(result.localization, estimate=estimate))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda pose: Rigid3(np.eye(3), [0.08, 0.0, 0.0]) @ pose, "in another frame than the map's"),
+        (lambda pose: Rigid3(pose.rotation, pose.translation / 1.02), "0.9804 times as large as the map"),
+        (lambda pose: pose @ Rigid3(np.eye(3), [0.08, 0.0, 0.0]), None),
+        (lambda pose: pose, None),
+    ],
+    ids=["frame", "scale", "mounting", "as given"],
+)
+def test_what_covariances_leave_open_is_named_where_it_is_small(answered, change, words):
+    """Frame and scale had been called a mounting, or nothing."""
+    results = [sharper(result) for result in answered if result.localization.estimate is not None]
+    reading = found(results, change)
+    if words is None:
+        assert reading is None
+        return
+    assert words in reading.describe()
+    assert reading.error_left < 0.25
+    assert not reading.is_fault_of_truth
+
+
 @pytest.mark.parametrize("rows", [2, -5])
 def test_shifted_rows_are_counted(answered, rows):
     truth = [result.groundtruth for result in answered]

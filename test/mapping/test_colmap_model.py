@@ -10,6 +10,7 @@ import pytest
 from hfnet_ros.errors import DatasetError, ImageError, MappingError
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.geometry.pixels import colmap_from_pixels
+from hfnet_ros.mapping import colmap_model
 from hfnet_ros.mapping.colmap_convention import (
     camera_from_colmap,
     colmap_camera_from,
@@ -235,6 +236,18 @@ def test_folders_without_a_model_are_refused(world, tmp_path):
 def test_a_damaged_model_is_refused(tmp_path):
     for name in ("cameras", "images", "points3D"):
         (tmp_path / f"{name}.bin").write_bytes(b"\x05\x00")
+    with pytest.raises(DatasetError, match="cannot be read as a COLMAP model"):
+        read_colmap_model(tmp_path, tmp_path)
+
+
+def test_a_file_that_is_cut_off_and_announces_any_length_is_refused(tmp_path, monkeypatch):
+    for name in ("cameras.bin", "images.bin", "points3D.bin"):
+        (tmp_path / name).write_bytes(b"")
+
+    def read(_):
+        raise MemoryError("std::bad_alloc")
+
+    monkeypatch.setattr(colmap_model.pycolmap, "Reconstruction", read)
     with pytest.raises(DatasetError, match="cannot be read as a COLMAP model"):
         read_colmap_model(tmp_path, tmp_path)
 

@@ -59,7 +59,7 @@ def faults_of(checked):
 
 def refusal(kit, world, config, poses):
     with pytest.raises(PoseFaultError) as caught:
-        check(kit, world, config, poses)
+        check(kit, world, config, poses, range(len(poses)))
     return caught.value
 
 
@@ -74,6 +74,33 @@ def test_good_poses_are_not_complained_of(kit, world, config, noise_m):
     assert checked.report["keyframes"] == []
     assert checked.kept == list(range(COUNT))
     assert checked.map_from_camera == poses
+
+
+@pytest.mark.parametrize("ratio", [0.55, 0.7])
+def test_a_calibration_of_another_zoom_is_named_and_not_the_poses(kit, world, config, ratio):
+    """They had been refused as another mounting, wrong keyframes, a path that slips or inverted."""
+    camera = world.cameras[0]
+    zoomed = replace(world, cameras=[replace(camera, focal=ratio * camera.focal)])
+    error = refusal(kit, zoomed, config, kit.poses_of(world))
+    assert error.fault == "calibration"
+    assert error.amount == pytest.approx(1.0 / ratio, rel=0.03)
+    assert "calibrate the camera as it took the images" in str(error)
+
+
+def test_a_calibration_that_refinement_corrects_is_not_refused(kit, world, config):
+    camera = world.cameras[0]
+    zoomed = replace(world, cameras=[replace(camera, focal=1.02 * camera.focal)])
+    assert check(kit, zoomed, config, kit.poses_of(world)).kept == list(range(COUNT))
+
+
+def test_the_camera_of_a_rig_whose_calibration_is_of_another_zoom_is_named(kit, config):
+    cameras = [kit.make_camera(), kit.make_camera()]
+    mountings = [Rigid3.identity(), Rigid3.from_rotvec([0.0, 0.1, 0.0], [0.2, 0.0, 0.0])]
+    world = kit.make_world(cameras, num_views=2 * COUNT, num_points=250, mountings=mountings)
+    zoomed = replace(world, cameras=[cameras[0], replace(cameras[1], focal=1.3 * cameras[1].focal)])
+    error = refusal(kit, zoomed, config, kit.poses_of(world))
+    assert error.fault == "calibration"
+    assert "a focal length of camera 1 about" in str(error)
 
 
 @pytest.mark.parametrize("row", [0, WRONG, COUNT - 1])
