@@ -14,6 +14,8 @@ IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IS_WORKER:  # there is another on the other core; set before numpy is imported, and for what tests start
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    # Where two threads are asked for, one that is ahead sleeps instead of keeping the core from the other worker.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Files of one long test, or that wait for others: at the end one worker would be alone with them.
 START_FIRST = ("test_without_wheels.py", "test_distribution.py", "test_workflows.py", "test_ray_cluster.py")

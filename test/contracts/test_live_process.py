@@ -138,6 +138,7 @@ def test_a_broken_jpeg_is_refused_and_the_next_one_localized(start_rig):
     assert "JPEG" in outcomes[1].reason or "cut" in outcomes[1].reason
 
 
+@pytest.mark.slow
 def test_starting_and_stopping_many_times_does_not_grow(exact_memory, start_rig, growth_kb):
     rig = start_rig()
     seen = []
@@ -155,6 +156,7 @@ def test_starting_and_stopping_many_times_does_not_grow(exact_memory, start_rig,
     rig.localize()
 
 
+@pytest.mark.slow
 def test_images_for_long_do_not_grow(exact_memory, start_rig, growth_kb):
     rig = start_rig()
     rig.localize()

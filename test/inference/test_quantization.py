@@ -71,13 +71,24 @@ def test_a_graph_with_nothing_to_rewrite_stays(add_and_scale):
     assert model.SerializeToString() == onnx.load_model_from_string(add_and_scale.onnx).SerializeToString()
 
 
-def test_int8_is_close_and_says_what_it_is_of(classes, tmp_path):
+def test_int8_says_what_it_is_of(classes, tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(classes.onnx)
     quantize_network(path, quantized_path(path), images(40))
     written = onnx.load(tmp_path / "net-int8.onnx")
     assert {entry.key: entry.value for entry in written.metadata_props} == {QUANTIZED_OF: classes.digest}
     assert any(tensor.data_type == TensorProto.INT8 for tensor in written.graph.initializer)
+
+
+@pytest.mark.skipif(
+    not processor.byte_dot_product(),
+    reason="on this processor sums of products of bytes overflow",
+)
+def test_int8_is_close(classes, tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(classes.onnx)
+    quantize_network(path, quantized_path(path), images(40))
+    written = onnx.load(quantized_path(path))
     given = images()
     found, _ = answers(NetworkModel("int8", written.SerializeToString()), given)
     expected, _ = answers(classes, given)
