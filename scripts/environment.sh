@@ -14,7 +14,8 @@ is_prepared() {  # $1: as below
 
 install() {  # pip's arguments
     # Python compiles what is imported, when it is; all 13,000 files would take pip most of a minute.
-    "$environment/bin/python" -m pip install --no-compile --quiet --disable-pip-version-check "$@"
+    local quietly=(--no-compile --no-warn-conflicts --quiet --disable-pip-version-check)
+    "$environment/bin/python" -m pip install "${quietly[@]}" "$@"
 }
 
 make_environment() {
@@ -22,7 +23,10 @@ make_environment() {
         echo "$python is $("$python" --version 2>&1), expected Python 3.10 or newer; set PYTHON to one" >&2
         exit 1
     fi
-    if [ ! -x "$environment/bin/pip" ] && ! "$python" -m venv "$environment"; then
+    if "$environment/bin/python" -m pip --version > /dev/null 2>&1; then
+        return
+    fi
+    if ! "$python" -m venv "$environment"; then
         echo "python3 cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2
         exit 1
     fi
