@@ -11,6 +11,7 @@ from hfnet_ros.errors import CalibrationError, DatasetError
 from hfnet_ros.files.images import natural_order
 from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
+from hfnet_ros.mapping.colmap_files import check_whole
 from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
@@ -32,11 +33,11 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
         DatasetError: the model is missing, damaged or empty, images of it are missing, or a camera cannot be.
         MappingError: a camera model has no equal in ROS.
     """
-    reconstruction = _load(model)
+    reconstruction, image_ids = _load(model)
     in_text = _names_in_text(model)
     named = [
         (in_text.get(image_id, reconstruction.images[image_id].name), reconstruction.images[image_id])
-        for image_id in reconstruction.reg_image_ids()
+        for image_id in image_ids
     ]
     named.sort(key=lambda entry: natural_order(Path(entry[0])))
     if not named:
@@ -52,8 +53,8 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
         )
         for name, image in named
     ]
-    cameras = [camera_from_colmap(reconstruction.cameras[camera_id]) for camera_id in used]
     try:
+        cameras = [camera_from_colmap(reconstruction.cameras[camera_id]) for camera_id in used]
         for camera in cameras:
             check_plausible(camera)
     except CalibrationError as error:
@@ -72,23 +73,30 @@ def _is_normalized(reconstruction: pycolmap.Reconstruction) -> bool:
     return abs(float(step.scale) - 1.0) < _NORMALIZED and moved < 10.0 * _NORMALIZED
 
 
-def _load(model: Path) -> pycolmap.Reconstruction:
+def _load(model: Path) -> tuple[pycolmap.Reconstruction, list[int]]:
+    """Return a model and the ids of its registered images."""
     if not model.is_dir():
         raise DatasetError(f"{model}: no such folder; expected a COLMAP model ({', '.join(_FILES)})")
     if not _is_complete(model, ".bin") and not _is_complete(model, ".txt"):
         nested = sorted(entry.parent.name for entry in model.glob("*/cameras.*"))
         hint = f"; did you mean its subfolder {nested[0]}?" if nested else ""
         raise DatasetError(f"{model}: expected {', '.join(_FILES)}, all .bin or all .txt{hint}")
+    if _is_complete(model, ".bin"):
+        check_whole(model)
     try:
         with quiet_colmap():
-            return pycolmap.Reconstruction(model)
+            reconstruction = pycolmap.Reconstruction(model)
+            return reconstruction, list(reconstruction.reg_image_ids())
     except (
         ValueError,
         RuntimeError,
         IndexError,
         MemoryError,
     ) as error:  # a file cut off announces any length
-        raise DatasetError(f"{model}: cannot be read as a COLMAP model: {error}") from error
+        raise DatasetError(
+            f"{model}: cannot be read as a COLMAP model, as if a file of it were cut off or of another one; copy or "
+            f"export it again: {error}"
+        ) from error
 
 
 def _is_complete(model: Path, suffix: str) -> bool:

@@ -242,7 +242,7 @@ def test_a_damaged_model_is_refused(tmp_path):
 
 def test_a_file_that_is_cut_off_and_announces_any_length_is_refused(tmp_path, monkeypatch):
     for name in ("cameras.bin", "images.bin", "points3D.bin"):
-        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).write_bytes(bytes(8))
 
     def read(_):
         raise MemoryError("std::bad_alloc")
@@ -250,6 +250,32 @@ def test_a_file_that_is_cut_off_and_announces_any_length_is_refused(tmp_path, mo
     monkeypatch.setattr(colmap_model.pycolmap, "Reconstruction", read)
     with pytest.raises(DatasetError, match="cannot be read as a COLMAP model"):
         read_colmap_model(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "length"),
+    # Of the first camera the lens is missing, of the frames all but the first; of others all but their number.
+    [("cameras", 8 + 24), ("frames", 8 + 84), ("images", 8), ("points3D", 8), ("points3D", 0), ("rigs", 8 + 12)],
+)
+def test_a_file_that_is_cut_off_is_named(world, tmp_path, name, length):
+    """Read by COLMAP, the lens of one was made of zeros, and another did not return."""
+    _write_model(tmp_path / "text", world, tmp_path / "images")
+    model = pycolmap.Reconstruction(tmp_path / "text")
+    model.add_point3D(np.zeros(3), pycolmap.Track())
+    (tmp_path / "model").mkdir()
+    model.write_binary(tmp_path / "model")
+    assert len(read_colmap_model(tmp_path / "model", tmp_path / "images").images) == 8
+    file = tmp_path / "model" / f"{name}.bin"
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(DatasetError, match=rf"{name}.bin: cannot be read .* its {length} bytes are less"):
+        read_colmap_model(tmp_path / "model", tmp_path / "images")
+
+
+def test_a_model_without_its_images_is_refused(world, tmp_path):
+    _write_model(tmp_path / "model", world, tmp_path / "images")
+    (tmp_path / "model/images.txt").write_text("", encoding="utf-8")
+    with pytest.raises(DatasetError, match="as if a file of it were cut off"):
+        read_colmap_model(tmp_path / "model", tmp_path / "images")
 
 
 def test_poses_survive_the_round_trip():
