@@ -39,6 +39,7 @@ from hfnet_ros.mapping.persistence import landmarks_in_view
 from hfnet_ros.mapping.pruning import prune_unconfirmed, with_build_info
 from hfnet_ros.mapping.session_frame import check_session_frame, with_disagreement
 from hfnet_ros.mapping.sources import PosedImages, check_counts
+from hfnet_ros.mapping.standing import not_in_map
 from hfnet_ros.mapping.upright import turns_upright
 from hfnet_ros.mapping.views import Keyframe, focal_scale
 
@@ -97,7 +98,7 @@ def update_map(
         ExtractorMismatchError: the map was built with another extractor.
         DatasetError: images and poses do not fit each other.
         ImageError: an image cannot be read.
-        MappingError: the new images do not make a map, or their poses are in another frame.
+        MappingError: the new images do not make a map, are all in it already, or their poses are in another frame.
     """
     if visual_map.extractor_id != extractor.extractor_id:
         raise ExtractorMismatchError(
@@ -117,7 +118,10 @@ def update_map(
     mapped = [visual_map.map_from_camera(row) for row in range(visual_map.num_keyframes)]
     turns = turns_upright(among_refined, extractor, config.mapping, mapped)
     described = describe_images(images, extractor, config.mapping.max_keypoints, options.progress, turns)
-    keyframes = without_carried(described)
+    fresh = not_in_map(described, among_refined, visual_map)
+    images, given = [images[row] for row in fresh], [given[row] for row in fresh]
+    among_refined = [among_refined[row] for row in fresh]
+    keyframes = without_carried([described[row] for row in fresh])
     session = build_untested_map(keyframes, among_refined, refined, config, options)
     session = _with_pairs(session, known, cameras)
     disagreement = np.zeros((6, 6)) if locate is None else check_session_frame(visual_map, session, locate)

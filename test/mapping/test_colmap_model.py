@@ -255,7 +255,14 @@ def test_a_file_that_is_cut_off_and_announces_any_length_is_refused(tmp_path, mo
 @pytest.mark.parametrize(
     ("name", "length"),
     # Of the first camera the lens is missing, of the frames all but the first; of others all but their number.
-    [("cameras", 8 + 24), ("frames", 8 + 84), ("images", 8), ("points3D", 8), ("points3D", 0), ("rigs", 8 + 12)],
+    [
+        ("cameras", 8 + 24),
+        ("frames", 8 + 84),
+        ("images", 8),
+        ("points3D", 8),
+        ("points3D", 0),
+        ("rigs", 8 + 12),
+    ],
 )
 def test_a_file_that_is_cut_off_is_named(world, tmp_path, name, length):
     """Read by COLMAP, the lens of one was made of zeros, and another did not return."""

@@ -119,6 +119,21 @@ def test_what_has_gone_is_dropped_and_what_stays_is_kept(kit, config):
     assert report.num_dropped["never seen again"] > 50
 
 
+def test_a_drive_that_the_map_has_already_is_refused(kit, world, old, config):
+    """All its keyframes had been in the map twice."""
+    with pytest.raises(MappingError, match=r"12 of 12 images are copies .* of its .* give images of another"):
+        update(kit, world, old, config)
+
+
+def test_copies_of_keyframes_are_left_out_of_a_session_and_told(kit, world, old, config, caplog):
+    session = second_session(kit, world)
+    session.views[:4] = world.views[:4]
+    updated, report = update(kit, session, old, config)
+    assert report.num_keyframes == 8
+    assert updated.num_keyframes == 20
+    assert "4 of 12 images are copies of keyframes of the map" in caplog.text
+
+
 def test_everything_is_kept_if_asked(kit, world, old, config):
     session = second_session(kit, world, gone=np.arange(0, 300, 10))
     updated, report = update(kit, session, old, config, prune=False)
