@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hfnet_ros.errors import DatasetError
 from hfnet_ros.evaluation.availability import measure_availability
+from hfnet_ros.evaluation.beyond_covariances import BeyondCovariances, find_beyond_covariances, median_nees
 from hfnet_ros.evaluation.extrinsic_offset import ExtrinsicOffset, measure_extrinsic_offset
 from hfnet_ros.evaluation.false_fix_curve import FalseFixCurve, false_fix_curve
 from hfnet_ros.evaluation.honesty import (
@@ -48,11 +51,15 @@ from hfnet_ros.evaluation.view_distance import (
     nearest_keyframes,
     recall_by_range,
 )
+from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import TrackingState, Verdict
 
 NEAREST_KEYFRAME_THRESHOLD = PoseThreshold(0.25, 5.0)
 _SWEPT_SCORES = ("inliers", "evidence")
 _LEAST_DELTA_S = 1.0
+_LEAST_LEFT = (
+    0.25  # of the median error, by which an offset explains it, as another reading of the truth does
+)
 
 
 def summarize(
@@ -209,29 +216,71 @@ class TruthDoubts:
         reading: how they must be read instead; None as they are.
         time_offset: of their clock and that of the images; None where it is not known, or they are misread.
         mounting: constant offset on the camera's side, likewise.
+        beyond: errors that covariances do not allow and none of these explains, or not all; None without such.
     """
 
     reading: TruthReading | None
     time_offset: TimeOffset | None
     mounting: ExtrinsicOffset | None
+    beyond: BeyondCovariances | None = None
 
     def sentences(self) -> list[str]:
         """Return what a person should read before any figure."""
         misread = [f"Misread: {self.reading.describe()}."] if self.reading else []
         offsets = (self.time_offset, self.mounting)
-        return misread + [found.describe() for found in offsets if found and found.significant]
+        found = [offset.describe() for offset in offsets if offset and offset.significant]
+        return misread + found + ([self.beyond.describe()] if self.beyond else [])
 
 
 def doubt_truth(results: Sequence[QueryResult], context: RunContext) -> TruthDoubts:
     """Hold the true poses against all answers together; those of single images are not judged."""
+    beyond = find_beyond_covariances(_in_order(results)) if _have_times(results) else None
+    # Of a truth that is right for a part of the answers no reading suits all.
+    if beyond is not None and beyond.is_right_in_part:
+        return TruthDoubts(None, None, None, beyond)
     reading = find_truth_reading(results, context)
     # Against a truth read wrongly, clocks and mounting are measured to no purpose.
     if reading is not None or not _have_times(results):
         return TruthDoubts(reading, None, None)
     estimated, truth = _estimates(results), _truths(results, context)
-    return TruthDoubts(
-        None, estimate_time_offset(estimated, truth), measure_extrinsic_offset(estimated, truth)
-    )
+    time_offset = estimate_time_offset(estimated, truth)
+    # A late clock of a robot that drives ahead looks like a camera that is mounted behind.
+    in_time = truth
+    if time_offset is not None and time_offset.significant:
+        in_time = _in_time(truth, estimated.stamps_ns, time_offset)
+    mounting = measure_extrinsic_offset(estimated, in_time)
+    if beyond is not None and (in_time is not truth or (mounting is not None and mounting.significant)):
+        corrected = _with_offsets(results, in_time, mounting)
+        is_explained = median_nees(corrected) < _LEAST_LEFT**2 * median_nees(results)
+        beyond = None if is_explained else find_beyond_covariances(_in_order(corrected))
+    return TruthDoubts(None, time_offset, mounting, beyond)
+
+
+def _in_time(truth: Trajectory, stamps_ns: NDArray[np.int64], offset: TimeOffset) -> Trajectory:
+    """Return the truth of images with stamps [N] that are off."""
+    late_ns = round(1e9 * offset.offset_s)
+    late, _ = truth.at(stamps_ns + late_ns)
+    return Trajectory(late.stamps_ns - late_ns, late.positions, late.rotations)
+
+
+def _with_offsets(
+    results: Sequence[QueryResult], truth: Trajectory, offset: ExtrinsicOffset | None
+) -> list[QueryResult]:
+    """Return the results that have a truth in a trajectory, with the mounting that was measured."""
+    mounting = Rigid3.identity()
+    if offset is not None and offset.significant:
+        mounting = Rigid3.from_rotvec(np.radians(offset.rotation_deg), np.array(offset.translation_m))
+    numbers = zip(truth.stamps_ns.tolist(), truth.rotations, truth.positions, strict=True)
+    poses = {stamp: Rigid3(rotation, position) @ mounting for stamp, rotation, position in numbers}
+    return [
+        dataclasses.replace(result, groundtruth=poses[result.stamp_ns])
+        for result in results
+        if result.stamp_ns in poses
+    ]
+
+
+def _in_order(results: Sequence[QueryResult]) -> list[QueryResult]:
+    return sorted(results, key=lambda result: result.stamp_ns)
 
 
 def sweep_limits(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.evaluation.metrics import FALSE_FIX, score_queries
+from hfnet_ros.evaluation.beyond_covariances import MOST_NEES, median_nees
+from hfnet_ros.evaluation.metrics import FALSE_FIX
 from hfnet_ros.evaluation.records import QueryResult, RunContext
 from hfnet_ros.geometry.pose_readings import (
     Poses,
@@ -31,11 +33,9 @@ _LEAST_LEFT = 0.25  # of the median error as given, by which another reading mus
 _LEAST_ERROR = 0.2  # median error as given, in limits of a false fix, that asks for another reading
 _MIN_SCALE = 2.0  # of the truth, up or down, that no map's own scale error comes near
 _SAME_SCALE, _SAME_UNIT = 0.01, 0.05
-_MOST_NEES = (
-    9.0  # three sigma: median squared error over its covariance beyond which covariances leave it open
-)
 _UNITS = {"millimetres": 1e-3, "centimetres": 1e-2, "inches": 0.0254, "feet": 0.3048, "kilometres": 1e3}
 _FRAMES_TRIED = 20
+_LEAST_EXTENT = 0.1  # of the largest, of an axis along which a stretch shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,12 @@ def find_truth_reading(results: Sequence[QueryResult], context: RunContext) -> T
         return None
     given = _errors(answers, truth)
     is_far_off = bool(np.median(given) > _LEAST_ERROR)
-    if not is_far_off and not _are_beyond_covariances(known):
+    if not is_far_off and median_nees(known) <= MOST_NEES:
         return None
-    tiers: tuple[Iterable[_Candidate], ...] = (_scaled(answers, truth), _in_another_frame(answers, truth))
+    tiers: tuple[Iterable[_Candidate], ...] = (
+        _scaled(answers, truth),
+        chain(_in_another_frame(answers, truth), _stretched(answers, truth)),
+    )
     if is_far_off:
         tiers = (
             _conventions(truth),
@@ -125,13 +128,6 @@ def find_truth_reading(results: Sequence[QueryResult], context: RunContext) -> T
         left = float(np.median(errors) / np.median(given))
         return TruthReading(best.name, best.remedy, len(known), num_as_given, num_read_so, left, is_fault)
     return None
-
-
-def _are_beyond_covariances(known: Sequence[QueryResult]) -> bool:
-    """Tell whether answers are farther off than they say, most of them."""
-    found = [score.error.nees for score in score_queries(known) if score.error is not None]
-    nees = [value for value in found if value is not None]
-    return bool(nees) and float(np.median(nees)) > 6.0 * _MOST_NEES
 
 
 def _error_of_mounting(answers: Poses, truth: Poses) -> float:
@@ -263,6 +259,28 @@ def _in_another_frame(answers: Poses, truth: Poses) -> Iterator[_Candidate]:
                 Poses(rotation @ poses.rotations, moved @ (scale * poses.centers)),
                 may_be_the_map=not name,
             )
+
+
+def _stretched(answers: Poses, truth: Poses) -> Iterator[_Candidate]:
+    """Yield the truth with a scale of its own along each axis of the map."""
+    half = len(answers.centers) // 2
+    walked = answers.centers[half:] - answers.centers[: len(answers.centers) - half]
+    meant = truth.centers[half:] - truth.centers[: len(truth.centers) - half]
+    extents = np.abs(meant).max(axis=0)
+    scales = np.ones(3)
+    for axis in np.flatnonzero(extents > _LEAST_EXTENT * extents.max()).tolist():
+        told = np.abs(meant[:, axis]) > 0.5 * extents[axis]
+        scales[axis] = np.median(walked[told, axis] / meant[told, axis])
+    if scales.min() <= 0.0 or np.abs(scales - 1.0).max() < _SAME_SCALE:
+        return
+    moved = np.median(answers.centers - scales * truth.centers, axis=0)
+    times = ", ".join(f"{1.0 / scale:.4g}" for scale in scales.tolist())
+    yield _Candidate(
+        f"stretched, {times} times as large as the map along x, y and z",
+        f"multiply positions by {_numbers(scales)} and add {_numbers(moved)} m, or correct the map's scale along these",
+        Poses(truth.rotations, scales * truth.centers + moved),
+        may_be_the_map=True,
+    )
 
 
 def _turned_alike(answers: Poses, truth: Poses) -> Iterator[tuple[str, str, Poses, FloatArray]]:

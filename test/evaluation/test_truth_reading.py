@@ -103,10 +103,14 @@ def sharper(result, factor=0.1):
     [
         (lambda pose: Rigid3(np.eye(3), [0.08, 0.0, 0.0]) @ pose, "in another frame than the map's"),
         (lambda pose: Rigid3(pose.rotation, pose.translation / 1.02), "0.9804 times as large as the map"),
+        (
+            lambda pose: Rigid3(pose.rotation, pose.translation * [1.03, 1.0, 1.0]),
+            "stretched, 1.03, 1, 1 times",
+        ),
         (lambda pose: pose @ Rigid3(np.eye(3), [0.08, 0.0, 0.0]), None),
         (lambda pose: pose, None),
     ],
-    ids=["frame", "scale", "mounting", "as given"],
+    ids=["frame", "scale", "stretch", "mounting", "as given"],
 )
 def test_what_covariances_leave_open_is_named_where_it_is_small(answered, change, words):
     """Frame and scale had been called a mounting, or nothing."""
