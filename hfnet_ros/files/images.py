@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,13 +35,15 @@ _MAX_PIXELS = 1 << 27  # 400 MB in colour; a few kB of a PNG can stand for a hun
 # In the coded data of a scan ff 00 is a plain byte and ff d0..d7 are restart marks.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
+_THOUSANDS = re.compile(r"(?<![0-9,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])")
+_TWO_NUMBERS = re.compile(r"[0-9],[0-9]")
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """List the image files of a folder (not of its subfolders) in the order they were taken.
 
     Names are compared as people read them: all their numbers count as numbers (2_left.png before
-    10_left.png), what stands between them as text. Hidden files are left out.
+    10_left.png, 999.png before 1,000.png), what stands between them as text. Hidden files are left out.
 
     Raises:
         DatasetError: the folder is missing or holds no image.
@@ -55,7 +58,8 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         raise DatasetError(
             f"{directory}: found {len(files)} files but no image; expected {known}{_images_below(directory)}"
         )
-    return sorted(images, key=natural_order)
+    plain = dict(zip(images, without_separators([image.name for image in images]), strict=True))
+    return sorted(images, key=lambda image: natural_order(Path(plain[image])))
 
 
 def _images_below(directory: Path) -> str:
@@ -73,6 +77,16 @@ def _images_below(directory: Path) -> str:
 def numbers_in_name(image: Path) -> tuple[str, ...]:
     """Return the decimal numbers in the name of a file, without its suffix, as they are written."""
     return tuple(_NUMBER.findall(image.stem))
+
+
+def without_separators(names: Sequence[str]) -> Sequence[str]:
+    """Return names with 1,003 as 1003, where some have no comma and no other commas stand between digits: else as given.
+
+    Of cameras and frames (1,99 and 1,100) the numbers are two.
+    """
+    plain = [_THOUSANDS.sub(lambda number: number[0].replace(",", ""), name) for name in names]
+    has_small = any(name == given for name, given in zip(plain, names, strict=True))
+    return names if not has_small or any(map(_TWO_NUMBERS.search, plain)) else plain
 
 
 def natural_order(image: Path) -> tuple[list[str | Decimal], str]:

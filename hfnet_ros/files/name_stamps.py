@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.files.images import numbers_in_name
+from hfnet_ros.files.images import numbers_in_name, without_separators
 
 Stamps = NDArray[np.int64]
 
@@ -114,7 +114,8 @@ def sparse_poses_of_names(images: Sequence[Path], poses_ns: Stamps) -> SparsePos
 
 def _readings(images: Sequence[Path]) -> Iterator[tuple[Stamps, bool]]:
     """Yield stamps [N] that the names may mean, and whether the numbers may count frames as well."""
-    names = [numbers_in_name(image) for image in images]
+    plain = without_separators([image.name for image in images])
+    names = [numbers_in_name(Path(name)) for name in plain]
     width = len(names[0])
     if any(len(numbers) != width for numbers in names):
         return

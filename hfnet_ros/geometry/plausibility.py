@@ -102,7 +102,7 @@ def principal_point_problem(camera: Camera) -> str:
     if np.abs(_relative_offset(camera)).max() > _ODD_OFFSET:
         swapped = np.abs((center[::-1] + 0.5) / size - 0.5).max()
         if swapped < 0.5 * np.abs(_relative_offset(camera)).max() and swapped < _ODD_OFFSET:
-            return f"{said}, {other}: cx and cy are swapped"
+            return f"{said}, {other}: cx and cy are swapped, or width and height"
         # The image whose middle this is.
         implied = 2.0 * center + 1.0
         ratio = implied / size

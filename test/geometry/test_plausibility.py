@@ -59,7 +59,7 @@ def test_the_matrix_of_another_shape_is_refused(size_wh, of_wh):
 @pytest.mark.parametrize("size_wh", [(320, 240), (640, 480), (1280, 720), (1280, 1024), (1080, 1920)])
 def test_swapped_coordinates_are_named(size_wh):
     swapped = (np.array(size_wh[::-1]) - 1) / 2 + [5, -4]
-    with pytest.raises(CalibrationError, match="cx and cy are swapped"):
+    with pytest.raises(CalibrationError, match="cx and cy are swapped, or width and height"):
         check_plausible(camera(size_wh, (0.8 * max(size_wh),) * 2, swapped))
 
 
