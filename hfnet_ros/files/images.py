@@ -80,7 +80,7 @@ def numbers_in_name(image: Path) -> tuple[str, ...]:
 
 
 def without_separators(names: Sequence[str]) -> Sequence[str]:
-    """Return names with 1,003 as 1003, where some have no comma and no other commas stand between digits: else as given.
+    """Return names with 1,003 as 1003 where some have no comma, and no others stand between digits; else as given.
 
     Of cameras and frames (1,99 and 1,100) the numbers are two.
     """

@@ -251,6 +251,27 @@ def agreement(evidence: PairEvidence, poses: Poses, max_error_px: float) -> Floa
     return np.asarray(found / np.maximum(total, 1))
 
 
+def contradicted_places(
+    pairs: NDArray[np.int64], agrees: NDArray[np.bool_], least: int
+) -> list[tuple[int, int]]:
+    """Return where the path holds together by pairs [P, 2] alone that contradict it, at least so many.
+
+    Returns:
+        The first keyframe after each place, and how many pairs say so.
+    """
+    first, second = np.sort(pairs, axis=1).T + 1
+    size = int(second.max(initial=0)) + 1
+
+    def num_across(of: NDArray[np.bool_]) -> NDArray[np.int64]:
+        begun, ended = (np.bincount(ends[of], minlength=size) for ends in (first, second))
+        return np.cumsum(begun - ended)
+
+    against = num_across(~agrees)
+    is_contradicted = (against >= least) & (num_across(agrees) == 0)
+    begins = np.flatnonzero(is_contradicted[1:] & ~is_contradicted[:-1]) + 1
+    return [(place, int(against[place])) for place in begins.tolist()]
+
+
 def wanted_share(share: float) -> float:
     """Return the share of matches that poses must explain that are read otherwise, given what they do as given."""
     return share + max(_MIN_GAIN, _MIN_UNDONE * (1.0 - share))

@@ -32,6 +32,7 @@ from hfnet_ros.mapping.pose_evidence import (
     PairEvidence,
     agreement,
     choose_check_pairs,
+    contradicted_places,
     gather_evidence,
     wanted_share,
 )
@@ -48,6 +49,7 @@ _MIN_READING_GAIN = 0.3
 _MIN_MOUNTING_ANGLE = np.radians(3.0)
 _MIN_TIME_ROWS = 0.2
 _MAX_WRONG_SHARE = 0.3
+_MIN_PAIRS_ACROSS = 2  # one may be of two things that look alike
 _NAMES_SHOWN = 5
 _ORDER_REMEDY = "check the source of the poses, and that they pair with the images in order"
 
@@ -229,6 +231,10 @@ def judge_poses(
         *[_lookalike_text(slip, names) for slip in slips],
         *[_lookalike_keyframe_text(fault, given, names) for fault in found if fault.is_lookalike],
     ]
+    if not found and not slips:  # few pairs that hold two parts of the path together place nothing
+        agrees = agreement(evidence, Poses.of(given), 2.0 * max_error_px) >= PAIR_DISAGREES
+        places = contradicted_places(evidence.pairs, agrees, _MIN_PAIRS_ACROSS)
+        report["look_alikes"] += [_jump_text(place, num_pairs, names) for place, num_pairs in places]
     for text in report["look_alikes"]:
         _logger.warning("%s", text)
     if len(faults) > _MAX_WRONG_SHARE * len(given):
@@ -336,6 +342,14 @@ def _lookalike_keyframe_text(fault: KeyframeFault, given: Sequence[Rigid3], name
     return (
         f"{names[fault.keyframe]} looks like a place {distance:.2f} m from its given pose, off the path: either both "
         "look alike, and answers there will be refused, or its pose is wrong: then correct it or leave it out"
+    )
+
+
+def _jump_text(place: int, num_pairs: int, names: Sequence[str]) -> str:
+    return (
+        f"all {num_pairs} pairs of images that hold {names[place - 1]} and those before it together with "
+        f"{names[place]} and those after it contradict the given poses: the path may jump there, or both look alike; "
+        "look at the trajectory there, and give images closer together"
     )
 
 

@@ -122,7 +122,9 @@ def test_the_sibling_is_the_calibration(open_frames, image_entry, info_entry, ca
 
 
 def test_a_bag_without_calibration_needs_one(open_frames, image_entry, camera):
-    with pytest.raises(BagError, match=r"CameraInfo for the calibration of /camera/image_raw: give it by --camera"):
+    with pytest.raises(
+        BagError, match=r"CameraInfo for the calibration of /camera/image_raw: give it by --camera"
+    ):
         open_frames([image_entry(0)])
     _, frames = open_frames([image_entry(0)], camera=camera)
     assert next(iter(frames)).camera is camera

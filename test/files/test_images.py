@@ -49,7 +49,10 @@ def with_thumbnail(jpeg: bytes) -> bytes:
         (["10_left.jpg", "9_left.jpg"], ["9_left.jpg", "10_left.jpg"]),
         (["frame10.color.jpg", "frame9.color.jpg"], ["frame9.color.jpg", "frame10.color.jpg"]),
         (["a.png", "1.png", "a1.png", "a-1.png"], ["1.png", "a.png", "a1.png", "a-1.png"]),
-        (["1,000.png", "2.png", "1,234,567.png", "999.png"], ["2.png", "999.png", "1,000.png", "1,234,567.png"]),
+        (
+            ["1,000.png", "2.png", "1,234,567.png", "999.png"],
+            ["2.png", "999.png", "1,000.png", "1,234,567.png"],
+        ),
         (["2,99.png", "1,100.png", "1,99.png", "3.png"], ["1,99.png", "1,100.png", "2,99.png", "3.png"]),
         (["2,100.png", "1,101.png", "1,100.png"], ["1,100.png", "1,101.png", "2,100.png"]),
     ],

@@ -281,3 +281,19 @@ def test_poses_in_another_order_are_refused(kit, world, config, monkeypatch, pai
     error = refusal(kit, world, config, shuffled)
     assert "pair with the images in order" in str(error)
     assert len(error.places) >= COUNT // 2
+
+
+def test_a_jump_over_which_few_pairs_see_is_told(kit, world, config, caplog, monkeypatch):
+    """Too few to place anything by: a map had been built of two halves a metre apart, without a word."""
+
+    def few_across(*args):
+        return [pair for pair in chosen_pairs(*args) if not pair[0] < WRONG <= pair[1] or pair in across]
+
+    chosen_pairs, across = pose_faults.choose_check_pairs, ((WRONG - 1, WRONG), (WRONG - 2, WRONG))
+    monkeypatch.setattr(pose_faults, "choose_check_pairs", few_across)
+    monkeypatch.setattr(pose_faults.PlacementCheck, "find", lambda _: ([], []))
+    poses, jump = kit.poses_of(world), Rigid3.from_rotvec(np.zeros(3), [0.4, 0.7, 0.3])
+    assert check(kit, world, config, poses).report["look_alikes"] == []
+    checked = check(kit, world, config, poses[:WRONG] + [jump @ pose for pose in poses[WRONG:]])
+    assert len(checked.report["look_alikes"]) == 1
+    assert f"all 2 pairs of images that hold {NAMES[WRONG - 1]} and those before it" in caplog.text
