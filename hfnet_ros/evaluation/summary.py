@@ -57,9 +57,8 @@ from hfnet_ros.types import TrackingState, Verdict
 NEAREST_KEYFRAME_THRESHOLD = PoseThreshold(0.25, 5.0)
 _SWEPT_SCORES = ("inliers", "evidence")
 _LEAST_DELTA_S = 1.0
-_LEAST_LEFT = (
-    0.25  # of the median error, by which an offset explains it, as another reading of the truth does
-)
+# Of the median error, by which an offset explains it, as another reading of the truth does.
+_LEAST_LEFT = 0.25
 
 
 def summarize(

@@ -87,12 +87,8 @@ def _load(model: Path) -> tuple[pycolmap.Reconstruction, list[int]]:
         with quiet_colmap():
             reconstruction = pycolmap.Reconstruction(model)
             return reconstruction, list(reconstruction.reg_image_ids())
-    except (
-        ValueError,
-        RuntimeError,
-        IndexError,
-        MemoryError,
-    ) as error:  # a file cut off announces any length
+    # MemoryError: a file cut off announces any length.
+    except (ValueError, RuntimeError, IndexError, MemoryError) as error:
         raise DatasetError(
             f"{model}: cannot be read as a COLMAP model, as if a file of it were cut off or of another one; copy or "
             f"export it again: {error}"

@@ -38,9 +38,8 @@ _MAX_STEP_M, _MAX_STEP_SHARE = 0.1, 0.02  # and of the extent of all positions, 
 
 # Keyframes of a map nearest to a pose, of which the image there may be a copy.
 _NUM_NEAREST = 20
-_COPIED_SHARE = (
-    0.9  # of what the map holds of an image; of two exposures without motion 0.2 to 0.3 are where they were
-)
+# Of what the map holds of an image; of two exposures without motion 0.2 to 0.3 are where they were.
+_COPIED_SHARE = 0.9
 
 
 def moving(
