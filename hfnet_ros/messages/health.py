@@ -65,6 +65,7 @@ class OdometryHealth:
         age_s: of the newest pose; None before the first.
         max_age_s: age that is a warning.
         last_error: why odometry could not be used last time; empty if it could.
+        doubt: what may be wrong with it though it is used.
         silence: what TF lacks and who publishes on the topic, where none has come.
     """
 
@@ -72,6 +73,7 @@ class OdometryHealth:
     age_s: float | None = None
     max_age_s: float = 1.0
     last_error: str = ""
+    doubt: str = ""
     silence: str = ""
 
 
@@ -220,6 +222,7 @@ def _of_odometry(now: OdometryHealth) -> list[Finding]:
         Finding("source", now.source),
         Finding("odometry age (s)", value, level, sentence),
         complaint("last odometry error", now.last_error, Level.WARN, "odometry could not be used"),
+        complaint("doubts", now.doubt, Level.WARN, "odometry is doubtful"),
     ]
 
 

@@ -58,6 +58,7 @@ def node_health(
             age_s=None if odometry_ns is None else 1e-9 * (now_ns - odometry_ns),
             max_age_s=_ODOMETRY_TIMEOUT_S,
             last_error=odometry.problem,
+            doubt=odometry.doubt,
             silence=odometry.explain_silence() if odometry_ns is None else "",
         ),
         map=MapHealth(error=map_problem)

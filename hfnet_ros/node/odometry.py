@@ -67,6 +67,21 @@ class NodeOdometry:
         return "; ".join(reasons)
 
     @property
+    def doubt(self) -> str:
+        """Return what may be wrong with odometry though it is used."""
+        if not (swings := self._history.swings):
+            return ""
+        frames = self._config.frames
+        told = f"poses jump back and forth by {swings}, as where two nodes"
+        if self._used == "tf":
+            return (
+                f"{told} broadcast {frames.odom_frame}->{frames.base_frame}; keep one "
+                "(`ros2 run tf2_tools view_frames` names them)"
+            )
+        name = self._transport.resolved(ODOMETRY)
+        return f"{told} publish on {name}; keep one (`ros2 topic info -v {name}` names them)"
+
+    @property
     def newest_stamp_ns(self) -> int | None:
         """Return the time of the newest pose."""
         newest = self._history.latest()

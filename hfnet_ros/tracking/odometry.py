@@ -20,6 +20,7 @@ from hfnet_ros.config import OdometryConfig
 from hfnet_ros.errors import InputError
 from hfnet_ros.geometry.rigid3 import Rigid3, interpolate
 from hfnet_ros.tracking.path import Path
+from hfnet_ros.tracking.swings import Swings
 
 _NS_PER_S = 1_000_000_000
 _RESTART_NS = _NS_PER_S  # stamps further back than this are those of a new run, e.g. a bag that loops
@@ -130,6 +131,7 @@ class TransformHistory:
         self._run = next(_runs)
         self._suspect: tuple[int, Rigid3] | None = None
         self._suspicion = ""
+        self._swings = Swings()
 
     @property
     def is_expected(self) -> bool:
@@ -150,6 +152,7 @@ class TransformHistory:
         _check_rigid(odom_from_base)
         with self._changed:
             self._seen = True
+            self._swings.take(stamp_ns, odom_from_base)
             if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
                 if stamp_ns > self._stamps_ns[-1] - _RESTART_NS:
                     return False
@@ -168,7 +171,7 @@ class TransformHistory:
         """Forget everything, also that odometry was ever seen."""
         with self._changed:
             self._start_run()
-            self._seen = False
+            self._seen, self._swings = False, Swings()
 
     def latest(self) -> OdometrySample | None:
         """Return the newest pose."""
@@ -186,6 +189,12 @@ class TransformHistory:
         """Why the newest pose is not used unless the next one agrees with it, in words; empty where it is used."""
         with self._changed:
             return self._suspicion if self._suspect is not None else ""
+
+    @property
+    def swings(self) -> str:
+        """How far poses jump back and forth, as where two nodes send them, in words; empty where they do not."""
+        with self._changed:
+            return self._swings.size
 
     def sample_at(self, stamp_ns: int) -> OdometrySample | None:
         """Return the pose at a time, interpolated; None outside of what is known and in large gaps."""

@@ -119,6 +119,7 @@ CASES = [
     ("odometry", {"age_s": 1.5}, {"odometry age (s)": Level.WARN}),
     ("odometry", {"age_s": None, "source": "none"}, {}),
     ("odometry", {"last_error": "pose is not finite"}, {"last odometry error": Level.WARN}),
+    ("odometry", {"doubt": "poses jump back and forth"}, {"doubts": Level.WARN}),
     ("map", {"scale_error": "it was built of images alone"}, {"scale": Level.WARN}),
     ("map", {"elsewhere_share": 0.1}, {"self-test elsewhere (share)": Level.WARN}),
     ("map", {"path": ""}, {"map": Level.ERROR}),

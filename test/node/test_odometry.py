@@ -233,3 +233,15 @@ def test_a_topic_whose_messages_are_refused_is_not_called_silent(odometry_of, ro
     assert odometry.newest_stamp_ns is None
     assert odometry.explain_silence() == ""
     assert "robot/odom" in odometry.problem
+
+
+def test_two_senders_of_the_topic_are_a_doubt_that_names_it(odometry_of, robot):
+    odometry = odometry_of(odometry__source="topic")
+    for count in range(100):
+        odometry.take_message(robot.odometry(1.0 + 0.01 * count, x=0.01 * count + 0.2 * (count % 2)))
+        if count == 5:
+            assert odometry.doubt == ""
+    assert "jump back and forth by 0.21 m and 0 deg" in odometry.doubt
+    assert "keep one (`ros2 topic info -v /odom` names them)" in odometry.doubt
+    odometry.clear()
+    assert odometry.doubt == ""
