@@ -34,6 +34,9 @@ _SIGNIFICANT_SIGMAS, _LEAST_OFFSET_S = 4.0, 0.005
 # Velocities this much smaller than they were before the constants were fitted say nothing.
 _LEAST_LEFT_OVER = 1e-3
 _FLOOR_M, _FLOOR_RAD = 1e-4, 1e-5
+# Velocities are taken to both sides over this or a step of the truth: over less, noise of the truth is larger than what
+# they are, and in the errors, too.
+_LEAST_HALF_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class _Problem:
 
     def _velocities(self, truth: Trajectory) -> tuple[FloatArray, FloatArray]:
         """Return speed [M, 3] (m/s) and turn rate [M, 3] (rad/s) of the truth, axes of the map."""
-        half_ns = max(10_000_000, int(np.median(np.diff(self.groundtruth.stamps_ns))) // 2)
+        half_ns = max(_LEAST_HALF_NS, int(np.median(np.diff(self.groundtruth.stamps_ns))))
         first, last = self.groundtruth.stamps_ns[[0, -1]]
         before, after = (
             self.groundtruth.at(np.clip(truth.stamps_ns + side, first, last), np.inf)[0]

@@ -57,6 +57,21 @@ def test_noise_stays_within_the_standard_error_and_raises_no_alarm():
     assert not any(entry.significant for entry in found)
 
 
+def test_noise_of_the_truth_is_no_late_clock():
+    def slow(time_s):
+        return winding(0.3 * time_s)
+
+    rng = np.random.default_rng(0)
+    exact = track(slow, step_s=1.0 / 30.0, num_poses=900)
+    truth = Trajectory(
+        exact.stamps_ns, exact.positions + rng.normal(0.0, 0.03, exact.positions.shape), exact.rotations
+    )
+    found = [estimate_time_offset(answers(slow, 0.0, noise=0.01, seed=seed), truth) for seed in range(3)]
+    assert not any(entry.significant for entry in found)
+    found = estimate_time_offset(answers(slow, 0.1, noise=0.01), truth)
+    assert found.significant and found.offset_s == pytest.approx(0.1, abs=0.02)
+
+
 def test_false_fixes_and_a_wrong_mounting_do_not_pass_for_a_late_clock():
     mounting = Rigid3.from_rotvec([0.0, 0.03, 0.0], [0.2, 0.0, 0.1])
     spoiled = answers(winding, 0.0, noise=0.01, mounting=mounting, wrong_every=9)
