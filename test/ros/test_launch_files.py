@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -94,11 +95,10 @@ def launched():
     started = []
 
     def start(file, *arguments, prefix=None):
-        paths = [str(prefix)] if prefix else []
-        environment = {
-            **ENVIRONMENT,
-            "AMENT_PREFIX_PATH": os.pathsep.join([*paths, ENVIRONMENT["AMENT_PREFIX_PATH"]]),
-        }
+        environment = dict(ENVIRONMENT)
+        if prefix:
+            for name, path in (("AMENT_PREFIX_PATH", prefix), ("PATH", prefix / "bin")):
+                environment[name] = os.pathsep.join([str(path), environment[name]])
         process = subprocess.Popen(
             ["ros2", "launch", "hfnet_ros", file, *arguments],
             env=environment,
@@ -123,6 +123,7 @@ def stubs(tmp_path):
     """Return a prefix with stand-ins for the packages of others."""
     index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
     for package, executable in STUBS.items():
         (index / package).touch()
         path = tmp_path / "lib" / package / executable
@@ -130,6 +131,21 @@ def stubs(tmp_path):
         path.write_text(STUB)
         path.chmod(0o755)
     return tmp_path
+
+
+@pytest.fixture
+def played(stubs):
+    """Return a function that has `ros2 bag play` be a shell's lines, with the package of it."""
+    (stubs / "share" / "ament_index" / "resource_index" / "packages" / "ros2bag").touch()
+    path = stubs / "bin" / "ros2"
+
+    def install(lines):
+        real = shlex.quote(shutil.which("ros2"))
+        path.write_text(f'#!/bin/bash\n[[ $1 == bag ]] || exec {real} "$@"\necho "PLAYED $*"\n{lines}\n')
+        path.chmod(0o755)
+        return stubs
+
+    return install
 
 
 def read_stubs(process, count):
@@ -143,6 +159,16 @@ def read_stubs(process, count):
         if match := re.search(r"STUB (\S+) (\{.*\})", line):
             found[match[1]] = json.loads(match[2])
     return found
+
+
+def read_until(process, text):
+    """Return what comes up to the first line with a text, and that line."""
+    lines, until = [], time.monotonic() + START_S
+    while text not in (line := process.stdout.readline()):
+        lines.append(line)
+        assert line, "".join(lines)
+        assert time.monotonic() < until, "".join(lines)
+    return "".join([*lines, line])
 
 
 def wait_for_state(wanted, name="/relocalizer"):
@@ -237,14 +263,9 @@ def test_arguments_go_before_the_file_in_a_namespace(launched, room_map, tmp_pat
 def test_map_that_cannot_be_used_leaves_a_node_that_can_be_helped(launched, room_map):
     process = launched("relocalizer.launch.py", "map:=/nowhere/room.map", "namespace:=robot1")
     node = "/robot1/relocalizer"
-    until = time.monotonic() + START_S
-    lines = []
-    while "could not be configured" not in (line := process.stdout.readline()):
-        lines.append(line)
-        assert line, "".join(lines)
-        assert time.monotonic() < until
-    assert any("/nowhere/room.map" in line for line in lines)
-    assert f"ros2 lifecycle set {node} configure" in line
+    lines = read_until(process, "could not be configured")
+    assert "/nowhere/room.map" in lines
+    assert f"ros2 lifecycle set {node} configure" in lines.splitlines()[-1]
     wait_for_state("unconfigured", node)
     assert ros2("param", "set", "--no-daemon", node, "node.map", str(room_map)).returncode == 0
     changed = ros2("lifecycle", "set", "--no-daemon", "--spin-time", "1", node, "configure")
@@ -295,6 +316,43 @@ def test_robot_localization_has_two_filters_that_do_not_collide(launched, stubs,
         assert values["use_sim_time"] is True
         assert values["set_pose"] == f"{name}/set_pose"
     end(process)
+
+
+def test_bag_is_played_once_however_often_the_node_is_activated(launched, played, room_map, tmp_path):
+    prefix = played('trap "exit 0" TERM\nsleep 1000 & wait\n')
+    process = launched("replay.launch.py", f"map:={room_map}", f"bag:={tmp_path}", "rate:=2.0", prefix=prefix)
+    played_as = f"bag play {tmp_path} --clock 100 --rate 2.0 --start-offset 0.0"
+    assert played_as in read_until(process, "PLAYED")
+    for transition, state in (("deactivate", "inactive"), ("activate", "active")):
+        changed = ros2("lifecycle", "set", "--no-daemon", "--spin-time", "1", "/relocalizer", transition)
+        assert changed.returncode == 0, changed.stderr
+        wait_for_state(state)
+    output = end(process)
+    assert "PLAYED" not in output, output
+    assert process.returncode == 0, output
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [(0, "the bag has ended"), (2, "not played to its end: `ros2 bag play` ended with exit code 2")],
+)
+def test_launch_ends_with_the_bag_and_says_how(launched, played, room_map, tmp_path, code, sentence):
+    process = launched(
+        "replay.launch.py", f"map:={room_map}", f"bag:={tmp_path}", prefix=played(f"exit {code}")
+    )
+    output, _ = process.communicate(timeout=2 * START_S)
+    assert sentence in output, output
+    assert ("the bag has ended" in output) is (code == 0), output
+    assert process.returncode == int(code != 0)
+    assert "process has finished cleanly" in output, output
+
+
+def test_bag_that_is_not_there_is_named_before_anything_starts(launched, played, room_map):
+    process = launched("replay.launch.py", f"map:={room_map}", "bag:=/nowhere", prefix=played("exit 0"))
+    output, _ = process.communicate(timeout=START_S)
+    assert process.returncode == 1
+    assert "there is no bag /nowhere" in output, output
+    assert "process started" not in output
 
 
 @pytest.mark.parametrize(
