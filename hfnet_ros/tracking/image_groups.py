@@ -152,8 +152,7 @@ class ImageGroups(Generic[T]):
         seen.append((stamp_s, arrived_s))
         behind.append(self._usual_stamp_s(arrived_s, _rate(seen)) - stamp_s)
         # Those of a slow replay, or of a busy machine, pass more slowly than time.
-        first_s, last_s = self._usual_stamp_s(arrived_s, 0.0), self._usual_stamp_s(arrived_s, 1.0)
-        if not first_s - _ANOTHER_CLOCK_S <= stamp_s <= last_s + _ANOTHER_CLOCK_S:
+        if min(abs(behind[-1]), abs(self._usual_stamp_s(arrived_s, 1.0) - stamp_s)) > _ANOTHER_CLOCK_S:
             return True
         if statistics.median(behind) < -self._wait_s - self._tolerance_ns / _NS_PER_S:
             return True  # others would find their groups gone, which it had opened too soon
