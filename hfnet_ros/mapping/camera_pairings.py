@@ -7,7 +7,7 @@ from. No turn of the camera undoes that, though one explains a part of it while 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.pose_readings import Poses
-from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement
+from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement, seen_by
 from hfnet_ros.mapping.pose_systematics import rows_later
 from hfnet_ros.mapping.turned_cameras import camera_name
 
@@ -88,26 +88,11 @@ def find_pairing(
             continue
         read = Poses(given.rotations[source], given.centers[source])
         before = float(as_given[pairs].mean())
-        some = _seen_by(evidence.of_pairs(pairs), of_keyframe, of_keyframe[source], cameras)
+        some = seen_by(evidence.of_pairs(pairs), of_keyframe, of_keyframe[source], cameras)
         after = float(agreement(some, read, max_error_px).mean())
         if best is None or after - before > best.agreement[1] - best.agreement[0]:
             best = CameraPairing(changed_cameras, rows, (before, after), pairs)
     return best
-
-
-def _seen_by(
-    evidence: PairEvidence, given: IntArray, read: IntArray, cameras: Sequence[Camera]
-) -> PairEvidence:
-    """Return the matches with the rays of other cameras, `read` instead of `given` of each keyframe [F]."""
-    sides = []
-    for side, rays in enumerate((evidence.rays_a, evidence.rays_b)):
-        keyframe, moved = evidence.pairs[evidence.pair_idx, side], rays.copy()
-        for own, other in set(zip(given.tolist(), read.tolist(), strict=True)):
-            if own != other:
-                rows = (given[keyframe] == own) & (read[keyframe] == other)
-                moved[rows, :2] = cameras[other].undistort(cameras[own].project(rays[rows]))
-        sides.append(moved)
-    return replace(evidence, rays_a=sides[0], rays_b=sides[1])
 
 
 def _pairings(of_keyframe: IntArray, stamps_ns: IntArray) -> Iterator[tuple[tuple[int, ...], int, IntArray]]:

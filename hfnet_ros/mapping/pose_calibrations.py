@@ -17,7 +17,14 @@ from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.mapping.intrinsics import MAX_FOCAL_CHANGE
 from hfnet_ros.mapping.pose_conventions import best_reading
-from hfnet_ros.mapping.pose_evidence import SOUND, PairEvidence, agreement, signed_errors, wanted_share
+from hfnet_ros.mapping.pose_evidence import (
+    SOUND,
+    PairEvidence,
+    agreement,
+    seen_by,
+    signed_errors,
+    wanted_share,
+)
 from hfnet_ros.mapping.pose_systematics import estimate_mounting_offset, estimate_time_offset
 from hfnet_ros.mapping.turned_cameras import camera_name
 
@@ -133,11 +140,8 @@ def _zoomed(
     evidence: PairEvidence, camera_idxs: Sequence[int], cameras: Sequence[Camera], ratios: FloatArray
 ) -> PairEvidence:
     """Return the same pixels as rays of cameras whose focal lengths are so many times [C] as long."""
-    of_matches = np.array(camera_idxs)[evidence.pairs][evidence.pair_idx]
-    rays = [evidence.rays_a.copy(), evidence.rays_b.copy()]
-    for row, camera in enumerate(cameras):
-        zoomed = replace(camera, focal=ratios[row] * camera.focal)
-        for side in range(2):
-            some = of_matches[:, side] == row
-            rays[side][some, :2] = zoomed.undistort(camera.project(rays[side][some]))
-    return replace(evidence, rays_a=rays[0], rays_b=rays[1])
+    own = np.array(camera_idxs)
+    zoomed = [
+        replace(camera, focal=ratio * camera.focal) for camera, ratio in zip(cameras, ratios, strict=True)
+    ]
+    return seen_by(evidence, own, own + len(cameras), [*cameras, *zoomed])

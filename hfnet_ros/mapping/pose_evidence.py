@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -249,6 +249,21 @@ def agreement(evidence: PairEvidence, poses: Poses, max_error_px: float) -> Floa
     total = np.bincount(evidence.pair_idx, minlength=evidence.num_pairs)
     found = np.bincount(evidence.pair_idx, agreeing, minlength=evidence.num_pairs)
     return np.asarray(found / np.maximum(total, 1))
+
+
+def seen_by(
+    evidence: PairEvidence, given: NDArray[np.int64], read: NDArray[np.int64], cameras: Sequence[Camera]
+) -> PairEvidence:
+    """Return the same pixels as rays of other cameras, `read` instead of `given` of each keyframe [F]."""
+    sides = []
+    for side, rays in enumerate((evidence.rays_a, evidence.rays_b)):
+        keyframe, moved = evidence.pairs[evidence.pair_idx, side], rays.copy()
+        for own, other in set(zip(given.tolist(), read.tolist(), strict=True)):
+            if own != other:
+                rows = (given[keyframe] == own) & (read[keyframe] == other)
+                moved[rows, :2] = cameras[other].undistort(cameras[own].project(rays[rows]))
+        sides.append(moved)
+    return replace(evidence, rays_a=sides[0], rays_b=sides[1])
 
 
 def contradicted_places(
