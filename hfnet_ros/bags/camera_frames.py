@@ -9,7 +9,7 @@ from typing import Any
 
 from hfnet_ros.bags.reader import BagMessage, BagReader
 from hfnet_ros.bags.topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagTopic
-from hfnet_ros.errors import BagError, CalibrationError, MessageError
+from hfnet_ros.errors import CalibrationError, MessageError
 from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
@@ -283,16 +283,14 @@ def _sorted_closely(frames: Iterator[BagFrame]) -> Iterator[BagFrame]:
 
 def _choose_camera_info(bag: BagReader, image_base: str, asked: str) -> BagTopic:
     sibling = camera_info_topic(image_base)
-    if not asked and not any(topic.type_name == CAMERA_INFO and topic.count for topic in bag.topics):
-        raise BagError(
-            f"no topic with messages of type {CAMERA_INFO} for the calibration of {image_base}: give it by --camera; "
-            f"the bag holds:\n{bag.table()}"
-        )
-    if not asked and any(topic.name == sibling and topic.type_name == CAMERA_INFO for topic in bag.topics):
+    named = [topic for topic in bag.topics if topic.type_name == CAMERA_INFO]
+    has_messages = any(topic.count for topic in named)
+    if not asked and has_messages and any(topic.name == sibling for topic in named):
         asked = sibling
     return bag.choose(
         [CAMERA_INFO],
         asked,
         purpose=f"the calibration of {image_base}",
         option="--camera-info-topic or --camera",
+        instead="give it by --camera",
     )

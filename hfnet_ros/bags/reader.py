@@ -139,13 +139,15 @@ class BagReader:
                 f"{topic.name}: the definition of {topic.type_name} is unusable: {_brief(error)}"
             ) from error
 
-    def choose(self, types: Collection[str], asked: str = "", *, purpose: str, option: str) -> BagTopic:
+    def choose(
+        self, types: Collection[str], asked: str = "", *, purpose: str, option: str, instead: str = ""
+    ) -> BagTopic:
         """Return the topic asked for, or the only one of these types; see `choose_topic`.
 
         Raises:
             BagError: with the table of topics.
         """
-        return choose_topic(self.topics, types, asked, purpose=purpose, option=option)
+        return choose_topic(self.topics, types, asked, purpose=purpose, option=option, instead=instead)
 
     def table(self) -> str:
         """Return one line per topic."""

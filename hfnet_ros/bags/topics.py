@@ -76,7 +76,13 @@ def topic_table(topics: Iterable[BagTopic]) -> str:
 
 
 def choose_topic(
-    topics: Sequence[BagTopic], types: Collection[str], asked: str, *, purpose: str, option: str
+    topics: Sequence[BagTopic],
+    types: Collection[str],
+    asked: str,
+    *,
+    purpose: str,
+    option: str,
+    instead: str = "",
 ) -> BagTopic:
     """Return the topic that was asked for, or the only one of the types if none was.
 
@@ -86,6 +92,7 @@ def choose_topic(
         asked: name, or "" to choose.
         purpose: what it is for, e.g. "images".
         option: how a person names it, e.g. --image-topic.
+        instead: what to do without one, if anything.
 
     Raises:
         BagError: there is no such topic, it is of another type, or several would do; with the
@@ -107,7 +114,8 @@ def choose_topic(
     if fitting:
         names = ", ".join(topic.name for topic in fitting)
         raise _refusal(f"several topics could be the {purpose} ({names}); name one by {option}", topics)
-    raise _refusal(f"no topic with messages of type {known} for {purpose}", topics)
+    remedy = f": {instead}" if instead else ""
+    raise _refusal(f"no topic with messages of type {known} for {purpose}{remedy}", topics)
 
 
 def mean_rate_hz(count: int, start_ns: int, end_ns: int) -> float:

@@ -325,14 +325,14 @@ def _overlap_text(found: MapSet, first: str, second: str, overlap: Overlap) -> s
     off = as_placed.inverse() @ overlap.first_from_second
     distance_m, angle_deg = np.linalg.norm(off.translation), np.rad2deg(np.linalg.norm(off.rotvec))
     sigmas = sigmas_off(overlap, as_placed)
-    misfit = (
-        f"\n    does not fit: {sigmas:.0f} times what the overlap is uncertain by. Answers in one map are off by as "
-        "much from those in the other; if both are right by themselves, place them by --align, else build the wrong "
-        "one anew"
-    )
+    misfit = ""
+    if sigmas > _MOST_SIGMAS:
+        misfit = (
+            f"\n    does not fit: {sigmas:.0f} times what the overlap is uncertain by. Answers in one map are off by "
+            "as much from those in the other; if both are right by themselves, place them by --align, else build the "
+            "wrong one anew"
+        )
     return (
         f"{overlap.num_pairs} keyframes of one found in the other; by these {distance_m:.3f} m and {angle_deg:.2f} deg "
-        f"from where the set has them, sigma {np.sqrt(np.diag(overlap.covariance)[:3].max()):.3f} m"
-        + misfit
-        * (sigmas > _MOST_SIGMAS)
+        f"from where the set has them, sigma {np.sqrt(np.diag(overlap.covariance)[:3].max()):.3f} m{misfit}"
     )

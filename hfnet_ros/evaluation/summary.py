@@ -43,7 +43,7 @@ from hfnet_ros.evaluation.trajectory import (
     absolute_trajectory_error,
     relative_pose_error,
 )
-from hfnet_ros.evaluation.truth_reading import TruthReading, find_truth_reading
+from hfnet_ros.evaluation.truth_reading import LEAST_LEFT, TruthReading, find_truth_reading
 from hfnet_ros.evaluation.view_distance import (
     ANGLE_EDGES_DEG,
     DISTANCE_EDGES_M,
@@ -57,8 +57,6 @@ from hfnet_ros.types import TrackingState, Verdict
 NEAREST_KEYFRAME_THRESHOLD = PoseThreshold(0.25, 5.0)
 _SWEPT_SCORES = ("inliers", "evidence")
 _LEAST_DELTA_S = 1.0
-# Of the median error, by which an offset explains it, as another reading of the truth does.
-_LEAST_LEFT = 0.25
 
 
 def summarize(
@@ -250,7 +248,7 @@ def doubt_truth(results: Sequence[QueryResult], context: RunContext) -> TruthDou
     mounting = measure_extrinsic_offset(estimated, in_time)
     if beyond is not None and (in_time is not truth or (mounting is not None and mounting.significant)):
         corrected = _with_offsets(results, in_time, mounting)
-        is_explained = median_nees(corrected) < _LEAST_LEFT**2 * median_nees(results)
+        is_explained = median_nees(corrected) < LEAST_LEFT**2 * median_nees(results)
         beyond = None if is_explained else find_beyond_covariances(_in_order(corrected))
     return TruthDoubts(None, time_offset, mounting, beyond)
 

@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float64]
 
 _LEAST_ANSWERS, _MOST_ANSWERS = 5, 300
 _MAX_ROWS = 10
-_LEAST_LEFT = 0.25  # of the median error as given, by which another reading must beat it
+LEAST_LEFT = 0.25  # of the median error as given, by which another reading must beat it
 _LEAST_ERROR = 0.2  # median error as given, in limits of a false fix, that asks for another reading
 _MIN_SCALE = 2.0  # of the truth, up or down, that no map's own scale error comes near
 _SAME_SCALE, _SAME_UNIT = 0.01, 0.05
@@ -154,7 +154,7 @@ def _angles_deg(answers: Poses, truth: Poses) -> FloatArray:
 
 def _best(answers: Poses, candidates: Iterable[_Candidate], given_error: float) -> _Candidate | None:
     """Return the candidate whose median error is least, if it beats the poses as given clearly."""
-    best, best_error = None, min(1.0, _LEAST_LEFT * given_error)
+    best, best_error = None, min(1.0, LEAST_LEFT * given_error)
     for candidate in candidates:
         errors = candidate.errors(answers)
         if len(errors) < max(_LEAST_ANSWERS, 0.5 * len(answers.centers)):

@@ -131,22 +131,19 @@ def _mounting(now: ViewHealth) -> Finding:
 
 
 def _is_delayed(now: ViewHealth) -> bool:
-    return now.delay_s is not None and not abs(now.delay_s) <= now.max_delay_s
+    return now.delay_s is not None and abs(now.delay_s) > now.max_delay_s
 
 
 def _delay(now: ViewHealth) -> Finding:
     value = number(now.delay_s, 3)
     if now.delay_s is None or not _is_delayed(now):
         return Finding("delay (s)", value)
+    side = "behind" if now.delay_s > 0.0 else "ahead of"
+    off = f"{abs(now.delay_s):.2f} s {side} the other cameras'"
     if abs(now.delay_s) > _ANOTHER_CLOCK_S:
-        side = "behind" if now.delay_s > 0.0 else "ahead of"
-        sentence = f"its stamps are {abs(now.delay_s):.2f} s {side} the other cameras': another clock?"
+        sentence = f"its stamps are {off}: another clock?"
     else:
-        side = "behind" if now.delay_s > 0.0 else "ahead of"
-        sentence = (
-            f"its images come {abs(now.delay_s):.2f} s {side} the other cameras', expected {now.max_delay_s:g} s at "
-            "most (cameras.sync_wait_s)"
-        )
+        sentence = f"its images come {off}, expected {now.max_delay_s:g} s at most (cameras.sync_wait_s)"
     return Finding("delay (s)", value, Level.WARN, f"{sentence}; it is left out")
 
 
