@@ -21,6 +21,7 @@ from hfnet_ros.errors import MapFormatError
 ALWAYS_VERIFIED_BYTES = 64 * 1024 * 1024
 ARRAYS_FOLDER = "arrays"
 ADVICE = "copy the map again or rebuild it"
+_TRIES = 5  # to read a header
 # Large files, open and named, by what maps them.
 _open_files: weakref.WeakKeyDictionary[mmap.mmap, tuple[int, Path]] = weakref.WeakKeyDictionary()
 
@@ -77,8 +78,7 @@ def open_array(
     if problem:
         raise MapFormatError(f"{where} {problem}; {ADVICE}")
     try:
-        # open_memmap, unlike load, reads nothing but .npy, and never objects.
-        mapped = np.lib.format.open_memmap(file, mode="r")
+        mapped = _mapped(file)
     except OSError as error:
         raise MapFormatError(
             f"{where} cannot be mapped into memory: {error.strerror or error}; {ADVICE}"
@@ -97,6 +97,15 @@ def open_array(
         _keep_open(file, _mapping_of(mapped))
     # A plain view: the memmap class itself would turn up in every result computed from it.
     return np.asarray(mapped)
+
+
+def _mapped(file: Path) -> np.memmap[Any, Any]:
+    # open_memmap, unlike load, reads nothing but .npy, and never objects. It has Python parse the header, which before
+    # Python 3.11.8 fails for a sound one, too, if another thread has something parsed just then (CPython issue 106905).
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(SystemError):
+            return np.lib.format.open_memmap(file, mode="r")
+    return np.lib.format.open_memmap(file, mode="r")
 
 
 def _keep_open(file: Path, mapping: mmap.mmap | None) -> None:

@@ -81,3 +81,25 @@ def test_a_full_disk_is_called_so(tmp_path):
         capture_output=True, text=True, preexec_fn=limit_file_size,
     )  # fmt: skip
     assert result.stderr.splitlines()[-1].startswith(f"OSError: [Errno {errno.EFBIG}]"), result.stderr
+
+
+def failing_now_and_then(times):
+    """numpy's reader, in which Python's parser fails so often, as it does when threads are in it together."""
+    open_memmap, failures = np.lib.format.open_memmap, [SystemError("depth mismatch")] * times
+
+    def read(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return open_memmap(*arguments, **options)
+
+    return read
+
+
+def test_a_sound_header_that_python_fails_to_parse_is_read_again(tmp_path, monkeypatch):
+    (tmp_path / "arrays").mkdir()
+    entry = write_array(tmp_path, "numbers", ROWS, "|i1")
+    monkeypatch.setattr(np.lib.format, "open_memmap", failing_now_and_then(4))
+    np.testing.assert_array_equal(open_array(tmp_path, "numbers", entry, digest=True), ROWS)
+    monkeypatch.setattr(np.lib.format, "open_memmap", failing_now_and_then(5))
+    with pytest.raises(MapFormatError, match=r"not a plain array \(depth mismatch\)"):
+        open_array(tmp_path, "numbers", entry, digest=True)
