@@ -184,6 +184,7 @@ def test_pip_finds_wheels_of_everything_for_linux_on_arm(wheel, index, python, t
     assert not {"poselib", "pycolmap", "cyclonedds"} & set(found)
 
 
+@pytest.mark.slow
 def test_what_has_no_wheel_is_noticed(index, tmp_path):
     with pytest.raises(AssertionError, match=r"poselib==2\.0\.5"):
         resolved([Requirement("poselib==2.0.5")], "3.12", tmp_path)

@@ -19,6 +19,7 @@ def readers(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_hundreds_of_inputs_are_read_or_refused(readers, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     counts, flaws = fuzz(readers, 0, 500, seed=0)

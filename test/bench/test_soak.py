@@ -15,6 +15,7 @@ def soak(request, room_walk, room_map, node_parameters):
     rig.close()
 
 
+@pytest.mark.slow
 def test_every_fault_is_named_and_over_soon(soak):
     source = "tf" if soak.robot.by_tf else "topic"
     # Over TF only what concerns odometry: the rest is the same.

@@ -123,7 +123,11 @@ def start_stuck(step, short, target, kit, marker):
 
 @pytest.mark.parametrize(
     ("step", "number"),
-    [("structure", signal.SIGTERM), ("structure", signal.SIGINT), ("write", signal.SIGTERM)],
+    [
+        pytest.param("structure", signal.SIGTERM, marks=pytest.mark.slow),
+        ("structure", signal.SIGINT),
+        pytest.param("write", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_a_terminated_build_cleans_up(run, short, kit, map_copy, tmp_path, step, number):
     before = kit.content_of(tmp_path)

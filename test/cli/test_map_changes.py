@@ -104,7 +104,14 @@ def test_a_merge_in_two_frames_says_that_nothing_is_shared(run, halves, moved, t
     assert "use --align" in answer.lines[-1]
 
 
-@pytest.mark.parametrize(("off_m", "is_refused"), [(0.0, False), (0.1, False), (0.8, True)])
+@pytest.mark.parametrize(
+    ("off_m", "is_refused"),
+    [
+        pytest.param(0.0, False, marks=pytest.mark.slow),
+        (0.1, False),
+        (0.8, True),
+    ],
+)
 def test_a_merge_of_maps_that_are_off_says_so(run, halves, second_half, tmp_path, caplog, off_m, is_refused):
     off = build(
         second_half, tmp_path / "off.map", map_from_part=Rigid3(np.eye(3), np.array([0.0, off_m, 0.0]))

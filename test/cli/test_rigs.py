@@ -72,6 +72,7 @@ def test_each_camera_of_a_time_becomes_a_keyframe(rig, rig_map):
     assert built.num_landmarks > 100
 
 
+@pytest.mark.slow
 def test_images_of_one_time_are_in_the_same_sub_maps(rig, run, kit, tmp_path):
     path = tmp_path / "rig.set"
     half = (*options(rig, "mapping"), "--every", 2)

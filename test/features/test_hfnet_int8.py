@@ -133,6 +133,7 @@ def photos(tmp_path, make_image):
     return sorted(tmp_path.glob("*.png"))
 
 
+@pytest.mark.slow
 def test_one_can_be_made_of_ones_own_images_also_over_a_damaged_one(own, photos):
     damage("cut off", own)
     quantize_hfnet(own, quantized_path(own), photos)

@@ -171,6 +171,7 @@ def test_engines_of_one_thread_may_be_closed_in_any_order(jetson, plan):
     assert jetson.gpu.alive() == 0
 
 
+@pytest.mark.slow
 def test_hundreds_of_engines_leave_nothing(jetson, plan):
     for _ in range(300):
         engine = TensorrtEngine("tiny", plan)
@@ -181,6 +182,7 @@ def test_hundreds_of_engines_leave_nothing(jetson, plan):
     assert jetson.gpu.events == []
 
 
+@pytest.mark.slow
 def test_thousands_of_runs_allocate_nothing(jetson, plan):
     engine = TensorrtEngine("tiny", plan)
     before = (set(jetson.gpu.device_buffers), set(jetson.gpu.pinned_buffers))

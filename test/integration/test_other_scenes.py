@@ -38,6 +38,7 @@ def fox(data, program, tmp_path_factory):
     return json.loads((work / "report" / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_fox_is_localized_from_the_views_between(fox):
     assert fox["queries"] == 10
     assert worse_than_measured(fox, FOX) == {}

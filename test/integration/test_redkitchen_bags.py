@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 SELDOM = ("--every", 60)  # a map of 9 keyframes shows what is the same as well as one of a hundred
 # Refinement and self-test start from what a bag and a folder give alike; test_redkitchen.py's map has both.

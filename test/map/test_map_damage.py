@@ -284,6 +284,7 @@ def test_a_large_map_is_verified_on_request_only(folder, caplog):
     assert len(verify_map(folder)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("large")
 def test_a_flipped_bit_in_an_array_header_never_escapes_as_another_error(folder, visual_map):
     file = array_file(folder, "landmark_xyz")

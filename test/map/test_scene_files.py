@@ -355,6 +355,7 @@ def place(folder, name, content, entry):
     seal(folder, manifest)
 
 
+@pytest.mark.slow
 def test_every_flipped_value_of_the_entry_is_refused_or_harmless(folder):
     """Values of another type anywhere in the entry end in an error of the map, or in the same network."""
     sound = manifest_of(folder)

@@ -103,7 +103,9 @@ def test_the_camera_of_a_rig_whose_calibration_is_of_another_zoom_is_named(kit, 
     assert "a focal length of camera 1 about" in str(error)
 
 
-@pytest.mark.parametrize("row", [0, WRONG, COUNT - 1])
+@pytest.mark.parametrize(
+    "row", [WRONG, *(pytest.param(row, marks=pytest.mark.slow) for row in (0, COUNT - 1))]
+)
 @pytest.mark.parametrize(
     "error",
     [

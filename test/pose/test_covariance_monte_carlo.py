@@ -33,7 +33,12 @@ class Draws:
     num_points: int
 
 
-@pytest.fixture(scope="module", params=GEOMETRIES)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=() if name == "few points" else pytest.mark.slow) for name in GEOMETRIES
+    ],
+)
 def draws(request, draw_poses):
     return draw_poses(*GEOMETRIES[request.param])
 

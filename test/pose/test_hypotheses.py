@@ -33,6 +33,7 @@ def test_a_fifth_of_inliers_is_always_enough(make_matches):
     assert count_found(make_matches, 60, 240, 20) == 20
 
 
+@pytest.mark.slow
 def test_a_tenth_of_inliers_is_found_as_often_as_the_samples_allow(make_matches):
     # 1000 samples of three all hit inliers with 1 - (1 - 0.001)^1000 = 63 %; 5000 with 99 %.
     assert count_found(make_matches, 30, 270, 30) >= 15

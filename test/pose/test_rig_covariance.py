@@ -10,6 +10,8 @@ from scipy.spatial.transform import Rotation
 from hfnet_ros.pose.problem import make_problem
 from hfnet_ros.pose.refinement import refine_on_inliers
 
+pytestmark = pytest.mark.slow
+
 NUM_DRAWS = 3000
 NOISE_PX = 0.7
 TOLERANCE = 0.1
@@ -17,10 +19,7 @@ TOLERANCE = 0.1
 RIGS = {"pinhole and fisheye": (RIG, (40, 40)), "three lenses": (THREE, (40, 15, 40))}
 
 
-# The two lenses are two of the three.
-@pytest.fixture(
-    scope="module", params=[pytest.param("pinhole and fisheye", marks=pytest.mark.slow), "three lenses"]
-)
+@pytest.fixture(scope="module", params=RIGS)
 def draws(request):
     """Errors [N, 6] (tau, phi) and reported covariances [N, 6, 6]."""
     cameras, counts = RIGS[request.param]

@@ -57,6 +57,7 @@ def test_equal_seeds_give_equal_rigs():
     np.testing.assert_array_equal(sample(problem, seed=5).matrix, sample(problem, seed=5).matrix)
 
 
+@pytest.mark.slow
 def test_more_samples_find_what_few_miss():
     problems = [
         make_problem(matches_of(np.random.default_rng(seed), (40, 40), wrong=68), RIG) for seed in range(10)

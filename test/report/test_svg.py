@@ -84,6 +84,7 @@ def test_colour_class_of_a_query(make_result):
     assert classes == ["e0", "e3", "e4", "lost", "blind"]
 
 
+@pytest.mark.slow
 def test_long_runs_are_thinned_but_keep_false_fixes(make_result):
     right, wrong = make_result(), make_result((3.0, 0.0, 0.0))
     scores = score_queries([right] * 2001 + [wrong] + [right] * 2001)

@@ -344,6 +344,7 @@ def test_other_parameters_are_used_at_once(new_rig):
     assert np.sqrt(rig.live._relocalizer._judge._filter._systematic[0, 0]) == pytest.approx(3.0)
 
 
+@pytest.mark.slow
 def test_a_thousand_starts_and_stops_leave_nothing_behind(new_rig):
     rig = new_rig()
     before = threading.active_count()

@@ -69,7 +69,7 @@ class Walk:
         return BasePose(self.moment(), disturbed(self.truth, error), FIX)
 
 
-@pytest.mark.parametrize("steps_after_last_fix", [0, 60])
+@pytest.mark.parametrize("steps_after_last_fix", [0, pytest.param(60, marks=pytest.mark.slow)])
 def test_errors_are_as_large_as_promised(steps_after_last_fix):
     """NEES over 150 walks lies in the band that chi-square gives it (0.1 % outside)."""
     num_walks, total = 150, 0.0

@@ -270,7 +270,10 @@ def test_a_robot_is_found_though_odometry_is_wrong_from_the_start(new_drive, sca
     assert "by the fixes of the last drive odometry is" in result.warnings[-1]
 
 
-@pytest.mark.parametrize(("every", "is_known"), [(1, True), (2, True), (3, True), (2, False)])
+@pytest.mark.parametrize(
+    ("every", "is_known"),
+    [(1, True), (2, False), *(pytest.param(every, True, marks=pytest.mark.slow) for every in (2, 3))],
+)
 def test_wrong_fixes_of_no_drive_never_win_against_odometry(drive, every, is_known):
     """In a room of two metres, so that many are near each other, at 5, 2.5 and 1.7 Hz."""
     index, rng = drive.settle() if is_known else 0, np.random.default_rng(0)

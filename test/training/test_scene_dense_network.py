@@ -130,7 +130,8 @@ def test_conditions_are_those_of_convolutions_on_one_hot_maps():
 @pytest.mark.parametrize(
     "left_out", [{}, {"conditioned": False}, {"hierarchical": False}, {"regression": False}]
 )
-@pytest.mark.parametrize("size_wh", [(96, 64), (72, 120)])  # the second has odd numbers of cells
+# The second has odd numbers of cells.
+@pytest.mark.parametrize("size_wh", [pytest.param((96, 64), marks=pytest.mark.slow), (72, 120)])
 def test_what_is_exported_says_what_was_trained(left_out, size_wh):
     onnxruntime = pytest.importorskip("onnxruntime")
     network = module(dataclasses.replace(TINY, **left_out), missing=3)

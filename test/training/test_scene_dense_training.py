@@ -84,6 +84,7 @@ def digest(module, task):
     return hashlib.sha256(export_dense(module, task.size_wh)).hexdigest()
 
 
+@pytest.mark.slow
 def test_it_learns_where_cells_are(task):
     known = dataclasses.replace(task, held_out=task.trained)
     _, curves = fit_dense(known, TINY, dataclasses.replace(SHORT, steps=150), 0, ignore_progress)

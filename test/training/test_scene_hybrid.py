@@ -70,6 +70,7 @@ def digest(module):
     return hashlib.sha256(export_hybrid(module, SIZE)).hexdigest()
 
 
+@pytest.mark.slow
 def test_it_learns_where_landmarks_are(task, monkeypatch):
     monkeypatch.setattr(scene_hybrid_training, "_PATIENCE", 99)
     _, curves = train_hybrid(task, dataclasses.replace(SMALL, width=64), 225, 0, ignore_progress)

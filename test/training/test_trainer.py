@@ -49,7 +49,8 @@ def test_the_global_loss_begins_with_the_start_of_its_head(finished, tiny_option
     assert begins == tiny_options.schedule.head_start + tiny_options.schedule.log_every
 
 
-@pytest.mark.parametrize("stop_after", [8, 13])  # where the head starts, and later
+# Where the head starts, and later.
+@pytest.mark.parametrize("stop_after", [8, pytest.param(13, marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_with_the_same_numbers(stop_after, finished, tmp_path, tiny_cache, tiny_options):
     train(tmp_path, tiny_cache, tiny_options, quietly, stop_after=stop_after)
     train(tmp_path, tiny_cache, tiny_options, quietly)
