@@ -330,3 +330,17 @@ def test_another_node_that_broadcasts_map_to_odom_is_told(start_rig):
     rig.wait_for_diagnostics(
         "localization", lambda level, text, _: level == 2 and "another node broadcasts map->odom" in text
     )
+
+
+def test_a_calibration_that_is_off_by_little_is_told_after_some_images(rig):
+    """A zoom of 4 percent fits each image, and moves all poses by centimetres, at a sigma of millimetres."""
+    rig.localize()
+    camera = rig.walk.camera
+    rig.send_camera_info(dataclasses.replace(camera, focal=1.04 * camera.focal))
+    for _ in range(2 * len(rig.walk.images)):
+        status = rig.step()
+        if "another calibration" in status.reason:
+            break
+    assert "warning: images fit another calibration than theirs: a focal length 0.9" in status.reason
+    rig.send_camera_info()
+    assert "another calibration" not in rig.step().reason
