@@ -300,6 +300,18 @@ def test_a_calibration_refused_again_is_in_diagnostics_as_long_as_the_one_before
         rig.wait_for_diagnostics("images", lambda level, message, values: values["doubts"] == "")
 
 
+def test_two_nodes_that_publish_calibrations_are_in_diagnostics_and_once_in_the_log(rig, caplog):
+    """Every other image had been localized with each, half of them wrongly, and diagnostics were OK."""
+    rig.localize()
+    camera = rig.walk.camera
+    for number in range(20):
+        rig.send_camera_info(camera if number % 2 else dataclasses.replace(camera, focal=1.03 * camera.focal))
+    rig.wait_for_diagnostics("images", lambda level, message, values: "take turns" in values["doubts"])
+    assert "keep one (`ros2 topic info -v /camera_info` names them)" in rig.diagnostics("images")[1]
+    assert caplog.text.count("take turns") == 1
+    assert caplog.text.count("camera_info changed") < 8
+
+
 @pytest.mark.parametrize(
     "service", [topics.REINITIALIZE, topics.NO_MOTION_UPDATE], ids=lambda each: each.name
 )
