@@ -119,13 +119,13 @@ class CameraInput:
         )
         if health.is_silent:
             health = dataclasses.replace(health, silence=self._image_silence.explain())
+        doubts = [*health.doubts, self.mounting.doubt] if self.mounting.doubt else [*health.doubts]
         if self._calibrations.is_known:
             refused = [
                 f"{problem}; the calibration before it stays" for problem in self._calibrations.refused
             ]
-            told = (*health.doubts, *refused, *self._calibrations.contested)
-            health = dataclasses.replace(health, doubts=told)
-        return health
+            doubts += [*refused, *self._calibrations.contested]
+        return dataclasses.replace(health, doubts=tuple(doubts))
 
     def _say_once(self, *sentences: str) -> None:
         for sentence in sentences:

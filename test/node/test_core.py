@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from relocalizer_rigs import CAMERA_FRAME
+from relocalizer_rigs import BASE_FROM_CAMERA, CAMERA_FRAME
 
 from hfnet_ros.errors import ConfigError, EngineError, MapFormatError
 from hfnet_ros.geometry import Rigid3
@@ -310,6 +310,22 @@ def test_two_nodes_that_publish_calibrations_are_in_diagnostics_and_once_in_the_
     assert "keep one (`ros2 topic info -v /camera_info` names them)" in rig.diagnostics("images")[1]
     assert caplog.text.count("take turns") == 1
     assert caplog.text.count("camera_info changed") < 8
+
+
+def test_a_static_mounting_that_changes_is_in_diagnostics(rig):
+    """Two nodes that publish it had turned all poses by 5 degrees, and diagnostics were OK, or blamed odometry."""
+    rig.localize()
+    turned = Rigid3.from_rotvec([0.0, 0.0, np.deg2rad(5.0)], np.zeros(3)) @ BASE_FROM_CAMERA
+    rig.send_transforms(
+        [transform_to_message(rig.factory, turned, 1, "base_link", CAMERA_FRAME)], static=True
+    )
+    rig.step()
+    rig.wait_for_diagnostics("images", lambda level, message, values: "do two nodes" in values["doubts"])
+    assert "'camera_optical' in 'base_link' changed once since activation" in rig.diagnostics("images")[1]
+    rig.deactivate()
+    rig.activate()
+    rig.step()
+    rig.wait_for_diagnostics("images", lambda level, message, values: values["doubts"] == "")
 
 
 @pytest.mark.parametrize(
