@@ -372,3 +372,17 @@ def test_a_calibration_that_is_off_by_little_is_told_after_some_images(rig):
     assert "warning: images fit another calibration than theirs: a focal length 0.9" in status.reason
     rig.send_camera_info()
     assert "another calibration" not in rig.step().reason
+
+
+def test_a_camera_that_sits_turned_by_a_few_degrees_is_told_by_odometry(rig):
+    """All poses are turned likewise, and agree with each other and with odometry as well as right ones."""
+    rig.send_camera_info()
+    turned = Rigid3.from_rotvec([0.0, 0.0, np.deg2rad(6.0)], np.zeros(3)).rotation @ BASE_FROM_CAMERA.rotation
+    said = Rigid3(turned, BASE_FROM_CAMERA.translation)
+    rig.send_transforms([transform_to_message(rig.factory, said, 1, "base_link", CAMERA_FRAME)], static=True)
+    for _ in range(80):
+        status = rig.step()
+        if "motions of odometry" in status.reason:
+            break
+    assert "warning: the mounting of 'camera_optical' is doubtful: by 12 motions of odometry" in status.reason
+    assert ", z -6." in status.reason or ", z -5." in status.reason
