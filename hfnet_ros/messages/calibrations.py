@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict, deque
 from typing import Any
 
 from hfnet_ros.errors import CalibrationError
@@ -13,6 +14,8 @@ from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.types import Frame, ImageArray
 
 _RECTIFIED = {"rect", "rectified", "undistorted"}
+# A calibration that comes back so often within so many messages takes turns with another one.
+_RETURNS, _WITHIN = 3, 60
 
 
 class TopicCalibrations:
@@ -36,6 +39,9 @@ class TopicCalibrations:
         self._cameras: dict[str, Camera] = {}
         self._newest: Camera | None = None
         self._names_agree = False
+        self._former: dict[str, Camera] = {}
+        self._num_taken: defaultdict[str, int] = defaultdict(int)
+        self._returned: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_RETURNS))
         self.problem = ""
 
     def take(self, message: Any) -> bool:
@@ -46,6 +52,7 @@ class TopicCalibrations:
         """
         stated, frame_id = calibration_from_message(message), plain_frame_id(message.header.frame_id)
         before = self._stated.get(frame_id)
+        self._num_taken[frame_id] += 1
         # Thirty a second say the same; what they say is checked once.
         is_new = before is None or not before.is_same_as(stated)
         replaced = is_new and self._check(frame_id, stated)
@@ -69,7 +76,12 @@ class TopicCalibrations:
         if known is not None and known.is_same_as(camera):
             return False
         self._cameras[frame_id] = camera
-        return known is not None
+        if known is None:
+            return False
+        former, self._former[frame_id] = self._former.get(frame_id), known
+        if former is not None and former.is_same_as(camera):
+            self._returned[frame_id].append(self._num_taken[frame_id])
+        return True
 
     def camera_of(self, frame_id: str) -> Camera:
         """Return the calibration of the images of an optical frame.
@@ -108,9 +120,24 @@ class TopicCalibrations:
         return tuple(self._problems.values())
 
     @property
+    def contested(self) -> tuple[str, ...]:
+        """Tell of each frame of which two calibrations take turns."""
+        return tuple(
+            f"{self.topic}: calibrations of '{frame_id}' take turns, with focal lengths of "
+            f"{' and '.join(sorted(map(_focal, (self._former[frame_id], self._cameras[frame_id]))))} px, as where two "
+            f"nodes publish them; keep one (`ros2 topic info -v {self.topic}` names them)"
+            for frame_id, returned in list(self._returned.items())
+            if len(returned) == _RETURNS and self._num_taken[frame_id] - returned[0] <= _WITHIN
+        )
+
+    @property
     def is_known(self) -> bool:
         """Tell whether there is a usable calibration."""
         return self._newest is not None
+
+
+def _focal(camera: Camera) -> str:
+    return f"({camera.focal[0]:.1f}, {camera.focal[1]:.1f})"
 
 
 def is_rectified(image_topic: str) -> bool:

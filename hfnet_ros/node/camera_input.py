@@ -69,13 +69,16 @@ class CameraInput:
     def take_camera_info(self, message: Any) -> None:
         """Take a calibration; one that cannot be used leaves the one before, and without any says why."""
         try:
-            if self._calibrations.take(message):
-                _logger.warning("camera_info changed; images are localized with the new calibration")
+            changed = self._calibrations.take(message)
         except CalibrationError as error:
             # Two drivers may share the topic, one of them without a calibration.
-            if str(error) not in self._said:
-                self._said.add(str(error))
-                _logger.warning("%s", error)
+            self._say_once(str(error))
+            return
+        contested = self._calibrations.contested if changed else ()
+        if changed and not contested:
+            _logger.warning("camera_info changed; images are localized with the new calibration")
+        if contested:
+            self._say_once(*contested)
 
     def header(self, message: Any) -> tuple[int, str]:
         """Return the stamp of an image that has just come, ns, and its frame; 0 where no stamp can be used."""
@@ -116,12 +119,19 @@ class CameraInput:
         )
         if health.is_silent:
             health = dataclasses.replace(health, silence=self._image_silence.explain())
+        doubts = [*health.doubts, self.mounting.doubt] if self.mounting.doubt else [*health.doubts]
         if self._calibrations.is_known:
             refused = [
                 f"{problem}; the calibration before it stays" for problem in self._calibrations.refused
             ]
-            health = dataclasses.replace(health, doubts=(*health.doubts, *refused))
-        return health
+            doubts += [*refused, *self._calibrations.contested]
+        return dataclasses.replace(health, doubts=tuple(doubts))
+
+    def _say_once(self, *sentences: str) -> None:
+        for sentence in sentences:
+            if sentence not in self._said:
+                self._said.add(sentence)
+                _logger.warning("%s", sentence)
 
     def _camera_error(self) -> str:
         if self._calibrations.is_known:

@@ -80,7 +80,9 @@ class Cameras:
             each.clear()
 
     def begin(self) -> None:
-        """Forget all images."""
+        """Forget all images, and that mountings changed."""
+        for each in self._inputs:
+            each.mounting.begin()
         with self._lock:
             self._groups.clear()
             self._last.clear()

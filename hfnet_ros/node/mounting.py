@@ -14,6 +14,7 @@ from hfnet_ros.node.transport import Transport
 PARAMETER, OF_SEVERAL = "frames.base_from_camera", "cameras.base_from_camera"
 _POLL_S = 0.005
 _SAME_M, _SAME_RAD = 0.005, math.radians(0.5)  # as far as a mounting is given by hand
+_ROUNDED_M, _ROUNDED_RAD = 1e-3, math.radians(0.05)  # by which one may be written otherwise
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +40,17 @@ class CameraMounting:
         self._transport = transport
         self._is_compared = self._given is None
         self._problem = "not looked up yet, which the next image does"
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget where it was, and that it changed."""
+        self._last: dict[str, Rigid3] = {}
+        self._num_changes, self._doubt = 0, ""
+
+    @property
+    def doubt(self) -> str:
+        """Return that a mounting which TF says is fixed has changed since the begin; empty if it has not."""
+        return self._doubt
 
     @property
     def problem(self) -> str:
@@ -71,7 +83,29 @@ class CameraMounting:
             return self._given
         self._problem = ""
         self._compare(base_from_camera, camera_frame)
+        self._note_change(base_from_camera, camera_frame)
         return base_from_camera
+
+    def _note_change(self, base_from_camera: Rigid3, camera_frame: str) -> None:
+        """Take note of another mounting where all transforms to it are static; joints may turn a camera."""
+        last = self._last.setdefault(camera_frame, base_from_camera)
+        off_m, off_rad = last.translation_to(base_from_camera), last.rotation_to(base_from_camera)
+        if off_m <= _ROUNDED_M and off_rad <= _ROUNDED_RAD:
+            return
+        self._last[camera_frame] = base_from_camera
+        try:
+            newest_ns, _ = self._transport.look_up_transform(self._base_frame, camera_frame, None)
+        except TransformError:
+            return
+        if newest_ns != 0:
+            return
+        self._num_changes += 1
+        times = "once" if self._num_changes == 1 else f"{self._num_changes} times"
+        self._doubt = (
+            f"the static transform of '{camera_frame}' in '{self._base_frame}' changed {times} since activation, last "
+            f"by {off_m:.3f} m and {math.degrees(off_rad):.1f} deg, and poses with it: do two nodes publish it? If it "
+            "was corrected, activate the node anew"
+        )
 
     def _compare(self, base_from_camera: Rigid3, camera_frame: str) -> None:
         """Say once if the parameter says something else than TF, which goes before it."""

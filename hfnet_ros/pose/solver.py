@@ -28,6 +28,7 @@ from hfnet_ros.pose.hypotheses import (
     sample_hypotheses,
     with_rivals,
 )
+from hfnet_ros.pose.lens_test import lens_rest
 from hfnet_ros.pose.problem import (
     MIN_MATCHES,
     ErrorModel,
@@ -195,6 +196,7 @@ class PoseSolver:
             {},
             problem.correspondences,
             views=self._agreeing(problem, estimate),
+            lens=lens_rest(problem, estimate) if is_valid else None,
         )
 
     def _agreeing(self, problem: PoseProblem, estimate: PoseEstimate) -> tuple[ViewShare, ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hfnet_ros.geometry.rigid3 import Rigid3, rotation_angle
 from hfnet_ros.tracking.motion import Moment
 from hfnet_ros.tracking.motion_pairs import MotionPair, MotionPairs
+from hfnet_ros.tracking.mounting_turn import MountingTurn
 from hfnet_ros.tracking.scale_estimate import estimate_scale
 from hfnet_ros.types import Localization
 
@@ -41,11 +42,13 @@ class MountingCheck:
         """Start with nothing seen."""
         self._pairs: dict[str, MotionPairs] = {}
         self._doubts: dict[str, tuple[str, ...]] = {}
+        self._turns: dict[str, MountingTurn] = {}
 
     def clear(self) -> None:
         """Forget everything."""
         self._pairs.clear()
         self._doubts.clear()
+        self._turns.clear()
 
     def doubts(self, camera_frame: str) -> tuple[str, ...]:
         """Return what is doubtful about the mounting of a camera, by its last fix."""
@@ -70,8 +73,12 @@ class MountingCheck:
         pairs = self._pairs.setdefault(camera_frame, MotionPairs())
         if moment.is_measured and moment.odometry is not None:
             pairs.add(moment.odometry, map_from_camera, base_from_camera)
+        turned = ""
+        if moment.is_measured and moment.odometry is not None and localization.is_metric and not is_rig:
+            turn = self._turns.setdefault(camera_frame, MountingTurn())
+            turned = turn.note(moment.odometry, map_from_camera, base_from_camera)
         # A map of images alone has no z that is up, and no scale: odometry tells of that.
-        doubts = [_motions_differ(pairs.pairs)]
+        doubts = [_motions_differ(pairs.pairs), turned]
         if localization.is_metric and not is_rig:
             doubts.insert(0, _lens_looks_up(base_from_camera, map_from_camera @ base_from_camera.inverse()))
         said = next(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import InputError
+from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.covariance import change_child_covariance, is_valid_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.tracking.camera_faults import twist_of
@@ -22,6 +23,7 @@ from hfnet_ros.tracking.camera_trust import CameraTrust
 from hfnet_ros.tracking.clocks import ClockComparison
 from hfnet_ros.tracking.fix_judge import FixJudge
 from hfnet_ros.tracking.image_delay import ImageDelay
+from hfnet_ros.tracking.lens_check import LensCheck
 from hfnet_ros.tracking.motion import BasePose, Moment, base_pose, motion_between
 from hfnet_ros.tracking.mounting_check import MountingCheck
 from hfnet_ros.tracking.odometry import Odometry
@@ -72,6 +74,7 @@ class Relocalizer:
         self._judge = FixJudge(config)
         self._clocks = ClockComparison()
         self._mounting_check = MountingCheck()
+        self._lens_check = LensCheck()
         self._delay = ImageDelay(config)
         self._repeated = RepeatedImages()
         self._trust = CameraTrust(config)
@@ -157,7 +160,7 @@ class Relocalizer:
                 camera_frame,
                 is_dated=is_dated,
                 is_rig=is_rig,
-                is_alone=not names,
+                camera=seen.camera if isinstance(seen, Frame) and not names else None,
             )
 
     def belief_at(self, stamp_ns: int) -> Belief | None:
@@ -221,6 +224,7 @@ class Relocalizer:
         self._judge.forget()
         self._delay.restart()
         self._mounting_check.clear()
+        self._lens_check.clear()
         self._repeated.clear()
         self._trust = CameraTrust(self._config)
         self._rolls = RollMemory(self._config.retrieval.roll_pause_s)
@@ -279,8 +283,9 @@ class Relocalizer:
         *,
         is_dated: bool,
         is_rig: bool,
-        is_alone: bool,
+        camera: Camera | None,
     ) -> Relocalization:
+        """Judge an answer; `camera` is the calibration of the only camera, None where there are several."""
         stamp_ns, estimate = localization.stamp_ns, localization.estimate
         moment = self._moment(stamp_ns)
         if is_dated:
@@ -288,6 +293,8 @@ class Relocalizer:
         fix = decision = None
         relocated = False
         if estimate is not None:
+            if camera is not None:
+                self._lens_check.note(camera, localization)
             is_usable = localization.is_metric or self._config.gate.allow_arbitrary_scale
             decision = self._refuse(stamp_ns, moment, base_from_camera) if is_usable else _NO_SCALE
             if base_from_camera is not None and self._has_body(camera_frame):
@@ -297,7 +304,8 @@ class Relocalizer:
             if decision is None and not is_dated:
                 decision = GateDecision(Verdict.NO_ODOMETRY, "the stamp is far from the last image's")
             if fix is not None and decision is None:
-                if is_alone and localization.is_metric:  # of several, `CameraTrust` tells which one is late
+                # Of several, `CameraTrust` tells which one is late.
+                if camera is not None and localization.is_metric:
                     self._delay.note(fix, self._odometry)
                     fix = self._delay.corrected(fix, self._odometry)
                 decision, relocated = self._judge.judge(fix)
@@ -315,7 +323,7 @@ class Relocalizer:
             (
                 *localization.warnings,
                 *self._mounting_check.doubts(camera_frame),
-                *filter(None, (self._delay.text, self._judge.excess.text)),
+                *filter(None, (self._lens_check.text, self._delay.text, self._judge.excess.text)),
             ),
         )
 

@@ -160,6 +160,24 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LensRest:
+    """What is left in an image, once its pose is taken out, of a calibration that is off.
+
+    Normal equations of by how much the focal length is longer (a share), the centre is aside (x, y, slopes) and the
+    radial distortion of third degree is more; a single image hardly tells these.
+
+    Attributes:
+        normal: [4, 4].
+        weighted: [4] right side.
+        depth: median of the landmarks, units of the map.
+    """
+
+    normal: NDArray[np.float64]
+    weighted: NDArray[np.float64]
+    depth: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ViewOffset:
     """By how much the rig is elsewhere by the matches of one view than by those of all.
 
@@ -221,6 +239,7 @@ class Localization:
         is_metric: lengths are metres; False in a map of images alone, whose scale nobody knows.
         warnings: what is doubtful about calibration or map whatever the outcome, in sentences.
         views: what each view of the query brought, in its order; none where no localizer says it.
+        lens: what an image says of its calibration; None of several, and where it says nothing.
     """
 
     stamp_ns: int
@@ -237,6 +256,7 @@ class Localization:
     is_metric: bool = True
     warnings: tuple[str, ...] = ()
     views: tuple[ViewShare, ...] = ()
+    lens: LensRest | None = None
 
     def __post_init__(self) -> None:
         """Refuse a pose without success and a success without a pose."""

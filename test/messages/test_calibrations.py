@@ -110,3 +110,36 @@ def test_two_drivers_are_checked_once_and_each_has_its_own_problem(calibrations,
     assert calibrations.camera_of("left").focal[0] == 430.0
     with pytest.raises(CalibrationError, match="K is all zeros"):
         calibrations.camera_of("right")
+
+
+def test_calibrations_that_take_turns_are_told_until_one_has_come_alone_for_long(calibrations):
+    for number in range(5):
+        assert calibrations.contested == ()
+        calibrations.take(info(430.0 if number % 2 else 443.0))
+    calibrations.take(info(443.0))
+    (said,) = calibrations.contested
+    assert said.startswith(
+        "/cam/camera_info: calibrations of 'camera' take turns, with focal lengths of (430.0, 430.0)"
+    )
+    for _ in range(60):
+        calibrations.take(info(443.0))
+    assert calibrations.contested == ()
+
+
+def test_a_zoom_that_comes_back_now_and_then_takes_no_turns(calibrations):
+    for number in range(200):
+        calibrations.take(info(430.0 if number // 40 % 2 else 500.0))
+        assert calibrations.contested == ()
+
+
+def test_a_zoom_in_steps_takes_no_turns(calibrations):
+    for number in range(40):
+        calibrations.take(info(430.0 + number % 7))
+    assert calibrations.contested == ()
+
+
+def test_two_cameras_on_one_topic_take_no_turns(calibrations):
+    for _ in range(20):
+        calibrations.take(info(430.0, "left"))
+        calibrations.take(info(500.0, "right"))
+    assert calibrations.contested == ()

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from relocalizer_rigs import CAMERA_FRAME
+from relocalizer_rigs import BASE_FROM_CAMERA, CAMERA_FRAME
 
 from hfnet_ros.errors import ConfigError, EngineError, MapFormatError
 from hfnet_ros.geometry import Rigid3
@@ -300,6 +300,34 @@ def test_a_calibration_refused_again_is_in_diagnostics_as_long_as_the_one_before
         rig.wait_for_diagnostics("images", lambda level, message, values: values["doubts"] == "")
 
 
+def test_two_nodes_that_publish_calibrations_are_in_diagnostics_and_once_in_the_log(rig, caplog):
+    """Every other image had been localized with each, half of them wrongly, and diagnostics were OK."""
+    rig.localize()
+    camera = rig.walk.camera
+    for number in range(20):
+        rig.send_camera_info(camera if number % 2 else dataclasses.replace(camera, focal=1.03 * camera.focal))
+    rig.wait_for_diagnostics("images", lambda level, message, values: "take turns" in values["doubts"])
+    assert "keep one (`ros2 topic info -v /camera_info` names them)" in rig.diagnostics("images")[1]
+    assert caplog.text.count("take turns") == 1
+    assert caplog.text.count("camera_info changed") < 8
+
+
+def test_a_static_mounting_that_changes_is_in_diagnostics(rig):
+    """Two nodes that publish it had turned all poses by 5 degrees, and diagnostics were OK, or blamed odometry."""
+    rig.localize()
+    turned = Rigid3.from_rotvec([0.0, 0.0, np.deg2rad(5.0)], np.zeros(3)) @ BASE_FROM_CAMERA
+    rig.send_transforms(
+        [transform_to_message(rig.factory, turned, 1, "base_link", CAMERA_FRAME)], static=True
+    )
+    rig.step()
+    rig.wait_for_diagnostics("images", lambda level, message, values: "do two nodes" in values["doubts"])
+    assert "'camera_optical' in 'base_link' changed once since activation" in rig.diagnostics("images")[1]
+    rig.deactivate()
+    rig.activate()
+    rig.step()
+    rig.wait_for_diagnostics("images", lambda level, message, values: values["doubts"] == "")
+
+
 @pytest.mark.parametrize(
     "service", [topics.REINITIALIZE, topics.NO_MOTION_UPDATE], ids=lambda each: each.name
 )
@@ -330,3 +358,31 @@ def test_another_node_that_broadcasts_map_to_odom_is_told(start_rig):
     rig.wait_for_diagnostics(
         "localization", lambda level, text, _: level == 2 and "another node broadcasts map->odom" in text
     )
+
+
+def test_a_calibration_that_is_off_by_little_is_told_after_some_images(rig):
+    """A zoom of 4 percent fits each image, and moves all poses by centimetres, at a sigma of millimetres."""
+    rig.localize()
+    camera = rig.walk.camera
+    rig.send_camera_info(dataclasses.replace(camera, focal=1.04 * camera.focal))
+    for _ in range(2 * len(rig.walk.images)):
+        status = rig.step()
+        if "another calibration" in status.reason:
+            break
+    assert "warning: images fit another calibration than theirs: a focal length 0.9" in status.reason
+    rig.send_camera_info()
+    assert "another calibration" not in rig.step().reason
+
+
+def test_a_camera_that_sits_turned_by_a_few_degrees_is_told_by_odometry(rig):
+    """All poses are turned likewise, and agree with each other and with odometry as well as right ones."""
+    rig.send_camera_info()
+    turned = Rigid3.from_rotvec([0.0, 0.0, np.deg2rad(6.0)], np.zeros(3)).rotation @ BASE_FROM_CAMERA.rotation
+    said = Rigid3(turned, BASE_FROM_CAMERA.translation)
+    rig.send_transforms([transform_to_message(rig.factory, said, 1, "base_link", CAMERA_FRAME)], static=True)
+    for _ in range(80):
+        status = rig.step()
+        if "motions of odometry" in status.reason:
+            break
+    assert "warning: the mounting of 'camera_optical' is doubtful: by 12 motions of odometry" in status.reason
+    assert ", z -6." in status.reason or ", z -5." in status.reason

@@ -120,3 +120,40 @@ def test_the_parameter_does_not_stand_in_for_a_moving_mounting(mounting_of, robo
     assert mounting.look_up("cam", 1_100_000_000) is None
     assert "before the time asked for" in mounting.problem
     assert mounting.look_up("cam", 60_000_000_000) is None
+
+
+def test_a_static_mounting_that_changes_is_told_until_the_node_begins_anew(mounting_of, robot):
+    mounting = mounting_of()
+    for x in (0.5, 0.5, 0.5002):
+        robot.send_transform("base_link", "cam", x=x, static=True)
+        mounting.look_up("cam", 10**9)
+        assert mounting.doubt == ""
+    robot.send_transform("base_link", "cam", x=0.8, static=True)
+    mounting.look_up("cam", 10**9)
+    said = "the static transform of 'cam' in 'base_link' changed"
+    assert mounting.doubt.startswith(f"{said} once since activation, last by 0.300 m and 0.0 deg")
+    for x in (0.5, 0.8):
+        robot.send_transform("base_link", "cam", x=x, static=True)
+        mounting.look_up("cam", 10**9)
+    assert mounting.doubt.startswith(f"{said} 3 times")
+    mounting.begin()
+    mounting.look_up("cam", 10**9)
+    assert mounting.doubt == ""
+
+
+def test_a_camera_that_a_joint_moves_is_no_mounting_that_changes(mounting_of, robot):
+    mounting = mounting_of()
+    for number in range(1, 5):
+        robot.send_transform("base_link", "cam", number, x=0.1 * number)
+        mounting.look_up("cam", number * 10**9)
+    assert mounting.doubt == ""
+
+
+def test_two_optical_frames_are_two_mountings(mounting_of, robot):
+    mounting = mounting_of()
+    robot.send_transform("base_link", "left", x=0.1, static=True)
+    robot.send_transform("base_link", "right", x=-0.1, static=True)
+    for _ in range(3):
+        mounting.look_up("left", 10**9)
+        mounting.look_up("right", 10**9)
+    assert mounting.doubt == ""
