@@ -54,7 +54,11 @@ def pytest_collection_modifyitems(config, items):
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes, or seconds to say little more; scripts/test --slow runs it"))
+                item.add_marker(
+                    pytest.mark.skip(
+                        reason="takes minutes, or seconds to say little more; scripts/test --slow runs it"
+                    )
+                )
     if IS_WORKER:
         items.sort(
             key=lambda item: (item.get_closest_marker("shared") is None, item.path.name not in START_FIRST)

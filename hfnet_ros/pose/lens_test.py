@@ -51,6 +51,8 @@ def lens_rest(problem: PoseProblem, estimate: PoseEstimate) -> LensRest | None:
     return LensRest(
         normal[6:, 6:] - normal[6:, :6] @ taken_out[:, :4],
         right[6:] - normal[6:, :6] @ taken_out[:, 4],
+        # A camera moves against what the points do.
+        -taken_out[:, :4],
         float(np.median(points[2])),
     )
 

@@ -11,6 +11,7 @@ Reference: White, "A Heteroskedasticity-Consistent Covariance Matrix Estimator" 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.tracking.gate import chi_square_quantile
-from hfnet_ros.types import LensRest, Localization
+from hfnet_ros.types import LensRest, Localization, PoseEstimate
 
 FloatArray = NDArray[np.float64]
 
@@ -49,6 +50,8 @@ class LensCheck:
         """Forget everything."""
         self._rests = deque[LensRest](maxlen=_REMEMBERED)
         self._last: Rigid3 | None = None
+        # Moments of what the calibration is off by, about none.
+        self._square = np.zeros((len(_LASTING), len(_LASTING)))
         self.text = ""
 
     def note(self, camera: Camera, localization: Localization) -> None:
@@ -70,8 +73,20 @@ class LensCheck:
         if len(self._rests) >= _MIN_SAMPLES:
             self.text = self._found(camera)
 
+    def widened(self, estimate: PoseEstimate) -> PoseEstimate:
+        """Return a pose with what a calibration that is off does to it in its covariance, in `common` too."""
+        if not self.text:
+            return estimate
+        turned = np.kron(np.eye(2), estimate.map_from_camera.rotation)
+        moved = turned @ self._rests[-1].taken
+        shared = moved @ self._square @ moved.T
+        covariance = estimate.covariance + shared
+        common = shared if estimate.common is None else estimate.common + shared
+        return replace(estimate, covariance=covariance, common=common)
+
     def _found(self, camera: Camera) -> str:
         off, covariance = _solve(list(self._rests))
+        self._square = np.outer(off, off) + covariance
         if float(off @ np.linalg.solve(covariance, off)) <= self._quantile:
             return ""
         focal, sigmas = float(camera.focal.mean()), np.sqrt(np.diag(covariance))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -295,6 +296,8 @@ class Relocalizer:
         if estimate is not None:
             if camera is not None:
                 self._lens_check.note(camera, localization)
+                estimate = self._lens_check.widened(estimate)
+                localization = replace(localization, estimate=estimate)
             is_usable = localization.is_metric or self._config.gate.allow_arbitrary_scale
             decision = self._refuse(stamp_ns, moment, base_from_camera) if is_usable else _NO_SCALE
             if base_from_camera is not None and self._has_body(camera_frame):

@@ -169,11 +169,13 @@ class LensRest:
     Attributes:
         normal: [4, 4].
         weighted: [4] right side.
+        taken: [6, 4] what the pose takes of each: by how much it moves (x y z rx ry rz, axes of the camera).
         depth: median of the landmarks, units of the map.
     """
 
     normal: NDArray[np.float64]
     weighted: NDArray[np.float64]
+    taken: NDArray[np.float64]
     depth: float
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.pose.lens_test import lens_rest
+from hfnet_ros.pose.refinement import refine_on_inliers
 from hfnet_ros.types import PoseEstimate, RigCamera
 
 MOVED = Rigid3.from_rotvec([0.002, -0.003, 0.001], [0.01, -0.02, 0.03])
@@ -40,6 +41,18 @@ def test_it_is_off_by_what_the_lens_is_whatever_the_pose_took_of_it(make_matches
         assert rests[0].depth == pytest.approx(4.0, abs=0.5)
         found.append(told)
     assert np.mean(found, axis=0) == pytest.approx(off, abs=6e-3)
+
+
+def test_what_the_pose_takes_of_it_is_how_the_best_pose_moves(make_matches):
+    maker = make_matches(3)
+    off = np.array([0.02, 0.004, -0.003, 0.01])
+    problem = seen_by_another(maker, off, noise_px=0.0)
+    usable = np.ones(len(problem.points3d), bool)
+    fitted = refine_on_inliers(problem, maker.map_from_camera, usable, radius_px=50.0).map_from_camera
+    moved = maker.map_from_camera.inverse() @ fitted
+    taken = lens_rest(problem, estimated(problem, fitted)).taken @ off
+    assert np.abs(taken).max() > 0.01
+    assert np.concatenate([moved.translation, moved.rotvec]) == pytest.approx(taken, abs=4e-3)
 
 
 def test_its_standard_deviations_are_those_of_the_noise(make_matches):

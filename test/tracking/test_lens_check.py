@@ -11,6 +11,7 @@ from hfnet_ros.types import Evidence, LensRest, Localization, Outcome, PoseEstim
 CAMERA = Camera(DistortionModel.NONE, (640, 480), [500.0, 500.0], [319.5, 239.5], [])
 SOUND = (0.0, 0.0, 0.0, 0.0)
 SHORT = (0.03, 0.0, 0.0, 0.0)
+TAKEN = np.eye(6)[:, [2, 3, 4, 0]]  # a longer focal length moves the camera along z, and so on
 SIGMAS = np.array([0.01, 0.008, 0.008, 0.015])  # of one image
 
 
@@ -28,7 +29,7 @@ def answers(off, count=40, step_m=0.3, noise=1.0, seed=0, **changes):
             None,
             Evidence(),
             {},
-            lens=LensRest(normal, normal @ told, 2.0),
+            lens=LensRest(normal, normal @ told, TAKEN, 2.0),
             **changes,
         )
 
@@ -91,3 +92,18 @@ def test_another_calibration_begins_anew_and_the_same_one_does_not():
 
 def test_what_networks_say_of_pixels_proves_nothing():
     assert set(watched(SHORT, matched_by="scene")[1]) == {""}
+
+
+def test_covariances_hold_what_is_off_once_it_is_told():
+    """Sigmas of millimetres had stayed beside poses that were off by centimetres."""
+    check, _ = watched(SOUND)
+    turned = Rigid3.from_rotvec([0.0, np.pi / 2, 0.0], [1.0, 2.0, 3.0])  # its z is the map's x
+    common = np.diag([4e-6] * 6)
+    estimate = PoseEstimate(turned, np.diag([1e-6] * 6), np.ones(30, bool), 1.0, common)
+    assert check.widened(estimate) is estimate
+    check, _ = watched(SHORT)
+    wider = check.widened(estimate)
+    sigmas = np.sqrt(np.diag(wider.covariance))
+    assert sigmas[0] == pytest.approx(0.03, abs=0.01)
+    assert sigmas[[1, 2, 3, 4, 5]].max() < 0.015
+    np.testing.assert_allclose(wider.common - common, wider.covariance - estimate.covariance, atol=1e-12)
