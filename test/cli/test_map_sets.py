@@ -1,5 +1,6 @@
 """Verbs `map set ...` and `map area`, and `--area`: what they print, write and refuse."""
 
+import dataclasses
 import json
 import shutil
 
@@ -81,9 +82,30 @@ def test_a_sub_map_that_was_removed_by_hand_is_named_and_the_set_can_be_changed(
     assert run("map", "verify", house).out.endswith("sound\n")
 
 
+def seen_anew(apartment):
+    """Return the map as other images of the same views would make it."""
+    moved_px = np.asarray(apartment.visual_map.observation_xy[:]) + np.float32(0.3)
+    return dataclasses.replace(apartment.visual_map, observation_xy=moved_px)
+
+
+def test_a_map_that_is_in_the_set_already_is_refused(run, tmp_path, apartment):
+    save_map(apartment.visual_map, tmp_path / "a.map")
+    save_map(
+        move_map(apartment.visual_map, Similarity(1.0, MOVED.rotation, MOVED.translation), "map"),
+        tmp_path / "b.map",
+    )
+    paths = [tmp_path / "a.map", tmp_path / "b.map"]
+    answer = run("map", "set", "create", tmp_path / "s", *paths, "--align")
+    assert "b: all of its" in answer.error
+    assert "keyframes are in a already" in answer.error
+    assert not (tmp_path / "s").exists()
+    assert run("map", "set", "create", tmp_path / "s", paths[0]).status == 0
+    assert "keyframes are in a already" in run("map", "set", "add", tmp_path / "s", "c", paths[0]).error
+
+
 def test_maps_in_frames_of_their_own_are_aligned(run, tmp_path, apartment):
     save_map(apartment.visual_map, tmp_path / "a.map")
-    moved = move_map(apartment.visual_map, Similarity(1.0, MOVED.rotation, MOVED.translation), "map")
+    moved = move_map(seen_anew(apartment), Similarity(1.0, MOVED.rotation, MOVED.translation), "map")
     save_map(moved, tmp_path / "b.map")
     made = run("map", "set", "create", tmp_path / "s", tmp_path / "a.map", tmp_path / "b.map", "--align")
     assert made.status == 0, made.err
@@ -97,7 +119,7 @@ def test_maps_in_frames_of_their_own_are_aligned(run, tmp_path, apartment):
 def test_maps_that_are_not_where_their_overlap_says_are_told(run, tmp_path, apartment, off_m, is_told):
     save_map(apartment.visual_map, tmp_path / "a.map")
     shift = Similarity(1.0, np.eye(3), np.array([off_m, 0.0, 0.0]))
-    save_map(move_map(apartment.visual_map, shift, "map"), tmp_path / "b.map")
+    save_map(move_map(seen_anew(apartment), shift, "map"), tmp_path / "b.map")
     for made in (
         run("map", "set", "create", tmp_path / "s", tmp_path / "a.map", tmp_path / "b.map"),
         run("map", "set", "info", tmp_path / "s"),
@@ -144,8 +166,9 @@ def test_images_are_localized_in_the_areas_asked_for(run, tmp_path, apartment, c
     from hfnet_ros.scene import mapping_walk
 
     save_map(apartment.visual_map, tmp_path / "a.map")
+    save_map(seen_anew(apartment), tmp_path / "b.map")
     house = tmp_path / "s"
-    run("map", "set", "create", house, f"here={tmp_path / 'a.map'}", f"there={tmp_path / 'a.map'}",
+    run("map", "set", "create", house, f"here={tmp_path / 'a.map'}", f"there={tmp_path / 'b.map'}",
         "--area", "home=here", "--area", "twin=there")  # fmt: skip
     truth = next(pose for row, (_, pose) in enumerate(mapping_walk(apartment.scene)) if row == 1)
     cv2.imwrite(str(tmp_path / "q.png"), apartment.frame(truth).image)
