@@ -59,6 +59,25 @@ def test_mistakes_are_refused_by_name(run, tmp_path):
     assert not (tmp_path / "n.set").exists()
 
 
+def test_a_map_that_is_in_another_frame_is_put_into_a_set_by_align_only(run, tmp_path):
+    """It had been taken to be in the set's."""
+    house = small_set(tmp_path)
+    save_map(small_map(frame_id="hall"), tmp_path / "hall.map")
+    scaled = {"scale_estimate": {"scale": 1.5}}
+    save_map(small_map(build_info=scaled), tmp_path / "scaled.map")
+    for verb, name in (("add", "x"), ("replace", "b")):
+        of_frame = run("map", "set", verb, house, name, tmp_path / "hall.map")
+        assert "hall.map in 'hall', the set's " in of_frame.error
+        of_scale = run("map", "set", verb, house, name, tmp_path / "scaled.map")
+        assert "scaled.map was built of images alone and then scaled" in of_scale.error
+    made = run("map", "set", "create", tmp_path / "n", tmp_path / "a.map", tmp_path / "scaled.map")
+    assert "scaled was built of images alone and then scaled" in made.error
+    assert read_map_set(house).names == ["a", "b", "c"]
+    own = run("map", "set", "create", tmp_path / "o", "--frame-id", "house", tmp_path / "scaled.map")
+    assert own.status == 0, own.err
+    assert run("map", "set", "replace", tmp_path / "o", "scaled", tmp_path / "scaled.map").status == 0
+
+
 def test_a_map_of_another_extractor_is_refused_before_anything_is_compared(run, tmp_path, monkeypatch):
     monkeypatch.setattr(set_overlaps, "align_overlap", None)
     house = small_set(tmp_path)
