@@ -342,6 +342,11 @@ def _print_set(path: Path) -> None:
             print(f"    cannot be used: {problem}")
     for (first, second), overlap in found.overlaps.items():
         print(f"  {first} and {second} overlap: {_overlap_text(found, first, second, overlap)}")
+    alone = [name for name in found.names if not any(name in pair for pair in found.overlaps)]
+    if alone and len(found.sub_maps) > 1:
+        print(
+            f"  {', '.join(alone)}: found in no other map, so nothing but the poses that were given says where this is"
+        )
 
 
 def _overlap_text(found: MapSet, first: str, second: str, overlap: Overlap) -> str:

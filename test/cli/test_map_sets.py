@@ -134,6 +134,18 @@ def test_maps_in_frames_of_their_own_are_aligned(run, tmp_path, apartment):
     assert np.linalg.eigvalsh(placed.covariance).min() > 0.0
 
 
+def test_a_map_that_no_other_one_confirms_is_told(run, tmp_path, apartment):
+    """Far away it is not even compared: in coordinates of another origin, say."""
+    save_map(apartment.visual_map, tmp_path / "a.map")
+    shift = Similarity(1.0, np.eye(3), np.array([500.0, 0.0, 0.0]))
+    save_map(move_map(seen_anew(apartment), shift, "map"), tmp_path / "b.map")
+    one = run("map", "set", "create", tmp_path / "s", tmp_path / "a.map")
+    assert "found in no other map" not in one.out
+    two = run("map", "set", "add", tmp_path / "s", "b", tmp_path / "b.map")
+    assert two.status == 0, two.err
+    assert "a, b: found in no other map" in two.out
+
+
 @pytest.mark.parametrize(("off_m", "is_told"), [(0.0, False), (0.3, True)])
 def test_maps_that_are_not_where_their_overlap_says_are_told(run, tmp_path, apartment, off_m, is_told):
     save_map(apartment.visual_map, tmp_path / "a.map")
