@@ -29,6 +29,8 @@ FloatArray = NDArray[np.float64]
 _SAME_PLACE_FRACTION = 0.02
 _MIN_SIMILARITY = 0.8
 _NUM_CANDIDATES = 8
+# In `build_info`: variances along x y z rx ry rz that covariances were widened by, as sessions disagree.
+SESSIONS_DISAGREE = "sessions_disagree"
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,7 @@ def join_maps(
         aggregation=aggregation,
         consistency=_join_consistency(first.consistency, second.consistency),
         calibration=_join_calibration(first.calibration, second.calibration),
+        build_info=_join_build_info(first, second),
         given=_join_given(first, second, len(cameras), camera_row, added),
         scene=None,  # it knows the first map's keyframes only
         **_join_landmarks(first, second, same),
@@ -327,6 +330,14 @@ def _join_given(
     if first.given is not None:
         arms[: len(first.cameras)] = first.given.lever_arms_m
     return GivenFrame(np.concatenate([first.given_poses, second.given_poses[added]]), arms)
+
+
+def _join_build_info(first: VisualMap, second: VisualMap) -> dict[str, Any]:
+    """Return the first map's; the mean of two self-tests is widened by less than either said."""
+    info = dict(first.build_info)
+    if second.consistency.num_keyframes:
+        info.pop(SESSIONS_DISAGREE, None)
+    return info
 
 
 def _join_calibration(
