@@ -16,8 +16,9 @@ from typing import Any
 import hfnet_ros
 from hfnet_ros.building.artefacts import DamagedArtefactError
 from hfnet_ros.building.graph import Job, Outcome
+from hfnet_ros.building.jobs import config_of
 from hfnet_ros.building.networks import release_networks
-from hfnet_ros.building.stages import RUN, config_of
+from hfnet_ros.building.stages import RUN
 from hfnet_ros.errors import HfnetRosError
 from hfnet_ros.mapping.map_builder import limited_threads
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def features_to_arrays(extracted: Sequence[ImageFeatures], colors: Sequence[NDAr
         "size_wh": np.array(sizes, np.int64).reshape(-1, 2),
         "turn_rad": np.array([features.turn_rad for features in extracted], np.float64),
         "has_head": np.array([features.global_descriptor is not None for features in extracted]),
+        "has_used": np.zeros(len(extracted), np.bool_),
     }
     for row, features in enumerate(extracted):
         for name in _LOCAL:
@@ -34,20 +35,35 @@ def features_to_arrays(extracted: Sequence[ImageFeatures], colors: Sequence[NDAr
     return arrays
 
 
+def leaving_out(batch: Arrays, used: Mapping[int, NDArray[np.int64]]) -> Arrays:
+    """Return a batch of which mapping uses some keypoints only, by image: rows among the strongest; it says which."""
+    chosen = {f"used_{row}": own for row, own in used.items()}
+    colors = {f"colors_{row}": batch[f"colors_{row}"][own] for row, own in used.items()}
+    has_used = np.isin(np.arange(len(batch["has_used"])), list(used))
+    return {**batch, **colors, **chosen, "has_used": has_used}
+
+
 def read_features(
-    artefact: Artefact, rows: Iterable[int]
-) -> dict[int, tuple[ImageFeatures, NDArray[np.uint8]]]:
-    """Return what an extractor said of some images of a batch, and colours; nothing else is read.
+    artefact: Artefact, rows: Iterable[int], max_keypoints: int
+) -> dict[int, tuple[ImageFeatures, ImageFeatures, NDArray[np.uint8]]]:
+    """Return what an extractor said of some images of a batch; what of that mapping uses; and colours at that.
 
     Raises:
         DamagedArtefactError: the batch is damaged.
     """
-    about = artefact.read_arrays(("extractor_id", "size_wh", "turn_rad", "has_head"))
+    about = artefact.read_arrays(("extractor_id", "size_wh", "turn_rad", "has_head", "has_used"))
     rows = list(rows)
     names = [f"{name}_{row}" for row in rows for name in (*_LOCAL, "colors")]
     names += [f"head_{row}" for row in rows if about["has_head"][row]]
-    arrays = artefact.read_arrays(names)
-    return {row: (_features_of(row, about, arrays), arrays[f"colors_{row}"]) for row in rows}
+    names += [f"used_{row}" for row in rows if about["has_used"][row]]
+    arrays, found = artefact.read_arrays(names), {}
+    for row in rows:
+        extracted = _features_of(row, about, arrays)
+        used = extracted.strongest(max_keypoints)
+        if about["has_used"][row]:
+            used = used.chosen(arrays[f"used_{row}"])
+        found[row] = (extracted, used, arrays[f"colors_{row}"])
+    return found
 
 
 def _features_of(row: int, about: Arrays, arrays: Arrays) -> ImageFeatures:
@@ -85,13 +101,15 @@ def read_keyframes(
     found = {
         (batch, row): read
         for batch in np.unique(where[:, 0]).tolist()
-        for row, read in read_features(batches[batch], where[where[:, 0] == batch, 1].tolist()).items()
+        for row, read in read_features(
+            batches[batch], where[where[:, 0] == batch, 1].tolist(), max_keypoints
+        ).items()
     }
     keyframes = []
     for idx, place in enumerate(map(tuple, where.tolist())):
-        extracted, colors = found[place]
+        extracted, used, colors = found[place]
         image = MappingImage(names[idx], int(stamps_ns[idx]), int(camera_idxs[idx]), _unreadable)
-        keyframes.append(Keyframe(image, extracted, extracted.strongest(max_keypoints), colors))
+        keyframes.append(Keyframe(image, extracted, used, colors))
     return keyframes
 
 

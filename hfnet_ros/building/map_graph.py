@@ -1,7 +1,8 @@
 """The graph of a build: from images to maps, sub-maps and how these overlap.
 
-check -> describe -> vocabulary, pairs -> matches -> pose check -> structure -> self-test, mirror test -> overlap. What
-is next is known once images are described, pairs chosen and poses checked: these are graphs one after the other.
+check -> describe -> what cameras carry -> vocabulary, pairs -> matches -> pose check -> structure -> self-test, mirror
+test -> overlap. What is next is known once images are described, pairs chosen and poses checked: these are graphs one
+after the other.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from hfnet_ros.building import stages
 from hfnet_ros.building.artefacts import Artefact
 from hfnet_ros.building.graph import Graph, Task
 from hfnet_ros.building.keyframe_files import numbers_of
+from hfnet_ros.building.matched import Matched
+from hfnet_ros.building.own_body import batches_without_carried
 from hfnet_ros.building.partition import SubMapPlan, overlapping, partition_by_position
 from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError, PoseFaultError
@@ -56,33 +59,6 @@ class BuiltMaps:
 
     maps: list[tuple[str, Artefact]]
     overlaps: dict[tuple[str, str], Overlap] = field(default_factory=dict)
-
-
-class _Matched:
-    """Tasks that match pairs, and which pairs each."""
-
-    def __init__(self) -> None:
-        self._tasks: list[tuple[Task, Sequence[Pair]]] = []
-        self._task_of: dict[Pair, int] = {}
-
-    def add(self, task: Task, pairs: Sequence[Pair]) -> None:
-        self._task_of.update(dict.fromkeys(pairs, len(self._tasks)))
-        self._tasks.append((task, pairs))
-
-    def within(
-        self, keyframes: NDArray[np.int64], chosen: Sequence[Pair]
-    ) -> tuple[list[Task], list[NDArray[np.int64]]]:
-        """Return the tasks of chosen pairs, and where theirs are among the keyframes; -1 of those not chosen."""
-        wanted, position = set(chosen), {row: idx for idx, row in enumerate(keyframes.tolist())}
-        used, positions = [], []
-        for number in sorted({self._task_of[pair] for pair in chosen}):
-            task, pairs = self._tasks[number]
-            used.append(task)
-            places = [
-                (position[pair[0]], position[pair[1]]) if pair in wanted else (-1, -1) for pair in pairs
-            ]
-            positions.append(np.array(places, np.int64))
-        return used, positions
 
 
 class MapGraph:
@@ -227,6 +203,9 @@ class MapGraph:
             for rows in _in_parts(range(len(self._images)), _DESCRIBED_AT_ONCE)
         ]
         self._graph.finish(self._batches)
+        self._batches = batches_without_carried(
+            self._graph, self._images, self._batches, _DESCRIBED_AT_ONCE, self._keyframes
+        )
 
     def _named(self, rows: Sequence[int]) -> str:
         return f"{self._images[rows[0]].name} to {self._images[rows[-1]].name}"
@@ -274,13 +253,13 @@ class MapGraph:
             chosen.append([(first, second) for first, second in rows.tolist()])
         return chosen
 
-    def _match_tasks(self, chosen: Sequence[Sequence[Pair]]) -> _Matched:
+    def _match_tasks(self, chosen: Sequence[Sequence[Pair]]) -> Matched:
         """Return tasks that match each pair once, by the two batches that its images are in."""
         by_batches: dict[Pair, list[Pair]] = {}
         for first, second in sorted({pair for pairs in chosen for pair in pairs}):
             batches = first // _DESCRIBED_AT_ONCE, second // _DESCRIBED_AT_ONCE
             by_batches.setdefault(batches, []).append((first, second))
-        matched = _Matched()
+        matched = Matched()
         for (first, second), pairs in sorted(by_batches.items()):
             inputs = tuple(self._batches[batch] for batch in dict.fromkeys((first, second)))
             for some in _in_parts(pairs, _MATCHED_AT_ONCE):
@@ -289,7 +268,7 @@ class MapGraph:
                 matched.add(Task(stages.MATCHES, of, {"pairs": rows}, inputs), some)
         return matched
 
-    def _check_poses(self, chosen: Sequence[Sequence[Pair]], matched: _Matched) -> list[Task]:
+    def _check_poses(self, chosen: Sequence[Sequence[Pair]], matched: Matched) -> list[Task]:
         """Hold the poses of segments of the path against the images, whatever sub-maps they are in.
 
         Raises:
@@ -320,7 +299,7 @@ class MapGraph:
         self,
         plan: SubMapPlan,
         chosen: Sequence[Pair],
-        matched: _Matched,
+        matched: Matched,
         vocabulary: Task | None,
         checks: Sequence[Task],
     ) -> Task:

@@ -18,24 +18,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.building import own_body
 from hfnet_ros.building.artefacts import Arrays, Artefact
 from hfnet_ros.building.graph import Job, Stage
+from hfnet_ros.building.jobs import cameras_of, config_of, keyframes_of, known_matches, poses_of
 from hfnet_ros.building.keyframe_files import (
     features_to_arrays,
     numbers_of,
     read_features,
-    read_keyframes,
     rigid_motions,
 )
 from hfnet_ros.building.networks import EXTRACTION, extractor_of
-from hfnet_ros.config import Config
 from hfnet_ros.errors import BuildingError, ImageError, MappingError, PoseFaultError
 from hfnet_ros.features.aggregation import VladAggregation
 from hfnet_ros.files.images import decode_image
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_set import Overlap
-from hfnet_ros.map.records_json import camera_pair_from_json
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.mapping.describe import describe_for_pairs, describe_images, learn_aggregation
 from hfnet_ros.mapping.map_builder import build_untested_map, build_untested_map_without_poses
@@ -47,7 +46,7 @@ from hfnet_ros.mapping.pose_faults import CheckedPoses, check_poses
 from hfnet_ros.mapping.pruning import with_build_info
 from hfnet_ros.mapping.set_alignment import align_overlap
 from hfnet_ros.mapping.standing import moving
-from hfnet_ros.mapping.views import Keyframe, MappingImage, PairMatches, among, views_of
+from hfnet_ros.mapping.views import Keyframe, MappingImage, among, views_of
 from hfnet_ros.trust.mirror_test import ShownImage, with_mirror_test
 from hfnet_ros.trust.self_test import with_self_test
 from hfnet_ros.types import ImageArray, ImageFeatures
@@ -57,7 +56,7 @@ _logger = logging.getLogger(__name__)
 _LOCALIZATION = ("retrieval", "localization", "matching", "pose", "verification", "mapping", "inference")
 
 CHECK = Stage("check", 1)
-DESCRIBE = Stage("describe", 1, (*EXTRACTION, "mapping"), threads=True, network=True)
+DESCRIBE = Stage("describe", 2, (*EXTRACTION, "mapping"), threads=True, network=True)
 VOCABULARY = Stage("vocabulary", 1, ("retrieval", "pose", "mapping"))
 PAIRS = Stage("pairs", 1, ("mapping", "inference"), threads=True)
 MATCHES = Stage("matches", 1, ("mapping", "inference"), threads=True)
@@ -112,16 +111,16 @@ def describe(job: Job) -> Arrays:
 def learn_vocabulary(job: Job) -> Arrays:
     """Learn the aggregation of all sub-maps from a sample of keyframes; nothing where a head alone is asked for."""
     config = config_of(job)
-    aggregation = learn_aggregation(_keyframes_of(job, config), config.retrieval, config.pose.seed)
+    aggregation = learn_aggregation(keyframes_of(job, config), config.retrieval, config.pose.seed)
     return {} if aggregation is None else aggregation.arrays()
 
 
 def choose_pairs(job: Job) -> Arrays:
     """Choose the keyframes of a sub-map that are matched: rows [P, 2], first before second."""
     config = config_of(job)
-    views = views_of(_keyframes_of(job, config), _poses_of(job))
+    views = views_of(keyframes_of(job, config), poses_of(job))
     pairs = choose_pairs_by_pose(
-        views, _cameras_of(job), create_pair_matcher(config), config.mapping, job.num_threads
+        views, cameras_of(job), create_pair_matcher(config), config.mapping, job.num_threads
     )
     return {"pairs": np.array(pairs, np.int64).reshape(-1, 2)}
 
@@ -134,28 +133,29 @@ def match(job: Job) -> Arrays:
     features: list[ImageFeatures] = []
     position = {}
     for side, batch in enumerate(batches):
-        for row, (described, _) in read_features(batch, np.unique(pairs[:, side]).tolist()).items():
+        rows = np.unique(pairs[:, side]).tolist()
+        for row, (_, used, _) in read_features(batch, rows, config.mapping.max_keypoints).items():
             position[side, row] = len(features)
-            features.append(described.strongest(config.mapping.max_keypoints))
+            features.append(used)
     wanted = [(position[0, first], position[1, second]) for first, second in pairs.tolist()]
     matches = match_pairs(create_pair_matcher(config), features, wanted, 0.0, job.num_threads)
-    rows = [matches.get(pair, np.empty((0, 2), np.int64)) for pair in wanted]
-    offsets = np.concatenate([[0], np.cumsum([len(some) for some in rows])]).astype(np.int64)
-    return {"rows": np.concatenate(rows).astype(np.int32), "offsets": offsets}
+    found = [matches.get(pair, np.empty((0, 2), np.int64)) for pair in wanted]
+    offsets = np.concatenate([[0], np.cumsum([len(some) for some in found])]).astype(np.int64)
+    return {"rows": np.concatenate(found).astype(np.int32), "offsets": offsets}
 
 
 def build_structure(job: Job) -> VisualMap:
     """Build the map of a sub-map, or of all there is; not tested yet."""
     config, parameters = config_of(job), job.parameters
     options = BuildOptions(**parameters["options"])
-    keyframes, num_batches = _keyframes_of(job, config), parameters["num_batches"]
+    keyframes, num_batches = keyframes_of(job, config), parameters["num_batches"]
     if "map_from_camera" not in parameters:
         sizes = [tuple(size) for size in parameters["size_wh"].tolist()]
         rig = parameters.get("rig_from_camera")
         return build_untested_map_without_poses(
             keyframes,
             sizes,
-            _cameras_of(job) if parameters["cameras"] else None,
+            cameras_of(job) if parameters["cameras"] else None,
             config,
             options,
             None if rig is None else rigid_motions(rig),
@@ -166,14 +166,14 @@ def build_structure(job: Job) -> VisualMap:
         arrays = inputs.pop(0).read_arrays()
         aggregation = VladAggregation(**arrays) if arrays else None
     checked, num_standing = _checked_poses(job, inputs[: parameters["num_checks"]])
-    known = checked.among_kept(_known_matches(job, inputs[parameters["num_checks"] :]))
+    known = checked.among_kept(known_matches(job, inputs[parameters["num_checks"] :]))
     if parameters["num_checks"]:
         mapping = dataclasses.replace(config.mapping, check_poses=False)
         config = dataclasses.replace(config, mapping=mapping)
     built = build_untested_map(
         [keyframes[row] for row in checked.kept],
         [checked.map_from_camera[row] for row in checked.kept],
-        _cameras_of(job),
+        cameras_of(job),
         config,
         options,
         known=known,
@@ -197,9 +197,9 @@ def check_segment(job: Job) -> Arrays:
         PoseFaultError: the path slips, or too many keyframes are wrong.
     """
     config = config_of(job)
-    keyframes, cameras, poses = _keyframes_of(job, config), _cameras_of(job), _poses_of(job)
+    keyframes, cameras, poses = keyframes_of(job, config), cameras_of(job), poses_of(job)
     moved = _moving(keyframes, cameras, poses)
-    matches = among(_known_matches(job, job.inputs[job.parameters["num_batches"] :]), moved)
+    matches = among(known_matches(job, job.inputs[job.parameters["num_batches"] :]), moved)
     keyframes, given, doubt = [keyframes[row] for row in moved], [poses[row] for row in moved], ""
     checked = CheckedPoses(list(range(len(given))), given, {})
     views, matcher = views_of(keyframes, given), create_pair_matcher(config)
@@ -237,7 +237,7 @@ def _moving(keyframes: Sequence[Keyframe], cameras: Sequence[Camera], poses: Seq
 
 def _checked_poses(job: Job, checks: Sequence[Artefact]) -> tuple[CheckedPoses, int]:
     """Return what is left of the keyframes of a sub-map, by the checks of their segments, and how many stood still."""
-    names, poses = job.parameters["names"], _poses_of(job)
+    names, poses = job.parameters["names"], poses_of(job)
     kept, faults = list(range(len(poses))), []
     if not checks:
         return CheckedPoses(kept, poses, {}), 0
@@ -262,7 +262,7 @@ def _checked_poses(job: Job, checks: Sequence[Artefact]) -> tuple[CheckedPoses, 
 def self_test(job: Job) -> VisualMap:
     """Test a map on its own keyframes; they are the batches before it."""
     config = config_of(job)
-    keyframes = _keyframes_of(job, config)
+    keyframes = keyframes_of(job, config)
     built = job.inputs[-1].read_map()
     return with_self_test(built, keyframes, _Named(built.extractor_id), config)
 
@@ -309,6 +309,8 @@ def overlap_from(arrays: Arrays) -> Overlap | None:
 RUN: dict[str, Callable[[Job], Arrays | VisualMap]] = {
     "check": check,
     "describe": describe,
+    "carried": own_body.find_carried,
+    "without carried": own_body.leave_out_carried,
     "vocabulary": learn_vocabulary,
     "pairs": choose_pairs,
     "matches": match,
@@ -339,14 +341,6 @@ def _silent(stage: str, done: int, total: int) -> None:
     """Say nothing: progress is counted in tasks."""
 
 
-def config_of(job: Job) -> Config:
-    """Return the parameters that a job runs with, of as many threads as it has."""
-    config = Config.from_dict(job.config)
-    return dataclasses.replace(
-        config, inference=dataclasses.replace(config.inference, num_threads=job.num_threads)
-    )
-
-
 def _read(file: str) -> tuple[bytes, ImageArray]:
     try:
         content = Path(file).read_bytes()
@@ -362,35 +356,3 @@ def _read(file: str) -> tuple[bytes, ImageArray]:
 
 def _image_in(file: str) -> ImageArray:
     return _read(file)[1]
-
-
-def _keyframes_of(job: Job, config: Config) -> list[Keyframe]:
-    parameters = job.parameters
-    return read_keyframes(
-        job.inputs,
-        parameters["where"],
-        parameters["names"],
-        parameters["stamps_ns"],
-        parameters["camera_idxs"],
-        config.mapping.max_keypoints,
-    )
-
-
-def _poses_of(job: Job) -> list[Rigid3]:
-    return rigid_motions(job.parameters["map_from_camera"])
-
-
-def _cameras_of(job: Job) -> list[Camera]:
-    return [camera_pair_from_json(entry).refined for entry in job.parameters["cameras"]]
-
-
-def _known_matches(job: Job, batches: Sequence[Artefact]) -> PairMatches:
-    """Return matches by the positions [P, 2] that their pairs have here; -1 where they have none."""
-    found: PairMatches = {}
-    for artefact, pairs in zip(batches, job.parameters["pairs"], strict=True):
-        arrays = artefact.read_arrays()
-        offsets, rows = arrays["offsets"], arrays["rows"].astype(np.int64)
-        for idx, (first, second) in enumerate(pairs.tolist()):
-            if first >= 0 and offsets[idx] < offsets[idx + 1]:
-                found[first, second] = rows[offsets[idx] : offsets[idx + 1]]
-    return found

@@ -136,6 +136,7 @@ class _StoredFeatures:
 def _merge(options: argparse.Namespace) -> int:
     from hfnet_ros.map.map_io import check_map_target, load_map, save_map
     from hfnet_ros.map.scene_map import need_landmarks
+    from hfnet_ros.mapping.copies import common_keyframes, refuse_contained
     from hfnet_ros.mapping.joining import check_joinable, find_same_landmarks, join_maps
     from hfnet_ros.mapping.pruning import with_build_info
     from hfnet_ros.mapping.session_frame import check_session_frame, with_disagreement
@@ -166,19 +167,22 @@ def _merge(options: argparse.Namespace) -> int:
             f"{scaled}: it was built of images alone and then scaled: its origin and heading are its own; "
             "bring both maps into one frame by --align"
         )
-    disagreement = np.zeros((6, 6))
     if not options.align:
         check_joinable(first, second)
+    common = common_keyframes(first, second)
+    refuse_contained(first, second, common, (str(options.first), str(options.second)))
+    disagreement = np.zeros((6, 6))
+    if not options.align:
         locate = _by_what_was_seen(first, read_config(options))
         disagreement = check_session_frame(first, second, locate, _ALIGN)
     same = find_same_landmarks(first, second)
-    merged = with_disagreement(join_maps(first, second, same), disagreement)
+    merged = with_disagreement(join_maps(first, second, same, common=common), disagreement)
     shared = int((same >= 0).sum())
     info["shared_landmarks"] = shared
     save_map(with_build_info(merged, info), options.out)
     print(
         f"{options.out}: {merged.num_keyframes} keyframes, {merged.num_landmarks} landmarks, {shared} of them in "
-        "both maps"
+        "both maps" + (f", as {len(common)} keyframes are" if common else "")
     )
     _note_calibration(merged)
     if shared < _FEW_SHARED * min(first.num_landmarks, second.num_landmarks):

@@ -114,7 +114,7 @@ def _create(options: argparse.Namespace) -> int:
     headers = {name: read_map_header(path) for name, path in paths.items()}
     first = next(iter(paths))
     if not options.align:
-        _refuse_frames({name: str(header["frame_id"]) for name, header in headers.items()})
+        _refuse_frames(headers)
     unmoved = {name: Rigid3.identity() for name in paths}
     bars = ProgressBars()
     try:
@@ -129,6 +129,7 @@ def _create(options: argparse.Namespace) -> int:
 
 
 def _put(options: argparse.Namespace) -> int:
+    from hfnet_ros.map.map_io import read_map_header
     from hfnet_ros.map.map_set_io import read_map_set
     from hfnet_ros.mapping.map_sets import change_set, check_maps
     from hfnet_ros.mapping.set_alignment import poses_by_overlaps
@@ -145,6 +146,10 @@ def _put(options: argparse.Namespace) -> int:
     if options.set_verb == "replace":
         before.named(options.name)
     check_maps({options.name: options.map}, before.extractor_id)
+    if not options.align:
+        others = _in_the_frame_of(options.set, before, options.name)
+        others = {f"the set's {name}": header for name, header in others.items()}
+        _refuse_frames({str(options.map): read_map_header(options.map), **others})
     problems = {sub_map.name: _unusable(options.set, before, sub_map) for sub_map in before.sub_maps}
     paths = {
         sub_map.name: options.set / sub_map.folder
@@ -276,11 +281,33 @@ def _areas_by_map(given: Sequence[str], paths: Mapping[str, Path]) -> dict[str, 
     return areas
 
 
-def _refuse_frames(frames: Mapping[str, str]) -> None:
-    """Refuse maps that say themselves that they are not in one frame."""
+def _refuse_frames(headers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse maps that say themselves that they are not in one frame, by what their manifests say."""
+    frames = {name: str(header["frame_id"]) for name, header in headers.items()}
     if len(set(frames.values())) > 1:
         listed = ", ".join(f"{name} in '{frame}'" for name, frame in frames.items())
         raise ConfigError(f"the maps are in different frames ({listed}); find out where they lie by --align")
+    estimates = {name: header.get("build_info", {}).get("scale_estimate") for name, header in headers.items()}
+    own = [name for name, estimate in estimates.items() if estimate]
+    if own and any(estimate != estimates[own[0]] for estimate in estimates.values()):
+        raise ConfigError(
+            f"{own[0]} was built of images alone and then scaled: its origin and heading are its own; find out where "
+            "the maps lie by --align"
+        )
+
+
+def _in_the_frame_of(folder: Path, found: MapSet, name: str) -> dict[str, Mapping[str, Any]]:
+    """Return what the maps say of themselves whose frame a map of this name is taken to be in.
+
+    One that takes another one's place lies where that lay; a new one in the frame of the set, as others that were not
+    moved.
+    """
+    from hfnet_ros.map.map_io import read_map_header
+
+    usable = [sub_map for sub_map in found.sub_maps if not _unusable(folder, found, sub_map)]
+    replaced = [sub_map for sub_map in usable if sub_map.name == name]
+    unmoved = [sub_map for sub_map in usable if sub_map.set_from_map.is_identity and sub_map.name != name]
+    return {sub_map.name: read_map_header(folder / sub_map.folder) for sub_map in replaced or unmoved}
 
 
 def _places(found: MapSet, name: str) -> dict[str, Rigid3]:
@@ -315,6 +342,11 @@ def _print_set(path: Path) -> None:
             print(f"    cannot be used: {problem}")
     for (first, second), overlap in found.overlaps.items():
         print(f"  {first} and {second} overlap: {_overlap_text(found, first, second, overlap)}")
+    alone = [name for name in found.names if not any(name in pair for pair in found.overlaps)]
+    if alone and len(found.sub_maps) > 1:
+        print(
+            f"  {', '.join(alone)}: found in no other map, so nothing but the poses that were given says where this is"
+        )
 
 
 def _overlap_text(found: MapSet, first: str, second: str, overlap: Overlap) -> str:

@@ -7,7 +7,7 @@ having moved at all, and right poses look wrong; two that share nothing agree on
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -45,27 +45,54 @@ def without_carried(keyframes: Sequence[Keyframe]) -> list[Keyframe]:
     kept = list(keyframes)
     for camera in sorted({keyframe.image.camera_idx for keyframe in keyframes}):
         rows = [row for row, keyframe in enumerate(keyframes) if keyframe.image.camera_idx == camera]
-        carried = _carried_by([keyframes[row].features for row in rows])
+        looked_at = {place: keyframes[rows[place]].features for place in places_looked_at(len(rows))}
+        carried = carried_among(looked_at, len(rows))
         if carried is None:
             continue
         num_all = num_carried = 0
         for row in rows:
-            is_carried = _stays(keyframes[row].features, carried)
-            num_all, num_carried = num_all + len(is_carried), num_carried + int(is_carried.sum())
-            kept[row] = _among(keyframes[row], np.flatnonzero(~is_carried))
-        if num_carried > _TOLD_SHARE * num_all:
-            _logger.warning(
-                "%d %% of the keypoints of %s and the other images of its camera are where they are in all of them, as "
-                "of the robot's own body or of text in the image: left out of the map",
-                round(100 * num_carried / num_all),
-                keyframes[rows[0]].image.name,
-            )
+            own = rows_not_carried(keyframes[row].features, carried)
+            num_all += len(keyframes[row].features.local)
+            num_carried += len(keyframes[row].features.local) - len(own)
+            kept[row] = _among(keyframes[row], own)
+        tell_carried(keyframes[rows[0]].image.name, num_carried / max(num_all, 1))
     return kept
 
 
-def _carried_by(features: Sequence[ImageFeatures]) -> LocalFeatures | None:
-    """Return keypoints of some images of one camera that stay where they are in other views; None without any."""
-    views = _other_views(features)
+def places_looked_at(count: int) -> list[int]:
+    """Return which of so many images of a camera, in the order they were taken, tell what it carries."""
+    return sorted({place for num in _NUM_LOOKED_AT for place in _spread(count, num)})
+
+
+def rows_not_carried(features: ImageFeatures, carried: LocalFeatures) -> NDArray[np.int64]:
+    """Return the keypoints of an image that its camera does not carry with it."""
+    return np.flatnonzero(~_stays(features, carried))
+
+
+def tell_carried(name: str, share: float) -> None:
+    """Warn of what a camera carries, a share of all keypoints of its images, where that is more than a little.
+
+    Args:
+        name: of one of its images.
+        share: left out of the map.
+    """
+    if share > _TOLD_SHARE:
+        _logger.warning(
+            "%d %% of the keypoints of %s and the other images of its camera are where they are in all of them, as "
+            "of the robot's own body or of text in the image: left out of the map",
+            round(100 * share),
+            name,
+        )
+
+
+def carried_among(looked_at: Mapping[int, ImageFeatures], count: int) -> LocalFeatures | None:
+    """Return keypoints of some images of one camera that stay where they are in other views; None without any.
+
+    Args:
+        looked_at: images at the `places_looked_at`.
+        count: of all images of the camera.
+    """
+    views = _other_views(looked_at, count)
     if len(views) < _MIN_VIEWS:
         return None
     least = _MIN_SHARE * (len(views) - 1)
@@ -82,14 +109,18 @@ def _carried_by(features: Sequence[ImageFeatures]) -> LocalFeatures | None:
     )
 
 
-def _other_views(features: Sequence[ImageFeatures]) -> list[ImageFeatures]:
+def _spread(count: int, num: int) -> list[int]:
+    return np.unique(np.linspace(0, count - 1, num).round().astype(int)).tolist()
+
+
+def _other_views(looked_at: Mapping[int, ImageFeatures], count: int) -> list[ImageFeatures]:
     """Return some images, spread over all, each of another view than the others: one of a robot that waits."""
     views: list[ImageFeatures] = []
-    for num_looked_at in _NUM_LOOKED_AT:
+    for num in _NUM_LOOKED_AT:
         views = []
-        for row in np.unique(np.linspace(0, len(features) - 1, num_looked_at).round().astype(int)).tolist():
-            if all(_is_other_view(features[row], _stays(features[row], view.local)) for view in views):
-                views.append(features[row])
+        for features in (looked_at[place] for place in _spread(count, num)):
+            if all(_is_other_view(features, _stays(features, view.local)) for view in views):
+                views.append(features)
         if len(views) >= _MIN_VIEWS:
             break
     return views[:: -(-len(views) // _MAX_VIEWS)] if views else views

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ FloatArray = NDArray[np.float64]
 _SAME_PLACE_FRACTION = 0.02
 _MIN_SIMILARITY = 0.8
 _NUM_CANDIDATES = 8
+# In `build_info`: variances along x y z rx ry rz that covariances were widened by, as sessions disagree.
+SESSIONS_DISAGREE = "sessions_disagree"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +79,21 @@ def find_same_landmarks(first: VisualMap, second: VisualMap) -> IntArray:
 
 
 def join_maps(
-    first: VisualMap, second: VisualMap, same: IntArray, seen_again: Reobservations | None = None
+    first: VisualMap,
+    second: VisualMap,
+    same: IntArray,
+    seen_again: Reobservations | None = None,
+    common: Mapping[int, int] | None = None,
 ) -> VisualMap:
-    """Return one map: the first one's landmarks, then those of the second that are new.
+    """Return one map: the first one's keyframes and landmarks, then those of the second that are new.
 
     Args:
         first: gives frame, vocabulary and name of the whole.
         second: in the same frame.
         same: for each landmark of the second its row in the first, -1 where it is new.
         seen_again: further observations of the first map's landmarks in the second's keyframes.
+        common: keyframes of the second that the first has, and its rows of these; what each of them saw is then seen
+            there. None by default.
 
     Raises:
         ExtractorMismatchError: the maps were built with different extractors.
@@ -94,18 +102,25 @@ def join_maps(
     check_joinable(first, second)
     fresh = same < 0
     row = np.where(fresh, first.num_landmarks + np.cumsum(fresh) - 1, same)
-    offsets, landmark_idx, xy = _join_observations(first, second, row, seen_again or Reobservations.none())
+    keyframe_row, added = _place_keyframes(first, second, common or {})
+    offsets, landmark_idx, xy = _join_observations(
+        first, second, row, keyframe_row, seen_again or Reobservations.none()
+    )
     cameras, camera_row = _join_cameras(first, second)
     descriptors, aggregation = describe_jointly(first, second)
+    descriptors = descriptors.chosen(
+        np.concatenate([np.arange(first.num_keyframes), first.num_keyframes + added])
+    )
+    new_names = [second.keyframe_names[row] for row in added.tolist()]
     return dataclasses.replace(
         first,
         cameras=cameras,
-        keyframe_names=(*first.keyframe_names, *_new_names(first.keyframe_names, second.keyframe_names)),
-        keyframe_stamps_ns=np.concatenate([first.keyframe_stamps_ns, second.keyframe_stamps_ns]),
+        keyframe_names=(*first.keyframe_names, *_new_names(first.keyframe_names, new_names)),
+        keyframe_stamps_ns=np.concatenate([first.keyframe_stamps_ns, second.keyframe_stamps_ns[added]]),
         keyframe_camera_idx=np.concatenate(
-            [first.keyframe_camera_idx, camera_row[second.keyframe_camera_idx]]
+            [first.keyframe_camera_idx, camera_row[second.keyframe_camera_idx[added]]]
         ).astype(np.int32),
-        keyframe_poses=np.concatenate([first.keyframe_poses, second.keyframe_poses]),
+        keyframe_poses=np.concatenate([first.keyframe_poses, second.keyframe_poses[added]]),
         observation_offsets=offsets,
         observation_landmark_idx=landmark_idx,
         observation_xy=PixelPositions.encode(xy),
@@ -116,7 +131,8 @@ def join_maps(
         aggregation=aggregation,
         consistency=_join_consistency(first.consistency, second.consistency),
         calibration=_join_calibration(first.calibration, second.calibration),
-        given=_join_given(first, second, len(cameras), camera_row),
+        build_info=_join_build_info(first, second),
+        given=_join_given(first, second, len(cameras), camera_row, added),
         scene=None,  # it knows the first map's keyframes only
         **_join_landmarks(first, second, same),
     )
@@ -179,16 +195,31 @@ def _join_landmarks(first: VisualMap, second: VisualMap, same: IntArray) -> dict
     return arrays | {"landmark_descriptors": concatenate(blend, second.landmark_descriptors.chosen(fresh))}
 
 
+def _place_keyframes(
+    first: VisualMap, second: VisualMap, common: Mapping[int, int]
+) -> tuple[IntArray, IntArray]:
+    """Return the row in the joint map of each keyframe of the second, and which of these are new."""
+    placed = np.full(second.num_keyframes, -1, np.int64)
+    placed[list(common)] = list(common.values())
+    added = np.flatnonzero(placed < 0)
+    placed[added] = first.num_keyframes + np.arange(len(added))
+    return placed, added
+
+
 def _join_observations(
-    first: VisualMap, second: VisualMap, row: IntArray, seen_again: Reobservations
+    first: VisualMap,
+    second: VisualMap,
+    row: IntArray,
+    keyframe_row: IntArray,
+    seen_again: Reobservations,
 ) -> tuple[IntArray, NDArray[np.int32], NDArray[np.float32]]:
     """Return offsets, landmark rows and pixels by keyframe, then landmark, each pair once."""
     count = first.num_keyframes
     keyframe = np.concatenate(
         [
             first.observation_keyframe_idx,
-            count + second.observation_keyframe_idx,
-            count + seen_again.keyframe_idx,
+            keyframe_row[second.observation_keyframe_idx],
+            keyframe_row[seen_again.keyframe_idx],
         ]
     )
     landmark = np.concatenate(
@@ -200,7 +231,7 @@ def _join_observations(
     keyframe, landmark, xy = keyframe[order], landmark[order], xy[order]
     once = np.ones(len(order), np.bool_)
     once[1:] = (keyframe[1:] != keyframe[:-1]) | (landmark[1:] != landmark[:-1])
-    counts = np.bincount(keyframe[once], minlength=count + second.num_keyframes)
+    counts = np.bincount(keyframe[once], minlength=max(count, keyframe_row.max(initial=-1) + 1))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return offsets, landmark[once].astype(np.int32), xy[once].astype(np.float32)
 
@@ -288,7 +319,7 @@ def _join_moments(
 
 
 def _join_given(
-    first: VisualMap, second: VisualMap, num_cameras: int, camera_row: IntArray
+    first: VisualMap, second: VisualMap, num_cameras: int, camera_row: IntArray, added: IntArray
 ) -> GivenFrame | None:
     """Return the given poses of both; a map without has answered in the frame of its own all along."""
     if first.given is None and second.given is None:
@@ -298,7 +329,15 @@ def _join_given(
         arms[camera_row] = second.given.lever_arms_m
     if first.given is not None:
         arms[: len(first.cameras)] = first.given.lever_arms_m
-    return GivenFrame(np.concatenate([first.given_poses, second.given_poses]), arms)
+    return GivenFrame(np.concatenate([first.given_poses, second.given_poses[added]]), arms)
+
+
+def _join_build_info(first: VisualMap, second: VisualMap) -> dict[str, Any]:
+    """Return the first map's; the mean of two self-tests is widened by less than either said."""
+    info = dict(first.build_info)
+    if second.consistency.num_keyframes:
+        info.pop(SESSIONS_DISAGREE, None)
+    return info
 
 
 def _join_calibration(

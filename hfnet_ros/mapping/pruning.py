@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,9 +14,15 @@ from hfnet_ros.errors import MappingError
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.mapping.persistence import count_sightings, is_gone, is_seen_through
 
+_logger = logging.getLogger(__name__)
+
+_MIN_SEEN = 30  # landmarks of a keyframe; where fewer are, hardly an image has evidence for a pose
+
 
 def drop_landmarks(visual_map: VisualMap, dropped: NDArray[np.bool_]) -> VisualMap:
     """Return the map without some landmarks [L] and their observations; keyframes stay.
+
+    A warning says where hardly a landmark is left.
 
     Raises:
         MappingError: none would be left.
@@ -26,6 +33,7 @@ def drop_landmarks(visual_map: VisualMap, dropped: NDArray[np.bool_]) -> VisualM
     new_row = np.cumsum(kept) - 1
     observed = kept[visual_map.observation_landmark_idx]
     counts = np.bincount(visual_map.observation_keyframe_idx[observed], minlength=visual_map.num_keyframes)
+    _tell_emptied(visual_map, counts)
     return dataclasses.replace(
         visual_map,
         observation_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
@@ -39,6 +47,22 @@ def drop_landmarks(visual_map: VisualMap, dropped: NDArray[np.bool_]) -> VisualM
         landmark_distance_ranges=visual_map.landmark_distance_ranges[kept],
         landmark_colors=visual_map.landmark_colors[kept],
     )
+
+
+def _tell_emptied(visual_map: VisualMap, counts: NDArray[np.int64]) -> None:
+    """Warn of keyframes that see too few landmarks, [F] each, and did not before."""
+    emptied = np.flatnonzero((counts < _MIN_SEEN) & (np.diff(visual_map.observation_offsets) >= _MIN_SEEN))
+    if len(emptied):
+        worst = emptied[counts[emptied].argmin()]
+        _logger.warning(
+            "%d of %d keyframes see fewer than %d landmarks now, as %s, which sees %d: images there will hardly be "
+            "localized, whatever the self-test of the map said before",
+            len(emptied),
+            visual_map.num_keyframes,
+            _MIN_SEEN,
+            visual_map.keyframe_names[worst],
+            counts[worst],
+        )
 
 
 def drop_moved(visual_map: VisualMap) -> VisualMap:

@@ -28,6 +28,7 @@ from hfnet_ros.mapping.alignment import (
     deviations,
     locate_keyframes,
 )
+from hfnet_ros.mapping.joining import SESSIONS_DISAGREE
 
 _logger = logging.getLogger(__name__)
 
@@ -105,7 +106,17 @@ def check_session_frame(
 
 
 def with_disagreement(visual_map: VisualMap, disagreement: FloatArray) -> VisualMap:
-    """Return a map of two sessions whose answers say that these disagree, [6, 6] as `check_session_frame` found it."""
+    """Return a map of several sessions whose answers say that these disagree.
+
+    An answer is of one of them or between, so it is off by what the worst one is, not by the sum of all.
+
+    Args:
+        visual_map: with the newest session.
+        disagreement: of that one, [6, 6] as `check_session_frame` found it: diagonal.
+    """
+    said = np.array(visual_map.build_info.get(SESSIONS_DISAGREE, [0.0] * 6))
+    most = np.maximum(said, np.diag(disagreement))
+    disagreement = np.diag(most - said)
     if not disagreement.any():
         return visual_map
 
@@ -118,6 +129,7 @@ def with_disagreement(visual_map: VisualMap, disagreement: FloatArray) -> Visual
         calibration = dataclasses.replace(calibration, pose_covariance=widened(calibration.pose_covariance))
     return dataclasses.replace(
         visual_map,
+        build_info={**visual_map.build_info, SESSIONS_DISAGREE: most.tolist()},
         consistency=dataclasses.replace(
             tested,
             pose_covariance=widened(tested.pose_covariance),

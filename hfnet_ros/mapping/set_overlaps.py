@@ -13,6 +13,7 @@ from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_set import Overlap
 from hfnet_ros.map.visual_map import VisualMap
+from hfnet_ros.mapping.copies import common_keyframes, refuse_contained
 from hfnet_ros.mapping.set_alignment import align_overlap
 from hfnet_ros.types import Progress, ignore_progress
 
@@ -38,6 +39,7 @@ def measure_overlaps(
 
     Raises:
         MapFormatError: a map cannot be read.
+        MappingError: a map has all keyframes of another one.
     """
     names = list(paths)
     pairs = [
@@ -62,8 +64,11 @@ def _measured(
         progress("overlaps", done, len(pairs))
         if opened is None or opened[0] != first:
             opened = first, load_map(paths[first])
-        overlap = align_overlap(opened[1], load_map(paths[second]), config)
+        other = load_map(paths[second])
+        overlap = align_overlap(opened[1], other, config)
         if overlap is not None:
+            common = common_keyframes(opened[1], other, overlap.first_from_second)
+            refuse_contained(opened[1], other, common, (first, second))
             yield (first, second), overlap
 
 

@@ -13,12 +13,9 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from hfnet_ros.errors import MappingError
 from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.mapping.turned_cameras import camera_name
 from hfnet_ros.mapping.views import Keyframe
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
@@ -35,11 +32,6 @@ _MAX_SHIFT = 0.004
 # What poses may say of it: given ones jitter. A camera that hangs while the robot drives stood not.
 _MAX_TURN_RAD = np.deg2rad(2.0)
 _MAX_STEP_M, _MAX_STEP_SHARE = 0.1, 0.02  # and of the extent of all positions, whatever their unit
-
-# Keyframes of a map nearest to a pose, of which the image there may be a copy.
-_NUM_NEAREST = 20
-# Of what the map holds of an image; of two exposures without motion 0.2 to 0.3 are where they were.
-_COPIED_SHARE = 0.9
 
 
 def moving(
@@ -94,55 +86,6 @@ def moving(
             f"the camera stood still: all {len(keyframes)} images show the same; move it sideways while recording"
         )
     return kept
-
-
-def not_in_map(
-    keyframes: Sequence[Keyframe], map_from_camera: Sequence[Rigid3], visual_map: VisualMap
-) -> list[int]:
-    """Return the positions of the images that are no copies of keyframes of a map, with a warning of those that are.
-
-    A map keeps no descriptors of its images, but where the keypoints were that landmarks were made of.
-
-    Args:
-        keyframes: described images.
-        map_from_camera: their poses in the map.
-        visual_map: keyframes that there are.
-
-    Raises:
-        MappingError: all are copies.
-    """
-    centers = visual_map.keyframe_poses[:, :3]
-    axes = Rotation.from_quat(visual_map.keyframe_poses[:, 3:]).as_matrix()[:, :, 2]
-    reach = float(np.median(visual_map.landmark_distance_ranges[:, 1]))
-    copies: dict[int, int] = {}
-    for row, (keyframe, pose) in enumerate(zip(keyframes, map_from_camera, strict=True)):
-        turned = np.arccos(np.clip(axes @ pose.rotation[:, 2], -1.0, 1.0))
-        distance = np.linalg.norm(centers - pose.translation, axis=1) / reach + turned
-        nearest = np.argsort(distance, kind="stable")[:_NUM_NEAREST].tolist()
-        copied = next((one for one in nearest if _is_copy(keyframe, visual_map, one)), None)
-        if copied is not None:
-            copies[row] = copied
-    if copies:
-        row, one = next(iter(copies.items()))
-        told = (
-            f"{len(copies)} of {len(keyframes)} images are copies of keyframes of the map, as "
-            f"{keyframes[row].image.name} of its {visual_map.keyframe_names[one]}"
-        )
-        if len(copies) == len(keyframes):
-            raise MappingError(f"{told}: the map has this drive already; give images of another one")
-        _logger.warning("%s, and are left out: was a part of the drive given before?", told)
-    return [row for row in range(len(keyframes)) if row not in copies]
-
-
-def _is_copy(keyframe: Keyframe, visual_map: VisualMap, row: int) -> bool:
-    """Tell whether an image has keypoints where the map says that a keyframe has them."""
-    start, stop = visual_map.observation_offsets[row : row + 2]
-    local = keyframe.features.local
-    if min(stop - start, len(local)) < _MIN_MATCHES:
-        return False
-    step = 1.0 / visual_map.observation_xy.steps_per_px
-    distances, _ = cKDTree(local.keypoints).query(visual_map.observation_xy[start:stop])
-    return bool(np.mean(distances <= step) >= _COPIED_SHARE)
 
 
 def _tell_copies(keyframes: Sequence[Keyframe], copies: Mapping[int, Sequence[int]]) -> None:

@@ -225,6 +225,31 @@ def test_copies_of_a_camera_that_hangs_are_left_out_before_poses_are_checked(map
         assert not {file.name for file in copies} & set(built.keyframe_names)
 
 
+def test_the_robot_s_own_body_is_no_part_of_sub_maps(mapping, run, tmp_path, caplog):
+    """Right poses had been refused for it."""
+    folder = tmp_path / "mapping"
+    shutil.copytree(mapping.folder, folder)
+    recording = type(mapping)(folder)
+    height, width = read_image(recording.files[0]).shape[:2]
+    body = np.random.default_rng(0).integers(0, 256, (height // 10, width // 4, 3), np.uint8)
+    body = cv2.resize(body, (width, 2 * height // 5), interpolation=cv2.INTER_CUBIC)
+    top = height - len(body)
+    for file in recording.files:
+        image = read_image(file)
+        image[top:] = body
+        cv2.imwrite(str(file), image)
+    out = tmp_path / "seen.set"
+    answer = run(
+        *("map", "build", *recording.options(), "--sub-maps", 2, "--out", out, *SET, "--no-self-test")
+    )
+    assert answer.status == 0, answer.err
+    assert "of the robot's own body or of text in the image: left out of the map" in caplog.text
+    maps = [load_map(out / sub_map.folder) for sub_map in read_map_set(out).sub_maps]
+    for built in maps:
+        assert built.build_info["pose_faults"]["keyframes"] == []
+        assert np.mean(built.observation_xy[:][:, 1] > top + 2) < 0.02
+
+
 def test_images_alone_make_one_map_in_tasks(recording, run, tmp_path):
     command = ("--images", recording.images, "--camera", recording.camera, "--every", 3, *SIFT)
     target = tmp_path / "tasks.map"

@@ -66,11 +66,13 @@ def test_merged_halves_localize_what_both_saw(run, halves, query, tmp_path):
     first, second = halves
     answer = run("map", "merge", first, second, "--out", tmp_path / "both.map")
     assert (answer.status, answer.err) == (0, "")
-    assert re.match(r".*both.map: 37 keyframes, \d+ landmarks, \d+ of them in both maps", answer.out)
+    assert re.match(
+        r".*both.map: 33 keyframes, \d+ landmarks, \d+ of them in both maps, as 4 keyframes are", answer.out
+    )
     merged = load_map(tmp_path / "both.map")
     assert verify_map(tmp_path / "both.map") == []
     assert merged.build_info["shared_landmarks"] > 50
-    assert len(set(merged.keyframe_names)) == 37
+    assert len(set(merged.keyframe_names)) == 33
     outcome = run("localize", "--map", tmp_path / "both.map", *query.files)
     assert sum("LOCALIZED at" in line for line in outcome.lines) >= 7
 
@@ -83,11 +85,19 @@ def test_a_map_in_another_frame_is_aligned(run, halves, moved, tmp_path):
         r"aligned: \d+ of 17 keyframes were found in the other map, \d+ of them agree", answer.out
     )
     merged, truth = load_map(tmp_path / "both.map"), load_map(second)
+    assert merged.num_keyframes == 33, "both halves have four images"
     for row in range(truth.num_keyframes):
-        off = merged.map_from_camera(20 + row)
+        off = merged.map_from_camera(16 + row)
         assert off.translation_to(truth.map_from_camera(row)) < 0.02
         assert np.degrees(off.rotation_to(truth.map_from_camera(row))) < 0.5
     assert merged.build_info["alignment"]["num_agreeing"] >= 5
+
+
+def test_a_map_that_has_all_of_the_other_one_is_told(run, halves, tmp_path):
+    shutil.copytree(halves[0], tmp_path / "copy.map")
+    answer = run("map", "merge", halves[0], tmp_path / "copy.map", "--out", tmp_path / "both.map")
+    assert "copy.map: all of its 20 keyframes are in" in answer.error
+    assert not (tmp_path / "both.map").exists()
 
 
 def test_maps_that_share_nothing_are_not_aligned(run, mapping, tmp_path):

@@ -1,5 +1,6 @@
 """Verbs `map set ...` and `map area`, and `--area`: what they print, write and refuse."""
 
+import dataclasses
 import json
 import shutil
 
@@ -58,6 +59,25 @@ def test_mistakes_are_refused_by_name(run, tmp_path):
     assert not (tmp_path / "n.set").exists()
 
 
+def test_a_map_that_is_in_another_frame_is_put_into_a_set_by_align_only(run, tmp_path):
+    """It had been taken to be in the set's."""
+    house = small_set(tmp_path)
+    save_map(small_map(frame_id="hall"), tmp_path / "hall.map")
+    scaled = {"scale_estimate": {"scale": 1.5}}
+    save_map(small_map(build_info=scaled), tmp_path / "scaled.map")
+    for verb, name in (("add", "x"), ("replace", "b")):
+        of_frame = run("map", "set", verb, house, name, tmp_path / "hall.map")
+        assert "hall.map in 'hall', the set's " in of_frame.error
+        of_scale = run("map", "set", verb, house, name, tmp_path / "scaled.map")
+        assert "scaled.map was built of images alone and then scaled" in of_scale.error
+    made = run("map", "set", "create", tmp_path / "n", tmp_path / "a.map", tmp_path / "scaled.map")
+    assert "scaled was built of images alone and then scaled" in made.error
+    assert read_map_set(house).names == ["a", "b", "c"]
+    own = run("map", "set", "create", tmp_path / "o", "--frame-id", "house", tmp_path / "scaled.map")
+    assert own.status == 0, own.err
+    assert run("map", "set", "replace", tmp_path / "o", "scaled", tmp_path / "scaled.map").status == 0
+
+
 def test_a_map_of_another_extractor_is_refused_before_anything_is_compared(run, tmp_path, monkeypatch):
     monkeypatch.setattr(set_overlaps, "align_overlap", None)
     house = small_set(tmp_path)
@@ -81,9 +101,30 @@ def test_a_sub_map_that_was_removed_by_hand_is_named_and_the_set_can_be_changed(
     assert run("map", "verify", house).out.endswith("sound\n")
 
 
+def seen_anew(apartment):
+    """Return the map as other images of the same views would make it."""
+    moved_px = np.asarray(apartment.visual_map.observation_xy[:]) + np.float32(0.3)
+    return dataclasses.replace(apartment.visual_map, observation_xy=moved_px)
+
+
+def test_a_map_that_is_in_the_set_already_is_refused(run, tmp_path, apartment):
+    save_map(apartment.visual_map, tmp_path / "a.map")
+    save_map(
+        move_map(apartment.visual_map, Similarity(1.0, MOVED.rotation, MOVED.translation), "map"),
+        tmp_path / "b.map",
+    )
+    paths = [tmp_path / "a.map", tmp_path / "b.map"]
+    answer = run("map", "set", "create", tmp_path / "s", *paths, "--align")
+    assert "b: all of its" in answer.error
+    assert "keyframes are in a already" in answer.error
+    assert not (tmp_path / "s").exists()
+    assert run("map", "set", "create", tmp_path / "s", paths[0]).status == 0
+    assert "keyframes are in a already" in run("map", "set", "add", tmp_path / "s", "c", paths[0]).error
+
+
 def test_maps_in_frames_of_their_own_are_aligned(run, tmp_path, apartment):
     save_map(apartment.visual_map, tmp_path / "a.map")
-    moved = move_map(apartment.visual_map, Similarity(1.0, MOVED.rotation, MOVED.translation), "map")
+    moved = move_map(seen_anew(apartment), Similarity(1.0, MOVED.rotation, MOVED.translation), "map")
     save_map(moved, tmp_path / "b.map")
     made = run("map", "set", "create", tmp_path / "s", tmp_path / "a.map", tmp_path / "b.map", "--align")
     assert made.status == 0, made.err
@@ -93,11 +134,23 @@ def test_maps_in_frames_of_their_own_are_aligned(run, tmp_path, apartment):
     assert np.linalg.eigvalsh(placed.covariance).min() > 0.0
 
 
+def test_a_map_that_no_other_one_confirms_is_told(run, tmp_path, apartment):
+    """Far away it is not even compared: in coordinates of another origin, say."""
+    save_map(apartment.visual_map, tmp_path / "a.map")
+    shift = Similarity(1.0, np.eye(3), np.array([500.0, 0.0, 0.0]))
+    save_map(move_map(seen_anew(apartment), shift, "map"), tmp_path / "b.map")
+    one = run("map", "set", "create", tmp_path / "s", tmp_path / "a.map")
+    assert "found in no other map" not in one.out
+    two = run("map", "set", "add", tmp_path / "s", "b", tmp_path / "b.map")
+    assert two.status == 0, two.err
+    assert "a, b: found in no other map" in two.out
+
+
 @pytest.mark.parametrize(("off_m", "is_told"), [(0.0, False), (0.3, True)])
 def test_maps_that_are_not_where_their_overlap_says_are_told(run, tmp_path, apartment, off_m, is_told):
     save_map(apartment.visual_map, tmp_path / "a.map")
     shift = Similarity(1.0, np.eye(3), np.array([off_m, 0.0, 0.0]))
-    save_map(move_map(apartment.visual_map, shift, "map"), tmp_path / "b.map")
+    save_map(move_map(seen_anew(apartment), shift, "map"), tmp_path / "b.map")
     for made in (
         run("map", "set", "create", tmp_path / "s", tmp_path / "a.map", tmp_path / "b.map"),
         run("map", "set", "info", tmp_path / "s"),
@@ -144,8 +197,9 @@ def test_images_are_localized_in_the_areas_asked_for(run, tmp_path, apartment, c
     from hfnet_ros.scene import mapping_walk
 
     save_map(apartment.visual_map, tmp_path / "a.map")
+    save_map(seen_anew(apartment), tmp_path / "b.map")
     house = tmp_path / "s"
-    run("map", "set", "create", house, f"here={tmp_path / 'a.map'}", f"there={tmp_path / 'a.map'}",
+    run("map", "set", "create", house, f"here={tmp_path / 'a.map'}", f"there={tmp_path / 'b.map'}",
         "--area", "home=here", "--area", "twin=there")  # fmt: skip
     truth = next(pose for row, (_, pose) in enumerate(mapping_walk(apartment.scene)) if row == 1)
     cv2.imwrite(str(tmp_path / "q.png"), apartment.frame(truth).image)

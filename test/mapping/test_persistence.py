@@ -149,6 +149,17 @@ def test_pruning_says_why(moved_box):
     assert prune_map(moved_box, 1)[1] == {"too few observations": 0, "seen through": 2}
 
 
+def test_keyframes_that_see_next_to_nothing_after_it_are_told(caplog):
+    points = np.column_stack([GRID, np.full(len(GRID), 3.0)])
+    first, second = np.arange(0, 200), np.arange(200, 400)
+    visual_map = make_map(points, [first] * 6 + [second] * 2)
+    prune_map(visual_map, 2)
+    assert not caplog.records
+    pruned, _ = prune_map(visual_map, 3)
+    assert pruned.num_keyframes == 8
+    assert "2 of 8 keyframes see fewer than 30 landmarks now, as 6.png, which sees 0" in caplog.text
+
+
 def test_only_old_landmarks_are_pruned_by_a_new_session(moved_box):
     """The last five keyframes are new; what only they see stays, whatever the old ones say."""
     order = np.concatenate([BOX_ROWS, np.arange(len(WALL))])

@@ -11,7 +11,7 @@ from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.map_io import save_map, verify_map
 from hfnet_ros.map.stored_poses import pose_rows
 from hfnet_ros.mapping.options import BuildOptions
-from hfnet_ros.mapping.session_frame import check_session_frame
+from hfnet_ros.mapping.session_frame import check_session_frame, with_disagreement
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.update import update_map
 
@@ -245,6 +245,18 @@ def test_answers_of_a_session_that_is_off_by_little_say_so(kit, world, old, conf
     assert scale == alone.covariance_model[0]
     grown = added - alone.covariance_model[1]
     np.testing.assert_allclose(grown, np.diag([off_m**2 / 3.0] * 3 + [0.0] * 3), atol=1e-9)
+
+
+def test_many_sessions_are_off_by_what_the_worst_one_is(old):
+    """Their squares had been added up: covariances grew with each session."""
+    first, second = np.diag([4e-4] * 3 + [1e-4] * 3), np.diag([1e-4] * 3 + [9e-4] * 3)
+    added = with_disagreement(old, first).covariance_model[1] - old.covariance_model[1]
+    np.testing.assert_allclose(added, first, atol=1e-12)
+    many = old
+    for disagreement in (first, second, first, second):
+        many = with_disagreement(many, disagreement)
+    added = many.covariance_model[1] - old.covariance_model[1]
+    np.testing.assert_allclose(added, np.maximum(first, second), atol=1e-12)
 
 
 def test_a_disagreement_of_refined_poses_may_be_theirs(old, caplog):
