@@ -386,7 +386,10 @@ def test_view_draws_how_it_learned(run, both, small, built, tmp_path):
 def test_merging_and_scaling_need_landmarks_and_leave_the_network_out(run, both, small, built, tmp_path):
     out = tmp_path / "new.map"
     assert "`map merge` needs them" in run("map", "merge", built.path, small, "--out", out).error
-    answer = run("map", "merge", both, built.path, "--out", out)
+    seen = load_map(built.path)
+    moved_px = np.asarray(seen.observation_xy[:]) + np.float32(0.3)  # as by other images of the same views
+    save_map(dataclasses.replace(seen, observation_xy=moved_px), tmp_path / "anew.map")
+    answer = run("map", "merge", both, tmp_path / "anew.map", "--out", out)
     assert answer.status == 0, answer.err
     assert "scene network: left out" in answer.err
     assert "hfnet-ros map train" in answer.err
