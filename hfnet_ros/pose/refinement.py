@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.pose.image_errors import image_errors, weigh_by_depths
+from hfnet_ros.pose.jackknife import spread_of_parts, widen_beyond
 from hfnet_ros.pose.problem import ErrorModel, PoseProblem
 from hfnet_ros.types import PoseEstimate
 
@@ -26,6 +28,8 @@ _MIN_SIGMA_PX = 0.1
 # One after the other where points are weighed by their depths, and how many steps at each.
 _DEPTH_SCALES_PX = ((8.0, 1), (5.0, 1), (3.0, 1), (2.0, 5))
 _MIN_FREEDOM = 20.0  # of a view, to know its noise
+# Chance takes the spread of six parts so many times beyond what is reported, and beyond what is usual of white noise.
+_PARTS_BEYOND, _PARTS_BEYOND_NOISE = 2.0, 5.0
 _RELATIVE_DAMPING, _DAMPING = 1e-6 * np.eye(6), 1e-9 * np.eye(6)
 
 
@@ -115,13 +119,13 @@ def refine_on_inliers(
     count = residual.shape[1]
     if count < 4:
         return None
-    rmse_px = float(np.sqrt(np.sum(residual**2) / count))
+    rmse_px, noise = float(np.sqrt(np.sum(residual**2) / count)), residual
     if weighs:
         residual, jacobian, weights = weigh_by_depths(
             problem, estimate, residual, jacobian, inlier, _DEPTH_SCALES_PX[-1][0]
         )
         # Those that weigh little say little of the noise, too.
-        residual = residual * np.sqrt(count / weights.sum())
+        noise = residual * np.sqrt(count / weights.sum())
     rows = jacobian.reshape(6, -1)
     try:
         unit_covariance = np.linalg.inv(rows @ rows.T)
@@ -129,11 +133,17 @@ def refine_on_inliers(
         return None
     if len(problem.cameras) == 1:
         # Few matches, or a made-up image, may fit exactly; no keypoint is that sure.
-        covariance = unit_covariance * max(float(np.sum(residual**2)) / (2 * count - 6), _MIN_SIGMA_PX**2)
+        covariance = unit_covariance * max(float(np.sum(noise**2)) / (2 * count - 6), _MIN_SIGMA_PX**2)
     else:
-        covariance = _covariance_of_views(problem.view_idxs[inlier], residual, jacobian, unit_covariance)
+        covariance = _covariance_of_views(problem.view_idxs[inlier], noise, jacobian, unit_covariance)
     if errors is not None:
         covariance = errors.reprojection_scale * covariance + _map_error(problem, inlier, errors)
+    # Matches on a line and the like determine no pose; verification refuses what comes of them.
+    with contextlib.suppress(np.linalg.LinAlgError):
+        spread, of_noise = spread_of_parts(problem, inlier, residual, jacobian)
+        variance = float(np.sum(residual**2)) / max(2 * count - 6, 1)
+        expected = _PARTS_BEYOND * covariance + _PARTS_BEYOND_NOISE * variance * of_noise
+        covariance = widen_beyond(covariance, spread, expected)
     return PoseEstimate(estimate, rotate_to_map(covariance, estimate), inlier, rmse_px)
 
 

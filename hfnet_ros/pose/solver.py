@@ -29,6 +29,7 @@ from hfnet_ros.pose.hypotheses import (
     with_rivals,
 )
 from hfnet_ros.pose.lens_test import lens_rest
+from hfnet_ros.pose.near_rivals import widen_by_near_rivals
 from hfnet_ros.pose.problem import (
     MIN_MATCHES,
     ErrorModel,
@@ -187,6 +188,8 @@ class PoseSolver:
             score=hypotheses[0].score,
         )
         is_valid = verified.outcome is Outcome.LOCALIZED
+        if is_valid:
+            estimate = widen_by_near_rivals(problem, estimate, hypotheses, scale_px)
         return Localization(
             0,
             verified.outcome,

@@ -29,8 +29,8 @@ FloatArray = NDArray[np.float64]
 _SAME_POSE_DEPTH_FRACTION = 0.1
 _SAME_POSE_ANGLE_RAD = np.deg2rad(5.0)
 # From here on an answer must lead significantly; between the two its lead may be small, and so is the error.
-_FAR_POSE_DEPTH_FRACTION = 0.15
-_FAR_POSE_ANGLE_RAD = np.deg2rad(8.0)
+FAR_POSE_DEPTH_FRACTION = 0.15
+FAR_POSE_ANGLE_RAD = np.deg2rad(8.0)
 _NO_RIVAL_LEAD = 1e3  # where there is none; finite, because scores are written to files
 
 
@@ -321,7 +321,7 @@ def _compare_rivals(
     far = [
         rival
         for rival in rivals
-        if rival.differs_from(best, _FAR_POSE_DEPTH_FRACTION * depth, _FAR_POSE_ANGLE_RAD)
+        if rival.differs_from(best, FAR_POSE_DEPTH_FRACTION * depth, FAR_POSE_ANGLE_RAD)
     ]
     lead = min((_lead_over(best, rival, scale_px) for rival in far), default=_NO_RIVAL_LEAD)
     return rival_ratio, max(left_over, default=0.0), lead
