@@ -15,14 +15,19 @@ _NAMES_SHOWN = 5
 
 def slip_text(slips: Sequence[Slip], names: Sequence[str]) -> str:
     """Return why a path that slips is refused."""
-    places = [
-        f"between {names[slip.keyframe - 1]} and {names[slip.keyframe]} by "
-        f"{slip.distance:.2f} m and {np.degrees(slip.angle):.1f} deg ({slip.num_keyframes} keyframes around it say so)"
-        for slip in slips
-    ]
+    places = "; ".join(_place_text(slip, names) for slip in slips)
     return (
-        f"the given path slips {'; '.join(places)}: the parts before and after do not fit each other. Correct the "
-        "trajectory, or build a map of each part and join them with `map merge --align`"
+        f"the given path slips {places}: the parts before and after do not fit each other. Correct the trajectory, or "
+        "build a map of each part and join them with `map merge --align`"
+    )
+
+
+def drift_text(slip: Slip, names: Sequence[str]) -> str:
+    """Return the warning of a place where the path slips by little, or drifts."""
+    return (
+        f"the given path is off {_place_text(slip, names)}: it drifts there within few keyframes, or slips by little. "
+        "The map is built, and answers near there may be off by as much: correct the trajectory, or take keyframes "
+        "closer together"
     )
 
 
@@ -87,3 +92,10 @@ def names_of(keyframes: Sequence[int], names: Sequence[str]) -> str:
     """Return the names of the first few."""
     shown = [names[keyframe] for keyframe in keyframes[:_NAMES_SHOWN]]
     return ", ".join(shown) + (", ..." if len(keyframes) > _NAMES_SHOWN else "")
+
+
+def _place_text(slip: Slip, names: Sequence[str]) -> str:
+    return (
+        f"between {names[slip.keyframe - 1]} and {names[slip.keyframe]} by {slip.distance:.2f} m and "
+        f"{np.degrees(slip.angle):.1f} deg ({slip.num_keyframes} keyframes around it say so)"
+    )

@@ -37,6 +37,7 @@ from hfnet_ros.mapping.pose_evidence import (
     wanted_share,
 )
 from hfnet_ros.mapping.pose_fault_texts import (
+    drift_text,
     fault_entry,
     fault_text,
     jump_text,
@@ -232,18 +233,19 @@ def judge_poses(
         return CheckedPoses(list(range(len(given))), list(given), report)
     found, slips = PlacementCheck(normalized, given, evidence, matches, max_error_px, seed).find()
     faults = [fault for fault in found if not fault.is_lookalike]
-    sure = [slip for slip in slips if not slip.may_be_lookalikes]
+    sure = [slip for slip in slips if not (slip.may_be_lookalikes or slip.may_be_drift)]
     if sure:
         raise PoseFaultError(slip_text(sure, names), "slip", [slip.keyframe for slip in sure])
+    report["drifts"] = [drift_text(slip, names) for slip in slips if slip.may_be_drift]
     report["look_alikes"] = [
-        *[lookalike_text(slip, names) for slip in slips],
+        *[lookalike_text(slip, names) for slip in slips if slip.may_be_lookalikes],
         *[lookalike_keyframe_text(fault, given, names) for fault in found if fault.is_lookalike],
     ]
     if not found and not slips:  # few pairs that hold two parts of the path together place nothing
         agrees = agreement(evidence, Poses.of(given), 2.0 * max_error_px) >= PAIR_DISAGREES
         places = contradicted_places(evidence.pairs, agrees, _MIN_PAIRS_ACROSS)
         report["look_alikes"] += [jump_text(place, num_pairs, names) for place, num_pairs in places]
-    for text in report["look_alikes"]:
+    for text in [*report["drifts"], *report["look_alikes"]]:
         _logger.warning("%s", text)
     if len(faults) > _MAX_WRONG_SHARE * len(given):
         raise PoseFaultError(

@@ -220,6 +220,22 @@ def test_a_keyframe_that_looks_like_another_place_stays_where_it_is(kit, world, 
     assert list(faults_of(check(kit, world, config, jumped))) == ["002.png"]
 
 
+def test_a_slip_by_little_is_refused_where_points_seen_under_a_wide_angle_say_so(
+    kit, world, config, caplog, monkeypatch
+):
+    """Others are put wrong by drift as well, as where a camera turns on the spot: a map of such poses was refused."""
+    poses, slip = kit.poses_of(world), Rigid3.from_rotvec(np.zeros(3), [0.2, 0.3, 0.0])
+    slipped = poses[:WRONG] + [slip @ pose for pose in poses[WRONG:]]
+    error = refusal(kit, world, config, slipped)
+    assert (error.fault, error.places) == ("slip", (WRONG,))
+    monkeypatch.setattr(keyframe_faults, "_WIDE_PARALLAX", np.radians(90.0))
+    checked = check(kit, world, config, slipped)
+    assert (checked.kept, checked.map_from_camera) == (list(range(COUNT)), slipped)
+    (said,) = checked.report["drifts"]
+    assert f"off between {NAMES[WRONG - 1]} and {NAMES[WRONG]} by 0." in said
+    assert said in caplog.text
+
+
 def test_slow_drift_is_no_slip(kit, world, config):
     drift = [Rigid3.from_rotvec([0.0, 0.0, 0.001 * row], [0.003 * row, 0.0, 0.0]) for row in range(COUNT)]
     poses = [error @ pose for error, pose in zip(drift, kit.poses_of(world), strict=True)]
