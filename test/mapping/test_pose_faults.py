@@ -8,6 +8,7 @@ import pytest
 
 from hfnet_ros.errors import PoseFaultError
 from hfnet_ros.geometry import Rigid3
+from hfnet_ros.geometry.camera import DistortionModel
 from hfnet_ros.mapping import keyframe_faults, pose_faults
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
@@ -91,6 +92,17 @@ def test_a_calibration_that_refinement_corrects_is_not_refused(kit, world, confi
     camera = world.cameras[0]
     zoomed = replace(world, cameras=[replace(camera, focal=1.02 * camera.focal)])
     assert check(kit, zoomed, config, kit.poses_of(world)).kept == list(range(COUNT))
+
+
+def test_coefficients_under_the_name_of_another_model_are_named_and_not_the_poses(kit, config):
+    """Good keyframes of EuRoC had been left out as wrong, and no word of the lens."""
+    camera = kit.make_camera(DistortionModel.PLUMB_BOB, (-0.2, 0.04, 0.0, 0.0), focal=90.0)
+    world = kit.make_world([camera], num_views=COUNT, num_points=250)
+    assert faults_of(check(kit, world, config, kit.poses_of(world))) == {}
+    read = replace(camera, model=DistortionModel.EQUIDISTANT, distortion=camera.distortion[:4])
+    error = refusal(kit, replace(world, cameras=[read]), config, kit.poses_of(world))
+    assert error.fault == "calibration"
+    assert "the coefficients of camera 0 read as plumb_bob" in str(error)
 
 
 def test_the_camera_of_a_rig_whose_calibration_is_of_another_zoom_is_named(kit, config):
