@@ -40,6 +40,9 @@ def verdict(seq: GoodKeyframes, case: Case) -> tuple[str, str]:
             right = abs(error.amount - case.amount) <= max(least, 0.1 * abs(case.amount))
         return ("found" if right else "misattributed"), str(error)
     named = {int(entry["name"]) for entry in checked.report["keyframes"]}
+    drifts = checked.report.get("drifts", [])
+    if case.fault == "slip" and any(f"between {case.place - 1} and {case.place} " in text for text in drifts):
+        return "found", "warned of"
     if not named:
         return "missed", str(case.wrong or (case.place, case.amount))
     if named != case.wrong:

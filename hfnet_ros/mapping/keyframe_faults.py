@@ -17,7 +17,7 @@ from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.pose_evidence import PairEvidence, agreement
 from hfnet_ros.mapping.pose_outliers import Links, find_outliers
-from hfnet_ros.mapping.resection import Resection, resect, triangulate_pairs
+from hfnet_ros.mapping.resection import PairPoints, Resection, resect, triangulate_pairs
 from hfnet_ros.mapping.views import PairMatches
 
 FloatArray = NDArray[np.float64]
@@ -37,6 +37,10 @@ _MIN_SHARE_AROUND_SLIP = 0.6
 _NUM_AROUND_SLIP = 6
 # Of the distance to what is seen: what looks alike and is nearer than that would be in view together, and told apart.
 _LEAST_APART = 0.75
+# Of points that tell of a slip by no more than twice what a keyframe may be off by: seen under less, as from a camera
+# that turns where it stands, points are put wrong by a fifth and more by poses that drift by a degree.
+_WIDE_PARALLAX = np.radians(5.0)
+_FAR_SLIP = 2.0
 # A pose that is farther off than that is wrong only if the path, there and back, becomes this much shorter without it.
 _LESS_OF_PATH = 0.5
 
@@ -72,6 +76,7 @@ class Slip:
         angle: the same, rad.
         num_keyframes: keyframes that say so.
         depth: median distance to what is seen there, m.
+        is_seen_wide: whether points say so that are seen under a wide angle.
     """
 
     keyframe: int
@@ -79,11 +84,18 @@ class Slip:
     angle: float
     num_keyframes: int
     depth: float
+    is_seen_wide: bool = False
 
     @property
     def may_be_lookalikes(self) -> bool:
         """Tell whether two places that look the same, too far apart to be seen at once, would say this as well."""
         return self.distance > _LEAST_APART * self.depth
+
+    @property
+    def may_be_drift(self) -> bool:
+        """Tell whether a path that nowhere jumps, but drifts within few keyframes, would say this as well."""
+        is_far = self.distance > _FAR_SLIP * _MIN_MOVE * self.depth or self.angle > _FAR_SLIP * _MIN_TURN
+        return not (is_far or self.is_seen_wide)
 
 
 class PlacementCheck:
@@ -112,12 +124,12 @@ class PlacementCheck:
         self._max_error_px, self._seed = max_error_px, seed
         self._agreement = agreement(evidence, Poses.of(given), 2.0 * max_error_px)
         pairs = [(first, second) for first, second in evidence.pairs.tolist()]
-        agreeing = {
+        self._agreeing = {
             pair: matches[pair]
             for pair, share in zip(pairs, self._agreement, strict=True)
             if share >= PAIR_DISAGREES
         }
-        self._points = triangulate_pairs(normalized, given, agreeing, max_error_px)
+        self._points = triangulate_pairs(normalized, given, self._agreeing, max_error_px)
         self._matches_of: list[dict[int, NDArray[np.int64]]] = [{} for _ in given]
         for first, second in pairs:
             self._matches_of[first][second] = matches[first, second]
@@ -145,7 +157,16 @@ class PlacementCheck:
                 sure = self._is_sure(keyframe, placement.map_from_camera, wrong)
                 placed = placement.map_from_camera if sure else None
                 faults.append(KeyframeFault(keyframe, placed, placement.num_inliers if sure else 0))
-        return self._explained(faults), slips
+        return self._explained(faults), [self._held_against_wide(slip, wrong) for slip in slips]
+
+    def _held_against_wide(self, slip: Slip, wrong: NDArray[np.bool_]) -> Slip:
+        """Return the same slip, and whether points that are seen under a wide angle say so, where it may be drift."""
+        if not slip.may_be_drift:
+            return slip
+        wide = triangulate_pairs(
+            self._normalized, self._given, self._agreeing, self._max_error_px, _WIDE_PARALLAX
+        )
+        return replace(slip, is_seen_wide=self._measure_slip(slip.keyframe, wrong, wide) is not None)
 
     def _num_disagreeing(self, keyframe: int) -> int:
         return int(
@@ -182,12 +203,18 @@ class PlacementCheck:
                 return False
         return True
 
-    def _place(self, keyframe: int, excluded: NDArray[np.bool_], half: int | None = None) -> Resection | None:
+    def _place(
+        self,
+        keyframe: int,
+        excluded: NDArray[np.bool_],
+        half: int | None = None,
+        points: PairPoints | None = None,
+    ) -> Resection | None:
         of_keyframe = self._matches_of[keyframe]
         if half is not None:
             of_keyframe = {partner: rows[rows[:, 0] % 2 == half] for partner, rows in of_keyframe.items()}
         return resect(
-            self._points,
+            self._points if points is None else points,
             keyframe,
             self._given[keyframe],
             self._normalized[keyframe],
@@ -197,16 +224,18 @@ class PlacementCheck:
             self._seed,
         )
 
-    def _measure_slip(self, place: int, wrong: NDArray[np.bool_]) -> Slip | None:
+    def _measure_slip(
+        self, place: int, wrong: NDArray[np.bool_], points: PairPoints | None = None
+    ) -> Slip | None:
         """Return how far those around a place are off for the other side; None where that is little.
 
         The two beside the place count only if few others tell: both may be wrong by themselves.
         """
         beside = np.zeros(len(wrong), np.bool_)
         beside[[place - 1, place]] = True
-        moves = self._moves_across(place, wrong | beside)
+        moves = self._moves_across(place, wrong | beside, points)
         if len(moves) < _MIN_AROUND_SLIP:
-            moves = self._moves_across(place, wrong)
+            moves = self._moves_across(place, wrong, points)
         if not moves:
             return None
         best: list[tuple[Rigid3, int]] = []
@@ -222,14 +251,16 @@ class PlacementCheck:
         depth = self._depth_around(place, self._given[place])
         return Slip(place, distance, angle, len(off), depth)
 
-    def _moves_across(self, place: int, left_out: NDArray[np.bool_]) -> list[tuple[Rigid3, int]]:
+    def _moves_across(
+        self, place: int, left_out: NDArray[np.bool_], points: PairPoints | None
+    ) -> list[tuple[Rigid3, int]]:
         """Return how the path after a place must be moved by each keyframe around it, and their positions."""
         position = np.arange(len(self._given))
         around = position[max(0, place - _NUM_AROUND_SLIP) : place + _NUM_AROUND_SLIP]
         moves = []
         for keyframe in around[~left_out[around]].tolist():
             same_side = position >= place if keyframe >= place else position < place
-            placement = self._place(keyframe, same_side | left_out)
+            placement = self._place(keyframe, same_side | left_out, points=points)
             if placement is not None:
                 move = placement.map_from_camera @ self._given[keyframe].inverse()
                 moves.append((move if keyframe >= place else move.inverse(), keyframe))

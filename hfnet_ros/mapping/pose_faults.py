@@ -22,7 +22,7 @@ from hfnet_ros.geometry.pose_readings import Poses
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.mapping.camera_offsets import find_camera_offsets, turned
 from hfnet_ros.mapping.camera_pairings import find_pairing
-from hfnet_ros.mapping.keyframe_faults import PAIR_DISAGREES, KeyframeFault, PlacementCheck, Slip
+from hfnet_ros.mapping.keyframe_faults import PAIR_DISAGREES, PlacementCheck
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.pair_matcher import PairMatcher
 from hfnet_ros.mapping.pose_calibrations import refuse_calibration
@@ -35,6 +35,16 @@ from hfnet_ros.mapping.pose_evidence import (
     contradicted_places,
     gather_evidence,
     wanted_share,
+)
+from hfnet_ros.mapping.pose_fault_texts import (
+    drift_text,
+    fault_entry,
+    fault_text,
+    jump_text,
+    lookalike_keyframe_text,
+    lookalike_text,
+    names_of,
+    slip_text,
 )
 from hfnet_ros.mapping.pose_systematics import estimate_mounting_offset, estimate_time_offset
 from hfnet_ros.mapping.turned_cameras import camera_name
@@ -50,7 +60,6 @@ _MIN_MOUNTING_ANGLE = np.radians(3.0)
 _MIN_TIME_ROWS = 0.2
 _MAX_WRONG_SHARE = 0.3
 _MIN_PAIRS_ACROSS = 2  # one may be of two things that look alike
-_NAMES_SHOWN = 5
 _ORDER_REMEDY = "check the source of the poses, and that they pair with the images in order"
 
 
@@ -224,23 +233,24 @@ def judge_poses(
         return CheckedPoses(list(range(len(given))), list(given), report)
     found, slips = PlacementCheck(normalized, given, evidence, matches, max_error_px, seed).find()
     faults = [fault for fault in found if not fault.is_lookalike]
-    sure = [slip for slip in slips if not slip.may_be_lookalikes]
+    sure = [slip for slip in slips if not (slip.may_be_lookalikes or slip.may_be_drift)]
     if sure:
-        raise PoseFaultError(_slip_text(sure, names), "slip", [slip.keyframe for slip in sure])
+        raise PoseFaultError(slip_text(sure, names), "slip", [slip.keyframe for slip in sure])
+    report["drifts"] = [drift_text(slip, names) for slip in slips if slip.may_be_drift]
     report["look_alikes"] = [
-        *[_lookalike_text(slip, names) for slip in slips],
-        *[_lookalike_keyframe_text(fault, given, names) for fault in found if fault.is_lookalike],
+        *[lookalike_text(slip, names) for slip in slips if slip.may_be_lookalikes],
+        *[lookalike_keyframe_text(fault, given, names) for fault in found if fault.is_lookalike],
     ]
     if not found and not slips:  # few pairs that hold two parts of the path together place nothing
         agrees = agreement(evidence, Poses.of(given), 2.0 * max_error_px) >= PAIR_DISAGREES
         places = contradicted_places(evidence.pairs, agrees, _MIN_PAIRS_ACROSS)
-        report["look_alikes"] += [_jump_text(place, num_pairs, names) for place, num_pairs in places]
-    for text in report["look_alikes"]:
+        report["look_alikes"] += [jump_text(place, num_pairs, names) for place, num_pairs in places]
+    for text in [*report["drifts"], *report["look_alikes"]]:
         _logger.warning("%s", text)
     if len(faults) > _MAX_WRONG_SHARE * len(given):
         raise PoseFaultError(
             f"poses and images do not fit: those of {len(faults)} of {len(given)} keyframes are wrong: "
-            f"{_shown([fault.keyframe for fault in faults], names)}; {_ORDER_REMEDY}",
+            f"{names_of([fault.keyframe for fault in faults], names)}; {_ORDER_REMEDY}",
             "keyframes",
             [fault.keyframe for fault in faults],
         )
@@ -248,8 +258,8 @@ def judge_poses(
     for fault in faults:
         if fault.placed is not None:
             poses[fault.keyframe] = fault.placed
-        _logger.warning("%s", _fault_text(fault, given, names))
-    report["keyframes"] = [_entry(fault, given, names) for fault in faults]
+        _logger.warning("%s", fault_text(fault, given, names))
+    report["keyframes"] = [fault_entry(fault, given, names) for fault in faults]
     left_out = {fault.keyframe for fault in faults if fault.placed is None}
     return CheckedPoses([row for row in range(len(given)) if row not in left_out], poses, report)
 
@@ -318,76 +328,7 @@ def _refuse_most(evidence: PairEvidence, given: Poses, names: Sequence[str], max
     if len(wrong) > 0.5 * len(names):
         raise PoseFaultError(
             f"poses and images do not fit: those of {len(wrong)} of {len(names)} keyframes contradict what they share "
-            f"with others: {_shown(wrong.tolist(), names)}; {_ORDER_REMEDY}",
+            f"with others: {names_of(wrong.tolist(), names)}; {_ORDER_REMEDY}",
             "keyframes",
             wrong.tolist(),
         )
-
-
-def _slip_text(slips: Sequence[Slip], names: Sequence[str]) -> str:
-    places = [
-        f"between {names[slip.keyframe - 1]} and {names[slip.keyframe]} by "
-        f"{slip.distance:.2f} m and {np.degrees(slip.angle):.1f} deg ({slip.num_keyframes} keyframes around it say so)"
-        for slip in slips
-    ]
-    return (
-        f"the given path slips {'; '.join(places)}: the parts before and after do not fit each other. Correct the "
-        "trajectory, or build a map of each part and join them with `map merge --align`"
-    )
-
-
-def _lookalike_keyframe_text(fault: KeyframeFault, given: Sequence[Rigid3], names: Sequence[str]) -> str:
-    assert fault.placed is not None
-    distance = given[fault.keyframe].translation_to(fault.placed)
-    return (
-        f"{names[fault.keyframe]} looks like a place {distance:.2f} m from its given pose, off the path: either both "
-        "look alike, and answers there will be refused, or its pose is wrong: then correct it or leave it out"
-    )
-
-
-def _jump_text(place: int, num_pairs: int, names: Sequence[str]) -> str:
-    return (
-        f"all {num_pairs} pairs of images that hold {names[place - 1]} and those before it together with "
-        f"{names[place]} and those after it contradict the given poses: the path may jump there, or both look alike; "
-        "look at the trajectory there, and give images closer together"
-    )
-
-
-def _lookalike_text(slip: Slip, names: Sequence[str]) -> str:
-    return (
-        f"what {names[slip.keyframe - 1]} and those before it see looks like what {names[slip.keyframe]} and those "
-        f"after it see, {slip.distance:.2f} m apart by the given poses ({slip.num_keyframes} keyframes say so): either "
-        "two places look alike, and answers there will be refused, or the given path slips there: then correct it"
-    )
-
-
-def _fault_text(fault: KeyframeFault, given: Sequence[Rigid3], names: Sequence[str]) -> str:
-    entry = _entry(fault, given, names)
-    off = (
-        ""
-        if fault.placed is None
-        else f", off by {entry['distance_m']:.2f} m and {entry['angle_deg']:.1f} deg"
-    )
-    return f"{entry['name']}: {entry['fault']}{off}; {entry['remedy']}"
-
-
-def _entry(fault: KeyframeFault, given: Sequence[Rigid3], names: Sequence[str]) -> dict[str, Any]:
-    if fault.like is None:
-        what = "wrong pose"
-    else:
-        what = f"{'pose swapped with' if fault.is_swapped else 'pose repeats'} {names[fault.like]}"
-    entry: dict[str, Any] = {"name": names[fault.keyframe], "fault": what}
-    if fault.placed is None:
-        return entry | {"remedy": "left out"}
-    before = given[fault.keyframe]
-    return entry | {
-        "distance_m": round(before.translation_to(fault.placed), 4),
-        "angle_deg": round(float(np.degrees(before.rotation_to(fault.placed))), 3),
-        "num_points": fault.num_points,
-        "remedy": "corrected",
-    }
-
-
-def _shown(keyframes: Sequence[int], names: Sequence[str]) -> str:
-    shown = [names[keyframe] for keyframe in keyframes[:_NAMES_SHOWN]]
-    return ", ".join(shown) + (", ..." if len(keyframes) > _NAMES_SHOWN else "")

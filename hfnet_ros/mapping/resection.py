@@ -68,7 +68,11 @@ class Resection:
 
 
 def triangulate_pairs(
-    normalized: Sequence[FloatArray], poses: Sequence[Rigid3], matches: PairMatches, max_error_px: float
+    normalized: Sequence[FloatArray],
+    poses: Sequence[Rigid3],
+    matches: PairMatches,
+    max_error_px: float,
+    min_parallax: float = _MIN_PARALLAX,
 ) -> PairPoints:
     """Triangulate what pairs of keyframes see, two rays at a time.
 
@@ -77,6 +81,7 @@ def triangulate_pairs(
         poses: map_from_camera.
         matches: of pairs whose poses can be believed.
         max_error_px: how far rays may pass each other, at the reference focal length.
+        min_parallax: angle between rays, rad.
     """
     parts = []
     for (first, second), rows in matches.items():
@@ -86,7 +91,7 @@ def triangulate_pairs(
         xyz, parallax, ahead = _meeting_points(rays_a, rays_b, poses[first].translation, baseline)
         error = _miss(xyz, poses[first], normalized[first][rows[:, 0]])
         error = np.maximum(error, _miss(xyz, poses[second], normalized[second][rows[:, 1]]))
-        good = ahead & (parallax > _MIN_PARALLAX) & (error <= max_error_px / REFERENCE_FOCAL_PX)
+        good = ahead & (parallax > min_parallax) & (error <= max_error_px / REFERENCE_FOCAL_PX)
         count = int(good.sum())
         for keyframe, partner, column in ((first, second, 0), (second, first, 1)):
             parts.append(

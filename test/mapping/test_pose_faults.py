@@ -8,6 +8,7 @@ import pytest
 
 from hfnet_ros.errors import PoseFaultError
 from hfnet_ros.geometry import Rigid3
+from hfnet_ros.geometry.camera import DistortionModel
 from hfnet_ros.mapping import keyframe_faults, pose_faults
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
@@ -91,6 +92,17 @@ def test_a_calibration_that_refinement_corrects_is_not_refused(kit, world, confi
     camera = world.cameras[0]
     zoomed = replace(world, cameras=[replace(camera, focal=1.02 * camera.focal)])
     assert check(kit, zoomed, config, kit.poses_of(world)).kept == list(range(COUNT))
+
+
+def test_coefficients_under_the_name_of_another_model_are_named_and_not_the_poses(kit, config):
+    """Good keyframes of EuRoC had been left out as wrong, and no word of the lens."""
+    camera = kit.make_camera(DistortionModel.PLUMB_BOB, (-0.2, 0.04, 0.0, 0.0), focal=90.0)
+    world = kit.make_world([camera], num_views=COUNT, num_points=250)
+    assert faults_of(check(kit, world, config, kit.poses_of(world))) == {}
+    read = replace(camera, model=DistortionModel.EQUIDISTANT, distortion=camera.distortion[:4])
+    error = refusal(kit, replace(world, cameras=[read]), config, kit.poses_of(world))
+    assert error.fault == "calibration"
+    assert "the coefficients of camera 0 read as plumb_bob" in str(error)
 
 
 def test_the_camera_of_a_rig_whose_calibration_is_of_another_zoom_is_named(kit, config):
@@ -218,6 +230,22 @@ def test_a_keyframe_that_looks_like_another_place_stays_where_it_is(kit, world, 
     jumped = kit.poses_of(world)
     jumped[2] = poses[-1]
     assert list(faults_of(check(kit, world, config, jumped))) == ["002.png"]
+
+
+def test_a_slip_by_little_is_refused_where_points_seen_under_a_wide_angle_say_so(
+    kit, world, config, caplog, monkeypatch
+):
+    """Others are put wrong by drift as well, as where a camera turns on the spot: a map of such poses was refused."""
+    poses, slip = kit.poses_of(world), Rigid3.from_rotvec(np.zeros(3), [0.2, 0.3, 0.0])
+    slipped = poses[:WRONG] + [slip @ pose for pose in poses[WRONG:]]
+    error = refusal(kit, world, config, slipped)
+    assert (error.fault, error.places) == ("slip", (WRONG,))
+    monkeypatch.setattr(keyframe_faults, "_WIDE_PARALLAX", np.radians(90.0))
+    checked = check(kit, world, config, slipped)
+    assert (checked.kept, checked.map_from_camera) == (list(range(COUNT)), slipped)
+    (said,) = checked.report["drifts"]
+    assert f"off between {NAMES[WRONG - 1]} and {NAMES[WRONG]} by 0." in said
+    assert said in caplog.text
 
 
 def test_slow_drift_is_no_slip(kit, world, config):
