@@ -3,9 +3,6 @@
 A camera that zooms by a few percent, moves its region of interest, or sends rectified images under the calibration of
 raw ones makes poses that fit well, and are off again and again by far more than their covariance: the pose of an image
 takes most of it. What is left in each is gathered here.
-
-Reference: White, "A Heteroskedasticity-Consistent Covariance Matrix Estimator" (1980): by what images differ from each
-    other, not by what each says of itself, as neighbours see the same landmarks.
 """
 
 from __future__ import annotations
@@ -19,14 +16,13 @@ from numpy.typing import NDArray
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.tracking.gate import chi_square_quantile
+from hfnet_ros.tracking.robust_solution import robust_solution
 from hfnet_ros.types import LensRest, Localization, PoseEstimate
 
 FloatArray = NDArray[np.float64]
 
 _REMEMBERED, _MIN_SAMPLES = 60, 10
 _APART, _APART_RAD = 0.05, 0.1  # in depths; an image from nearer than both brings nothing new
-_OUTLYING = 9.0  # squared, over the median: from where an image counts less
-_ITERATIONS = 5
 # By which sound calibrations and maps differ for good: focal length, centre (slopes), radial distortion.
 _LASTING = np.array([0.004, 0.004, 0.004, 0.01])
 _PRIOR = np.diag(np.square([3.0, 3.0, 3.0, 2.0]))  # no camera is off by more than a third of each
@@ -106,14 +102,8 @@ def _is_apart(last: Rigid3, pose: Rigid3, depth: float) -> bool:
 def _solve(rests: list[LensRest]) -> tuple[FloatArray, FloatArray]:
     """Return what a calibration is off by [4], by least squares without outlying images, and its covariance [4, 4]."""
     normals, weighted = np.stack([rest.normal for rest in rests]), np.stack([rest.weighted for rest in rests])
-    off, shares = np.zeros(len(_LASTING)), np.ones(len(rests))
-    for _ in range(_ITERATIONS):
-        inverse = np.linalg.inv(np.einsum("n,nij->ij", shares, normals) + _PRIOR)
-        off = inverse @ (shares @ weighted)
-        left = weighted - normals @ off
-        told = left @ inverse
-        squares = np.einsum("ni,ni->n", told, told)
-        scatter = np.einsum("n,ni,nj->ij", np.square(shares), told, told)
-        shares = 1.0 / (1.0 + squares / max(_OUTLYING * float(np.median(squares)), 1e-12))
+    off, scatter = robust_solution(
+        normals, weighted, _PRIOR, lambda _, moved: np.einsum("ni,ni->n", moved, moved)
+    )
     scatter *= len(rests) / (len(rests) - len(off))
     return off, scatter + np.diag(np.square(_LASTING))

@@ -4,7 +4,7 @@ Rotations and ways of motions, by both in the robot's axes, differ by a small tu
 it: where the camera is on the robot (a late stamp in curves looks alike), and the scales of odometry's ways and turns.
 
 Reference: Tsai and Lenz, "A New Technique for Fully Autonomous and Efficient 3D Robotics Hand/Eye Calibration" (1989),
-    for small turns; the covariance by what motions differ by, as in `lens_check`.
+    for small turns; the covariance as in `robust_solution`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hfnet_ros.geometry.rigid3 import Rigid3, skew
 from hfnet_ros.tracking.gate import chi_square_quantile
 from hfnet_ros.tracking.odometry import OdometrySample
+from hfnet_ros.tracking.robust_solution import robust_solution
 
 FloatArray = NDArray[np.float64]
 
@@ -27,8 +28,6 @@ _SIGMAS = np.array([0.01] * 3 + [0.02] * 3)
 _PRIOR_SIGMAS = np.array([0.3] * 3 + [0.1] * 3 + [0.2, 0.2])  # turn (rad), shift (m), scales of turn and way
 _LARGEST_RAD = 0.35  # beyond, it is no small turn
 _LASTING_RAD = np.deg2rad(0.6)  # by which sound mountings, maps and odometry are turned for good
-_OUTLYING = 9.0  # squared, over the median: from where a motion counts less
-_ITERATIONS = 5
 _SURE = 1.0 - 1e-5
 
 
@@ -86,14 +85,13 @@ def _solve(motions: list[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, Fl
     jacobians, errors = (np.stack(part) for part in zip(*motions, strict=True))
     normals = np.einsum("nki,nkj->nij", jacobians, jacobians)
     weighted = np.einsum("nki,nk->ni", jacobians, errors)
-    prior, shares = np.diag(_PRIOR_SIGMAS**-2.0), np.ones(len(motions))
-    for _ in range(_ITERATIONS):
-        inverse = np.linalg.inv(np.einsum("n,nij->ij", shares, normals) + prior)
-        off = inverse @ (shares @ weighted)
-        squares = np.square(errors - jacobians @ off).sum(axis=1)
-        moved = shares[:, None] * (weighted - normals @ off) @ inverse
-        shares = 1.0 / (1.0 + squares / max(_OUTLYING * float(np.median(squares)), 1e-12))
-    scatter = moved.T @ moved * (len(motions) / (len(motions) - 6.0))
+    off, scatter = robust_solution(
+        normals,
+        weighted,
+        np.diag(_PRIOR_SIGMAS**-2.0),
+        lambda off, _: np.square(errors - jacobians @ off).sum(axis=1),
+    )
+    scatter *= len(motions) / (len(motions) - 6.0)
     return off[:3], scatter[:3, :3] + np.eye(3) * _LASTING_RAD**2
 
 
