@@ -21,7 +21,7 @@ from hfnet_ros.cli.bag_keyframes import (
 )
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.errors import ConfigError, MappingError
-from hfnet_ros.localization.doubts import ARBITRARY_SCALE
+from hfnet_ros.localization.doubts import ARBITRARY_SCALE, SCALED_ALONE
 from hfnet_ros.types import ImageArray, ImageFeatures
 
 if TYPE_CHECKING:
@@ -163,10 +163,7 @@ def _merge(options: argparse.Namespace) -> int:
         raise MappingError(f"{unscaled}: {ARBITRARY_SCALE}; or bring both into one frame by --align")
     elif _have_own_frames(first, second):
         scaled = options.first if _scale_estimate(first) else options.second
-        raise MappingError(
-            f"{scaled}: it was built of images alone and then scaled: its origin and heading are its own; "
-            "bring both maps into one frame by --align"
-        )
+        raise MappingError(f"{scaled}: it was {SCALED_ALONE}; bring both maps into one frame by --align")
     if not options.align:
         check_joinable(first, second)
     common = common_keyframes(first, second)

@@ -283,6 +283,8 @@ def _areas_by_map(given: Sequence[str], paths: Mapping[str, Path]) -> dict[str, 
 
 def _refuse_frames(headers: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse maps that say themselves that they are not in one frame, by what their manifests say."""
+    from hfnet_ros.localization.doubts import SCALED_ALONE
+
     frames = {name: str(header["frame_id"]) for name, header in headers.items()}
     if len(set(frames.values())) > 1:
         listed = ", ".join(f"{name} in '{frame}'" for name, frame in frames.items())
@@ -290,10 +292,7 @@ def _refuse_frames(headers: Mapping[str, Mapping[str, Any]]) -> None:
     estimates = {name: header.get("build_info", {}).get("scale_estimate") for name, header in headers.items()}
     own = [name for name, estimate in estimates.items() if estimate]
     if own and any(estimate != estimates[own[0]] for estimate in estimates.values()):
-        raise ConfigError(
-            f"{own[0]} was built of images alone and then scaled: its origin and heading are its own; find out where "
-            "the maps lie by --align"
-        )
+        raise ConfigError(f"{own[0]} was {SCALED_ALONE}; find out where the maps lie by --align")
 
 
 def _in_the_frame_of(folder: Path, found: MapSet, name: str) -> dict[str, Mapping[str, Any]]:

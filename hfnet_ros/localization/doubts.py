@@ -8,6 +8,7 @@ from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.plausibility import differs_from
 from hfnet_ros.map.visual_map import VisualMap
 
+SCALED_ALONE = "built of images alone and then scaled: its origin and heading are its own"
 ARBITRARY_SCALE = (
     "the map was built of images alone: its lengths are no metres and its axes not level; give it a scale by "
     "`hfnet-ros map scale`, or build it with poses"
