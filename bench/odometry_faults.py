@@ -16,9 +16,9 @@ import logging
 import numpy as np
 
 from hfnet_ros.config import Config
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
 from hfnet_ros.tracking.fix_judge import FixJudge
-from hfnet_ros.tracking.gate import pose_difference, systematic_covariance
+from hfnet_ros.tracking.gate import systematic_covariance
 from hfnet_ros.tracking.motion import BasePose, Moment
 from hfnet_ros.tracking.odometry import TransformHistory
 from hfnet_ros.types import TrackingState

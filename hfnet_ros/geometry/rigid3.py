@@ -113,6 +113,12 @@ class Rigid3:
         return rotation_angle(self.rotation.T @ other.rotation)
 
 
+def pose_difference(reference: Rigid3, other: Rigid3) -> FloatArray:
+    """Return [6] d with t_other = t_ref + d_t, R_other = exp(d_r) R_ref: the errors' difference."""
+    turn = Rigid3(other.rotation @ reference.rotation.T, np.zeros(3)).rotvec
+    return np.concatenate([other.translation - reference.translation, turn])
+
+
 def rotation_angle(rotation: FloatArray) -> float:
     """Return the angle in radians of a [3, 3] rotation, exact near 0 and near pi.
 

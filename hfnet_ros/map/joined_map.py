@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.covariance import change_child_covariance, rotate_covariance
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
 from hfnet_ros.map.chained_arrays import ChainedArray, ChainedOffsets, ChangeRows, keep
 from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.keyframe_codes import KeyframeCodes
@@ -125,11 +125,9 @@ class JoinedMap(VisualMap):
         for part, pose in ((own, map_from_camera), (int(parts[counts.argmax()]), other_map_from_camera)):
             covariance += rotate_covariance(self.part_of(part).covariance_model[1], pose)
             covariance += self.placement_covariance(int(self.starts[part]), pose)
-        turned = Rigid3(other_map_from_camera.rotation @ map_from_camera.rotation.T, np.zeros(3)).rotvec
-        apart = other_map_from_camera.translation - map_from_camera.translation
-        if np.linalg.norm(apart) > _SAME_M or np.linalg.norm(turned) > _SAME_RAD:
+        away = pose_difference(map_from_camera, other_map_from_camera)
+        if np.linalg.norm(away[:3]) > _SAME_M or np.linalg.norm(away[3:]) > _SAME_RAD:
             return False
-        away = np.concatenate([apart, turned])
         return bool(away @ np.linalg.solve(covariance, away) < _CHI_SQUARE)
 
     def part_text(self, landmark_idxs: NDArray[np.int64]) -> str:

@@ -20,7 +20,7 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import MappingError
 from hfnet_ros.features.aggregation import VladAggregation, describe_whole
 from hfnet_ros.geometry.covariance import change_child_covariance, rotate_covariance, symmetrize
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
 from hfnet_ros.map.map_set import Overlap
 from hfnet_ros.map.place_view import PlaceView
 from hfnet_ros.map.visual_map import VisualMap, with_search
@@ -77,7 +77,7 @@ def align_overlap(first: VisualMap, second: VisualMap, config: Config) -> Overla
 
 def sigmas_off(overlap: Overlap, first_from_second: Rigid3) -> float:
     """Return how far two maps are from where their overlap says, in its standard deviations, rms of six directions."""
-    off = _difference(first_from_second, overlap.first_from_second)
+    off = pose_difference(overlap.first_from_second, first_from_second)
     return float(np.linalg.norm(_root_of_information(overlap.covariance) @ off) / np.sqrt(6.0))
 
 
@@ -125,7 +125,7 @@ def poses_by_overlaps(
         return np.concatenate(
             [
                 roots[first, second]
-                @ _difference(poses[first].inverse() @ poses[second], overlap.first_from_second)
+                @ pose_difference(overlap.first_from_second, poses[first].inverse() @ poses[second])
                 for (first, second), overlap in overlaps.items()
             ]
         )
@@ -227,12 +227,7 @@ def _fit(pairs: Sequence[_Pair], tolerance_m: float) -> Rigid3:
 def _residual(pair: _Pair, motion: Rigid3) -> FloatArray:
     """Return [6] by how much a pair is off a motion: position, m, and rotation vector, rad."""
     first_from_camera, second_from_camera = pair
-    return _difference(motion @ second_from_camera, first_from_camera)
-
-
-def _difference(found: Rigid3, expected: Rigid3) -> FloatArray:
-    turned = Rigid3(found.rotation @ expected.rotation.T, np.zeros(3)).rotvec
-    return np.concatenate([found.translation - expected.translation, turned])
+    return pose_difference(first_from_camera, motion @ second_from_camera)
 
 
 def _agrees(pair: _Pair, motion: Rigid3, tolerance_m: float) -> bool:
@@ -252,8 +247,8 @@ def _covariance(
     for block in blocks:
         kept = [pair for row, pair in enumerate(pairs) if row not in block]
         without = _fit(kept, tolerance_m)
-        centered = [Rigid3(each.rotation, each @ middle) for each in (without, motion)]
-        changes.append(_difference(*centered))
+        centered = [Rigid3(each.rotation, each @ middle) for each in (motion, without)]
+        changes.append(pose_difference(*centered))
     away = np.array(changes) - np.mean(changes, axis=0)
     count = len(blocks)
     jackknife = (count - 1) / count * away.T @ away

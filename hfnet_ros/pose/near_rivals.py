@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import pose_difference
 from hfnet_ros.pose.hypotheses import Hypothesis
 from hfnet_ros.pose.problem import PoseProblem
 from hfnet_ros.pose.verification import FAR_POSE_ANGLE_RAD, FAR_POSE_DEPTH_FRACTION
@@ -44,7 +44,7 @@ def widen_by_near_rivals(
     rivals = _rivals(hypotheses, radius_px)
     far_m = _far_m(problem, estimate) if rivals else 0.0
     for rival, share in rivals:
-        offset = _offset(rival.map_from_camera, pose)
+        offset = pose_difference(pose, rival.map_from_camera)
         if np.linalg.norm(offset[:3]) >= far_m or np.linalg.norm(offset[3:]) >= FAR_POSE_ANGLE_RAD:
             continue
         squared = share * float(offset @ np.linalg.solve(covariance, offset))
@@ -72,9 +72,3 @@ def _far_m(problem: PoseProblem, estimate: PoseEstimate) -> float:
     inliers = problem.points3d[estimate.inlier_mask]
     distances = np.linalg.norm(inliers - estimate.map_from_camera.translation, axis=1)
     return FAR_POSE_DEPTH_FRACTION * float(np.median(distances))
-
-
-def _offset(other: Rigid3, pose: Rigid3) -> FloatArray:
-    """Return where another pose lies from a pose: x y z rx ry rz, map axes."""
-    turn = Rigid3(other.rotation @ pose.rotation.T, np.zeros(3))
-    return np.concatenate([other.translation - pose.translation, turn.rotvec])

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
-from hfnet_ros.geometry.rigid3 import skew
-from hfnet_ros.tracking.gate import chi_square_quantile, pose_difference, systematic_covariance
+from hfnet_ros.geometry.rigid3 import pose_difference, skew
+from hfnet_ros.tracking.gate import chi_square_quantile, systematic_covariance
 from hfnet_ros.tracking.motion import BasePose, MotionModel, motion_between
 from hfnet_ros.tracking.odometry import OdometrySample
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 
 from hfnet_ros.config import GateConfig
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import pose_difference
 from hfnet_ros.tracking.motion import BasePose
 
 FloatArray = NDArray[np.float64]
@@ -95,12 +95,6 @@ class InnovationGate:
         part = innovation[used]
         mahalanobis_sq = float(part @ np.linalg.solve(spread[np.ix_(used, used)], part))
         return Comparison(innovation, mahalanobis_sq, chi_square_quantile(self._probability, dof), dof)
-
-
-def pose_difference(reference: Rigid3, other: Rigid3) -> FloatArray:
-    """Return [6] d with t_other = t_ref + d_t, R_other = exp(d_r) R_ref: the errors' difference."""
-    turn = Rigid3(other.rotation @ reference.rotation.T, np.zeros(3)).rotvec
-    return np.concatenate([other.translation - reference.translation, turn])
 
 
 def systematic_covariance(config: GateConfig) -> FloatArray:

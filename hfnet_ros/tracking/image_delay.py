@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from hfnet_ros.config import Config
-from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.gate import chi_square_quantile, pose_difference, systematic_covariance
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
+from hfnet_ros.tracking.gate import chi_square_quantile, systematic_covariance
 from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel, motion_between
 from hfnet_ros.tracking.odometry import Odometry
 

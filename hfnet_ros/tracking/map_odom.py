@@ -27,8 +27,8 @@ import numpy as np
 
 from hfnet_ros.config import GateConfig
 from hfnet_ros.geometry.covariance import symmetrize
-from hfnet_ros.geometry.rigid3 import Rigid3, interpolate
-from hfnet_ros.tracking.gate import FloatArray, pose_difference, systematic_covariance
+from hfnet_ros.geometry.rigid3 import Rigid3, interpolate, pose_difference
+from hfnet_ros.tracking.gate import FloatArray, systematic_covariance
 from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel
 from hfnet_ros.types import Belief
 

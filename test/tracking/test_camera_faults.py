@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from hfnet_ros.config import Config
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
 from hfnet_ros.tracking.camera_faults import Statement, StatementComparison, difference_by_faults, twist_of
-from hfnet_ros.tracking.gate import pose_difference
 from hfnet_ros.tracking.motion import BasePose, Moment
 from hfnet_ros.tracking.odometry import OdometrySample
 

@@ -5,13 +5,8 @@ import pytest
 from scipy.stats import chi2
 
 from hfnet_ros.config import GateConfig
-from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.gate import (
-    InnovationGate,
-    chi_square_quantile,
-    pose_difference,
-    systematic_covariance,
-)
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
+from hfnet_ros.tracking.gate import InnovationGate, chi_square_quantile, systematic_covariance
 from hfnet_ros.tracking.motion import BasePose, Moment
 
 NOW = Moment(0, None)

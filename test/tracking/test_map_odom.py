@@ -6,8 +6,8 @@ from scipy.stats import chi2
 
 from hfnet_ros.config import GateConfig, OdometryConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance
-from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.gate import pose_difference, systematic_covariance
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
+from hfnet_ros.tracking.gate import systematic_covariance
 from hfnet_ros.tracking.map_odom import MapOdomFilter
 from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel
 from hfnet_ros.tracking.odometry import OdometrySample

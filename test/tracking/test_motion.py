@@ -6,8 +6,7 @@ from scipy.stats import chi2
 
 from hfnet_ros.config import OdometryConfig
 from hfnet_ros.geometry.covariance import is_valid_covariance
-from hfnet_ros.geometry.rigid3 import Rigid3
-from hfnet_ros.tracking.gate import pose_difference
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
 from hfnet_ros.tracking.motion import BasePose, Moment, MotionModel, motion_between
 from hfnet_ros.tracking.odometry import OdometrySample
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from hfnet_ros.config import Config, GateConfig
-from hfnet_ros.geometry.rigid3 import Rigid3
+from hfnet_ros.geometry.rigid3 import Rigid3, pose_difference
 from hfnet_ros.tracking.fix_judge import FixJudge
-from hfnet_ros.tracking.gate import pose_difference
 from hfnet_ros.tracking.motion import BasePose, Excess, Moment, MotionModel
 from hfnet_ros.tracking.odometry import OdometrySample
 from hfnet_ros.tracking.odometry_check import OdometryCheck
