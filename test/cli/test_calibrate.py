@@ -118,6 +118,7 @@ def test_a_calibrated_map_is_written_beside_the_old_one(run, built, more_images,
     assert info["calibration"]["num_queries"] == calibration.num_queries
 
 
+@pytest.mark.slow
 def test_it_can_be_written_into_the_map_itself(run, map_copy, more_images):
     answer = run("calibrate", "--map", map_copy, *more_images, "--write-map")
     assert answer.status == 0, answer.err

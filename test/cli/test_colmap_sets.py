@@ -3,6 +3,7 @@
 import json
 
 import pycolmap
+import pytest
 
 from hfnet_ros.building import stages
 from hfnet_ros.files.camera_yaml import read_camera_yaml
@@ -26,6 +27,7 @@ def write_model(folder, recording):
     return model
 
 
+@pytest.mark.slow
 def test_a_colmap_model_makes_a_set(mapping, query, run, kit, tmp_path):
     model = tmp_path / "model"
     write_model(model, mapping).write_binary(model)

@@ -194,6 +194,7 @@ def test_a_build_goes_on_where_it_failed(recording, run, kit, tmp_path, monkeypa
     assert one["build_info"] == {k: v for k, v in other["build_info"].items() if k != "duration_s"}
 
 
+@pytest.mark.slow
 def test_copies_of_a_camera_that_hangs_are_left_out_before_poses_are_checked(mapping, run, tmp_path, caplog):
     """Their poses had been called wrong, put where the copied image was taken, and some had stayed."""
     folder = tmp_path / "mapping"
@@ -225,6 +226,7 @@ def test_copies_of_a_camera_that_hangs_are_left_out_before_poses_are_checked(map
         assert not {file.name for file in copies} & set(built.keyframe_names)
 
 
+@pytest.mark.slow
 def test_the_robot_s_own_body_is_no_part_of_sub_maps(mapping, run, tmp_path, caplog):
     """Right poses had been refused for it."""
     folder = tmp_path / "mapping"
@@ -290,6 +292,7 @@ def test_a_damaged_image_is_found_before_any_is_described(short, run, tmp_path):
     assert not (tmp_path / "work" / "describe").exists()
 
 
+@pytest.mark.slow
 def test_a_set_takes_the_place_of_a_set_and_of_nothing_else(built_set, recording, run, kit, tmp_path):
     command = ("map", "build", *recording.options(), "--sub-maps", 3, *SET)
     copy = shutil.copytree(built_set, tmp_path / "room.set")

@@ -42,7 +42,7 @@ def test_a_map_of_sift_tells_of_its_words(run, built):
     assert facts["retrieval"].startswith("VLAD over the keypoints, 64 words")
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "int8"])
 def test_every_image_of_another_walk_is_localized(run, hfnet_map, query, precision, tmp_path):
     """With the numbers that the map was made with, and with the others."""
     report, params = tmp_path / "report", tmp_path / "params.yaml"

@@ -100,6 +100,7 @@ def test_a_map_that_has_all_of_the_other_one_is_told(run, halves, tmp_path):
     assert not (tmp_path / "both.map").exists()
 
 
+@pytest.mark.slow
 def test_maps_that_share_nothing_are_not_aligned(run, mapping, tmp_path):
     first = build(part(mapping, tmp_path / "p", slice(0, 6)), tmp_path / "a.map")
     far = build(part(mapping, tmp_path / "q", slice(15, 21)), tmp_path / "b.map", map_from_part=ELSEWHERE)
@@ -118,7 +119,7 @@ def test_a_merge_in_two_frames_says_that_nothing_is_shared(run, halves, moved, t
     ("off_m", "is_refused"),
     [
         pytest.param(0.0, False, marks=pytest.mark.slow),
-        (0.1, False),
+        pytest.param(0.1, False, marks=pytest.mark.slow),
         (0.8, True),
     ],
 )
@@ -178,6 +179,7 @@ def test_an_update_with_poses_of_another_frame_is_refused(run, halves, second_ha
     assert not (tmp_path / "n.map").exists()
 
 
+@pytest.mark.slow
 def test_without_poses_the_session_is_localized_first(run, built, mapping, query, tmp_path):
     answer = run(
         "map",

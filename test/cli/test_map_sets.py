@@ -107,6 +107,7 @@ def seen_anew(apartment):
     return dataclasses.replace(apartment.visual_map, observation_xy=moved_px)
 
 
+@pytest.mark.slow
 def test_a_map_that_is_in_the_set_already_is_refused(run, tmp_path, apartment):
     save_map(apartment.visual_map, tmp_path / "a.map")
     save_map(

@@ -175,6 +175,7 @@ def test_a_wrong_mounting_is_named_and_turned_back(rig, run, kit, tmp_path, capl
     np.testing.assert_allclose(mounting["turned_deg"], [0.0, 3.0, 0.0], atol=0.3)
 
 
+@pytest.mark.slow
 def test_images_of_a_rig_alone_make_a_map_in_metres(run, kit, tmp_path):
     """Two cameras beside each other walk past a wall of the apartment."""
     scene, camera = build_apartment(0, 1), demo_camera((256, 192))

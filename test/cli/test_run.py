@@ -94,6 +94,7 @@ def test_a_map_that_is_missing_ends_it_with_one_line(start, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_inactive_it_waits_to_be_led(start, client, room_map):
     process = start("--inactive", "--map", room_map)
     assert state(client) == "unconfigured"
@@ -107,6 +108,7 @@ def test_inactive_it_waits_to_be_led(start, client, room_map):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_shut_down_by_service_it_ends_well(start, client, room_map):
     process = start("--map", room_map)
     until = time.monotonic() + 60.0

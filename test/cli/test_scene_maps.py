@@ -471,7 +471,7 @@ def test_an_update_without_what_it_needs_leaves_the_network_out(
 # Every other verb
 
 
-@pytest.fixture(params=["scene", "both"])
+@pytest.fixture(params=["scene", pytest.param("both", marks=pytest.mark.slow)])
 def either(request, both, small):
     """A map of kind scene, and one with both."""
     return small if request.param == "scene" else both

@@ -133,6 +133,7 @@ def steps(map_path, room_walk, parameters):
         rig.close()
 
 
+@pytest.mark.slow
 def test_a_matcher_is_chosen_by_its_name(run, mapping, query, kit, tmp_path, keyframe_matcher):
     params = tmp_path / "my.yaml"
     chosen = {"matching": {"method": keyframe_matcher}, "mapping": {"keep_observations": True}}

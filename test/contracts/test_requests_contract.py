@@ -80,7 +80,9 @@ def test_deactivating_ends_a_request_that_waits(rig):
     rig.localize()
 
 
-@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), -1.0, 1e300])
+@pytest.mark.parametrize(
+    "timeout", [pytest.param(float("inf"), marks=pytest.mark.slow), float("nan"), -1.0, 1e300]
+)
 def test_no_time_is_too_long_or_too_strange_to_wait(rig, timeout):
     rig.localize()
     with rig.while_stepping():

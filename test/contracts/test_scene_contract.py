@@ -13,7 +13,7 @@ from hfnet_ros.messages import topics
 pytest.importorskip("onnxruntime")
 
 
-@pytest.fixture(scope="module", params=["scene", "both"])
+@pytest.fixture(scope="module", params=["scene", pytest.param("both", marks=pytest.mark.slow)])
 def scene_kind(request):
     return request.param
 

@@ -104,6 +104,7 @@ def test_keys_of_the_contract(run_results):
     assert summary["map"] == {"path": "m"}
 
 
+@pytest.mark.slow
 def test_nees_of_sampled_errors_is_chi_square(make_result):
     rng = np.random.default_rng(1)
     factor = rng.normal(size=(6, 6)) * 0.01

@@ -49,6 +49,7 @@ def test_a_known_offset_is_found(offset_s):
     assert found.significant == (offset_s != 0.0)
 
 
+@pytest.mark.slow
 def test_noise_stays_within_the_standard_error_and_raises_no_alarm():
     truth = track(winding)
     found = [estimate_time_offset(answers(winding, 0.0, noise=0.02, seed=seed), truth) for seed in range(20)]

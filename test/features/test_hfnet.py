@@ -247,7 +247,7 @@ def test_the_shipped_network_recognises_a_turned_picture(make_image):
     extractor.close()
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_two_threads_describe_as_one_does(make_image, precision):
     image = make_image((320, 240))
     described = []

@@ -77,7 +77,7 @@ SIZES = [(96, 64), (200, 136), (264, 72)]
 
 
 @pytest.mark.parametrize("size_wh", SIZES)
-@pytest.mark.parametrize("channels", [32, 64, 256])
+@pytest.mark.parametrize("channels", [pytest.param(32, marks=pytest.mark.slow), 64, 256])
 def test_hfnet_is_as_on_the_cpu(memory, rng, size_wh, channels):
     scores, descriptors = heatmap(rng, size_wh)[None, None], unit_map(rng, channels, size_wh)
     expected = expected_of_hfnet(scores, descriptors, HFNET)
@@ -86,7 +86,9 @@ def test_hfnet_is_as_on_the_cpu(memory, rng, size_wh, channels):
 
 
 @pytest.mark.parametrize("size_wh", SIZES)
-@pytest.mark.parametrize("radius", [1, 2, 7, 16])
+@pytest.mark.parametrize(
+    "radius", [2, 7, *(pytest.param(radius, marks=pytest.mark.slow) for radius in (1, 16))]
+)
 def test_xfeat_is_as_on_the_cpu(memory, rng, size_wh, radius):
     rule = dataclasses.replace(XFEAT, radius=radius)
     scores, descriptors = heatmap(rng, size_wh)[None, None], unit_map(rng, 64, size_wh)
@@ -96,6 +98,7 @@ def test_xfeat_is_as_on_the_cpu(memory, rng, size_wh, radius):
     assert_same(run(memory, scores, descriptors, rule, reliability)[0], expected)
 
 
+@pytest.mark.slow
 def test_float16_tensors_are_read(memory, rng):
     size_wh = (128, 96)
     scores = heatmap(rng, size_wh)[None, None].astype(np.float16)
@@ -138,6 +141,7 @@ def test_more_peaks_than_wanted_leave_the_best(memory, rng, limit):
     assert_same(run(memory, scores, descriptors, rule, ones)[0], expected)
 
 
+@pytest.mark.slow
 def test_more_keypoints_than_sorted_in_48_kib(memory, rng):
     size_wh = (320, 240)
     rule = SelectionRule(radius=1, iterations=1, threshold=0.0, max_keypoints=8192, cubic=False)
@@ -267,6 +271,7 @@ def test_logits_become_the_heat_map(memory, rng, dtype):
     np.testing.assert_allclose(chosen.scores, expected.scores, rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_vga(memory, rng):
     size_wh = (640, 480)
     rule = dataclasses.replace(HFNET, max_keypoints=2048)

@@ -74,6 +74,7 @@ def test_the_next_start_compiles_nothing(machine, start, caplog):
     assert PlanCache(str(machine.cache)).plans() == []
 
 
+@pytest.mark.slow
 def test_other_macros_sources_gpus_and_compilers_are_other_code(machine, start, monkeypatch):
     assert [start(factor=3), start(factor=4)] == [1, 1]
     monkeypatch.setattr(module, "read_source", lambda name: SOURCE + "\n")

@@ -65,9 +65,9 @@ def all_rows(descriptors):
 @pytest.mark.parametrize(
     ("num_keypoints", "num_landmarks", "size", "seed"),
     [
-        (100, 300, 64, 0),
+        pytest.param(100, 300, 64, 0, marks=pytest.mark.slow),
         (257, 131, 64, 1),
-        (256, 256, 64, 5),
+        pytest.param(256, 256, 64, 5, marks=pytest.mark.slow),
         (1, 1, 64, 0),
         (3, 700, 64, 6),
         (70, 40, 40, 0),  # padded to 48

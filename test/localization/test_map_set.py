@@ -183,6 +183,7 @@ def test_sub_maps_that_overlap_and_disagree_a_little_are_no_alias(make, queries)
     assert differ < agree
 
 
+@pytest.mark.slow
 def test_no_more_maps_are_open_than_allowed_and_what_is_closed_is_free(make, maps, queries):
     areas = {name: [name] for name in "abcd"}
     for number, name in enumerate("abcd"):
@@ -244,7 +245,9 @@ def test_a_sub_map_is_replaced_while_it_is_used(make, maps, queries):
     assert {name.split("/")[0] for name in model.keyframe_names} == {"a"}
 
 
-@pytest.mark.parametrize("fault", ["missing", "truncated", "flipped", "foreign", "manifest"])
+@pytest.mark.parametrize(
+    "fault", ["missing", pytest.param("truncated", marks=pytest.mark.slow), "flipped", "foreign", "manifest"]
+)
 def test_a_sub_map_that_cannot_be_used_is_named_and_the_rest_goes_on(make, maps, queries, fault, caplog):
     path, localizer, extractor = make(good="whole", bad=("whole", MOVED))
     folder = path / "maps" / "bad"
@@ -365,6 +368,7 @@ def test_unknown_areas_are_refused_with_those_that_there_are(make):
         make(with_map(areas="ground attic"), areas={"a": ["ground", "west"]}, a="whole")
 
 
+@pytest.mark.slow
 def test_a_box_of_a_map_is_an_area(maps, queries):
     visual_map = load_map(maps / "whole")
     middle = float(np.median(visual_map.keyframe_poses[:, 0]))

@@ -88,6 +88,7 @@ def test_a_map_is_shown_its_keyframes_in_a_mirror(facade, plane_wall, is_symmetr
     assert share > 0.1 if is_symmetric else share == 0.0
 
 
+@pytest.mark.slow
 def test_so_is_a_map_that_is_built_in_tasks(facade, tmp_path):
     pytest.importorskip("pycolmap")
     from hfnet_ros.building.artefacts import Artefact

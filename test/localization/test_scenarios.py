@@ -147,6 +147,7 @@ def test_the_wrong_niche_is_kept_out_by_the_gate(corridor, config, way_into_a_ni
     assert not any(result.relocated for _, result, _ in results)
 
 
+@pytest.mark.slow
 def test_the_wrong_niche_is_kept_out_by_agreement(corridor, config, way_into_a_niche):
     """Woken up in a niche and told both: no position is better than either."""
     place = dataclasses.replace(corridor, localizer=Confused(corridor, config, {0, 2, 3, 5, 8, 9}))

@@ -78,7 +78,9 @@ def prior(map_from_camera, sigma_deg=2.0):
     return PosePrior(map_from_camera, np.diag([0.01] * 3 + [np.deg2rad(sigma_deg) ** 2] * 3))
 
 
-@pytest.mark.parametrize("roll_deg", [70.0, -100.0, 180.0])
+@pytest.mark.parametrize(
+    "roll_deg", [70.0, *(pytest.param(roll, marks=pytest.mark.slow) for roll in (-100.0, 180.0))]
+)
 def test_a_rolled_camera_is_localized_and_the_answer_says_by_what_turn(room, make, camera, roll_deg):
     truth = rolled(room.view, roll_deg)
     asked = frame(room.scene, truth, camera)
@@ -177,6 +179,7 @@ def test_features_that_are_given_cannot_be_turned(room, make, camera):
     assert extractor.num_described == 1
 
 
+@pytest.mark.slow
 def test_the_views_of_a_rig_are_turned_together(room, make, camera):
     """In these pictures no sampled pose explains 14 chance matches before they are turned, which ends the search."""
     truth = rolled(room.view, 90.0)

@@ -48,6 +48,7 @@ def test_a_view_that_is_left_out_says_by_how_much_it_is_off(turn_deg):
     assert np.rad2deg(np.linalg.norm(offset.vector[3:])) == pytest.approx(turn_deg, abs=0.3)
 
 
+@pytest.mark.slow
 def test_differences_scatter_as_their_covariance_says():
     distances = []
     for seed in range(60):

@@ -257,6 +257,7 @@ def test_a_missing_array_is_found_without_digests(folder):
     assert_refused(folder, "observation_xy", "is missing")
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_any_array_is_found(folder):
     rng = np.random.default_rng(1)
     for file in sorted((folder / "arrays").iterdir()):

@@ -191,6 +191,7 @@ def test_a_dense_network_knows_no_keyframes(both, scene, tmp_path):
 # Damage
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_of_any_file_is_found(folder):
     rng = np.random.default_rng(1)
     for file in sorted((folder / "scene").iterdir()):

@@ -98,6 +98,7 @@ def test_a_right_calibration_stays(kit, config):
     assert solved.cameras[0] is truth
 
 
+@pytest.mark.slow
 def test_noisy_poses_do_not_talk_a_right_calibration_out(kit, config):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
     world = kit.make_world([truth], num_views=18, num_points=400)
@@ -124,6 +125,7 @@ def test_only_the_wrong_one_of_two_cameras_changes(kit, config):
     np.testing.assert_allclose(solved.cameras[1].focal, 260.0, rtol=0.005)
 
 
+@pytest.mark.slow
 def test_off_changes_nothing_and_on_always_refines(kit, config):
     truth = kit.make_camera(distortion=TRUE_DISTORTION)
     world = kit.make_world([truth], num_views=18, num_points=400)

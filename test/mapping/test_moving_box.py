@@ -87,6 +87,7 @@ def test_landmarks_of_the_moved_box_are_dropped_and_those_of_the_wall_stay(recor
     assert cleaned.build_info["landmarks_seen_through"] == plain.num_landmarks - cleaned.num_landmarks
 
 
+@pytest.mark.slow
 def test_a_box_that_stays_is_kept(recording):
     images, poses, camera = recording
     first_pass = (images[:10], poses[:10], camera)

@@ -77,7 +77,7 @@ def test_good_poses_are_not_complained_of(kit, world, config, noise_m):
     assert checked.map_from_camera == poses
 
 
-@pytest.mark.parametrize("ratio", [0.55, 0.7])
+@pytest.mark.parametrize("ratio", [pytest.param(0.55, marks=pytest.mark.slow), 0.7])
 def test_a_calibration_of_another_zoom_is_named_and_not_the_poses(kit, world, config, ratio):
     """They had been refused as another mounting, wrong keyframes, a path that slips or inverted."""
     camera = world.cameras[0]
@@ -105,6 +105,7 @@ def test_coefficients_under_the_name_of_another_model_are_named_and_not_the_pose
     assert "the coefficients of camera 0 read as plumb_bob" in str(error)
 
 
+@pytest.mark.slow
 def test_the_camera_of_a_rig_whose_calibration_is_of_another_zoom_is_named(kit, config):
     cameras = [kit.make_camera(), kit.make_camera()]
     mountings = [Rigid3.identity(), Rigid3.from_rotvec([0.0, 0.1, 0.0], [0.2, 0.0, 0.0])]
@@ -139,6 +140,7 @@ def test_a_jump_is_named_and_put_right(kit, world, config, error, row):
     assert checked.map_from_camera[row].translation_to(true) < 0.03
 
 
+@pytest.mark.slow
 def test_a_map_is_built_of_poses_put_right(kit, world, config):
     poses = kit.poses_of(world)
     true = poses[WRONG]
@@ -189,7 +191,7 @@ def test_swapped_poses_are_named_so(kit, world, config, other):
     "slip",
     [
         Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.2, 0.3, 0.0]),
-        Rigid3.from_rotvec([0.0, 0.15, 0.0], [0.0, 0.0, 0.0]),
+        pytest.param(Rigid3.from_rotvec([0.0, 0.15, 0.0], [0.0, 0.0, 0.0]), marks=pytest.mark.slow),
     ],
     ids=["moved", "turned"],
 )
@@ -232,6 +234,7 @@ def test_a_keyframe_that_looks_like_another_place_stays_where_it_is(kit, world, 
     assert list(faults_of(check(kit, world, config, jumped))) == ["002.png"]
 
 
+@pytest.mark.slow
 def test_a_slip_by_little_is_refused_where_points_seen_under_a_wide_angle_say_so(
     kit, world, config, caplog, monkeypatch
 ):
@@ -267,14 +270,19 @@ def w_first(pose):
     ("change", "words"),
     [
         (Rigid3.inverse, "inverted (camera_from_map)"),
-        (w_first, "quaternion's w first"),
-        (
+        pytest.param(w_first, "quaternion's w first", marks=pytest.mark.slow),
+        pytest.param(
             lambda pose: Rigid3(pose.rotation @ BODY.T, pose.translation),
             "body frame (x forward, y left, z up",
+            marks=pytest.mark.slow,
         ),
         (lambda pose: Rigid3(pose.rotation @ np.diag([1.0, -1.0, -1.0]), pose.translation), "OpenGL"),
         (lambda pose: Rigid3(MIRROR @ pose.rotation @ MIRROR, MIRROR @ pose.translation), "mirrored"),
-        (lambda pose: Rigid3(pose.rotation, pose.translation[[1, 0, 2]]), "write positions as (y, x, z)"),
+        pytest.param(
+            lambda pose: Rigid3(pose.rotation, pose.translation[[1, 0, 2]]),
+            "write positions as (y, x, z)",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["inverted", "w first", "body", "OpenGL", "mirrored", "axes swapped"],
 )
@@ -292,7 +300,7 @@ def test_poses_of_another_frame_on_the_body_are_refused_with_the_turn(kit, world
     assert error.amount == pytest.approx(np.degrees(np.linalg.norm(body_from_camera.rotvec)), abs=0.5)
 
 
-@pytest.mark.parametrize("rows", [1, -2])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), -2])
 def test_shifted_rows_are_refused_with_the_shift(kit, world, config, rows):
     poses = kit.poses_of(world)
     shifted = [poses[min(max(row - rows, 0), COUNT - 1)] for row in range(COUNT)]

@@ -164,6 +164,7 @@ def test_a_view_belongs_to_a_part_by_all_that_it_shares_with_it():
     assert len(set(parts.tolist())) == 4
 
 
+@pytest.mark.slow
 def test_parts_that_see_nothing_of_each_other_are_not_turned_against_each_other(kit, config):
     """Each is seen from a nearly straight path, about which positions alone let it turn."""
     first, second = (kit.make_world(num_views=12, num_points=300, seed=seed) for seed in (0, 1))

@@ -96,6 +96,7 @@ def test_a_camera_that_was_turned_is_named_and_turned_back(kit, config, stereo, 
     assert np.degrees((left.inverse() @ right).rotation_to(RIGHT)) < 0.3
 
 
+@pytest.mark.slow
 def test_images_of_other_times_contradict_the_rig(kit, config, stereo):
     """The right camera's images are paired with the next left ones."""
     images = [
@@ -112,6 +113,7 @@ def test_cameras_in_one_place_give_no_scale(kit, config, stereo):
         _build(kit, stereo, config, [Rigid3.identity(), Rigid3(RIGHT.rotation, np.zeros(3))])
 
 
+@pytest.mark.slow
 def test_images_of_different_times_give_no_scale(kit, config, stereo):
     images = kit.make_images(stereo)
     source = UnposedImages(images, stereo.cameras, [Rigid3.identity(), RIGHT])

@@ -29,6 +29,7 @@ def halves(apartment):
     return build_map(apartment.scene, poses[:11]), build_map(apartment.scene, poses[5:], seed=50)
 
 
+@pytest.mark.slow
 def test_an_overlap_is_found_with_a_covariance_that_is_honest(halves):
     first, second = halves
     second_from_first = ELSEWHERE

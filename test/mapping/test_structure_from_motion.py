@@ -32,7 +32,7 @@ def _build(kit, world, cameras, config):
     return build_map(source, kit.make_extractor(world), config, BuildOptions(self_test=False))
 
 
-@pytest.mark.parametrize("calibrated", [True, False])
+@pytest.mark.parametrize("calibrated", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_synthetic_images_find_their_places(kit, config, calibrated):
     world = kit.make_world([kit.make_camera(focal=330.0)], num_views=10, num_points=400)
     built = _build(kit, world, world.cameras if calibrated else None, config)

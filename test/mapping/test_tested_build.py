@@ -69,6 +69,7 @@ def test_a_map_of_posed_images_is_tested_and_each_image_described_once(world, po
     assert built.build_info["duration_s"] > 0
 
 
+@pytest.mark.slow
 def test_a_map_without_poses_is_tested_too(kit, world, extractor, config):
     built = build_map(UnposedImages(kit.make_images(world), world.cameras), extractor, config)
     assert built.num_keyframes == 24

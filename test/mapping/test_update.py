@@ -92,6 +92,7 @@ def test_a_session_in_the_given_frame_joins_the_refined_structure(kit, world, ol
         assert updated.map_from_camera(row).translation_to(pose) < 0.01
 
 
+@pytest.mark.slow
 def test_a_pose_of_a_session_that_is_put_right_is_so_in_both_frames(kit, config):
     world = kit.make_world(num_views=24, num_points=600)
     old = kit.build_part(world, slice(0, 24), with_global=False)
@@ -134,6 +135,7 @@ def test_copies_of_keyframes_are_left_out_of_a_session_and_told(kit, world, old,
     assert "4 of 12 images are copies of keyframes of the map" in caplog.text
 
 
+@pytest.mark.slow
 def test_everything_is_kept_if_asked(kit, world, old, config):
     session = second_session(kit, world, gone=np.arange(0, 300, 10))
     updated, report = update(kit, session, old, config, prune=False)
@@ -177,6 +179,7 @@ def test_the_old_map_is_untouched_and_the_new_one_sound(kit, world, old, config,
     assert len(set(updated.keyframe_names)) == 24
 
 
+@pytest.mark.slow
 def test_two_updates_are_both_remembered(kit, world, old, config):
     once, _ = update(kit, second_session(kit, world), old, config)
     twice, _ = update(kit, second_session(kit, world, seed=10), once, config)
@@ -231,7 +234,7 @@ def test_a_session_elsewhere_that_looks_alike_is_told(kit, world, old, config, c
     assert "if they show no other place that looks alike, their poses are of another frame" in caplog.text
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("sign", [1.0, pytest.param(-1.0, marks=pytest.mark.slow)])
 def test_answers_of_a_session_that_is_off_by_little_say_so(kit, world, old, config, caplog, sign):
     poses = moved_by(kit, world, 0.03 * sign, old)
     alone, _ = update(kit, second_session(kit, world), old, config, poses=poses)

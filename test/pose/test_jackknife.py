@@ -100,6 +100,7 @@ def test_few_matches_say_nothing(make_matches, kept):
         np.testing.assert_array_equal(spread, np.zeros((6, 6)))
 
 
+@pytest.mark.slow
 def test_the_spread_that_is_expected_of_white_noise_is_its_mean(make_matches):
     maker, found = make_matches(6, "plumb_bob"), []
     points = maker.scatter(60)

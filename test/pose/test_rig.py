@@ -95,7 +95,7 @@ def test_the_maps_error_is_that_of_the_camera_wherever_the_rig_has_its_frame():
     np.testing.assert_allclose(rig.covariance, expected, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("counts", [(60, 60), (20, 100)])
+@pytest.mark.parametrize("counts", [pytest.param((60, 60), marks=pytest.mark.slow), (20, 100)])
 def test_the_covariance_is_that_of_the_rig(counts):
     """Monte Carlo: errors of position and orientation of the rig against what is reported, in axes of the map."""
     errors, reported = [], []

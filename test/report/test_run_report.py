@@ -167,7 +167,9 @@ def test_map_picture(tmp_path, num_points):
     assert [file.name for file in tmp_path.iterdir()] == ["m.png"]
 
 
-@pytest.mark.parametrize("case", ["full", "empty", "no ground truth", "none localized"])
+@pytest.mark.parametrize(
+    "case", ["full", "empty", pytest.param("no ground truth", marks=pytest.mark.slow), "none localized"]
+)
 def test_run_picture(tmp_path, case, run_results, make_result, map_points):
     results = {
         "full": run_results,

@@ -48,6 +48,7 @@ def test_the_seed_decides_everything(corridor: Scene) -> None:
     assert not np.array_equal(image, render(build_corridor(2), SMALL, view))
 
 
+@pytest.mark.slow
 def test_boxes_stand_about_and_surfaces_are_repainted_where_asked() -> None:
     def white(_: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
         return np.full((size_wh[1], size_wh[0], 3), 255, np.uint8)
@@ -64,6 +65,7 @@ def test_boxes_stand_about_and_surfaces_are_repainted_where_asked() -> None:
     assert np.array_equal(plain.rectangles[0].texture, build_apartment(5, 1).rectangles[0].texture)
 
 
+@pytest.mark.slow
 def test_apartment_is_closed_and_rich_in_texture(apartment: Scene) -> None:
     camera, sift = demo_camera(), cv2.SIFT_create()
     poses = mapping_walk(apartment)
@@ -76,7 +78,7 @@ def test_apartment_is_closed_and_rich_in_texture(apartment: Scene) -> None:
     assert min(counts) > 400
 
 
-@pytest.mark.parametrize("stroll", [mapping_walk, query_walk])
+@pytest.mark.parametrize("stroll", [pytest.param(mapping_walk, marks=pytest.mark.slow), query_walk])
 def test_walks_stay_in_free_space_and_are_smooth(apartment: Scene, stroll) -> None:
     poses = stroll(apartment)
     steps = pairwise(poses)

@@ -106,6 +106,7 @@ def test_a_fine_checkerboard_fades_to_gray_with_distance() -> None:
     assert seen.mean() == pytest.approx(127.5, abs=3.0)
 
 
+@pytest.mark.slow
 def test_views_of_an_apartment_agree_through_depth_and_poses() -> None:
     scene, camera = build_apartment(3, num_rooms=1), demo_camera((320, 240))
     eye = scene.rooms[0].center * [1.0, 1.0, 0.0] + np.array([-0.9, 0.1, 1.4])

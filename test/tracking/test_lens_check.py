@@ -44,7 +44,14 @@ def watched(off, **options):
 
 
 @pytest.mark.parametrize(
-    "off", [SOUND, (0.008, 0.0, 0.0, 0.0), (0.0, 0.008, 0.0, 0.0), (0.0, 0.0, 0.0, 0.02)]
+    "off",
+    [
+        (0.008, 0.0, 0.0, 0.0),
+        *(
+            pytest.param(off, marks=pytest.mark.slow)
+            for off in (SOUND, (0.0, 0.008, 0.0, 0.0), (0.0, 0.0, 0.0, 0.02))
+        ),
+    ],
 )
 def test_a_calibration_as_good_as_they_are_is_not_doubted(off):
     for seed in range(20):

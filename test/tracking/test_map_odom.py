@@ -131,6 +131,7 @@ def test_looking_again_does_not_tell_where_a_part_of_the_map_lies():
     assert np.sqrt(tracked.belief(moment(40.4, still)).covariance[0, 0]) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixes", [10, 2000])
 def test_a_robot_that_stood_for_long_is_followed_when_it_is_pushed(fixes):
     """By two standard deviations of the map: each fix passes a gate, and odometry knows nothing; 20 s at 5 Hz."""

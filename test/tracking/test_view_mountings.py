@@ -85,6 +85,7 @@ def test_two_that_are_off_are_both_found():
     assert [name for name in centres if mountings.of(name).is_askew] == ["left", "right"]
 
 
+@pytest.mark.slow
 def test_healthy_rigs_are_not_accused():
     """A squared distance of seven numbers is 7 in the mean; less here, as some of what scatters counts as outlying."""
     surprises = []

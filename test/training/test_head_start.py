@@ -23,6 +23,7 @@ def test_a_hand_computed_vlad():
     np.testing.assert_allclose(vlad, [*first, 0.0, 0.0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_cells_without_attention_do_not_count():
     head = NetVlad(4, 3, 5)
     features = torch.nn.functional.normalize(

@@ -93,6 +93,7 @@ def test_it_learns_where_cells_are(task):
     assert curves[-1]["median_m"] < 0.8 * curves[0]["median_m"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("half", "threads"), [(False, 1), (True, 2)])
 def test_same_seed_same_file(half, threads, task):
     torch.set_num_threads(threads)

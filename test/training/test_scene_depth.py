@@ -77,6 +77,7 @@ def test_the_calibration_of_the_other_camera_is_refused(seen):
         find_offset(visual_map, DepthSource(depths.__getitem__, COLOR), np.arange(len(poses)))
 
 
+@pytest.mark.slow
 def test_depth_of_other_images_is_refused(seen):
     _, poses, visual_map, depths = seen
     with pytest.raises(DatasetError, match=r"agree with .*% of .* landmarks, 50% needed"):

@@ -95,6 +95,7 @@ def test_same_file_by_several_threads(task):
     assert len(files) == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_with_the_same_numbers(task, tmp_path, monkeypatch):
     monkeypatch.setattr(scene_hybrid_training, "_PATIENCE", 99)
     whole, curves = train_hybrid(task, SMALL, 40, 0, ignore_progress)
@@ -252,6 +253,7 @@ def test_a_map_of_few_keyframes_is_refused(mapped, config):
         train_scene(few, images.__getitem__, SiftExtractor(config), config)
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_measured_and_can_be_asked(mapped, config, apartment):
     visual_map, images = mapped
     asked = dataclasses.replace(config, scene=SceneConfig(classes=6, subclasses=6, views=1, steps=60))

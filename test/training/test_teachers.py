@@ -35,6 +35,7 @@ def test_it_sees_red_green_blue_between_0_and_1(brightness_onnx):
     np.testing.assert_allclose(described, np.array([1.0, 0.4, 0.0]) / np.hypot(1.0, 0.4), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_its_descriptors_become_the_targets(brightness_onnx, tiny_options, tmp_path):
     teachers = dataclasses.replace(tiny_options.teachers, global_weights=str(brightness_onnx))
     network = dataclasses.replace(tiny_options.network, global_size=3)

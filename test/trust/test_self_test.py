@@ -125,6 +125,7 @@ def test_a_map_that_localizes_less_than_half_of_its_own_vouches_for_nothing(num_
     assert measured.vouches is vouches
 
 
+@pytest.mark.slow
 def test_a_few_wrong_answers_hardly_count():
     found, held_out = keyframes(600)
     wrong = [
