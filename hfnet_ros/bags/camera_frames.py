@@ -162,7 +162,7 @@ class CameraFrames:
             frame_id = plain_frame_id(header.frame_id)
             try:
                 stamp_ns = stamp_from_message(header.stamp)
-                camera = calibrations.camera_of(frame_id)
+                camera = calibrations.camera_of(frame_id, stamp_ns)
             except MessageError:
                 num_unusable += 1
                 continue
@@ -226,8 +226,8 @@ class _Calibrations:
         self._known[frame_id] = content
         return problem
 
-    def camera_of(self, frame_id: str) -> Camera:
-        return self._given or self._calibrations.camera_of(frame_id)
+    def camera_of(self, frame_id: str, stamp_ns: int) -> Camera:
+        return self._given or self._calibrations.camera_of(frame_id, stamp_ns)
 
 
 def _take(calibrations: TopicCalibrations, message: BagMessage) -> str:

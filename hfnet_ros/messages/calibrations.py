@@ -6,20 +6,21 @@ import re
 from collections import defaultdict, deque
 from typing import Any
 
-from hfnet_ros.errors import CalibrationError
+from hfnet_ros.errors import CalibrationError, MessageError
 from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.messages.camera_info import calibration_from_message
-from hfnet_ros.messages.headers import plain_frame_id
+from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
 from hfnet_ros.types import Frame, ImageArray
 
 _RECTIFIED = {"rect", "rectified", "undistorted"}
+_MOST_LAPSED = 60  # calibrations of a frame that are remembered: of images that wait while a camera zooms
 # A calibration that comes back so often within so many messages takes turns with another one.
 _RETURNS, _WITHIN = 3, 60
 
 
 class TopicCalibrations:
-    """Takes CameraInfo; gives each image the last usable one of its own optical frame.
+    """Takes CameraInfo; gives each image the last usable one of its own optical frame, of its time where that changes.
 
     Two drivers may share a topic and tell their cameras apart by `header.frame_id`. Where no calibration
     names the frame of any image, the newest one stands in, as drivers disagree about names. A message that
@@ -40,6 +41,10 @@ class TopicCalibrations:
         self._newest: Camera | None = None
         self._names_agree = False
         self._former: dict[str, Camera] = {}
+        # Of each frame, since which stamp which one is stated, ns.
+        self._since: defaultdict[str, deque[tuple[int, Camera]]] = defaultdict(
+            lambda: deque(maxlen=_MOST_LAPSED)
+        )
         self._num_taken: defaultdict[str, int] = defaultdict(int)
         self._returned: defaultdict[str, deque[int]] = defaultdict(lambda: deque(maxlen=_RETURNS))
         self.problem = ""
@@ -55,14 +60,14 @@ class TopicCalibrations:
         self._num_taken[frame_id] += 1
         # Thirty a second say the same; what they say is checked once.
         is_new = before is None or not before.is_same_as(stated)
-        replaced = is_new and self._check(frame_id, stated)
+        replaced = is_new and self._check(frame_id, stated, _stamp_ns(message))
         self.problem = self._problems.get(frame_id, "")
         if self.problem:
             raise CalibrationError(self.problem)
         self._newest = self._cameras[frame_id]
         return replaced
 
-    def _check(self, frame_id: str, stated: Calibration) -> bool:
+    def _check(self, frame_id: str, stated: Calibration, stamp_ns: int) -> bool:
         """Take what is stated of a frame, or why it cannot be used; tell whether it replaced another calibration."""
         self._stated[frame_id] = stated
         try:
@@ -75,6 +80,7 @@ class TopicCalibrations:
         # Records that are told apart by identity stay the same while the calibration does.
         if known is not None and known.is_same_as(camera):
             return False
+        self._since[frame_id].append((stamp_ns, camera))
         self._cameras[frame_id] = camera
         if known is None:
             return False
@@ -83,8 +89,13 @@ class TopicCalibrations:
             self._returned[frame_id].append(self._num_taken[frame_id])
         return True
 
-    def camera_of(self, frame_id: str) -> Camera:
+    def camera_of(self, frame_id: str, stamp_ns: int | None = None) -> Camera:
         """Return the calibration of the images of an optical frame.
+
+        Args:
+            frame_id: optical frame of the image.
+            stamp_ns: time of the image. One that is stated since later is not meant, unless all are, as by another
+                clock. None for the newest.
 
         Raises:
             CalibrationError: there is none yet, with the reason.
@@ -92,7 +103,7 @@ class TopicCalibrations:
         camera = self._cameras.get(frame_id)
         if camera is not None:
             self._names_agree = True
-            return camera
+            return camera if stamp_ns is None else self._camera_at(frame_id, stamp_ns, camera)
         if self._newest is None:
             raise CalibrationError(self.problem or f"{self.topic}: no camera_info has come")
         if self._names_agree:
@@ -103,6 +114,10 @@ class TopicCalibrations:
             )
         return self._newest
 
+    def _camera_at(self, frame_id: str, stamp_ns: int, newest: Camera) -> Camera:
+        stated = reversed(tuple(self._since[frame_id]))
+        return next((camera for since_ns, camera in stated if since_ns <= stamp_ns), newest)
+
     def frame(self, stamp_ns: int, image: ImageArray, frame_id: str) -> Frame:
         """Return an image with its calibration.
 
@@ -110,7 +125,7 @@ class TopicCalibrations:
             CalibrationError: as `camera_of`.
             ImageError: it is not of the calibration's size.
         """
-        camera = self.camera_of(frame_id)
+        camera = self.camera_of(frame_id, stamp_ns)
         camera.check_size(image.shape, self._image_topic)
         return Frame(stamp_ns, image, camera, frame_id)
 
@@ -138,6 +153,14 @@ class TopicCalibrations:
 
 def _focal(camera: Camera) -> str:
     return f"({camera.focal[0]:.1f}, {camera.focal[1]:.1f})"
+
+
+def _stamp_ns(message: Any) -> int:
+    """Return the stamp of a message; 0, since ever, where it cannot be used."""
+    try:
+        return stamp_from_message(message.header.stamp)
+    except MessageError:
+        return 0
 
 
 def is_rectified(image_topic: str) -> bool:

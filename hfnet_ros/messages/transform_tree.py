@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +51,7 @@ class TransformTree:
         """Remember every frame's transforms for `history_s` before its newest one."""
         self._history_ns = int(history_s * _NS_PER_S)
         self._edges: dict[str, _Edge] = {}
-        self._reparented: set[str] = set()
+        self._former_parents: dict[str, str] = {}
         self._moved: set[str] = set()  # static transforms that were logged to have changed
         self._suspects: set[str] = set()
         self._refused: set[str] = set()
@@ -176,13 +177,14 @@ class TransformTree:
             return edge
         if edge is None and len(self._edges) >= _MAX_FRAMES:
             raise TransformError(f"frame '{child}' is one too many: {_MAX_FRAMES} are known already")
-        if edge is not None and child not in self._reparented:
-            self._reparented.add(child)
-            kinds = ["static" if is_static else "moving" for is_static in (edge.is_static, static)]
-            _logger.warning(
-                "frame '%s' was %s in '%s' and is now %s in '%s'; do two nodes publish it?",
-                *(child, kinds[0], edge.parent, kinds[1], parent),
-            )
+        if edge is not None:
+            if child not in self._former_parents:
+                kinds = ["static" if is_static else "moving" for is_static in (edge.is_static, static)]
+                _logger.warning(
+                    "frame '%s' was %s in '%s' and is now %s in '%s'; do two nodes publish it?",
+                    *(child, kinds[0], edge.parent, kinds[1], parent),
+                )
+            self._former_parents[child] = edge.parent
         self._edges[child] = _Edge(parent, static)
         return self._edges[child]
 
@@ -223,10 +225,11 @@ class TransformTree:
         above = set(from_source)
         common = next((frame for frame in from_target if frame in above), None)
         if common is None:
-            self._refuse_unknown(target, source)
+            reparented = self._reparented(from_source + from_target)
+            self._refuse_unknown((target, source), reparented)
             raise TransformError(
                 f"frames '{source}' (below '{from_source[-1]}') and '{target}' (below "
-                f"'{from_target[-1]}') are not connected"
+                f"'{from_target[-1]}') are not connected{reparented}"
             )
         return from_source[: from_source.index(common)], from_target[: from_target.index(common)]
 
@@ -241,12 +244,23 @@ class TransformTree:
             seen.add(edge.parent)
         return chain
 
-    def _refuse_unknown(self, *frames: str) -> None:
+    def _reparented(self, chain: list[str]) -> str:
+        """Return which frame of a chain was in another one before, and what to do; empty where none was."""
+        for frame in chain:
+            former, edge = self._former_parents.get(frame, ""), self._edges.get(frame)
+            if former and edge is not None and former != edge.parent:
+                return (
+                    f"; '{frame}' is in '{edge.parent}' now and was in '{former}', as where two nodes publish it: keep "
+                    "one (`ros2 run tf2_tools view_frames` names them)"
+                )
+        return ""
+
+    def _refuse_unknown(self, frames: Sequence[str], reparented: str) -> None:
         known = set(self._edges) | {edge.parent for edge in self._edges.values()}
         for frame in frames:
             if frame not in known:
                 names = ", ".join(sorted(known)[:20]) or "none"
-                raise TransformError(f"frame '{frame}' is unknown; known are {names}")
+                raise TransformError(f"frame '{frame}' is unknown; known are {names}{reparented}")
 
     def _compose(self, up: list[str], down: list[str], stamp_ns: int, max_gap_s: float) -> Rigid3:
         ancestor_from_source, ancestor_from_target = Rigid3.identity(), Rigid3.identity()

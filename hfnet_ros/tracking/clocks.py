@@ -42,7 +42,12 @@ class ClockComparison:
             return f"{older}; {odometry.held_back}: it is used when the next one agrees"
         earlier = odometry.last_before(latest.stamp_ns - 1)
         if earlier is None or odometry.sample_at((earlier.stamp_ns + latest.stamp_ns) // 2) is not None:
-            return older
+            if after_s <= 0.0 or before is None or newest_ns <= before:
+                return older
+            return (
+                f"{older}, and more of it comes: that late; raise odometry.wait_s beyond that, or synchronize the "
+                "clocks of camera and odometry"
+            )
         apart_s = 1e-9 * (latest.stamp_ns - earlier.stamp_ns)
         return (
             f"{older}, and odometry comes {apart_s:.3f} s apart, more than odometry.max_gap_s bridges; let it come "

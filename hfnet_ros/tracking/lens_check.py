@@ -2,12 +2,14 @@
 
 A camera that zooms by a few percent, moves its region of interest, or sends rectified images under the calibration of
 raw ones makes poses that fit well, and are off again and again by far more than their covariance: the pose of an image
-takes most of it. What is left in each is gathered here.
+takes most of it. What is left in each is gathered here: what images have in common, and by how much their centres
+differ, as where each is shifted to stabilize the picture.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +29,11 @@ _APART, _APART_RAD = 0.05, 0.1  # in depths; an image from nearer than both brin
 _LASTING = np.array([0.004, 0.004, 0.004, 0.01])
 _PRIOR = np.diag(np.square([3.0, 3.0, 3.0, 2.0]))  # no camera is off by more than a third of each
 _SURE = 1.0 - 1e-5
+_CENTRE = slice(1, 3)
+# Median over images of how far their centres differ, squared, over what matches say of each, by axis. Of sound images
+# it is not 1, as what errs in the map errs alike in much of an image: up to 4.9 in generated apartments.
+_SCATTERED = 15.0
+_MEDIAN = 0.455  # of a squared standard normal
 
 
 class LensCheck:
@@ -46,8 +53,8 @@ class LensCheck:
         """Forget everything."""
         self._rests = deque[LensRest](maxlen=_REMEMBERED)
         self._last: Rigid3 | None = None
-        # Moments of what the calibration is off by, about none.
-        self._square = np.zeros((len(_LASTING), len(_LASTING)))
+        # Moments, about none, of what the calibration is off by where that is told: in all images, and in each of them.
+        self._shared = self._single = np.zeros((len(_LASTING), len(_LASTING)))
         self.text = ""
 
     def note(self, camera: Camera, localization: Localization) -> None:
@@ -67,7 +74,7 @@ class LensCheck:
         self._last = pose
         self._rests.append(rest)
         if len(self._rests) >= _MIN_SAMPLES:
-            self.text = self._found(camera)
+            self._judge(camera)
 
     def widened(self, estimate: PoseEstimate) -> PoseEstimate:
         """Return a pose with what a calibration that is off does to it in its covariance, in `common` too."""
@@ -75,24 +82,43 @@ class LensCheck:
             return estimate
         turned = np.kron(np.eye(2), estimate.map_from_camera.rotation)
         moved = turned @ self._rests[-1].taken
-        shared = moved @ self._square @ moved.T
-        covariance = estimate.covariance + shared
+        shared = moved @ self._shared @ moved.T
+        covariance = estimate.covariance + shared + moved @ self._single @ moved.T
         common = shared if estimate.common is None else estimate.common + shared
         return replace(estimate, covariance=covariance, common=common)
 
-    def _found(self, camera: Camera) -> str:
+    def _judge(self, camera: Camera) -> None:
+        """Find what is more than chance: by how much the calibration is off, and by how much images differ."""
         off, covariance = _solve(list(self._rests))
-        self._square = np.outer(off, off) + covariance
-        if float(off @ np.linalg.solve(covariance, off)) <= self._quantile:
-            return ""
-        focal, sigmas = float(camera.focal.mean()), np.sqrt(np.diag(covariance))
-        longer, (x, y) = 1.0 + off[0], focal * off[1:3]
-        return (
-            f"images fit another calibration than theirs: a focal length {longer:.3f} (+- {sigmas[0]:.3f}) times as "
-            f"long, a centre ({x:.1f}, {y:.1f}) (+- {focal * sigmas[1]:.1f}) px aside, a k1 {off[3]:+.2f} (+- "
-            f"{sigmas[3]:.2f}) more, and poses are off by that; are they zoomed, cropped, stabilized, or rectified "
-            "where the calibration is of raw ones?"
-        )
+        self._shared = self._single = np.zeros_like(covariance)
+        found = []
+        if float(off @ np.linalg.solve(covariance, off)) > self._quantile:
+            self._shared = np.outer(off, off) + covariance
+            found.append(_text_of_all(camera, off, np.sqrt(np.diag(covariance))))
+        scattered, variances = _scatter_of_centres(self._rests, off)
+        if scattered > _SCATTERED:
+            self._single = np.diag([0.0, *variances, 0.0])
+            found.append(_text_of_each(camera, np.sqrt(variances)))
+        self.text = "; ".join(found)
+
+
+def _text_of_all(camera: Camera, off: FloatArray, sigmas: FloatArray) -> str:
+    focal = float(camera.focal.mean())
+    longer, (x, y) = 1.0 + off[0], focal * off[_CENTRE]
+    return (
+        f"images fit another calibration than theirs: a focal length {longer:.3f} (+- {sigmas[0]:.3f}) times as "
+        f"long, a centre ({x:.1f}, {y:.1f}) (+- {focal * sigmas[1]:.1f}) px aside, a k1 {off[3]:+.2f} (+- "
+        f"{sigmas[3]:.2f}) more, and poses are off by that; are they zoomed, cropped, stabilized, or rectified "
+        "where the calibration is of raw ones?"
+    )
+
+
+def _text_of_each(camera: Camera, sigmas: FloatArray) -> str:
+    x, y = float(camera.focal.mean()) * sigmas
+    return (
+        f"each image fits another centre than the calibration's, by ({x:.1f}, {y:.1f}) px to any side, and poses are "
+        "off by that; does the camera stabilize its images (switch that off), or was much moved since the map was made?"
+    )
 
 
 def _is_apart(last: Rigid3, pose: Rigid3, depth: float) -> bool:
@@ -107,3 +133,12 @@ def _solve(rests: list[LensRest]) -> tuple[FloatArray, FloatArray]:
     )
     scatter *= len(rests) / (len(rests) - len(off))
     return off, scatter + np.diag(np.square(_LASTING))
+
+
+def _scatter_of_centres(rests: Iterable[LensRest], off: FloatArray) -> tuple[float, FloatArray]:
+    """Return how far centres of images differ, squared and over what matches say of each, and their variances [2]."""
+    normals = np.stack([rest.normal[_CENTRE, _CENTRE] for rest in rests])
+    left = np.stack([(rest.weighted - rest.normal @ off)[_CENTRE] for rest in rests])
+    shifts = np.linalg.solve(normals, left[:, :, None])[:, :, 0]
+    squares = 0.5 * np.einsum("ni,ni->n", left, shifts)
+    return float(np.median(squares)), np.median(np.square(shifts), axis=0) / _MEDIAN

@@ -8,9 +8,9 @@ from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.messages.calibrations import TopicCalibrations, is_rectified
 
 
-def info(focal=430.0, frame_id="camera", **changes):
+def info(focal=430.0, frame_id="camera", seconds=0, **changes):
     fields = {
-        "header": SimpleNamespace(frame_id=frame_id),
+        "header": SimpleNamespace(frame_id=frame_id, stamp=SimpleNamespace(sec=seconds, nanosec=0)),
         "width": 640,
         "height": 480,
         "distortion_model": "plumb_bob",
@@ -136,6 +136,20 @@ def test_a_zoom_in_steps_takes_no_turns(calibrations):
     for number in range(40):
         calibrations.take(info(430.0 + number % 7))
     assert calibrations.contested == ()
+
+
+def test_an_image_that_waited_while_the_camera_zoomed_has_the_calibration_of_its_time(calibrations):
+    """The newest was taken, whichever had come by then: by 1 % of the focal length NEES/6 was 75 to 277."""
+    for seconds, focal in ((100, 430.0), (101, 430.0), (102, 440.0), (103, 450.0)):
+        calibrations.take(info(focal, seconds=seconds))
+    focals = [calibrations.camera_of("camera", seconds * 10**9).focal[0] for seconds in (101, 102, 105)]
+    assert focals == [430.0, 440.0, 450.0]
+    image = np.zeros((480, 640), np.uint8)
+    assert calibrations.frame(102 * 10**9, image, "camera").camera.focal[0] == 440.0
+    # Stamped by another clock, or not at all, they hold as they come.
+    assert calibrations.camera_of("camera", 10**9).focal[0] == 450.0
+    calibrations.take(info(460.0))
+    assert calibrations.camera_of("camera", 101 * 10**9).focal[0] == 460.0
 
 
 def test_two_cameras_on_one_topic_take_no_turns(calibrations):

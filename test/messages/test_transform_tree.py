@@ -247,6 +247,19 @@ def test_a_new_parent_starts_a_new_history(tree, add, caplog):
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("known", ["odom", "mast"])
+def test_a_frame_that_another_node_puts_elsewhere_is_named_where_the_way_ends(tree, add, known):
+    """All was said to be unknown that the frame had been in: odometry was looked for."""
+    add("mast", "arm", at(1.0), static=True)
+    add("odom", "base", at(1.0), 10.0)
+    add("odom", "base", at(1.1), 10.1)
+    add("footprint", "base", at(0.0), static=True)
+    with pytest.raises(
+        TransformError, match="'base' is in 'footprint' now and was in 'odom', as where two nodes"
+    ):
+        tree.look_up_latest(known, "base")
+
+
 def test_only_the_last_seconds_are_kept(tree, add):
     for tenth in range(300):
         add("odom", "base", at(tenth), 100.0 + 0.1 * tenth)

@@ -84,6 +84,13 @@ def test_what_nobody_knows_is_no_identity(mounting_of):
     assert "frames.base_from_camera" in mounting.problem
 
 
+def test_frames_of_a_robot_with_a_prefix_are_named_with_the_parameter_that_says_which(mounting_of, robot):
+    robot.send_transform("robot1/base_link", "robot1/cam", static=True)
+    mounting = mounting_of()
+    assert mounting.look_up("robot1/cam", 10**9) is None
+    assert "known are robot1/base_link, robot1/cam (frames.base_frame and the frame_id" in mounting.problem
+
+
 def test_images_without_a_frame_have_no_mounting_but_the_parameter(mounting_of):
     mounting = mounting_of()
     assert mounting.look_up("", 10**9) is None

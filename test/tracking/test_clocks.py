@@ -41,6 +41,17 @@ def test_what_is_only_late_is_no_other_clock(history):
     assert ClockComparison().explain(100 * S - S // 4, history) == "the first is 0.250 s younger"
 
 
+def test_odometry_that_always_comes_late_is_told_from_one_that_has_ended(history):
+    clocks = ClockComparison()
+    assert clocks.explain(105 * S + S // 2, history) == "the last before is 0.500 s older"
+    add(history, 105.1, 105.2)
+    found = clocks.explain(105 * S + 7 * S // 10, history)
+    assert found.startswith(
+        "the last before is 0.500 s older, and more of it comes: that late; raise odometry.wait_s"
+    )
+    assert clocks.explain(105 * S + 9 * S // 10, history) == "the last before is 0.700 s older"
+
+
 def test_a_gap_is_one(history):
     add(history, 108.0, 109.0)
     assert ClockComparison().explain(107 * S, history) == "the last before is 2.000 s older"
