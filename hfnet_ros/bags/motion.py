@@ -161,7 +161,10 @@ def _read_poses(bag: BagReader, topic: str, read: Callable[[Any], StampedPose]) 
     if num_unusable:
         bag.note(f"{topic}: {num_unusable} poses cannot be used, the first because: {first_problem}")
     if not len(collector):
-        raise BagError(f"{topic}: no pose can be used{': ' + first_problem if first_problem else ''}")
+        problem = first_problem or "there is no message on it"
+        raise BagError(
+            f"{topic}: no pose can be used: {problem}; name another topic; the bag holds:\n{bag.table()}"
+        )
     return collector.samples(*frames)
 
 

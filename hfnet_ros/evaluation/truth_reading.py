@@ -110,9 +110,12 @@ def find_truth_reading(results: Sequence[QueryResult], context: RunContext) -> T
         tiers = (
             _conventions(truth),
             _shifted_rows([result.stamp_ns for result in known], context),
-            tiers[0],
-            _with_other_position_axes(answers, truth),
-            _of_another_point(answers, truth),
+            # Together: where a camera moves little, a scale or other axes stand in for a lever arm, but not as well.
+            chain(
+                _scaled(answers, truth),
+                _with_other_position_axes(answers, truth),
+                _of_another_point(answers, truth),
+            ),
             tiers[1],
         )
     for tier in tiers:
@@ -120,8 +123,8 @@ def find_truth_reading(results: Sequence[QueryResult], context: RunContext) -> T
         if best is None:
             continue
         errors = best.errors(answers)
-        if not is_far_off and np.median(errors) >= _error_of_mounting(answers, truth):
-            return None
+        if best.may_be_the_map and np.median(errors) >= _error_of_mounting(answers, truth):
+            return None  # measured and named beside this
         num_as_given = int(np.count_nonzero(given <= 1.0))
         is_fault = not best.may_be_the_map and num_as_given < 0.5 * len(known)
         num_read_so = int(np.count_nonzero(errors <= 1.0))

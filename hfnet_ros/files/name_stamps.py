@@ -23,6 +23,8 @@ _UNITS_NS = (10**9, 10**6, 10**3, 1)  # s, ms, us, ns
 _MAX_STAMP_NS = 2**63 - 1
 _MIN_DIGITS_OF_TIME = 9  # a whole number of fewer may count frames as well
 _NANOSECOND_DIGITS = 9
+# Of a number after whole seconds that has as many digits in all names: what one of it is.
+_UNITS_OF_DIGITS_NS = {3: 10**6, 6: 10**3}
 _TOLERANCE_NS = 20_000_000  # between an image and its pose, as the benchmark of TUM pairs them
 _OF_INTERVAL = 0.1  # the same, where poses are denser
 _MIN_MEETING = 0.8  # share of the images, or of the poses, that must find one another
@@ -119,15 +121,23 @@ def _readings(images: Sequence[Path]) -> Iterator[tuple[Stamps, bool]]:
     width = len(names[0])
     if any(len(numbers) != width for numbers in names):
         return
+    # The finer first: beside dense poses, whole seconds alone find a pose for each image as well.
+    for column in range(width - 1):
+        pairs = [(numbers[column], numbers[column + 1]) for numbers in names]
+        if all("." not in s + part and len(part) <= _NANOSECOND_DIGITS for s, part in pairs):
+            unit_ns = _unit_after_seconds([part for _, part in pairs])
+            yield from _distinct([int(s) * _UNITS_NS[0] + int(part) * unit_ns for s, part in pairs], False)
     for column in range(width):
         texts = [numbers[column] for numbers in names]
         may_count = all("." not in text and len(text) < _MIN_DIGITS_OF_TIME for text in texts)
         for unit_ns in _UNITS_NS:
             yield from _distinct([int(Decimal(text) * unit_ns) for text in texts], may_count)
-    for column in range(width - 1):
-        pairs = [(numbers[column], numbers[column + 1]) for numbers in names]
-        if all("." not in s + ns and len(ns) <= _NANOSECOND_DIGITS for s, ns in pairs):
-            yield from _distinct([int(s) * _UNITS_NS[0] + int(ns) for s, ns in pairs], False)
+
+
+def _unit_after_seconds(parts: Sequence[str]) -> int:
+    """Return what one of the numbers after whole seconds is, ns; nanoseconds are also written without zeros before."""
+    digits = {len(part) for part in parts}
+    return _UNITS_OF_DIGITS_NS.get(digits.pop(), 1) if len(digits) == 1 else 1
 
 
 def _distinct(stamps_ns: list[int], may_count: bool) -> Iterator[tuple[Stamps, bool]]:

@@ -1,7 +1,8 @@
-"""Whether the binary files of a COLMAP model are whole.
+"""Whether the files of a COLMAP model are whole.
 
-COLMAP does not look: of a file that is cut off it takes what is missing from what it read before, so that a lens loses
-its coefficients without a word, or it goes through as many entries as some bytes happen to say, for hours.
+COLMAP does not look: of a binary file that is cut off it takes what is missing from what it read before, so that a lens
+loses its coefficients without a word, or it goes through as many entries as some bytes happen to say, for hours. Of a
+text it takes what is left of the last number, and zero of a minus sign.
 
 Reference: https://colmap.github.io/format.html#binary-file-format, of frames and rigs COLMAP's `reconstruction_io`.
 """
@@ -19,6 +20,32 @@ _ANY_FOCAL = 1.0
 _ID = 4
 _POSE = 7 * 8
 _SENSOR = 2 * _ID  # its type and its id
+_SHOWN = 40  # bytes
+
+
+def check_text_whole(model: Path) -> None:
+    """Refuse a folder of texts of which one begins as COLMAP writes it and ends within a line.
+
+    COLMAP ends every line; texts written by hand, without its comments at the top, may leave that out.
+
+    Raises:
+        DatasetError: names the file.
+    """
+    for name in _ENDS:
+        file = model / f"{name}.txt"
+        if not file.is_file():
+            continue
+        with file.open("rb") as text:
+            is_by_colmap = text.read(1) == b"#"
+            text.seek(max(file.stat().st_size - _SHOWN, 0))
+            end = text.read()
+        if not is_by_colmap or end.endswith(b"\n"):
+            continue
+        last = end.rsplit(b"\n", 1)[-1].decode(errors="replace")
+        raise DatasetError(
+            f"{file}: ends with '{last}' and no end of line, as if it were cut off: COLMAP ends every line; copy or "
+            "export the model again, or end the line if it is whole"
+        )
 
 
 def check_whole(model: Path) -> None:

@@ -11,7 +11,7 @@ from hfnet_ros.errors import CalibrationError, DatasetError
 from hfnet_ros.files.images import natural_order
 from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
-from hfnet_ros.mapping.colmap_files import check_whole
+from hfnet_ros.mapping.colmap_files import check_text_whole, check_whole
 from hfnet_ros.mapping.pycolmap_library import pycolmap
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.views import MappingImage
@@ -83,6 +83,8 @@ def _load(model: Path) -> tuple[pycolmap.Reconstruction, list[int]]:
         raise DatasetError(f"{model}: expected {', '.join(_FILES)}, all .bin or all .txt{hint}")
     if _is_complete(model, ".bin"):
         check_whole(model)
+    else:
+        check_text_whole(model)
     try:
         with quiet_colmap():
             reconstruction = pycolmap.Reconstruction(model)

@@ -111,6 +111,16 @@ def test_poses_are_sorted_and_unusable_ones_counted(open_bag, pose_message, mess
     assert "2 poses cannot be used, the first because: pose is not finite" in bag.report()[0]
 
 
+def test_poses_of_which_none_can_be_used_are_named_with_what_there_is(open_bag, pose_message, monkeypatch):
+    """A recorder that found no publisher leaves a topic without messages."""
+    bag = open_bag([("/pose", POSE, 1, pose_message(POSE, 1, TURNED))])
+    monkeypatch.setattr(bag, "messages", lambda _: iter(()))
+    with pytest.raises(
+        BagError, match=r"/pose: no pose can be used: there is no message on it; (.|\n)*PoseStamped"
+    ):
+        read_ground_truth(bag, "/pose")
+
+
 def test_a_bag_without_odometry_has_none(open_bag, pose_message):
     bag = open_bag([("/truth", POSE, 1, pose_message(POSE, 1, TURNED))])
     assert read_odometry(bag) is None

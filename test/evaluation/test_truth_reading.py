@@ -124,6 +124,35 @@ def test_what_covariances_leave_open_is_named_where_it_is_small(answered, change
     assert not reading.is_fault_of_truth
 
 
+@pytest.fixture
+def hardly_turned(answered):
+    """Answers within centimetres of a camera that walked a metre and turned by 20 deg to each side."""
+    rng = np.random.default_rng(3)
+
+    def moved(result, number):
+        truth = Rigid3.from_rotvec(
+            np.radians([4.0 * np.sin(0.7 * number), 20.0 * np.sin(0.2 * number), 2.0 * np.cos(0.5 * number)]),
+            [0.5 * np.cos(0.2 * number), 0.2 * np.sin(0.3 * number), 0.4 * np.sin(0.23 * number)],
+        )
+        off = Rigid3.from_rotvec(rng.normal(0.0, 0.01, 3), rng.normal(0.0, 0.02, 3))
+        estimate = replace(result.localization.estimate, map_from_camera=truth @ off)
+        return replace(
+            result, groundtruth=truth, localization=replace(result.localization, estimate=estimate)
+        )
+
+    some = [result for result in answered if result.localization.estimate is not None][:40]
+    return [moved(result, number) for number, result in enumerate(some)]
+
+
+def test_a_truth_of_another_point_is_no_other_frame_nor_scale(hardly_turned):
+    """One had been stretched into another frame, the other was 2.4 times as large, by 36 of 40."""
+    assert found(hardly_turned, lambda pose: pose @ Rigid3(np.eye(3), [0.0, -0.2, -0.3])) is None
+    body_from_camera = Rigid3(BODY_FROM_OPTICAL, np.array([0.3, 0.0, 0.5]))
+    reading = found(hardly_turned, lambda pose: pose @ body_from_camera.inverse())
+    assert "of a point beside the camera" in reading.describe()
+    assert reading.num_read_so == 40
+
+
 @pytest.mark.parametrize("rows", [2, -5])
 def test_shifted_rows_are_counted(answered, rows):
     truth = [result.groundtruth for result in answered]

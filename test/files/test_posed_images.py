@@ -98,6 +98,24 @@ def test_dense_poses_are_interpolated(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "name", ["{s}_{ns}.png", "{s}_{ns:09d}.png", "left_{s}_{us:06d}.png", "{idx}-{s}-{ms:03d}.png"]
+)
+def test_parts_of_a_second_count_beside_dense_poses(tmp_path, name):
+    """The whole seconds lie between two poses as well, up to a second from where the camera was."""
+    parts_ms = [712, 85, 940, 303]
+    names = [
+        name.format(idx=idx, s=T0 + 2 * idx, ms=ms, us=1_000 * ms, ns=1_000_000 * ms)
+        for idx, ms in enumerate(parts_ms)
+    ]
+    poses = write_poses(tmp_path / "poses.tum", [f"{T0 + tenth / 10:.1f}" for tenth in range(90)])
+    found = paired(write_images(tmp_path / "images", names), poses)
+    expected = {
+        text: 2 * idx + ms / 1_000 for idx, (text, ms) in enumerate(zip(names, parts_ms, strict=True))
+    }
+    assert found == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("num_poses", [6, 19])
 def test_images_are_not_paired_in_order_with_poses_of_other_times(tmp_path, num_poses):
     """Poses at 1 Hz beside images at 10 Hz; also if there happen to be as many."""

@@ -278,6 +278,20 @@ def test_a_file_that_is_cut_off_is_named(world, tmp_path, name, length):
         read_colmap_model(tmp_path / "model", tmp_path / "images")
 
 
+def test_a_text_that_ends_within_its_last_number_is_named(world, tmp_path):
+    """COLMAP reads the rest as a smaller coefficient, and zero of a minus sign."""
+    _write_model(tmp_path / "model", world, tmp_path / "images")
+    file = tmp_path / "model/cameras.txt"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-2])
+    with pytest.raises(DatasetError, match=r"cameras.txt: ends with .* and no end of line"):
+        read_colmap_model(tmp_path / "model", tmp_path / "images")
+    # By hand, without the comments that COLMAP writes, the last line may stay open.
+    lines = [line for line in whole.split(b"\n") if line and not line.startswith(b"#")]
+    file.write_bytes(b"\n".join(lines))
+    assert len(read_colmap_model(tmp_path / "model", tmp_path / "images").images) == 8
+
+
 def test_a_model_without_its_images_is_refused(world, tmp_path):
     _write_model(tmp_path / "model", world, tmp_path / "images")
     (tmp_path / "model/images.txt").write_text("", encoding="utf-8")
