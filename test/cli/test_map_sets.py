@@ -147,7 +147,9 @@ def test_a_map_that_no_other_one_confirms_is_told(run, tmp_path, apartment):
     assert "a, b: found in no other map" in two.out
 
 
-@pytest.mark.parametrize(("off_m", "is_told"), [(0.0, False), (0.3, True)])
+@pytest.mark.parametrize(
+    ("off_m", "is_told"), [pytest.param(0.0, False, marks=pytest.mark.slow), (0.3, True)]
+)
 def test_maps_that_are_not_where_their_overlap_says_are_told(run, tmp_path, apartment, off_m, is_told):
     save_map(apartment.visual_map, tmp_path / "a.map")
     shift = Similarity(1.0, np.eye(3), np.array([off_m, 0.0, 0.0]))

@@ -74,7 +74,7 @@ def test_features_whose_image_is_gone_are_answered_as_they_are(facade):
     assert answer.is_valid and "mirror_ratio" not in answer.evidence.scores
 
 
-@pytest.mark.parametrize("is_symmetric", [True, False])
+@pytest.mark.parametrize("is_symmetric", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_map_is_shown_its_keyframes_in_a_mirror(facade, plane_wall, is_symmetric):
     place, extractor = facade if is_symmetric else plane_wall, SiftExtractor(CONFIG)
     images = {

@@ -133,6 +133,7 @@ class Confused:
         return (self.second_only if is_wrong else self.both).localize(frame)
 
 
+@pytest.mark.slow
 def test_the_wrong_niche_is_kept_out_by_the_gate(corridor, config, way_into_a_niche):
     """What the niche's twin answers four times in a row, again and again, replaces nothing."""
     wrong = {10, 11, 12, 13, 15, 16, 17, 18, 20}

@@ -93,6 +93,7 @@ def test_with_landmarks_of_its_own_a_network_that_is_off_is_exact(apartment, con
     assert len(errors["exact"]) == 3 and max(errors["exact"]) < 0.05
 
 
+@pytest.mark.slow
 def test_another_apartment_is_refused(apartment, config, with_scene):
     other = build_apartment(77)
     alone = localizer(with_scene, config, "scene")

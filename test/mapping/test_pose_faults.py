@@ -122,7 +122,7 @@ def test_the_camera_of_a_rig_whose_calibration_is_of_another_zoom_is_named(kit, 
 @pytest.mark.parametrize(
     "error",
     [
-        Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.3, 0.5, 0.2]),
+        pytest.param(Rigid3.from_rotvec([0.0, 0.0, 0.0], [0.3, 0.5, 0.2]), marks=pytest.mark.slow),
         Rigid3.from_rotvec([0.1, -0.1, 0.05], [0.0, 0.0, 0.0]),
         Rigid3.from_rotvec([0.0, 1.0, 0.0], [1.0, 0.0, -1.0]),
     ],
@@ -217,6 +217,7 @@ def test_places_that_look_alike_are_no_slip(kit, world, config, caplog):
     assert "look alike" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_keyframe_that_looks_like_another_place_stays_where_it_is(kit, world, config, caplog):
     """The last one, at the end of the path, sees what one near its beginning sees."""
     order = [row for row in range(COUNT) if row != 2] + [2]
@@ -311,7 +312,11 @@ def test_shifted_rows_are_refused_with_the_shift(kit, world, config, rows):
     assert ("later" if rows > 0 else "earlier") in str(error)
 
 
-@pytest.mark.parametrize("pairs_per_keyframe", [2.0, 100.0], ids=["many pairs", "few pairs"])
+@pytest.mark.parametrize(
+    "pairs_per_keyframe",
+    [2.0, pytest.param(100.0, marks=pytest.mark.slow)],
+    ids=["many pairs", "few pairs"],
+)
 def test_poses_in_another_order_are_refused(kit, world, config, monkeypatch, pairs_per_keyframe):
     monkeypatch.setattr(pose_faults, "_MIN_PAIRS_PER_KEYFRAME", pairs_per_keyframe)
     poses = kit.poses_of(world)

@@ -217,7 +217,11 @@ def moved_by(kit, world, part_of_depth, old, scale=1.0):
 
 @pytest.mark.parametrize(
     ("part_of_depth", "scale", "named"),
-    [(0.2, 1.0, r"translation \(-"), (0.0, 1000.0, "positions times 0.001, "), (0.2, 0.8, r"times 1\.25")],
+    [
+        pytest.param(0.2, 1.0, r"translation \(-", marks=pytest.mark.slow),
+        (0.0, 1000.0, "positions times 0.001, "),
+        (0.2, 0.8, r"times 1\.25"),
+    ],
 )
 def test_a_session_in_another_frame_or_unit_is_refused(kit, world, old, config, part_of_depth, scale, named):
     poses = moved_by(kit, world, part_of_depth, old, scale)
@@ -295,7 +299,7 @@ def test_what_single_poses_are_off_by_is_no_other_frame(kit, world, old, config,
     assert not updated.covariance_model[1].any()
 
 
-@pytest.mark.parametrize("found", [12, 3])
+@pytest.mark.parametrize("found", [pytest.param(12, marks=pytest.mark.slow), 3])
 def test_a_session_in_the_frame_of_the_map_is_taken(kit, world, old, config, caplog, found):
     """Also one that goes where the map has been in part only."""
     find = finder(world)
