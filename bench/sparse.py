@@ -1,11 +1,12 @@
 """How near and how honest are poses in maps of few keyframes, by how their landmarks weigh?
 
-    python bench/sparse.py [--seeds 400 401 402] [--every 18] [--weights even auto]
+    python bench/sparse.py [--seeds 400 401 402] [--every 18] [--weights even auto] [--pose-noise 0.01 0.3]
 
 Maps generated apartments from each so-many-th pose of a walk (`--every`), and asks them for views half a metre to two
 metres aside of it, for views from anywhere, and for views of another apartment. Prints by weights (`pose.weights`):
 poses given; right ones (within 0.5 m and 10 deg), those within 5 cm and 5 deg, median errors, and the mean of their
-squared errors by their covariances (ANEES; 1 is honest); wrong ones; poses given in the other apartment.
+squared errors by their covariances (ANEES; 1 is honest); wrong ones; poses given in the other apartment. Poses may be
+given with noise, m and deg per axis, as of a motion capture system.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[400, 401, 402], help="of the apartments")
     parser.add_argument("--every", type=int, default=18, help="so-many-th pose of the walk is a keyframe")
     parser.add_argument("--weights", nargs="+", default=["even", "auto"], help="pose.weights to compare")
+    parser.add_argument("--pose-noise", type=float, nargs=2, default=[0.0, 0.0], metavar=("M", "DEG"))
     options = parser.parse_args()
     found: dict[str, list[list[float]]] = {weights: [] for weights in options.weights}
     asked = 0
     for seed in options.seeds:
         rng = np.random.default_rng([9, seed])
         scene, poses = apartment(seed, int(rng.integers(2, 5)), int(rng.integers(0, 8)))
-        visual_map = map_of(scene, poses[:: options.every])
+        mapped = poses[:: options.every]
+        visual_map = map_of(scene, mapped, shaken(mapped, *options.pose_noise, rng))
         views = [
             *beside(scene, demo_camera(), poses[ASIDE_EVERY // 2 :: ASIDE_EVERY], seed),
             *anywhere(scene, rng, NUM_ANYWHERE),
@@ -77,14 +80,28 @@ def apartment(seed: int, num_rooms: int, num_boxes: int) -> tuple[Scene, list[Ri
     raise ValueError(f"no walk leads through apartment {seed}")
 
 
-def map_of(scene: Scene, poses: Sequence[Rigid3]) -> VisualMap:
+def shaken(
+    poses: Sequence[Rigid3], noise_m: float, noise_deg: float, rng: np.random.Generator
+) -> list[Rigid3]:
+    if not noise_m and not noise_deg:
+        return list(poses)
+    noise = np.array([noise_m] * 3 + [np.radians(noise_deg)] * 3) * rng.standard_normal((len(poses), 6))
+    return [
+        Rigid3(Rigid3.from_rotvec(off[3:], np.zeros(3)).rotation @ pose.rotation, pose.translation + off[:3])
+        for pose, off in zip(poses, noise, strict=True)
+    ]
+
+
+def map_of(scene: Scene, poses: Sequence[Rigid3], given: Sequence[Rigid3] = ()) -> VisualMap:
     config = Config()
     images = [
         MappingImage(f"{row:03d}.png", row, 0, partial(picture, scene, demo_camera(), pose, row))
         for row, pose in enumerate(poses)
     ]
     with contextlib.closing(create_mapping_extractor(config)) as extractor:
-        return build_map(PosedImages(images, list(poses), [demo_camera()]), extractor, config, BuildOptions())
+        return build_map(
+            PosedImages(images, list(given or poses), [demo_camera()]), extractor, config, BuildOptions()
+        )
 
 
 def anywhere(scene: Scene, rng: np.random.Generator, count: int) -> Iterator[Rigid3]:

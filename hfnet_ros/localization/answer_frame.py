@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hfnet_ros.geometry.covariance import rotate_covariance
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.localization.landmarks import nums_common
-from hfnet_ros.map.given_frame import mean_pose
+from hfnet_ros.map.given_frame import mean_pose, scatter_of_few
 from hfnet_ros.map.stored_poses import stored_poses
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import Localization, Place, RigCamera
@@ -26,7 +26,8 @@ def in_given_frame(
     """Move a valid answer as the keyframes around it were moved when their poses were refined, back.
 
     Each keyframe of the place that sees inliers says where the camera is in the given frame. They count by the square
-    of how many they see: near ones tell more. What they disagree about is added to the covariance.
+    of how many they see: near ones tell more. What they disagree about is added to the covariance, along all axes in a
+    map that has no self-test.
 
     Args:
         answer: decided among the refined poses.
@@ -58,6 +59,8 @@ def in_given_frame(
         turns @ mounted.translation + shifts,
         weights[seeing],
     )
+    if part.consistency.num_keyframes == 0:  # otherwise the self-test said what answers are off by
+        scatter = scatter_of_few(scatter, weights[seeing])
     moved = answered @ refined.inverse()
     covariance = rotate_covariance(estimate.covariance, Rigid3(moved.rotation, np.zeros(3))) + scatter
     matches = answer.correspondences

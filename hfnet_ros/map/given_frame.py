@@ -87,3 +87,20 @@ def mean_pose(rotations: FloatArray, positions: FloatArray, weights: FloatArray)
     count = len(positions)
     scatter = np.einsum("k,ki,kj->ij", weights / weights.sum(), away, away)
     return mean, scatter * (count / (count - 1) if count > 1 else 0.0)
+
+
+def scatter_of_few(scatter: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the scatter [6, 6] that `mean_pose` says of K weighted poses, as what each direction may have of it.
+
+    Few poses scatter in few directions, by chance: along the others they would be taken to agree. So it leans towards
+    one that is alike along all axes of the translation and of the rotation, as if six more poses had said that, and it
+    grows for weights that a few of the poses have (Kish's effective number).
+    """
+    count, effective = len(weights), weights.sum() ** 2 / (weights**2).sum()
+    if count < 2:
+        return scatter
+    moment = scatter * (count - 1) / count
+    unbiased = moment * effective / max(effective - 1.0, 1.0 / count)
+    alike = np.diag(np.repeat([np.trace(unbiased[:3, :3]) / 3.0, np.trace(unbiased[3:, 3:]) / 3.0], 3))
+    told = effective - 1.0
+    return np.asarray((told * unbiased + 6.0 * alike) / (told + 6.0))

@@ -82,6 +82,24 @@ def test_what_keyframes_disagree_about_is_in_the_covariance(apartment, truths):
     assert (grown < 0.12).all()
 
 
+def test_a_map_without_a_self_test_counts_along_all_axes_what_keyframes_disagree_about(apartment, truths):
+    """Keyframes that were moved along x had said nothing of the other axes, of which nothing else told either."""
+    frame, tested = apartment.frame(truths[0]), two_framed(apartment)
+    untested = replace(tested, consistency=replace(tested.consistency, num_keyframes=0))
+    poses = tested.given.keyframe_poses.copy()
+    poses[:, 0] += 0.05 * np.random.default_rng(1).normal(size=len(poses))
+    grown = []
+    for made in (untested, tested):
+        moved = replace(made, given=GivenFrame(poses, made.given.lever_arms_m))
+        before, after = (
+            localizer(apartment, asked).localize(frame).estimate.covariance for asked in (made, moved)
+        )
+        grown.append(np.diag(after - before))
+    assert grown[0][0] > grown[0][1] > 0.005**2
+    assert grown[0][2] == pytest.approx(grown[0][1])
+    np.testing.assert_allclose(grown[1][1:3], 0.0, atol=1e-9)
+
+
 def test_the_refined_frame_can_be_asked_for(apartment, truths):
     frame = apartment.frame(truths[0])
     plain = apartment.localizer.localize(frame).estimate

@@ -5,7 +5,7 @@ import pytest
 
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.geometry.rotations import rotations_from_rotvecs
-from hfnet_ros.map.given_frame import GivenFrame, mean_pose
+from hfnet_ros.map.given_frame import GivenFrame, mean_pose, scatter_of_few
 
 
 def rows(*poses):
@@ -42,3 +42,30 @@ def test_turns_are_averaged_about_the_axes_of_the_map():
 def test_one_keyframe_has_no_scatter():
     _, scatter = mean_pose(np.eye(3)[None], np.zeros((1, 3)), np.ones(1))
     np.testing.assert_array_equal(scatter, np.zeros((6, 6)))
+
+
+def test_few_keyframes_scatter_along_all_axes():
+    """Two alike in weight, 2 cm apart in x: of 4 cm2 / 2 in one direction a seventh stays there, the rest is even."""
+    _, scatter = mean_pose(np.stack([np.eye(3)] * 2), np.array([[0.0, 0, 0], [0.02, 0, 0]]), np.ones(2))
+    told = np.diag(scatter_of_few(scatter, np.ones(2)))
+    np.testing.assert_allclose(told[:3], 0.02**2 / 2.0 * np.array([3.0, 2.0, 2.0]) / 7.0)
+    np.testing.assert_array_equal(told[3:], 0.0)
+
+
+def test_the_scatter_of_few_is_that_of_the_poses_on_the_average():
+    """Whatever their weights; that of `mean_pose` is half of it where two of eight have most of the weight."""
+    rng, weights = np.random.default_rng(4), np.array([10.0, 8.0, 1.0, 1.0, 0.5, 0.5, 0.1, 0.1])
+    sigmas = np.array([0.01, 0.01, 0.01, 0.005, 0.005, 0.005])
+    found = np.zeros((6, 6))
+    for _ in range(400):
+        errors = sigmas * rng.normal(size=(len(weights), 6))
+        _, scatter = mean_pose(rotations_from_rotvecs(errors[:, 3:]), errors[:, :3], weights)
+        found += scatter_of_few(scatter, weights) / 400
+    np.testing.assert_allclose(found / np.outer(sigmas, sigmas), np.eye(6), atol=0.15)
+
+
+def test_few_that_agree_about_everything_have_no_scatter():
+    for count in (1, 3):
+        weights = np.ones(count)
+        _, scatter = mean_pose(np.stack([np.eye(3)] * count), np.zeros((count, 3)), weights)
+        np.testing.assert_array_equal(scatter_of_few(scatter, weights), np.zeros((6, 6)))
