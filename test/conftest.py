@@ -43,9 +43,10 @@ def pytest_configure(config):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_collection(session):
-    """Look for no garbage meanwhile, an eighth of the time: 6,800 tests are made, and all stay."""
+    """Look for no garbage meanwhile, nor among the tests later, an eighth of the time each: all 6,600 stay."""
     gc.disable()
     yield
+    gc.freeze()
     gc.enable()
 
 
