@@ -43,7 +43,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _calibrate(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import readable_name
-    from hfnet_ros.evaluation.summary import doubt_truth
+    from hfnet_ros.evaluation.summary import doubt_truth, warn_of_copies
     from hfnet_ros.files.atomic import atomic_file
     from hfnet_ros.localization.landmark_model import LandmarkModel
     from hfnet_ros.localization.scene_matching import method_of
@@ -72,6 +72,9 @@ def _calibrate(options: argparse.Namespace) -> int:
     if doubts.reading is not None:
         raise DatasetError(f"{options.poses or options.ground_truth}: {doubts.reading.describe()}")
     images = options.bag or options.images
+    copied = warn_of_copies(results, run.context)
+    if copied and len(run.context.copies) == sum(result.localization.is_valid for result in results):
+        raise DatasetError(f"{images}: {copied[0]}")
     poses = readable_name(options.poses) if options.poses else options.ground_truth
     provenance = {"images": readable_name(images.resolve()), "poses": poses}
     asked = visual_map
@@ -81,7 +84,7 @@ def _calibrate(options: argparse.Namespace) -> int:
             asked = dataclasses.replace(visual_map, consistency=visual_map.scene.consistency)
     report = calibrate(results, asked, options.take, provenance)
     _print_report(report, len(results), options.take)
-    for sentence in doubts.sentences():
+    for sentence in [*copied, *doubts.sentences()]:
         print(f"warning: {sentence}")
     if options.json:
         with atomic_file(options.json) as temporary:

@@ -23,7 +23,7 @@ from hfnet_ros.cli.options import (
     read_config,
     tracked,
 )
-from hfnet_ros.cli.rigs import given_rig, images_in_turn, localize_rig_images
+from hfnet_ros.cli.rigs import given_rig, images_in_turn, localize_rig_images, refuse_names_without_rig
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.records import QueryResult
@@ -94,6 +94,8 @@ def _localize(options: argparse.Namespace) -> int:
     for target in (options.out, options.json):
         if target:
             check_file_target(target)
+    for image in () if options.rig else options.images:
+        refuse_names_without_rig(image, "")
     config = read_config(options)
     model = load_scene_model(options.map)
     rig = given_rig(options) if options.rig else None

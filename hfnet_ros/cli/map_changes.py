@@ -293,6 +293,12 @@ def _update(options: argparse.Namespace) -> int:
         + (f", dropped {dropped}" if dropped else "")
     )
     _note_calibration(updated)
+    num_seen = report.num_new + report.num_seen_again
+    if has_own_poses and report.num_seen_again < _FEW_SHARED * min(visual_map.num_landmarks, num_seen):
+        print(
+            "the new images see next to nothing of the map, so that nothing but their poses says where they are; if "
+            "they show the same place, leave the poses out and the images are localized"
+        )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from hfnet_ros.cli.rigs import RIG_HELP, localize_rig_images, read_rig_images, r
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.evaluation.records import QueryResult, RunContext
-from hfnet_ros.localization.landmark_model import load_scene_model
+from hfnet_ros.localization.landmark_model import LandmarkModel, load_scene_model
 from hfnet_ros.localization.scene_model import SceneModel
 
 if TYPE_CHECKING:
@@ -106,7 +107,24 @@ def localize_queries(options: argparse.Namespace, *, independent: bool) -> Query
         (result.name, (result.relocalization or result.localization).warnings) for result in run.results
     )
     _refuse_misread_truth(run, options.poses or options.ground_truth)
-    return run
+    return dataclasses.replace(run, context=dataclasses.replace(run.context, copies=_copies(run)))
+
+
+def _copies(run: QueryRun) -> list[str]:
+    """Return the names of queries of one camera that are the very images of keyframes."""
+    from hfnet_ros.mapping.copies import copied_keyframe
+
+    if not isinstance(run.model, LandmarkModel):
+        return []
+    found = []
+    for result in run.results:
+        estimate, matches = result.localization.estimate, result.localization.correspondences
+        if estimate is None or matches is None or matches.view_idxs is not None:
+            continue
+        shown = matches.points2d[estimate.inlier_mask]
+        if copied_keyframe(run.model.visual_map, shown, estimate.map_from_camera) is not None:
+            found.append(result.name)
+    return found
 
 
 def _refuse_misread_truth(run: QueryRun, source: object) -> None:

@@ -89,15 +89,15 @@ def refuse_beside_rig(options: argparse.Namespace) -> None:
         refuse_without_poses(options)
 
 
-def refuse_names_without_rig(images: Path) -> None:
-    """Refuse NAME=DIR of several cameras where nobody says what the rig is.
+def refuse_names_without_rig(images: Path, option: str = "--images ") -> None:
+    """Refuse NAME=PATH of several cameras where nobody says what the rig is.
 
     Raises:
         ConfigError: says what is needed.
     """
     if "=" in str(images) and not images.exists():
         raise ConfigError(
-            f"--images '{images}' names cameras: --rig FILE is needed, which says where they sit"
+            f"{option}'{images}' names cameras: --rig FILE is needed, which says where they sit"
         )
 
 

@@ -80,6 +80,7 @@ class RunContext:
         fused: map_from_base as filter and odometry had it, at any rate.
         groundtruth_base: true map_from_base to compare `fused` with.
         training_curves: what was measured while the scene's network was trained.
+        copies: names of queries that are the very images of keyframes.
     """
 
     map_points: MapPoints = field(default_factory=MapPoints)
@@ -87,6 +88,7 @@ class RunContext:
     fused: Sequence[TimedPose] = ()
     groundtruth_base: Sequence[TimedPose] = ()
     training_curves: Sequence[Mapping[str, float]] = ()
+    copies: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -103,7 +103,7 @@ def summarize(
         "time_offset": doubts.time_offset,
         "extrinsic_offset": doubts.mounting,
         "truth_reading": doubts.reading,
-        "warnings": doubts.sentences(),
+        "warnings": [*warn_of_copies(results, context), *doubts.sentences()],
         "latency_ms": latency_percentiles([result.localization for result in results]),
         "outcomes": count_outcomes(results),
     }
@@ -227,6 +227,17 @@ class TruthDoubts:
         offsets = (self.time_offset, self.mounting)
         found = [offset.describe() for offset in offsets if offset and offset.significant]
         return misread + found + ([self.beyond.describe()] if self.beyond else [])
+
+
+def warn_of_copies(results: Sequence[QueryResult], context: RunContext) -> list[str]:
+    """Return a sentence on queries that the map was built from, if there are any."""
+    if not context.copies:
+        return []
+    return [
+        f"{len(context.copies)} of {len(results)} queries are images that the map was built from, as "
+        f"{context.copies[0]}: they find themselves, and errors say nothing of other images; give images that are not "
+        "in the map."
+    ]
 
 
 def doubt_truth(results: Sequence[QueryResult], context: RunContext) -> TruthDoubts:

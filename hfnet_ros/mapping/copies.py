@@ -64,6 +64,21 @@ def not_in_map(
     return [row for row in range(len(keyframes)) if row not in copies]
 
 
+def copied_keyframe(visual_map: VisualMap, shown: FloatArray, map_from_camera: Rigid3) -> int | None:
+    """Return the keyframe that was made of the very image of an answer; None where there is none.
+
+    Args:
+        visual_map: what the image was localized in.
+        shown: [N, 2] px, the inliers of the answer.
+        map_from_camera: its pose.
+    """
+    if len(shown) < _MIN_KEYPOINTS or not visual_map.num_landmarks:
+        return None
+    tree = cKDTree(shown)
+    near = _Nearest(visual_map).to(map_from_camera)
+    return next((row for row in near if _show_the_same(_observed(visual_map, row), tree, visual_map)), None)
+
+
 def common_keyframes(
     first: VisualMap, second: VisualMap, first_from_second: Rigid3 | None = None
 ) -> dict[int, int]:

@@ -205,7 +205,8 @@ def _localize(replay: Replay, sources: BagSources) -> _Seen:
             seen.num_images += 1
             seen.notes.update(frame.camera.notes)
             seen.num_undated += stamp_from_message(frame.message.header.stamp) == 0
-            disagreement = clock_disagreement(frame.stamp_ns, frame.receipt_ns)
+            # A recording of made stamps may begin at zero, which a live node takes for a clock that has not come.
+            disagreement = frame.receipt_ns and clock_disagreement(frame.stamp_ns, frame.receipt_ns)
             if disagreement:
                 seen.clocks.add(frame.name, disagreement)
     topic = sources.frames.topic

@@ -102,6 +102,19 @@ def without_stamps(topic, type_name, receipt_ns, message):
     return [(topic, type_name, receipt_ns, message)]
 
 
+def first_at_zero():
+    """Let the first image be of time zero, as in a recording of frame numbers."""
+    first = []
+
+    def change(topic, type_name, receipt_ns, message):
+        if type_name == IMAGE and message is not None and not first:
+            first.append(message)
+            return without_stamps(topic, type_name, 0, message)
+        return [(topic, type_name, receipt_ns, message)]
+
+    return change
+
+
 def without(*types):
     return lambda topic, type_name, receipt_ns, message: (
         [] if type_name in types else [(topic, type_name, receipt_ns, message)]
@@ -218,6 +231,13 @@ def test_what_does_no_harm_is_said_without_failing(examine, tmp_path):
     assert answer.status == 0, answer.out
     (tmp_path / "parameters.yaml").write_text("node: {image_transport: compressed}\n")
     assert examine(compressed, "--params", tmp_path / "parameters.yaml").status == 0
+
+
+def test_a_recording_that_begins_at_zero_is_of_no_other_clock(examine):
+    """Stamps made of frame numbers do; a clock that never came had been named, of a node that is not there."""
+    answer = examine(first_at_zero())
+    assert "1 of 5 images have no stamp" in answer.out
+    assert "/clock" not in answer.out
 
 
 def test_map_and_bag_belong_together(run, built):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -21,10 +22,21 @@ def images(mapping):
     return ["--images", mapping.images, "--poses", mapping.poses, "--camera", mapping.camera]
 
 
-def test_too_few_images_are_refused_and_nothing_is_written(run, built, images, kit):
+def test_too_few_images_are_refused_and_nothing_is_written(run, built, query, kit):
     before = kit.content_of(built.path)
-    answer = run("calibrate", "--map", built.path, *images, "--take", "even", "--write-map")
-    assert "17 queries were localized in the right place, expected at least 20" in answer.error
+    given = ("--images", query.images, "--poses", query.poses, "--camera", query.camera)
+    answer = run("calibrate", "--map", built.path, *given, "--take", "even", "--write-map")
+    assert "4 queries were localized in the right place, expected at least 20" in answer.error
+    assert kit.content_of(built.path) == before
+
+
+def test_the_mapped_images_themselves_say_nothing_of_others(run, built, images, kit):
+    """Of RedKitchen they gave a floor of 0.5 mm where queries give 1 cm, and it was called calibrated."""
+    before = kit.content_of(built.path)
+    answer = run("calibrate", "--map", built.path, *images, "--write-map")
+    assert re.search(r"(\d+) of \1 queries are images that the map was built from", answer.error), (
+        answer.error
+    )
     assert kit.content_of(built.path) == before
 
 
@@ -104,6 +116,7 @@ def test_a_calibrated_map_is_written_beside_the_old_one(run, built, more_images,
     assert (answer.status, answer.err) == (0, "")
     assert answer.lines[0].startswith("queries        41, ")
     assert answer.lines[-1] == f"{tmp_path / 'c.map'}: calibrated"
+    assert "warning: 33 of 41 queries are images that the map was built from" in answer.out
     assert kit.content_of(built.path) == untouched
     assert verify_map(tmp_path / "c.map") == []
     calibration = load_map(tmp_path / "c.map").calibration

@@ -144,6 +144,11 @@ def test_without_a_calibration_the_camera_of_the_map_is_meant(run, built, query,
     assert own.read_text() == given.read_text()
 
 
+def test_images_of_named_cameras_need_a_rig(run, built):
+    answer = run("localize", "--map", built.path, "left=l.png", "right=r.png")
+    assert "'left=l.png' names cameras: --rig FILE is needed" in answer.error
+
+
 def test_answers_can_go_into_a_device(run, built, query):
     assert localize(run, built, query, query.files[:1], "--out", "/dev/null").status == 0
 

@@ -164,6 +164,22 @@ def test_an_update_adds_a_session_and_leaves_the_map_alone(run, kit, halves, sec
     assert verify_map(tmp_path / "n.map") == []
 
 
+def test_an_update_that_sees_nothing_of_the_map_says_what_its_place_hangs_on(run, mapping, halves, tmp_path):
+    """Images of RedKitchen had been put into a map of EuRoC without a word."""
+    few = part(mapping, tmp_path / "few", slice(28, 33))
+    poses = [
+        replace(pose, map_from_camera=ELSEWHERE @ pose.map_from_camera)
+        for pose in read_tum(few / "poses.tum")
+    ]
+    write_tum(few / "poses.tum", poses)
+    answer = run(
+        "map", "update", halves[0], "--images", few / "images", "--poses", few / "poses.tum",
+        "--camera", few / "camera.yaml", "--out", tmp_path / "n.map",
+    )  # fmt: skip
+    assert answer.status == 0, answer.err
+    assert answer.lines[-1].startswith("the new images see next to nothing of the map"), answer.out
+
+
 def test_an_update_with_poses_of_another_frame_is_refused(run, halves, second_half, tmp_path):
     poses = read_tum(second_half / "poses.tum")
     shifted = Rigid3.from_rotvec([0.0, 0.0, 0.1], [0.4, 0.0, 0.0])
