@@ -354,7 +354,7 @@ num_compiled = [0]
 def _compile(source, options):
     defines = dict(option[2:].split("=") for option in options if option.startswith("-D"))
     kernels = host_kernels(source, defines)
-    image = _IMAGE + str(len(_images)).encode()
+    image = _IMAGE + f"{len(_images):06d}".encode()  # of one length, whatever was compiled before
     _images[image] = kernels
     num_compiled[0] += 1
     return image
