@@ -143,6 +143,18 @@ def test_a_terminated_build_cleans_up(run, short, kit, map_copy, tmp_path, step,
     assert run("map", "verify", map_copy).status == 0
 
 
+def test_a_terminated_build_is_told_so_though_colmap_was_loaded_after_the_handlers():
+    """Its logging had taken SIGTERM for a crash: a native stack was printed, and nothing cleaned up."""
+    code = """if True:
+        import os, signal
+        signal.signal(signal.SIGTERM, lambda *_: print("told", flush=True))
+        from hfnet_ros.mapping import pycolmap_library
+        os.kill(os.getpid(), signal.SIGTERM)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "told\n", "")
+
+
 def test_what_a_killed_build_leaves_is_swept_by_the_next(run, short, kit, map_copy, tmp_path):
     marker = tmp_path / "begun"
     process = start_stuck("write", short, map_copy, kit, marker)
