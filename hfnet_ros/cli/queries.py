@@ -112,19 +112,17 @@ def localize_queries(options: argparse.Namespace, *, independent: bool) -> Query
 
 def _copies(run: QueryRun) -> list[str]:
     """Return the names of queries of one camera that are the very images of keyframes."""
-    from hfnet_ros.mapping.copies import copied_keyframe
+    from hfnet_ros.mapping.copies import copied_answers
 
     if not isinstance(run.model, LandmarkModel):
         return []
-    found = []
+    names, answers = [], []
     for result in run.results:
         estimate, matches = result.localization.estimate, result.localization.correspondences
-        if estimate is None or matches is None or matches.view_idxs is not None:
-            continue
-        shown = matches.points2d[estimate.inlier_mask]
-        if copied_keyframe(run.model.visual_map, shown, estimate.map_from_camera) is not None:
-            found.append(result.name)
-    return found
+        if estimate is not None and matches is not None and matches.view_idxs is None:
+            names.append(result.name)
+            answers.append((matches.points2d[estimate.inlier_mask], estimate.map_from_camera))
+    return [names[row] for row in copied_answers(run.model.visual_map, answers)]
 
 
 def _refuse_misread_truth(run: QueryRun, source: object) -> None:

@@ -64,19 +64,23 @@ def not_in_map(
     return [row for row in range(len(keyframes)) if row not in copies]
 
 
-def copied_keyframe(visual_map: VisualMap, shown: FloatArray, map_from_camera: Rigid3) -> int | None:
-    """Return the keyframe that was made of the very image of an answer; None where there is none.
+def copied_answers(visual_map: VisualMap, answers: Sequence[tuple[FloatArray, Rigid3]]) -> list[int]:
+    """Return the positions of the answers to images that keyframes of the map were made of.
 
     Args:
-        visual_map: what the image was localized in.
-        shown: [N, 2] px, the inliers of the answer.
-        map_from_camera: its pose.
+        visual_map: what the images were localized in.
+        answers: of each its inliers, [N, 2] px, and its map_from_camera.
     """
-    if len(shown) < _MIN_KEYPOINTS or not visual_map.num_landmarks:
-        return None
-    tree = cKDTree(shown)
-    near = _Nearest(visual_map).to(map_from_camera)
-    return next((row for row in near if _show_the_same(_observed(visual_map, row), tree, visual_map)), None)
+    if not answers or not visual_map.num_landmarks:
+        return []
+    nearest, copied = _Nearest(visual_map), []
+    for row, (shown, pose) in enumerate(answers):
+        if len(shown) < _MIN_KEYPOINTS:
+            continue
+        tree = cKDTree(shown)
+        if any(_show_the_same(_observed(visual_map, one), tree, visual_map) for one in nearest.to(pose)):
+            copied.append(row)
+    return copied
 
 
 def common_keyframes(
