@@ -97,10 +97,8 @@ def scatter_of_few(scatter: FloatArray, weights: FloatArray) -> FloatArray:
     grows for weights that a few of the poses have (Kish's effective number).
     """
     count, effective = len(weights), weights.sum() ** 2 / (weights**2).sum()
-    if count < 2:
-        return scatter
-    moment = scatter * (count - 1) / count
-    unbiased = moment * effective / max(effective - 1.0, 1.0 / count)
-    alike = np.diag(np.repeat([np.trace(unbiased[:3, :3]) / 3.0, np.trace(unbiased[3:, 3:]) / 3.0], 3))
     told = effective - 1.0
+    # As `mean_pose` grows it for `count` poses, for the effective number of them.
+    unbiased = scatter * (1.0 - 1.0 / count) * effective / max(told, 1.0 / count)
+    alike = np.diag(np.repeat([np.trace(unbiased[:3, :3]) / 3.0, np.trace(unbiased[3:, 3:]) / 3.0], 3))
     return np.asarray((told * unbiased + 6.0 * alike) / (told + 6.0))
