@@ -95,7 +95,7 @@ def _localize(options: argparse.Namespace) -> int:
         if target:
             check_file_target(target)
     for image in () if options.rig else options.images:
-        refuse_names_without_rig(image, "")
+        refuse_names_without_rig(image, "image")
     config = read_config(options)
     model = load_scene_model(options.map)
     rig = given_rig(options) if options.rig else None

@@ -89,7 +89,7 @@ def refuse_beside_rig(options: argparse.Namespace) -> None:
         refuse_without_poses(options)
 
 
-def refuse_names_without_rig(images: Path, option: str = "--images ") -> None:
+def refuse_names_without_rig(images: Path, named: str = "--images") -> None:
     """Refuse NAME=PATH of several cameras where nobody says what the rig is.
 
     Raises:
@@ -97,7 +97,7 @@ def refuse_names_without_rig(images: Path, option: str = "--images ") -> None:
     """
     if "=" in str(images) and not images.exists():
         raise ConfigError(
-            f"{option}'{images}' names cameras: --rig FILE is needed, which says where they sit"
+            f"{named} '{images}' names cameras: --rig FILE is needed, which says where they sit"
         )
 
 

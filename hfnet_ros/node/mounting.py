@@ -79,10 +79,12 @@ class CameraMounting:
             if error.ahead_s is not None:
                 self._problem = "" if not can_wait and _is_on_its_way(error) else str(error)
                 return None
-            by = "frames.base_frame and the frame_id of images say which frames"
-            self._problem = (
-                "" if self._given is not None else f"{error} ({by}); publish it or set {self._parameter}"
-            )
+            self._problem = ""
+            if self._given is None:
+                self._problem = (
+                    f"{error} (frames.base_frame and the frame_id of images say which frames); publish it or set "
+                    f"{self._parameter}"
+                )
             return self._given
         self._problem = ""
         self._compare(base_from_camera, camera_frame)
