@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from hfnet_ros.cli.options import check_file_target, new_verb
@@ -20,6 +22,9 @@ from hfnet_ros.map.visual_map import MapConsistency, VisualMap
 
 _EXTENT_PERCENTILES = (2.0, 98.0)
 _NUM_WORST = 3  # keyframes that are named
+_SHOWN_DIGITS = 4
+_NAME_WIDTH = 22
+_TEXT_WIDTH = 110
 _SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
 
 
@@ -48,9 +53,37 @@ def _info(options: argparse.Namespace) -> int:
     if "scene_network" in facts:
         del facts["scene_network"]["curves"]
     for name, value in facts.items():
-        shown = json.dumps(value) if isinstance(value, (dict, list)) else value
-        print(f"{name:22s} {shown}")
+        print("\n".join(_lines(name, _readable(value))))
     return 0
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    """Return one fact in a line, or what it consists of in lines of YAML below its name."""
+    if value and isinstance(value, dict):
+        parts: list[Any] = [{part: of_it} for part, of_it in value.items()]
+    elif value and isinstance(value, list) and isinstance(value[0], dict):
+        parts = [[of_it] for of_it in value]
+    else:
+        return [f"{name:{_NAME_WIDTH}s} {value}"]
+    return [name, *(f"  {line}" for part in parts for line in _yaml(part).splitlines())]
+
+
+def _yaml(part: Any) -> str:
+    """Return YAML with lists of numbers in one line, but no braces around a single fact."""
+    is_plain = isinstance(part, dict) and not any(isinstance(of_it, (dict, list)) for of_it in part.values())
+    style = False if is_plain else None
+    return yaml.safe_dump(
+        part, sort_keys=False, default_flow_style=style, allow_unicode=True, width=_TEXT_WIDTH
+    )
+
+
+def _readable(value: Any) -> Any:
+    """Return facts with the digits that someone reads, and in the types that YAML has."""
+    if isinstance(value, float):
+        return float(f"{value:.{_SHOWN_DIGITS}g}")
+    if isinstance(value, Mapping):
+        return {name: _readable(part) for name, part in value.items()}
+    return [_readable(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
@@ -59,9 +92,8 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     about: dict[str, Any] = {"map": str(path), "kind": model.kind}
     if not isinstance(model, LandmarkModel):
-        extent = [round(float(side), 3) for side in model.extent[1] - model.extent[0]]
         about |= {**model.sizes, "frame_id": model.frame_id, "extractor": model.extractor_id}
-        about |= {"extent_m": extent, "bytes": size}
+        about |= {**_extent(*model.extent), "bytes": size}
         return about | (dict(model.facts) if model.kind == SET else {"build": dict(model.facts)})
     visual_map = model.visual_map
     about |= {"frame_id": visual_map.frame_id, "extractor": visual_map.extractor_id}
@@ -72,8 +104,7 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     about |= {"retrieval": _retrieval_text(visual_map), "cameras": len(visual_map.cameras)}
     # The few landmarks seen through windows or mirrors would make every map huge.
     points = visual_map.landmark_xyz if visual_map.num_landmarks else visual_map.keyframe_poses[:, :3]
-    low, high = np.percentile(points, _EXTENT_PERCENTILES, axis=0)
-    about["extent_m"] = [round(float(side), 3) for side in high - low]
+    about |= _extent(*np.percentile(points, _EXTENT_PERCENTILES, axis=0))
     if has_landmarks:
         lengths = np.bincount(visual_map.observation_landmark_idx, minlength=max(visual_map.num_landmarks, 1))
         about["track_length_mean"] = round(float(lengths.mean()), 2)
@@ -89,6 +120,14 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     calibration = visual_map.calibration
     about["calibration"] = None if calibration is None else dataclasses.asdict(calibration)
     return about | {"build": dict(visual_map.build_info)}
+
+
+def _extent(low: NDArray[np.float64], high: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the sides of a box, and the box as `map area --box` takes it."""
+    return {
+        "extent_m": np.round(high - low, 3).tolist(),
+        "box_m": np.round(np.concatenate([low, high]), 2).tolist(),
+    }
 
 
 def _figures(consistency: MapConsistency) -> dict[str, Any]:

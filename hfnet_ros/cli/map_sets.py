@@ -89,7 +89,7 @@ def add_verbs(maps: Any) -> None:
         nargs=6,
         type=float,
         metavar=("XMIN", "YMIN", "ZMIN", "XMAX", "YMAX", "ZMAX"),
-        help="of a map: a box in its frame, m",
+        help="of a map: a box in its frame, m (map info: box_m is all of it)",
     )
     what.add_argument(
         "--maps", nargs="+", metavar="SUB_MAP", help="of a set: the sub-maps that are part of it"

@@ -7,6 +7,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from hfnet_ros.map.map_io import load_map
 
@@ -76,10 +77,25 @@ def test_sharpest_needs_to_know_when(run, mapping, kit, tmp_path):
 def test_info_prints_facts_a_line_each(run, built):
     answer = run("map", "info", built.path)
     assert (answer.status, answer.err) == (0, "")
-    facts = dict(line.split(maxsplit=1) for line in answer.lines)
+    parts = [line for line in answer.lines if line.startswith("  ")]
+    facts = dict(line.split(maxsplit=1) for line in answer.lines if not line.startswith("  ") and " " in line)
     assert facts["keyframes"] == "33"
     assert facts["extractor"] == "rootsift-1"
     assert facts["frame_id"] == "map"
+    told = yaml.safe_load("\n".join(parts))
+    assert 0 < told["residual_px"] < 10  # of the self-test, below its name
+    assert told["method"] == "given poses"
+    assert all(len(line) <= 130 and "{" not in line[:4] for line in parts)
+
+
+def test_box_of_info_is_one_that_an_area_takes(run, built, tmp_path):
+    target = tmp_path / "a.map"
+    shutil.copytree(built.path, target)
+    facts = json.loads(run("map", "info", target, "--json").out)
+    low, high = np.array(facts["box_m"]).reshape(2, 3)
+    assert np.allclose(high - low, facts["extent_m"], atol=0.02)
+    assert run("map", "area", target, "all", "--box", *map(str, facts["box_m"])).status == 0
+    assert json.loads(run("map", "info", target, "--json").out)["areas"]["all"] == facts["box_m"]
 
 
 def test_info_as_json_has_every_fact(run, built, mapping):
@@ -93,6 +109,7 @@ def test_info_as_json_has_every_fact(run, built, mapping):
         "observations",
         "cameras",
         "extent_m",
+        "box_m",
     }
     expected |= {
         "track_length_mean",
