@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from asked_images import add_image_options, image_of_size, photo_paths, query_images
 
-from hfnet_ros.cli.localize import open_for_images
+from hfnet_ros.cli.opening import open_for_images
 from hfnet_ros.config import Config, VerificationConfig
 from hfnet_ros.files.camera_yaml import read_camera_yaml
 from hfnet_ros.files.images import read_image

@@ -39,7 +39,8 @@ from hfnet_ros.files.images import list_images, read_image
 from hfnet_ros.files.posed_images import pair_images_with_poses
 from hfnet_ros.geometry import Camera, Rigid3
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
-from hfnet_ros.retrieval.index import ExactIndex, search_in_turn
+from hfnet_ros.retrieval.descriptor_index import ExactIndex
+from hfnet_ros.retrieval.index import search_in_turn
 from hfnet_ros.scene import (
     QUERY_GAIT,
     Gait,

@@ -25,8 +25,9 @@ from hfnet_ros.features.extractor import NetworkExtractor, with_extractor_of  # 
 from hfnet_ros.files.camera_yaml import read_camera_yaml  # noqa: E402
 from hfnet_ros.files.images import list_images, read_image  # noqa: E402
 from hfnet_ros.geometry.camera import Camera  # noqa: E402
-from hfnet_ros.localization.landmark_model import create_query_extractor, searching  # noqa: E402
+from hfnet_ros.localization.landmark_model import searching  # noqa: E402
 from hfnet_ros.localization.localizer import Localizer  # noqa: E402
+from hfnet_ros.localization.query_extractor import create_query_extractor  # noqa: E402
 from hfnet_ros.map.map_io import load_map  # noqa: E402
 from hfnet_ros.map.visual_map import VisualMap  # noqa: E402
 from hfnet_ros.types import Frame, Outcome  # noqa: E402

@@ -25,7 +25,7 @@ from described_city import draw_queries, measure_statistics, write_city
 from hfnet_ros.map.keyframe_codes import KeyframeCodes, changed_codes, make_codes
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_words import assign_words, spherical_k_means
-from hfnet_ros.retrieval.index import StoredIndex, best_hits, search_rows
+from hfnet_ros.retrieval.descriptor_index import StoredIndex, best_hits, search_rows
 
 HEAD = 1024
 NUM_QUERIES = 200

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from asked_images import add_image_options, image_of_size, photo_paths, query_images
 
-from hfnet_ros.cli.localize import open_for_images
+from hfnet_ros.cli.opening import open_for_images
 from hfnet_ros.config import Config
 from hfnet_ros.files.camera_yaml import read_camera_yaml
 from hfnet_ros.geometry.rigid3 import Rigid3

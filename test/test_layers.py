@@ -1,6 +1,7 @@
 """The layers of docs/architecture.md, checked on the imports of every module."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,20 @@ def test_imports_go_downward_only(parsed):
     assert named <= set(LAYERS), "what belongs to no layer gets one here and in the docs"
     found = [fault for name, nodes, is_package in parsed for fault in violations(name, nodes, is_package)]
     assert found == []
+
+
+def test_no_module_needs_itself(parsed):
+    """Also not by way of others, nor by what is imported late or for annotations only."""
+    known = {name for name, _, is_package in parsed if not is_package}
+    order = graphlib.TopologicalSorter()
+    for name, nodes, is_package in parsed:
+        if is_package:
+            continue
+        parent = f"hfnet_ros.{name}".rpartition(".")[0]
+        full = [other.removeprefix("hfnet_ros.") for other in imported_names(nodes, parent)]
+        # A name of a module, or a module of a package.
+        order.add(name, *(known & {*full, *(other.rpartition(".")[0] for other in full)} - {name}))
+    order.prepare()  # names the modules of a circle
 
 
 def test_nothing_unpickles_arrays(parsed):

@@ -16,7 +16,8 @@ from hfnet_ros.files.images import read_image
 from hfnet_ros.files.posed_images import pair_images_with_poses
 from hfnet_ros.geometry import Camera, Rigid3
 from hfnet_ros.geometry.pose_readings import Poses
-from hfnet_ros.mapping.pair_matcher import PairMatch, create_pair_matcher
+from hfnet_ros.mapping.pair_match import PairMatch
+from hfnet_ros.mapping.pair_matcher import create_pair_matcher
 from hfnet_ros.mapping.pairs import choose_pairs_by_pose
 from hfnet_ros.mapping.pose_calibrations import refuse_calibration
 from hfnet_ros.mapping.pose_evidence import choose_check_pairs, explain, join_evidence, strongest_of

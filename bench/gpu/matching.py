@@ -29,7 +29,7 @@ from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.map.visual_words import assign_words
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
 from hfnet_ros.matching.visual_words import mutual_nearest_in_words
-from hfnet_ros.retrieval.index import ExactIndex
+from hfnet_ros.retrieval.descriptor_index import ExactIndex
 
 NUM_WORDS = 64
 

@@ -16,11 +16,11 @@ from hfnet_ros.cli.bag_sources import (
     add_mounting_options,
     bag_choices,
     print_notes,
+    read_bag_truth,
     refuse_without_bag,
     with_cameras,
 )
 from hfnet_ros.cli.options import tracked
-from hfnet_ros.cli.queries import read_bag_truth
 from hfnet_ros.errors import ConfigError, MappingError
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from hfnet_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from hfnet_ros.bags import BagReader
-    from hfnet_ros.replay import BagChoices
+    from hfnet_ros.replay import BagChoices, BagSources
+    from hfnet_ros.replay.truth import BagTruth
 
 CAMERA_OPTIONS = ("image_topic", "camera_info_topic")
 MOUNTING_OPTIONS = ("base_frame", "base_from_camera")
@@ -114,6 +115,22 @@ def bag_choices(options: argparse.Namespace) -> BagChoices:
         odometry_frames=getattr(options, "tf", "") if hasattr(options, "odometry_topic") else "",
         base_frame=options.base_frame,
         base_from_camera=options.base_from_camera,
+    )
+
+
+def read_bag_truth(options: argparse.Namespace, bag: BagReader, sources: BagSources, source: str) -> BagTruth:
+    """Read known poses by the options of `add_truth_options`; `source` is a topic or two frames."""
+    from hfnet_ros.replay.truth import read_truth
+
+    return read_truth(
+        bag,
+        sources.first,
+        sources.config,
+        source=source,
+        tum=options.poses,
+        frame=options.ground_truth_frame,
+        base_from_camera=options.base_from_camera,
+        base_mounting=sources.mounting,
     )
 
 

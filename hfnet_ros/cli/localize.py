@@ -6,13 +6,13 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hfnet_ros.cli.opening import open_for_images, query_camera
 from hfnet_ros.cli.options import (
     add_answer_frame,
     add_area,
@@ -24,13 +24,8 @@ from hfnet_ros.cli.options import (
     tracked,
 )
 from hfnet_ros.cli.rigs import given_rig, images_in_turn, localize_rig_images, refuse_names_without_rig
-from hfnet_ros.config import Config
-from hfnet_ros.errors import ConfigError
 from hfnet_ros.evaluation.records import QueryResult
-from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.localization.landmark_model import load_scene_model
-from hfnet_ros.localization.scene_model import OpenedLocalizer, SceneModel
-from hfnet_ros.map.visual_map import MapCamera
 from hfnet_ros.types import ViewShare
 
 _LOCALIZE = """hfnet-ros localize --map kitchen.map --camera camera.yaml photo.jpg --out poses.tum
@@ -64,26 +59,6 @@ def add_verbs(verbs: Any) -> None:
     add_config_options(localize, extractor=True)
     add_answer_frame(localize)
     add_area(localize)
-
-
-def open_for_images(
-    model: SceneModel, config: Config, camera: Camera, *, extractor_given: bool
-) -> OpenedLocalizer:
-    """Open a localizer for images of a camera, with the extractor asked for, else the map's own."""
-    return model.open(config if extractor_given else model.configured(config), camera.size_wh)
-
-
-def query_camera(path: Path | None, cameras: Sequence[MapCamera]) -> Camera:
-    """Return the calibration of a file, or the map's camera where no file is named."""
-    from hfnet_ros.files.camera_yaml import read_camera_yaml
-
-    if path is not None:
-        return read_camera_yaml(path)
-    if len(cameras) != 1:
-        raise ConfigError(
-            f"the map was taken with {len(cameras)} cameras; name the calibration with --camera"
-        )
-    return cameras[0].refined
 
 
 def _localize(options: argparse.Namespace) -> int:

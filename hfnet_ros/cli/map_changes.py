@@ -313,7 +313,7 @@ def _posed_session(
 
     Pixels of a bag are there until the stack is closed.
     """
-    from hfnet_ros.cli.localize import query_camera
+    from hfnet_ros.cli.opening import query_camera
     from hfnet_ros.files.images import list_images
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
     from hfnet_ros.localization.landmark_model import searching

@@ -18,7 +18,7 @@ from hfnet_ros.cli.bag_sources import (
     bag_choices,
     print_notes,
 )
-from hfnet_ros.cli.localize import open_for_images
+from hfnet_ros.cli.opening import open_for_images
 from hfnet_ros.cli.options import add_config_options, new_verb, read_config, tracked
 from hfnet_ros.errors import ConfigError, MappingError
 from hfnet_ros.localization.doubts import ARBITRARY_SCALE

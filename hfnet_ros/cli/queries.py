@@ -21,10 +21,11 @@ from hfnet_ros.cli.bag_sources import (
     add_truth_options,
     bag_choices,
     print_notes,
+    read_bag_truth,
     refuse_without_bag,
     with_cameras,
 )
-from hfnet_ros.cli.localize import open_for_images, query_camera
+from hfnet_ros.cli.opening import open_for_images, query_camera
 from hfnet_ros.cli.options import add_config_options, print_doubts, read_config, tracked
 from hfnet_ros.cli.rigs import RIG_HELP, localize_rig_images, read_rig_images, refuse_names_without_rig
 from hfnet_ros.config import Config
@@ -206,22 +207,6 @@ def _localize_bag(options: argparse.Namespace, *, independent: bool) -> QueryRun
         print_notes(bag)
     context = run_context(results, truth, model.points)
     return QueryRun(model, session.backend, sources.config, results, context)
-
-
-def read_bag_truth(options: argparse.Namespace, bag: BagReader, sources: BagSources, source: str) -> BagTruth:
-    """Read known poses by the options of `add_truth_options`; `source` is a topic or two frames."""
-    from hfnet_ros.replay.truth import read_truth
-
-    return read_truth(
-        bag,
-        sources.first,
-        sources.config,
-        source=source,
-        tum=options.poses,
-        frame=options.ground_truth_frame,
-        base_from_camera=options.base_from_camera,
-        base_mounting=sources.mounting,
-    )
 
 
 def _localize(

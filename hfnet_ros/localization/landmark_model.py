@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.config import Config
-from hfnet_ros.features.extractor import NetworkExtractor, create_extractor, with_extractor_of
-from hfnet_ros.features.reduction import is_much_larger
-from hfnet_ros.features.scene_dense import DenseNetwork, WithCoordinates
+from hfnet_ros.features.extractor import NetworkExtractor, with_extractor_of
 from hfnet_ros.localization.gpu_search import open_gpu_search
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.map_parts import check_extractor
+from hfnet_ros.localization.query_extractor import create_query_extractor, warm_up
 from hfnet_ros.localization.scene_matching import method_of
 from hfnet_ros.localization.scene_model import (
     OpenedLocalizer,
@@ -33,11 +32,10 @@ from hfnet_ros.map.manifest import LANDMARKS, SCENE, SET, PathLike
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_points import MapPoints
 from hfnet_ros.map.scene_map import given_centers, kind_of
-from hfnet_ros.map.scene_network import IMAGE
 from hfnet_ros.map.visual_map import MapCamera, MapConsistency, VisualMap
 from hfnet_ros.types import ReportProgress
 
-__all__ = ["LandmarkModel", "create_query_extractor", "load_scene_model", "searching"]
+__all__ = ["LandmarkModel", "load_scene_model", "searching"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,36 +171,6 @@ class LandmarkModel:
             opened.callback(extractor.close)
             localizer = opened.enter_context(searching(self.visual_map, extractor, config, image_wh))
             return OpenedLocalizer(localizer, extractor.backend, opened.pop_all().close)
-
-
-def create_query_extractor(
-    visual_map: VisualMap, config: Config, report: ReportProgress | None = None
-) -> NetworkExtractor:
-    """Make the extractor of a map that describes as many keypoints as are matched; raises as `LandmarkModel.open`.
-
-    Of a network without global head all keypoints describe the image.
-    """
-    described = config.extractor.max_keypoints
-    if visual_map.has_head:
-        described = min(described, config.matching.max_query_keypoints)
-    of_query = dataclasses.replace(config.extractor, max_keypoints=described)
-    extractor = create_extractor(dataclasses.replace(config, extractor=of_query), report)
-    scene = visual_map.scene
-    if scene is None or scene.takes != IMAGE or method_of(visual_map, config) == LANDMARKS:
-        return extractor
-    return WithCoordinates(extractor, DenseNetwork(scene, config.inference))
-
-
-def warm_up(visual_map: VisualMap, extractor: NetworkExtractor, image_wh: tuple[int, int] | None) -> None:
-    """Describe a black image of the size of those that will come, so that no robot waits for the first one.
-
-    It takes several times longer than the next. Without a size, and with one that will be reduced, it is that of the
-    map's first camera.
-    """
-    size_wh = visual_map.cameras[0].refined.size_wh
-    if image_wh is not None and not is_much_larger(image_wh, size_wh):
-        size_wh = image_wh
-    extractor.extract(np.zeros(size_wh[::-1], np.uint8))
 
 
 @contextlib.contextmanager

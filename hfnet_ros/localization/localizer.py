@@ -47,7 +47,7 @@ from hfnet_ros.map.visual_map import VisualMap, with_search
 from hfnet_ros.matching.landmark_matcher import LandmarkMatcher
 from hfnet_ros.matching.registry import create_matcher
 from hfnet_ros.pose.hypotheses import NO_FIRST_POSES
-from hfnet_ros.retrieval.index import DescriptorIndex
+from hfnet_ros.retrieval.descriptor_index import DescriptorIndex
 from hfnet_ros.types import (
     Correspondences,
     Frame,

@@ -20,8 +20,8 @@ from hfnet_ros.config import Config
 from hfnet_ros.errors import MapFormatError
 from hfnet_ros.features.extractor import with_extractor_of
 from hfnet_ros.localization.areas import asked_areas
-from hfnet_ros.localization.landmark_model import create_query_extractor, warm_up
 from hfnet_ros.localization.map_set_localizer import FollowedSet, SetLocalizer
+from hfnet_ros.localization.query_extractor import create_query_extractor, warm_up
 from hfnet_ros.localization.scene_model import OpenedLocalizer
 from hfnet_ros.map.joined_map import join_set
 from hfnet_ros.map.manifest import SET, PathLike

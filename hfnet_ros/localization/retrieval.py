@@ -15,7 +15,8 @@ from hfnet_ros.features.aggregation import VladAggregation, describe_whole
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.visual_map import VisualMap
-from hfnet_ros.retrieval.index import DescriptorIndex, SearchLists, create_index, search_in_turn
+from hfnet_ros.retrieval.descriptor_index import DescriptorIndex
+from hfnet_ros.retrieval.index import SearchLists, create_index, search_in_turn
 from hfnet_ros.retrieval.nearby import NearbyKeyframes, Region
 from hfnet_ros.retrieval.places import group_into_places
 from hfnet_ros.types import (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hfnet_ros.map.visual_map import MapConsistency
+from hfnet_ros.map.map_trust import MapConsistency
 
 # What a network takes: keypoints of the map's extractor with their descriptors, or pixels.
 FEATURES, IMAGE = "features", "image"

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.geometry.rigid3 import Rigid3
-
-if TYPE_CHECKING:
-    from hfnet_ros.map.visual_map import VisualMap
 
 
 class SingleMap:
@@ -19,10 +14,6 @@ class SingleMap:
     def part_idx(self, keyframe_idx: int) -> int:  # noqa: ARG002
         """Return which of the maps that this one is joined of has a keyframe: the first, of a map by itself."""
         return 0
-
-    def part_of(self, part_idx: int) -> VisualMap:  # noqa: ARG002
-        """Return a map that this one is joined of: itself, unless it is a `JoinedMap`."""
-        return cast("VisualMap", self)
 
     def placement_covariance(
         self,

@@ -141,6 +141,10 @@ class VisualMap(SingleMap):
         ):
             raise ValueError("the given poses are of other keyframes or cameras than the map's")
 
+    def part_of(self, part_idx: int) -> VisualMap:  # noqa: ARG002
+        """Return a map that this one is joined of: itself, unless it is a `JoinedMap`."""
+        return self
+
     @property
     def num_keyframes(self) -> int:
         """Number of keyframes, F."""

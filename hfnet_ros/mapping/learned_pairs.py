@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from hfnet_ros.config import Config
 from hfnet_ros.features.lighterglue import KeypointSet, check_known, load_lighterglue
-from hfnet_ros.mapping.pair_matcher import PairMatch
+from hfnet_ros.mapping.pair_match import PairMatch
 from hfnet_ros.types import ImageFeatures
 
 _MAX_KEYPOINTS = 1024  # twice as many take four times as long

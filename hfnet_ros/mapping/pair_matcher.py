@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hfnet_ros.config import PAIR_MATCHER_NAMES, Config
+from hfnet_ros.mapping.pair_match import PairMatch
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
 from hfnet_ros.types import ImageFeatures
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairMatch:
-    """Which keypoints of two images show the same thing; M matches.
-
-    Attributes:
-        rows: [M, 2] int64, keypoint rows of the first and of the second image, each row at most once.
-        similarity: [M] float32 cosine, by which a map without poses leaves out doubtful matches;
-            None from a matcher that has left them out itself.
-    """
-
-    rows: NDArray[np.int64]
-    similarity: NDArray[np.float32] | None = None
 
 
 class PairMatcher(Protocol):

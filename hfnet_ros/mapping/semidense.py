@@ -22,7 +22,7 @@ from hfnet_ros.features.fine_matcher import (
 )
 from hfnet_ros.features.weights import XFEAT, find_weights
 from hfnet_ros.features.xfeat_star import SemiDenseCells
-from hfnet_ros.mapping.pair_matcher import PairMatch
+from hfnet_ros.mapping.pair_match import PairMatch
 from hfnet_ros.matching.mutual_nearest import mutual_nearest
 from hfnet_ros.types import ImageFeatures
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hfnet_ros.map.array_files import release_pages
 from hfnet_ros.map.keyframe_codes import LEVELS, KeyframeCodes
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.retrieval.index import DescriptorIndex, best_hits, search_rows, similarities
+from hfnet_ros.retrieval.descriptor_index import DescriptorIndex, best_hits, search_rows, similarities
 from hfnet_ros.retrieval.shared_work import SharedWork
 from hfnet_ros.types import RetrievalHit
 

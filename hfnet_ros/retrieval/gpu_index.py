@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hfnet_ros.gpu.retrieval import GpuKeyframes
-from hfnet_ros.retrieval.index import DescriptorIndex
+from hfnet_ros.retrieval.descriptor_index import DescriptorIndex
 from hfnet_ros.types import RetrievalHit
 
 

@@ -17,7 +17,7 @@ from hfnet_ros.map.array_files import ADVICE
 from hfnet_ros.map.position_grid import PositionGrid, cell_keys
 from hfnet_ros.map.schema import MAX_QUATERNION_DEVIATION
 from hfnet_ros.map.unit_vectors import UnitVectors
-from hfnet_ros.retrieval.index import DescriptorIndex, StoredIndex, search_rows
+from hfnet_ros.retrieval.descriptor_index import DescriptorIndex, StoredIndex, search_rows
 from hfnet_ros.types import PosePrior, RetrievalHit
 
 _FARTHEST_M = 1e12  # of a keyframe from the map's origin; squares of more than is possible overflow

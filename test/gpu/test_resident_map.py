@@ -10,12 +10,12 @@ import pytest
 from fake_machine import Machine
 from host_cuda import HostMemory, install_kernels, open_host_module
 
-from hfnet_ros.cli.localize import open_for_images
+from hfnet_ros.cli.opening import open_for_images
 from hfnet_ros.config import MATCHER_NAMES, Config, InferenceConfig, MatchingConfig, RetrievalConfig
 from hfnet_ros.errors import EngineError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.gpu.resident_map import ResidentMap
-from hfnet_ros.localization import landmark_model
+from hfnet_ros.localization import query_extractor
 from hfnet_ros.localization.gpu_search import GpuSearch, open_gpu_search
 from hfnet_ros.localization.landmark_model import LandmarkModel
 from hfnet_ros.localization.localizer import Localizer
@@ -198,7 +198,7 @@ def test_a_served_map_goes_to_the_gpu_and_is_freed_with_the_extractor(
     machine.install_cuda()
     install_kernels(monkeypatch, machine)
     extractor = OnGpu(config)
-    monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: extractor)
+    monkeypatch.setattr(query_extractor, "create_extractor", lambda config, report: extractor)
     served = ServedMap(tmp_path, LandmarkModel(apartment.visual_map), "digest")
     _, close = served.opener(config)(lambda text: None)
     assert len(machine.gpu.modules) == 2
@@ -212,7 +212,7 @@ def test_the_command_line_searches_where_the_node_does(apartment, config, machin
     machine.install_cuda()
     install_kernels(monkeypatch, machine)
     extractor = OnGpu(config)
-    monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: extractor)
+    monkeypatch.setattr(query_extractor, "create_extractor", lambda config, report: extractor)
     camera = apartment.visual_map.cameras[0].refined
     opened = open_for_images(LandmarkModel(apartment.visual_map), config, camera, extractor_given=False)
     assert len(machine.gpu.modules) == 2

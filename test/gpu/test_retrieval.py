@@ -8,8 +8,8 @@ from host_cuda import HostMemory, open_host_module
 
 from hfnet_ros.errors import EngineError
 from hfnet_ros.gpu.retrieval import GpuKeyframes
+from hfnet_ros.retrieval.descriptor_index import ExactIndex
 from hfnet_ros.retrieval.gpu_index import GpuIndex
-from hfnet_ros.retrieval.index import ExactIndex
 
 
 def unit(rows):

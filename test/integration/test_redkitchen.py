@@ -8,7 +8,7 @@ import cv2
 import pytest
 from golden import worse_than_measured
 
-from hfnet_ros.cli.localize import open_for_images
+from hfnet_ros.cli.opening import open_for_images
 from hfnet_ros.config import Config
 from hfnet_ros.files import list_images, read_camera_yaml, read_image
 from hfnet_ros.localization.landmark_model import LandmarkModel

@@ -12,7 +12,7 @@ from hfnet_ros.config import LocalizationConfig
 from hfnet_ros.errors import ConfigError, EngineError, ExtractorMismatchError
 from hfnet_ros.features.sift import SiftExtractor
 from hfnet_ros.geometry.camera import Camera, DistortionModel
-from hfnet_ros.localization import landmark_model
+from hfnet_ros.localization import landmark_model, query_extractor
 from hfnet_ros.localization.gpu_search import GpuSearch
 from hfnet_ros.localization.landmark_model import LandmarkModel, searching
 from hfnet_ros.localization.localizer import Localizer
@@ -21,7 +21,7 @@ from hfnet_ros.map.scene_map import without_landmarks
 from hfnet_ros.map.scene_network import IMAGE, SceneNetwork
 from hfnet_ros.map.visual_map import MapConsistency
 from hfnet_ros.matching.landmark_matcher import MutualNearestMatcher
-from hfnet_ros.retrieval.index import ExactIndex
+from hfnet_ros.retrieval.descriptor_index import ExactIndex
 from hfnet_ros.scene import query_walk
 from hfnet_ros.types import Frame, Outcome
 
@@ -53,7 +53,7 @@ class Search(GpuSearch):
 @pytest.fixture
 def events(monkeypatch):
     said = []
-    monkeypatch.setattr(landmark_model, "create_extractor", lambda config, report: Watched(said))
+    monkeypatch.setattr(query_extractor, "create_extractor", lambda config, report: Watched(said))
     return said
 
 

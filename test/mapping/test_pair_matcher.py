@@ -13,9 +13,9 @@ from hfnet_ros.errors import ConfigError
 from hfnet_ros.mapping import pair_matcher
 from hfnet_ros.mapping.matches import match_pairs
 from hfnet_ros.mapping.options import BuildOptions
+from hfnet_ros.mapping.pair_match import PairMatch
 from hfnet_ros.mapping.pair_matcher import (
     NearestPairMatcher,
-    PairMatch,
     create_pair_matcher,
     register_pair_matcher,
 )

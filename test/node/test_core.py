@@ -82,7 +82,7 @@ def test_a_swap_that_fails_leaves_answers_in_the_old_map(rig, upstairs, monkeypa
     def fail(*_):
         raise EngineError("no memory left")
 
-    monkeypatch.setattr("hfnet_ros.localization.landmark_model.create_extractor", fail)
+    monkeypatch.setattr("hfnet_ros.localization.query_extractor.create_extractor", fail)
     response = rig.call(topics.LOAD_MAP, rig.request(LOAD_MAP, path=str(upstairs)))
     assert (response.success, response.message) == (False, "no memory left")
     assert response.map.frame_id == "map"

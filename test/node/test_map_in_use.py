@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hfnet_ros.errors import EngineError
-from hfnet_ros.localization import landmark_model
+from hfnet_ros.localization import landmark_model, query_extractor
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.node import map_in_use
@@ -25,14 +25,14 @@ WAIT_S = 30.0
 @pytest.fixture
 def building(monkeypatch):
     """Let every engine take until `go` is set, without patience of the node."""
-    go, create = threading.Event(), landmark_model.create_extractor
+    go, create = threading.Event(), query_extractor.create_extractor
 
     def slow(config, progress):
         progress("building")
         assert go.wait(WAIT_S)
         return create(config, progress)
 
-    monkeypatch.setattr(landmark_model, "create_extractor", slow)
+    monkeypatch.setattr(query_extractor, "create_extractor", slow)
     monkeypatch.setattr(map_in_use, "PATIENCE_S", 0.0)
     yield go
     go.set()
@@ -58,7 +58,7 @@ def test_a_map_whose_engine_fails_is_not_kept_by_a_node_without_one(start_rig, r
         raise EngineError("no memory left")
 
     rig = start_rig(map_path="")
-    monkeypatch.setattr(landmark_model, "create_extractor", fail)
+    monkeypatch.setattr(query_extractor, "create_extractor", fail)
     response = rig.call(topics.LOAD_MAP, rig.request(LOAD_MAP, path=str(room_map)))
     assert (response.success, response.message, response.map.path) == (False, "no memory left", "")
     rig.wait_for_diagnostics("map", lambda level, message, _: level == 2 and "no memory left" in message)

@@ -8,7 +8,8 @@ from hfnet_ros.map.keyframe_codes import LEVELS, make_codes
 from hfnet_ros.map.unit_vectors import UnitVectors
 from hfnet_ros.retrieval import code_index
 from hfnet_ros.retrieval.code_index import CodeIndex, CodeScan, find_faiss
-from hfnet_ros.retrieval.index import ExactIndex, StoredIndex, best_hits, create_index, search_in_turn
+from hfnet_ros.retrieval.descriptor_index import ExactIndex, StoredIndex, best_hits
+from hfnet_ros.retrieval.index import create_index, search_in_turn
 
 
 def unit(rows):

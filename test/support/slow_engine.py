@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from hfnet_ros.errors import EngineError
-from hfnet_ros.localization import landmark_model
+from hfnet_ros.localization import query_extractor
 
 POLL_S = 0.01
 LONGEST_S = 120.0  # a test that went wrong leaves no thread behind for ever
@@ -19,7 +19,7 @@ class SlowEngine:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.create = landmark_model.create_extractor
+        self.create = query_extractor.create_extractor
 
     # What a test does
 
@@ -86,7 +86,7 @@ class SlowEngine:
             file.write("x")
 
     def install(self, patch=setattr):
-        patch(landmark_model, "create_extractor", self.create_extractor)
+        patch(query_extractor, "create_extractor", self.create_extractor)
 
 
 def install_in(folder):
