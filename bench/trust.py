@@ -7,6 +7,7 @@ Every scene is mapped, and asked with the acceptance test switched off: its own 
 in the map (photographs, mirrored images, posters of the place, other places, the other half of a building). From
 all scenes but those of one place the probability that a pose is wrong is fitted and its limit chosen; then the
 localizer is asked again with them at the place left out. The page has the tables, the picture beside it the curves.
+`--limit` takes one limit for all, such as the package's, so that only the probability is chosen without the place.
 `--write-model` writes the model of all places into hfnet_ros/pose/false_probability_model.py; the default of
 verification.max_false_probability is the limit printed beside it.
 
@@ -64,6 +65,12 @@ def main() -> None:
     parser.add_argument("--keep-maps", action="store_true", help="take the maps that are there")
     parser.add_argument("--rows", action="store_true", help="take the answers that are there, too")
     parser.add_argument("--write-model", action="store_true")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        metavar="P",
+        help="judge all places with this limit, not with that chosen without them",
+    )
     options = parser.parse_args()
     started = time.perf_counter()
     config = Config.from_dict({"extractor": {"name": options.extractor}})
@@ -75,6 +82,8 @@ def main() -> None:
     rows = [row for name in names for row in stored(workspace, name)]
     places = sorted({row.place for row in rows})
     folds = {place: calibrated([row for row in rows if row.place != place]) for place in places}
+    if options.limit is not None:
+        folds = {place: replace(fold, limit=options.limit) for place, fold in folds.items()}
     final = calibrated(rows)
     for place, fold in [*folds.items(), ("none", final)]:
         print(f"left out {place}: limit {fold.limit:g}, least {fold.model.least:.3g}")
@@ -88,8 +97,9 @@ def main() -> None:
     draw_curves(rows, data, 1.0 / (1.0 + np.exp(-log_odds)), final.limit, picture)
     thin = f" --thin {options.thin}" if options.thin > 1 else ""
     target = "--scenes-cache DIR --out docs/notes/trust.md"
-    command = f"python bench/trust.py --data ../shared/data {target}{thin} --write-model"
-    options.out.write_text(page(outcomes, folds, final, picture.name, command, origin))
+    limit = "" if options.limit is None else f" --limit {options.limit:g}"
+    command = f"python bench/trust.py --data ../shared/data {target}{thin}{limit} --write-model"
+    options.out.write_text(page(outcomes, folds, final, picture.name, command, origin, options.limit))
     if options.write_model:
         write_model(MODEL_FILE, final.model, f"Command: {command}\n\n{origin}")
         print(f"default of verification.max_false_probability: {final.limit:g}")

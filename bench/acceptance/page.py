@@ -27,7 +27,7 @@ seen. Written by
 distance at which landmarks are seen; for a frame of a video between two keyframes also by more than half of the
 way between them; any pose for an image that has no place in the map. *Without the test* is the best pose of
 every image, whatever its scores. *Limits alone* are those that stand beside the probability (evidence, lead,
-rival, twin, rematch, sigmas), applied to that pose. *Now* is the localizer as it is, with probability and limit
+rival, twin, rematch, sigmas), applied to that pose. *Now* is the localizer as it is, with {chosen}
 fitted to all places but the one asked: **no row of a table has been seen by the model that judges it.** The
 limits beside it have seen RedKitchen and generated apartments. Bounds are one-sided, 95 %, Clopper-Pearson
 (with none of n wrong about 3 / n), as if all queries were independent; queries of one scene are not, so that
@@ -53,15 +53,17 @@ def page(
     picture: str,
     command: str,
     origin: str,
+    limit: float | None = None,
 ) -> str:
-    """Return the page."""
+    """Return the page; `limit` is the one that all places were judged with, None for one chosen without each."""
+    chosen = "probability and limit" if limit is None else f"a limit of {limit:g} and the probability"
     parts = [
-        _INTRODUCTION.format(command=command, origin=origin),
+        _INTRODUCTION.format(command=command, origin=origin, chosen=chosen),
         "## Images of the mapped place",
         *_block(answerable_table(outcomes)),
         "## Images without a place in the map",
         *_block(unanswerable_table(outcomes)),
-        "## Scene by scene, limits chosen without it",
+        "## Scene by scene, limits chosen without it" if limit is None else "## Scene by scene",
         *_block(scene_table(outcomes, folds)),
         f"![right and wrong poses as the limit moves]({picture})\n",
         _MODEL,

@@ -46,7 +46,11 @@ def read_ground_truth(bag: BagReader, source: str) -> PoseSamples:
     """
     if ":" in source:
         parent, _, child = source.partition(":")
-        return read_transform(bag, parent, child)
+        try:
+            return read_transform(bag, parent, child)
+        except BagError as error:
+            names = ", ".join(sorted({topic.name for topic in bag.topics if topic.type_name in _READERS}))
+            raise BagError(f"{error}; poses are on {names}" if names else str(error)) from error
     if not source:
         raise BagError("ground truth needs a topic, or two frames such as map:base_link")
     chosen = bag.choose(list(_READERS), source, purpose="ground truth", option="--ground-truth")
