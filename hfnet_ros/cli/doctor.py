@@ -33,7 +33,7 @@ from hfnet_ros.features.protocol import NetworkExtractor
 from hfnet_ros.inference.backend import prefers_int8
 from hfnet_ros.inference.driver import DriverReport, probe_driver
 from hfnet_ros.inference.probe import BackendReport
-from hfnet_ros.inference.processor import byte_dot_product
+from hfnet_ros.inference.processor import byte_products
 from hfnet_ros.inference.tensorrt_library import LIBRARIES
 
 _EXAMPLE = """hfnet-ros doctor   # exit 0: images can be localized here; 1: they cannot
@@ -303,7 +303,7 @@ def _of_int8(extractor: NetworkExtractor, config: Config) -> Iterator[Finding]:
             is_asked_for = config.inference.cpu_precision == "int8"
             yield Finding(_BROKEN if is_asked_for else _OPTIONAL, "int8", str(error))
             continue
-        instruction = byte_dot_product() or "no instruction"
+        instruction = byte_products() or "no instruction"
         if prefers_int8(config.inference):
             yield Finding(_OK, "int8", f"{network.name} runs in it on the CPU, by {instruction}")
         else:

@@ -15,7 +15,7 @@ from hfnet_ros.inference.engine import Engine, NetworkModel
 from hfnet_ros.inference.kept_kernels import KeptKernels, gpu_name
 from hfnet_ros.inference.plan_cache import PlanCache, PlanKey
 from hfnet_ros.inference.probe import BACKENDS, probe_backend
-from hfnet_ros.inference.processor import byte_dot_product
+from hfnet_ros.inference.processor import byte_products
 from hfnet_ros.inference.tensorrt_library import LIBRARIES, TENSORRT, TENSORRT_RTX, TensorrtLibrary
 from hfnet_ros.types import ReportProgress
 
@@ -116,7 +116,7 @@ def _on_cpu(model: NetworkModel, config: InferenceConfig, *, int8: bool = False)
 
 def prefers_int8(config: InferenceConfig) -> bool:
     """Tell whether a network runs in int8 on this CPU, where it has such a form."""
-    return config.cpu_precision == "int8" or (config.cpu_precision == "auto" and bool(byte_dot_product()))
+    return config.cpu_precision == "int8" or (config.cpu_precision == "auto" and bool(byte_products()))
 
 
 def _open_tensorrt(
@@ -270,7 +270,7 @@ def _described(engine: Engine, model: NetworkModel, config: InferenceConfig) -> 
         return engine.backend
     said = f"{engine.backend}, {config.num_threads} threads"
     if engine.backend.endswith("-int8"):
-        return f"{said}, by {byte_dot_product() or 'no instruction for it: slow and less exact'}"
-    if model.quantized is not None and config.cpu_precision == "auto" and not byte_dot_product():
+        return f"{said}, by {byte_products() or 'no instruction for it: slow and less exact'}"
+    if model.quantized is not None and config.cpu_precision == "auto" and not byte_products():
         return f"{said}, float32: this processor has no instruction for products of bytes"
     return said

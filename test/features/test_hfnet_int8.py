@@ -82,7 +82,7 @@ def damage(kind, own):
 
 @pytest.fixture
 def a_fast_processor(monkeypatch):
-    monkeypatch.setattr(backend, "byte_dot_product", lambda: "avx512_vnni")
+    monkeypatch.setattr(backend, "byte_products", lambda: "avx512_vnni")
 
 
 @pytest.mark.parametrize("kind", ["of another file", "cut off", "empty", "another operator"])
