@@ -70,7 +70,7 @@ class UnitVectors:
         """Return some vectors decoded: [D] of one row, [..., D] of several."""
         numbers = self.codes[rows].astype(np.float32)
         squared = np.einsum("...d,...d->...", numbers, numbers)
-        numbers /= np.sqrt(np.maximum(squared, 1.0))[..., None]
+        numbers /= np.sqrt(np.maximum(squared, np.float32(1.0)))[..., None]
         return numbers
 
     def products(self, rows: NDArray[np.integer], vectors: Float32Array) -> Float32Array:

@@ -33,12 +33,12 @@ class _Encoding:
 
 
 # OpenCV names a mosaic after the second and third pixel of its second row ("BayerBG" is RGGB);
-# the newer names used here say what ROS says.
+# the names that say what ROS says are newer than the OpenCV of Ubuntu 22.04.
 _BAYER_CODES = {
-    "bayer_rggb": cv2.COLOR_BayerRGGB2BGR,
-    "bayer_bggr": cv2.COLOR_BayerBGGR2BGR,
-    "bayer_gbrg": cv2.COLOR_BayerGBRG2BGR,
-    "bayer_grbg": cv2.COLOR_BayerGRBG2BGR,
+    "bayer_rggb": cv2.COLOR_BayerBG2BGR,
+    "bayer_bggr": cv2.COLOR_BayerRG2BGR,
+    "bayer_gbrg": cv2.COLOR_BayerGR2BGR,
+    "bayer_grbg": cv2.COLOR_BayerGB2BGR,
 }
 _ENCODINGS = {
     "mono8": _Encoding(1),

@@ -1,4 +1,5 @@
 import array
+import runpy
 from types import SimpleNamespace
 
 import cv2
@@ -7,6 +8,7 @@ import pytest
 
 from hfnet_ros.errors import ImageError
 from hfnet_ros.files.images import eight_bits
+from hfnet_ros.messages import images
 from hfnet_ros.messages.images import KNOWN_ENCODINGS, image_from_message, image_to_message
 
 BGR = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3) * 10
@@ -188,6 +190,13 @@ def test_tiny_images_are_read_or_refused(image_message, encoding, size):
 def test_only_gray_and_bgr_are_sent(factory, image):
     with pytest.raises(ImageError, match="expected uint8"):
         image_to_message(factory, image, 0, "camera")
+
+
+def test_the_opencv_of_ubuntu_22_04_is_enough(monkeypatch):
+    """It has no names of mosaics that say what ROS says; without them the node of Humble did not start."""
+    for pattern in PATTERNS:
+        monkeypatch.delattr(cv2, f"COLOR_Bayer{pattern.removeprefix('bayer_').upper()}2BGR", raising=False)
+    assert runpy.run_path(images.__file__)["KNOWN_ENCODINGS"] == KNOWN_ENCODINGS
 
 
 def test_mosaics_agree_with_the_picture_they_were_made_of(image_message):

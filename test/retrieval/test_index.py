@@ -195,6 +195,7 @@ def test_a_scan_sums_levels():
     assert len(CodeScan(codes[:3]).best(weights, 10)) == 3
 
 
+@needs_faiss
 def test_threads_that_share_a_scan_find_what_one_does(monkeypatch):
     monkeypatch.setattr("hfnet_ros.retrieval.code_index._ROWS_OF_A_THREAD", 100)
     rng = np.random.default_rng(3)

@@ -14,7 +14,7 @@ from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.camera_info import camera_to_message
 from hfnet_ros.messages.factory import RosbagsMessages
-from hfnet_ros.messages.headers import header_to_message
+from hfnet_ros.messages.headers import header_to_message, stamp_from_message
 from hfnet_ros.messages.images import image_to_message
 from hfnet_ros.messages.poses import transform_to_message
 
@@ -103,9 +103,12 @@ class CameraRobot:
 
     def __init__(self, rig, walk, mounted=NAMES, calibrated=NAMES):
         self.rig, self.walk, self.number = rig, walk, 0
-        rig.start_ns = time.time_ns()  # not when the node began to start, which may be long ago
         config = Config.from_dict(rig.parameters)
         self.topics = {camera.name: topics.camera_topics(camera, config) for camera in config.cameras.each}
+        for name in self.topics:  # drawn now: it takes seconds, by which stamps would be late
+            for index in range(len(walk.map_from_base)):
+                walk.image(index, name)
+        rig.start_ns = time.time_ns()  # not when the node began to start, which may be long ago
         for name in mounted:
             transform = transform_to_message(rig.factory, MOUNTINGS[name], 1, "base_link", f"{name}_optical")
             rig.send_transforms([transform], static=True)
@@ -145,8 +148,13 @@ class CameraRobot:
         for name, image in images.items():
             if image is not None:
                 self.send_image(name, image, stamp_ns)
-        self.rig.wait_for(lambda: len(received) > before, "a status")
-        return received[-1]
+
+        def answers():
+            """Return those to these images: one to others, sent before, may come first."""
+            return [now for now in received[before:] if stamp_from_message(now.header.stamp) == stamp_ns]
+
+        self.rig.wait_for(answers, "a status")
+        return answers()[-1]
 
     def index(self, number):
         """Return the pose of a step: there and back."""

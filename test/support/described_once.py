@@ -9,17 +9,21 @@ from hfnet_ros.features.sift import SiftExtractor
 
 _MOST_IMAGES = 400  # a quarter of a megabyte each
 
-describe = SiftExtractor.extract
+make, describe = SiftExtractor.__init__, SiftExtractor.extract
 _known = OrderedDict()
+
+
+def make_and_remember(extractor, config):
+    """Do what `SiftExtractor` does; OpenCV 4.5 does not tell later what its detector was made with."""
+    make(extractor, config)
+    extractor.told = (config.extractor.max_keypoints, config.sift)
 
 
 def describe_once(extractor, image):
     """Do what `SiftExtractor.extract` does, or remember what it did; nobody may write into what it returns."""
     if not isinstance(image, np.ndarray):
         return describe(extractor, image)
-    # All that it has been told beside the image.
-    told = (extractor._max_keypoints, extractor._sift.getContrastThreshold(), image.shape, image.dtype)
-    key = (*told, hashlib.sha1(np.ascontiguousarray(image)).digest())
+    key = (*extractor.told, image.shape, image.dtype, hashlib.sha1(np.ascontiguousarray(image)).digest())
     if key not in _known:
         features = describe(extractor, image)
         for values in (features.local.keypoints, features.local.scores, features.local.descriptors):
@@ -33,4 +37,4 @@ def describe_once(extractor, image):
 
 def pytest_configure(config):
     """Have tests and what they build use it; the tests of extractors do not."""
-    SiftExtractor.extract = describe_once
+    SiftExtractor.__init__, SiftExtractor.extract = make_and_remember, describe_once

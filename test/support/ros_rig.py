@@ -84,7 +84,11 @@ class RosRig(Rig):
         if name not in self.clients:
             self.clients[name] = self.robot.create_client(message_class(service.type_name), name)
         assert self.clients[name].wait_for_service(LONGEST_S)
-        return self.clients[name].call(request, LONGEST_S)
+        answered = threading.Event()  # Humble's `Client.call` waits for ever
+        future = self.clients[name].call_async(request)
+        future.add_done_callback(lambda _: answered.set())
+        assert answered.wait(LONGEST_S), f"{name} does not answer"
+        return future.result()
 
     def change_state(self, transition):
         service = topics.Service("~/change_state", "lifecycle_msgs/srv/ChangeState")
