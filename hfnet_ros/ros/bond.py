@@ -55,5 +55,5 @@ class NavBond:
         if bond is not None and self._was_formed and not bond.sister_died_first:
             self._node.get_logger().warning(
                 f"Nav2's lifecycle manager has sent no heartbeat for {_HEARTBEAT_TIMEOUT_S:g} s: it hangs or has died. "
-                "This node goes on, but nobody watches it; start the manager again, and have it reset its nodes"
+                "This node goes on, unwatched; start the manager again, and have it reset and start its nodes"
             )
