@@ -164,11 +164,16 @@ def begin_bond(rig, monkeypatch):
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
+    from hfnet_ros.ros.bond import NavBond
+
     monkeypatch.setattr("hfnet_ros.ros.bond._HEARTBEAT_TIMEOUT_S", 0.5)
+    formed, note_formed = threading.Event(), NavBond._note_formed
+    monkeypatch.setattr(NavBond, "_note_formed", lambda bond: (note_formed(bond), formed.set()))
     begun = []
 
     def begin():
         rig.deactivate()
+        formed.clear()
         rig.activate()
         manager, executor = rclpy.create_node(f"manager{len(begun)}"), SingleThreadedExecutor()
         bond = bondpy.Bond(manager, "bond", "relocalizer")
@@ -179,6 +184,7 @@ def begin_bond(rig, monkeypatch):
         thread.start()
         begun.append((manager, executor, thread, bond))
         assert bond.wait_until_formed(bondpy.Duration(seconds=30))
+        assert formed.wait(30.0)  # the node's end of it
         return bond
 
     yield begin

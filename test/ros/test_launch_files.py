@@ -309,15 +309,11 @@ def test_nav2_manager_brings_up_map_server_and_relocalizer(launched, stubs, room
 def test_under_nav2_a_relocalizer_that_died_is_started_again_if_that_is_asked_for(launched, stubs, room_map):
     arguments = (f"map:={room_map}", "grid:=/maps/floor.yaml", "use_respawn:=true")
     process = launched("nav2_localization.launch.py", *arguments, prefix=stubs)
-    pids = []
-    for line in process.stdout:
-        if found := re.search(r"relocalizer_node-\d+\]: process started with pid \[(\d+)\]", line):
-            pids.append(int(found[1]))
-            if len(pids) == 2:
-                break
-            os.kill(pids[0], signal.SIGKILL)
-    assert len(set(pids)) == 2
-    end(process)
+    started = r"relocalizer_node-1\]: process started with pid \[(\d+)\]"
+    first = int(re.search(started, read_until(process, "relocalizer_node-1]: process started"))[1])
+    os.kill(first, signal.SIGKILL)
+    second = int(re.search(started, read_until(process, "relocalizer_node-1]: process started"))[1])
+    assert second != first
 
 
 def test_robot_localization_has_two_filters_that_do_not_collide(launched, stubs, room_map):
