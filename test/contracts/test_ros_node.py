@@ -185,6 +185,7 @@ def begin_bond(rig, monkeypatch):
         begun.append((manager, executor, thread, bond))
         assert bond.wait_until_formed(bondpy.Duration(seconds=30))
         assert formed.wait(30.0)  # the node's end of it
+        time.sleep(1.0)  # bondpy waits for heartbeats from the second one on
         return bond
 
     yield begin
