@@ -53,6 +53,12 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "autostart", default_value="true", description="Have the manager activate both nodes."
             ),
+            DeclareLaunchArgument(
+                "use_respawn",
+                default_value="false",
+                choices=["true", "false", "True", "False"],
+                description="Start a node again that has died; the manager then brings both up anew.",
+            ),
             # As Nav2's own launch files do: in a namespace its nodes have their TF there.
             SetRemap("/tf", "tf"),
             SetRemap("/tf_static", "tf_static"),
@@ -67,6 +73,8 @@ def generate_launch_description() -> LaunchDescription:
                 executable="map_server",
                 name="map_server",
                 parameters=[*given, grid],
+                respawn=LaunchConfiguration("use_respawn"),
+                respawn_delay=0.5,
                 **common,
             ),
             Node(

@@ -26,6 +26,7 @@ from hfnet_ros.errors import ConfigError
 
 NODE = "relocalizer"
 SWITCH = ("true", "false", "True", "False")
+RESPAWN_DELAY_S = 0.5  # Nav2 of Jazzy hangs where the node is not there again before its bond is broken
 AS_IN_FILE = "; empty: as params_file says"
 
 # Arguments that are short for a parameter, which they set where they are not empty.
@@ -102,6 +103,9 @@ def _relocalizer(context: LaunchContext) -> list[Action]:
         remappings=[(topic, given(name)) for name, topic in TOPICS.items() if given(name) not in ("", topic)],
         arguments=["--ros-args", "--log-level", given("log_level")],
         output="screen",
+        # Of nav2_localization.launch.py alone: a node that was started again needs a manager that brings it up.
+        respawn=_is_true(context.launch_configurations.get("use_respawn", "false")),
+        respawn_delay=RESPAWN_DELAY_S,
     )
     return [node, *_bring_up(node)] if _is_true(given("autostart")) else [node]
 

@@ -167,7 +167,7 @@ def test_no_module_needs_itself(parsed):
         full = [other.removeprefix("hfnet_ros.") for other in imported_names(nodes, parent)]
         # A name of a module, or a module of a package.
         order.add(name, *(known & {*full, *(other.rpartition(".")[0] for other in full)} - {name}))
-    order.prepare()  # names the modules of a circle
+    assert len(list(order.static_order())) > 400  # or an error that names the modules of a circle
 
 
 def test_nothing_unpickles_arrays(parsed):

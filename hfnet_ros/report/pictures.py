@@ -192,7 +192,7 @@ def _new_figure(
     figure.text(
         0.012, 1.0 - 0.36 / height, "\n".join(lines), fontsize=9.5, color=LIGHT_COLORS["soft"], va="top"
     )
-    return figure, figure.subplots(len(heights), 1, height_ratios=heights), inch_per_m
+    return figure, figure.subplots(len(heights), 1, gridspec_kw={"height_ratios": heights}), inch_per_m
 
 
 def _scatter(panel: Any, points: FloatArray, shades: Any) -> None:

@@ -155,3 +155,64 @@ def test_a_second_node_of_the_name_is_noticed_while_it_is_there(rig):
     wait_for(lambda namesakes: "nodes are called /relocalizer" in namesakes and namesakes != before)
     second.destroy_node()
     wait_for(lambda namesakes: namesakes == before)
+
+
+@pytest.fixture
+def begin_bond(rig, monkeypatch):
+    """Return a function that activates the node anew and forms a bond with it, as Nav2's lifecycle manager does."""
+    bondpy = pytest.importorskip("bondpy.bondpy", reason="bondpy cannot be imported: it is not installed")
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    from hfnet_ros.ros.bond import NavBond
+
+    monkeypatch.setattr("hfnet_ros.ros.bond._HEARTBEAT_TIMEOUT_S", 0.5)
+    formed, note_formed = threading.Event(), NavBond._note_formed
+    monkeypatch.setattr(NavBond, "_note_formed", lambda bond: (note_formed(bond), formed.set()))
+    begun = []
+
+    def begin():
+        rig.deactivate()
+        formed.clear()
+        rig.activate()
+        manager, executor = rclpy.create_node(f"manager{len(begun)}"), SingleThreadedExecutor()
+        bond = bondpy.Bond(manager, "bond", "relocalizer")
+        bond.set_heartbeat_period(0.1)
+        bond.start()
+        executor.add_node(manager)  # which must not see its subscriptions come and go
+        thread = threading.Thread(target=executor.spin, daemon=True)
+        thread.start()
+        begun.append((manager, executor, thread, bond))
+        assert bond.wait_until_formed(bondpy.Duration(seconds=30))
+        assert formed.wait(30.0)  # the node's end of it
+        time.sleep(1.0)  # bondpy waits for heartbeats from the second one on
+        return bond
+
+    yield begin
+    for manager, executor, thread, bond in begun:
+        executor.shutdown()
+        thread.join(5.0)
+        bond.shutdown()
+        manager.destroy_node()
+
+
+def said(capfd, words):
+    text, until = "", time.monotonic() + 10.0
+    while words not in text and time.monotonic() < until:
+        time.sleep(0.05)
+        text += capfd.readouterr().err
+    return words in text
+
+
+def test_a_manager_that_falls_silent_is_told_of_each_time(rig, begin_bond, capfd):
+    for _ in range(2):  # bondpy's second time-out of a process had ended in an exception
+        bond = begin_bond()
+        bond._publish = lambda _active: None
+        assert said(capfd, "lifecycle manager has sent no heartbeat")
+    rig.localize()
+
+
+def test_a_manager_that_ends_the_bond_is_not_complained_of(begin_bond, capfd):
+    begin_bond().break_bond()
+    time.sleep(3.0)  # longer than a bond takes to end
+    assert "heartbeat" not in capfd.readouterr().err

@@ -306,6 +306,16 @@ def test_nav2_manager_brings_up_map_server_and_relocalizer(launched, stubs, room
     end(process)
 
 
+def test_under_nav2_a_relocalizer_that_died_is_started_again_if_that_is_asked_for(launched, stubs, room_map):
+    arguments = (f"map:={room_map}", "grid:=/maps/floor.yaml", "use_respawn:=true")
+    process = launched("nav2_localization.launch.py", *arguments, prefix=stubs)
+    started = r"relocalizer_node-1\]: process started with pid \[(\d+)\]"
+    first = int(re.search(started, read_until(process, "relocalizer_node-1]: process started"))[1])
+    os.kill(first, signal.SIGKILL)
+    second = int(re.search(started, read_until(process, "relocalizer_node-1]: process started"))[1])
+    assert second != first
+
+
 def test_robot_localization_has_two_filters_that_do_not_collide(launched, stubs, room_map):
     process = launched("robot_localization.launch.py", f"map:={room_map}", "use_sim_time:=true", prefix=stubs)
     given = read_stubs(process, 2)
