@@ -46,5 +46,5 @@ def draw_curves(rows: Sequence[Row], data: Judged, probability: np.ndarray, limi
     right.set_ylabel("wrong poses given")
     right.set_yscale("symlog", linthresh=1)
     right.set_ylim(bottom=0.0)
-    right.legend(frameon=False, fontsize=7, ncols=2, loc="upper left")
+    right.legend(frameon=False, fontsize=7, ncol=2, loc="upper left")
     figure.savefig(path, dpi=110)

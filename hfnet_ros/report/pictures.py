@@ -120,7 +120,7 @@ def run_picture(
     _draw_answers(above, drawn, (across, up))
     _frame_map(above, box, (across, up), inch_per_m)
     above.set_xlabel(f"{'xyz'[across]}, m")
-    above.legend(loc="upper left", ncols=4, fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none")
+    above.legend(loc="upper left", ncol=4, fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none")
     _draw_errors(errors, drawn)
     _save(figure, path)
 
@@ -162,7 +162,7 @@ def _draw_errors(panel: Any, drawn: DrawnQueries) -> None:
     panel.yaxis.set_major_formatter(lambda metres, _: f"{metres:g}")
     panel.set_ylabel("error, m")
     panel.set_xlabel(drawn.time_label)
-    panel.legend(loc="upper right", ncols=2, fontsize=8.5, frameon=False)
+    panel.legend(loc="upper right", ncol=2, fontsize=8.5, frameon=False)
     _style(panel)
 
 
