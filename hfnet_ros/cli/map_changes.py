@@ -1,46 +1,31 @@
-"""Verbs `map merge`, `map update`, `map prune` and `map convert`: new maps from maps; the old ones stay."""
+"""Verbs `map merge`, `map prune` and `map convert`: new maps from maps; the old ones stay."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hfnet_ros.cli import scene_maps
-from hfnet_ros.cli.bag_keyframes import (
-    add_bag_options,
-    has_poses,
-    open_keyframes,
-    open_localized,
-    refuse_bag_options,
-    report_localized,
-)
-from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
-from hfnet_ros.errors import ConfigError, MappingError
+from hfnet_ros.cli.options import add_config_options, new_verb, read_config
+from hfnet_ros.errors import MappingError
 from hfnet_ros.localization.doubts import ARBITRARY_SCALE, SCALED_ALONE
 from hfnet_ros.types import ImageArray, ImageFeatures
 
 if TYPE_CHECKING:
     from hfnet_ros.config import Config
-    from hfnet_ros.features.extractor import NetworkExtractor
     from hfnet_ros.geometry.camera import Camera
     from hfnet_ros.geometry.rigid3 import Rigid3
-    from hfnet_ros.localization.localizer import Localizer
     from hfnet_ros.map.visual_map import VisualMap
     from hfnet_ros.mapping.alignment import Alignment, Locate
-    from hfnet_ros.mapping.sources import PosedImages
 
 _MERGE = """hfnet-ros map merge floor1.map floor2.map --out both.map
   hfnet-ros map merge morning.map evening.map --align --out both.map   # in different frames"""
-_UPDATE = """hfnet-ros map update kitchen.map --images evening --poses evening.tum --camera camera.yaml --out new.map
-  hfnet-ros map update kitchen.map --images evening --camera camera.yaml --out new.map   # poses by localization
-  hfnet-ros map update kitchen.map --bag evening.bag --every 5 --out new.map"""
 
-_FEW_SHARED = 0.01
+FEW_SHARED = 0.01
 _ALIGN = "bring the second map into the frame of the first by --align"
 
 
@@ -53,7 +38,6 @@ def add_verbs(maps: Any) -> None:
         "--align", action="store_true", help="bring B into A's frame through the places they share"
     )
     add_config_options(merge, extractor=False)
-    _add_update(new_verb(maps, "update", "add a new session to a map", _UPDATE, _update))
     prune = new_verb(
         maps,
         "prune",
@@ -80,41 +64,6 @@ def add_verbs(maps: Any) -> None:
     convert.add_argument("map", type=Path, metavar="OLD")
     for parser in (merge, prune, convert):
         parser.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
-
-
-def _add_update(update: argparse.ArgumentParser) -> None:
-    update.add_argument("map", type=Path, metavar="MAP")
-    images = update.add_mutually_exclusive_group(required=True)
-    images.add_argument("--images", type=Path, metavar="DIR", help="images of the new session")
-    images.add_argument("--bag", type=Path, metavar="BAG", help="or a recording of it; see docs/replay.md")
-    update.add_argument(
-        "--poses",
-        type=Path,
-        metavar="FILE",
-        help="their poses in the map, TUM format (default: they are localized in it)",
-    )
-    update.add_argument(
-        "--camera",
-        type=Path,
-        metavar="FILE",
-        help="ROS camera calibration YAML (default: the map's own; of a bag the bag's)",
-    )
-    update.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image as keyframe")
-    update.add_argument(
-        "--keep-all", action="store_true", help="keep landmarks that the new images show to be gone"
-    )
-    update.add_argument(
-        "--earlier-images",
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="images that the map was built from: its scene-coordinate network, if it has one, goes on learning from "
-        "these and the new ones",
-    )
-    update.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
-    add_config_options(update, extractor=False)
-    update.set_defaults(answer_frame="given")  # in which a session's poses are, given or localized
-    add_bag_options(update, "(or --poses; default: images are localized in the map)")
 
 
 class _StoredFeatures:
@@ -170,7 +119,7 @@ def _merge(options: argparse.Namespace) -> int:
     refuse_contained(first, second, common, (str(options.first), str(options.second)))
     disagreement = np.zeros((6, 6))
     if not options.align:
-        locate = _by_what_was_seen(first, read_config(options))
+        locate = by_what_was_seen(first, read_config(options))
         disagreement = check_session_frame(first, second, locate, _ALIGN)
     same = find_same_landmarks(first, second)
     merged = with_disagreement(join_maps(first, second, same, common=common), disagreement)
@@ -181,8 +130,8 @@ def _merge(options: argparse.Namespace) -> int:
         f"{options.out}: {merged.num_keyframes} keyframes, {merged.num_landmarks} landmarks, {shared} of them in "
         "both maps" + (f", as {len(common)} keyframes are" if common else "")
     )
-    _note_calibration(merged)
-    if shared < _FEW_SHARED * min(first.num_landmarks, second.num_landmarks):
+    note_calibration(merged)
+    if shared < FEW_SHARED * min(first.num_landmarks, second.num_landmarks):
         print("the maps have next to no landmark in common; if they show the same place, use --align")
     return 0
 
@@ -199,7 +148,8 @@ def _have_own_frames(first: VisualMap, second: VisualMap) -> bool:
     return bool(_scale_estimate(first) != _scale_estimate(second))
 
 
-def _note_calibration(visual_map: VisualMap) -> None:
+def note_calibration(visual_map: VisualMap) -> None:
+    """Print that a calibration of covariances is of the map as it was."""
     if visual_map.calibration is not None:
         print("the covariance was calibrated before: check it with `hfnet-ros calibrate`")
 
@@ -216,7 +166,7 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
     from hfnet_ros.mapping.alignment import align_through_places, move_map
 
     with_scale = _have_own_frames(first, second)
-    locate = _by_what_was_seen(first, config)
+    locate = by_what_was_seen(first, config)
     alignment = align_through_places(first, second, locate, with_scale=with_scale)
     scale = f", scale {alignment.first_from_second.scale:.4f}" if with_scale else ""
     spread = f"{alignment.spread_m:.3f} m and {alignment.spread_deg:.2f} deg at the median"
@@ -227,12 +177,12 @@ def _align(first: VisualMap, second: VisualMap, config: Config) -> tuple[VisualM
     return move_map(second, alignment.first_from_second, first.frame_id), alignment
 
 
-def _by_what_was_seen(visual_map: VisualMap, config: Config) -> Locate:
+def by_what_was_seen(visual_map: VisualMap, config: Config) -> Locate:
     """Return what finds a keyframe of another map in this one, among its refined poses."""
     from hfnet_ros.localization.localizer import Localizer
 
     # Landmarks of both are put onto each other, so what their poses agree with counts.
-    decided = _by_landmarks(config)
+    decided = by_landmarks(config)
     decided = dataclasses.replace(decided, pose=dataclasses.replace(config.pose, answer_frame="refined"))
     localizer = Localizer(visual_map, _StoredFeatures(visual_map.extractor_id), decided)
 
@@ -243,113 +193,11 @@ def _by_what_was_seen(visual_map: VisualMap, config: Config) -> Locate:
     return locate
 
 
-def _by_landmarks(config: Config) -> Config:
+def by_landmarks(config: Config) -> Config:
     """Return the parameters for what has landmarks, and looks at no image for a dense scene-coordinate network."""
     return dataclasses.replace(
         config, localization=dataclasses.replace(config.localization, method="landmarks")
     )
-
-
-def _update(options: argparse.Namespace) -> int:
-    from hfnet_ros.features.extractor import create_mapping_extractor, with_extractor_of
-    from hfnet_ros.map.map_io import check_map_target, load_map, save_map
-    from hfnet_ros.map.scene_map import need_landmarks
-    from hfnet_ros.mapping.options import BuildOptions
-    from hfnet_ros.mapping.update import update_map
-
-    if options.every < 1:
-        raise ConfigError(f"--every is {options.every}, expected 1 or more")
-    check_map_target(options.out)
-    visual_map = load_map(options.map)
-    need_landmarks(visual_map, options.map, "`map update`")
-    config = with_extractor_of(read_config(options), visual_map.extractor_id)
-    extractor = create_mapping_extractor(config)
-    bars, pixels = ProgressBars(), ExitStack()
-    try:
-        session = _posed_session(options, visual_map, extractor, config, pixels)
-        has_own_poses = has_poses(options) if options.bag else options.poses is not None
-        updated, report = update_map(
-            visual_map,
-            session,
-            extractor,
-            config,
-            BuildOptions(progress=bars),
-            prune=not options.keep_all,
-            locate=_by_what_was_seen(visual_map, config) if has_own_poses else None,
-        )
-        if visual_map.scene is not None:
-            updated = scene_maps.gone_on(
-                visual_map, updated, session, options.earlier_images, extractor, config, bars
-            )
-    finally:
-        bars.close()
-        pixels.close()
-        extractor.close()
-    save_map(updated, options.out)
-    dropped = ", ".join(f"{count} {reason}" for reason, count in report.num_dropped.items())
-    print(
-        f"{options.out}: {updated.num_keyframes} keyframes ({report.num_keyframes} new), {updated.num_landmarks} "
-        f"landmarks: {report.num_new} new, {report.num_seen_again} old ones seen again"
-        + (f", dropped {dropped}" if dropped else "")
-    )
-    _note_calibration(updated)
-    num_seen = report.num_new + report.num_seen_again
-    if has_own_poses and report.num_seen_again < _FEW_SHARED * min(visual_map.num_landmarks, num_seen):
-        print(
-            "the new images see next to nothing of the map, so that nothing but their poses says where they are; if "
-            "they show the same place, leave the poses out and the images are localized"
-        )
-    return 0
-
-
-def _posed_session(
-    options: argparse.Namespace,
-    visual_map: VisualMap,
-    extractor: NetworkExtractor,
-    config: Config,
-    pixels: ExitStack,
-) -> PosedImages:
-    """Return the new session's images and their poses, given or found in the map.
-
-    Pixels of a bag are there until the stack is closed.
-    """
-    from hfnet_ros.cli.opening import query_camera
-    from hfnet_ros.files.images import list_images
-    from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
-    from hfnet_ros.localization.landmark_model import searching
-    from hfnet_ros.mapping.sources import PosedImages
-
-    if visual_map.has_arbitrary_scale and (has_poses(options) if options.bag else options.poses):
-        raise MappingError(
-            f"{options.map}: {ARBITRARY_SCALE}; poses cannot be in its frame: leave them out, and "
-            "the images are localized"
-        )
-
-    def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
-        return searching(visual_map, extractor, _by_landmarks(config), image_wh)
-
-    if options.bag:
-        if has_poses(options):
-            return pixels.enter_context(open_keyframes(options, config))
-        return pixels.enter_context(open_localized(options, open_localizer, config))
-    refuse_bag_options(options)
-    camera = query_camera(options.camera, visual_map.cameras)
-    if options.poses:
-        posed = pair_images_with_poses(options.images, options.poses)
-        return PosedImages.of_files(posed[:: options.every], camera)
-    from hfnet_ros.evaluation.run import localize_images
-
-    # Images without poses have no stamps either; their order stands in, one a second.
-    images = list(enumerate(list_images(options.images)))[:: options.every]
-    queries = [(path, row * 1_000_000_000, None) for row, path in images]
-    with open_localizer(camera.size_wh) as localizer:
-        found = [
-            PosedImage(result.image_path, result.stamp_ns, result.localization.estimate.map_from_camera)
-            for result in localize_images(localizer, queries, camera)
-            if result.image_path is not None and result.localization.estimate is not None
-        ]
-    report_localized(len(found), len(queries), "--poses")
-    return PosedImages.of_files(found, camera)
 
 
 def _convert(options: argparse.Namespace) -> int:

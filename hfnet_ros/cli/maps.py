@@ -1,4 +1,4 @@
-"""Verb `map build`; `map_info`, `map_changes`, `map_scale`, `map_sets` and `scene_maps` have the others of `map`."""
+"""Verb `map build`; the others of `map` are in the `map_*` beside this and in `scene_maps`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfnet_ros.cli import graph_build, map_changes, map_info, map_scale, map_sets, scene_maps
+from hfnet_ros.cli import graph_build, map_changes, map_info, map_scale, map_sets, map_update, scene_maps
 from hfnet_ros.cli.bag_keyframes import add_bag_options, open_keyframes, refuse_bag_options
 from hfnet_ros.cli.keyframes import (
     add_selection_options,
@@ -54,6 +54,7 @@ def add_verbs(verbs: Any) -> None:
     _add_build(new_verb(maps, "build", "build a map from images", _BUILD, _build))
     map_info.add_verbs(maps)
     map_changes.add_verbs(maps)
+    map_update.add_verb(maps)
     map_scale.add_verb(maps)
     map_sets.add_verbs(maps)
     scene_maps.add_verb(maps)

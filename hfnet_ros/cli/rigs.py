@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hfnet_ros.cli.bag_keyframes import report_localized
+from hfnet_ros.cli.options import tracked
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.files.images import read_image
 from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
@@ -16,6 +19,7 @@ from hfnet_ros.geometry import Rigid3
 from hfnet_ros.types import ImageLocalizer, Query, RigCamera, View
 
 if TYPE_CHECKING:
+    from hfnet_ros.config import Config
     from hfnet_ros.evaluation.records import QueryResult
     from hfnet_ros.mapping.sources import PosedImages, UnposedImages
 
@@ -23,6 +27,8 @@ RIG_HELP = (
     "cameras of a robot that has several, their calibrations and mountings (docs/rigs.md); --images is then "
     "NAME=DIR,NAME=DIR and --poses are T_map_rig"
 )
+# Opens a map for images of a size.
+OpenLocalizer = Callable[[tuple[int, int]], AbstractContextManager[ImageLocalizer]]
 # Groups are made in the order of stamps: images do not come late.
 _SHIFT_NS = 1_000_000_000
 
@@ -166,8 +172,7 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
         DatasetError: images and poses do not fit.
     """
     from hfnet_ros.cli.keyframes import chosen_rows, refuse_two_selections
-    from hfnet_ros.mapping.sources import PosedImages, UnposedImages
-    from hfnet_ros.mapping.views import MappingImage
+    from hfnet_ros.mapping.sources import UnposedImages
 
     if options.poses is None:
         of_rig, folders = _rig_and_folders(options)
@@ -179,9 +184,48 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
         )
     rig, groups = read_rig_images(options, tolerance_s)
     chosen = chosen_rows(options, [group.map_from_rig for group in groups if group.map_from_rig is not None])
+    return _keyframes_of(rig, [groups[row] for row in chosen])
+
+
+def rig_session(options: argparse.Namespace, config: Config, open_localizer: OpenLocalizer) -> PosedImages:
+    """Return the keyframes of `map update` with a rig: those of all cameras, of poses given, or found as a rig.
+
+    Without poses the n-th images of all cameras are of one time.
+
+    Raises:
+        ConfigError: as `read_rig_images`.
+        DatasetError: images and poses do not fit, or the folders hold different numbers of images.
+        MappingError: fewer than two images were found in the map.
+    """
+    from hfnet_ros.mapping.sources import files_in_step
+
+    if options.poses is not None:
+        rig, groups = read_rig_images(options, config.cameras.sync_tolerance_s)
+        return _keyframes_of(rig, groups[:: options.every])
+    of_file, folders = _rig_and_folders(options)
+    rig = {name: of_file[name] for name in folders}
+    asked = [
+        RigImages(row * _SHIFT_NS, None, dict(zip(rig, paths, strict=True)), {})
+        for row, paths in enumerate(zip(*files_in_step(folders).values(), strict=True))
+    ][:: options.every]
+    found = []
+    with open_localizer(next(iter(rig.values())).camera.size_wh) as localizer:
+        answers = localize_rig_images(localizer, rig, asked)
+        for group, answer in zip(asked, tracked(answers, "localize", len(asked)), strict=True):
+            if answer.localization.estimate is not None:
+                pose = answer.localization.estimate.map_from_camera
+                found.append(replace(group, map_from_rig=pose, poses=dict.fromkeys(group.paths, pose)))
+    report_localized(len(found), len(asked), "--poses")
+    return _keyframes_of(rig, found)
+
+
+def _keyframes_of(rig: Mapping[str, RigCamera], groups: Sequence[RigImages]) -> PosedImages:
+    """Return the images of all cameras, in the order of time: the map's test of itself takes stretches of it."""
+    from hfnet_ros.mapping.sources import PosedImages
+    from hfnet_ros.mapping.views import MappingImage
+
     images, map_from_camera = [], []
-    # In the order of time: the map's test of itself takes stretches of it.
-    for group in (groups[row] for row in chosen):
+    for group in groups:
         for camera_idx, (name, mounted) in enumerate(rig.items()):
             if name in group.paths:
                 path = group.paths[name]

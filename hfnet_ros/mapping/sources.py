@@ -86,10 +86,7 @@ class UnposedImages:
         unknown = [name for name in folders if name not in rig]
         if unknown:
             raise DatasetError(f"camera '{unknown[0]}' is not in the rig, which has {', '.join(rig)}")
-        files = {name: list_images(folder) for name, folder in folders.items()}
-        if len({len(paths) for paths in files.values()}) > 1:
-            counts = ", ".join(f"{len(paths)} of '{name}'" for name, paths in files.items())
-            raise DatasetError(f"found {counts}, expected as many images of each camera of the rig")
+        files = files_in_step(folders)
         chosen = select_every(min(map(len, files.values())), every)
         # Stamps say what was taken at one time, no more; frames count as one a second.
         images = [
@@ -99,6 +96,19 @@ class UnposedImages:
         ]
         mounted = [rig[name] for name in folders]
         return cls(images, [one.camera for one in mounted], [one.rig_from_camera for one in mounted])
+
+
+def files_in_step(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
+    """Return the images of each camera of a rig, of which the n-th were taken at one time.
+
+    Raises:
+        DatasetError: the folders hold different numbers of images.
+    """
+    files = {name: list_images(folder) for name, folder in folders.items()}
+    if len({len(paths) for paths in files.values()}) > 1:
+        counts = ", ".join(f"{len(paths)} of '{name}'" for name, paths in files.items())
+        raise DatasetError(f"found {counts}, expected as many images of each camera of the rig")
+    return files
 
 
 def check_counts(

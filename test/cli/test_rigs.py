@@ -12,9 +12,11 @@ import pytest
 
 from hfnet_ros.files.camera_yaml import write_camera_yaml
 from hfnet_ros.files.rig_yaml import read_rig, write_rig
+from hfnet_ros.files.tum import read_tum
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map
 from hfnet_ros.map.map_set_io import read_map_set
+from hfnet_ros.map.stored_poses import stored_pose
 from hfnet_ros.scene import (
     QUERY_GAIT,
     Gait,
@@ -70,6 +72,34 @@ def test_each_camera_of_a_time_becomes_a_keyframe(rig, rig_map):
     assert sorted(camera.refined.size_wh for camera in built.cameras) == [(224, 168), (256, 192)]
     # Both look from where they sit: landmarks that both saw were triangulated from there.
     assert built.num_landmarks > 100
+
+
+@pytest.mark.parametrize("has_poses", [True, False])
+def test_a_session_of_a_rig_is_added(rig, rig_map, run, tmp_path, has_poses):
+    words = options(rig, "query") if has_poses else options(rig, "query")[:-2]
+    answer = run("map", "update", rig_map, *words, "--out", tmp_path / "new.map")
+    assert (answer.status, answer.err) == (0, "")
+    before, updated = load_map(rig_map), load_map(tmp_path / "new.map")
+    new = list(updated.keyframe_names)[before.num_keyframes :]
+    assert {name.split("/")[0] for name in new} == {"left", "right"}
+    images = sorted(path.name for path in (rig / "left" / "query" / "images").iterdir())
+    truth = [entry.map_from_camera for entry in read_tum(rig / "left" / "query" / "poses.tum")]
+    true_of = dict(zip(images, truth, strict=True))
+    for row, name in enumerate(new, before.num_keyframes):
+        camera, _, image = name.partition("~")[0].partition("/")  # ~2: the map has one of that name
+        pose = stored_pose(updated.given_poses, row, "poses")
+        assert pose.translation_to(true_of[image] @ CAMERAS[camera][0]) < (1e-6 if has_poses else 0.1)
+    if not has_poses:
+        assert answer.lines[0] == f"localized: {len(new) // 2} of {len(images)} images"
+
+
+def test_a_session_of_a_rig_says_what_it_lacks(rig, rig_map, run, tmp_path):
+    words = options(rig, "query")
+    answer = run("map", "update", rig_map, *words[:2], "--out", tmp_path / "new.map")
+    assert "names cameras: --rig FILE is needed" in answer.error
+    answer = run("map", "update", rig_map, "--bag", rig, *words[2:4], "--out", tmp_path / "new.map")
+    assert "of a --bag --cameras names several" in answer.error
+    assert not (tmp_path / "new.map").exists()
 
 
 @pytest.mark.slow
