@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 from hfnet_ros.cli.options import check_file_target, new_verb
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.localization.scene_model import SceneModel, training_curves
+from hfnet_ros.map.areas import extent_of
 from hfnet_ros.map.manifest import LANDMARKS, SET
 from hfnet_ros.map.scene_network import SceneNetwork
 from hfnet_ros.map.visual_map import MapConsistency, VisualMap
 
 _EXTENT_PERCENTILES = (2.0, 98.0)
+_BOX_MARGIN_M = 1.0  # robots are found beside the keyframes, too
 _NUM_WORST = 3  # keyframes that are named
 _SHOWN_DIGITS = 4
+_SHOWN_DECIMALS = 2  # at least: coordinates far from the origin stay what they are
 _NAME_WIDTH = 22
 _TEXT_WIDTH = 110
 _SHOWN = ("keyframes", "landmarks", "extractor", "extent_m", "track_length_mean")
@@ -80,7 +83,8 @@ def _yaml(part: Any) -> str:
 def _readable(value: Any) -> Any:
     """Return facts with the digits that someone reads, and in the types that YAML has."""
     if isinstance(value, float):
-        return float(f"{value:.{_SHOWN_DIGITS}g}")
+        has_more_digits = abs(value) >= 10 ** (_SHOWN_DIGITS - _SHOWN_DECIMALS)
+        return round(value, _SHOWN_DECIMALS) if has_more_digits else float(f"{value:.{_SHOWN_DIGITS}g}")
     if isinstance(value, Mapping):
         return {name: _readable(part) for name, part in value.items()}
     return [_readable(part) for part in value] if isinstance(value, (list, tuple)) else value
@@ -104,7 +108,8 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     about |= {"retrieval": _retrieval_text(visual_map), "cameras": len(visual_map.cameras)}
     # The few landmarks seen through windows or mirrors would make every map huge.
     points = visual_map.landmark_xyz if visual_map.num_landmarks else visual_map.keyframe_poses[:, :3]
-    about |= _extent(*np.percentile(points, _EXTENT_PERCENTILES, axis=0))
+    extent = np.percentile(points, _EXTENT_PERCENTILES, axis=0)
+    about |= {**_extent(*extent), "box_m": _box(visual_map, extent)}
     if has_landmarks:
         lengths = np.bincount(visual_map.observation_landmark_idx, minlength=max(visual_map.num_landmarks, 1))
         about["track_length_mean"] = round(float(lengths.mean()), 2)
@@ -123,11 +128,22 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
 
 
 def _extent(low: NDArray[np.float64], high: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the sides of a box, and the box as `map area --box` takes it."""
-    return {
-        "extent_m": np.round(high - low, 3).tolist(),
-        "box_m": np.round(np.concatenate([low, high]), 2).tolist(),
-    }
+    """Return the sides of a box."""
+    return {"extent_m": np.round(high - low, 3).tolist()}
+
+
+def _box(visual_map: VisualMap, extent: NDArray[np.float64]) -> list[float]:
+    """Return a box for `map area --box` that leaves out no keyframe, and few answers.
+
+    An area is of positions of cameras, which may all lie outside of the landmarks that they look at.
+
+    Args:
+        visual_map: where the area shall be.
+        extent: [2, 3] smallest and largest coordinates of its landmarks, m.
+    """
+    low, high = extent_of(visual_map.given_poses)
+    low, high = np.minimum(low, extent[0]) - _BOX_MARGIN_M, np.maximum(high, extent[1]) + _BOX_MARGIN_M
+    return list(np.round(np.concatenate([low, high]), 2).tolist())
 
 
 def _figures(consistency: MapConsistency) -> dict[str, Any]:

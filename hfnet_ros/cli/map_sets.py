@@ -89,7 +89,7 @@ def add_verbs(maps: Any) -> None:
         nargs=6,
         type=float,
         metavar=("XMIN", "YMIN", "ZMIN", "XMAX", "YMAX", "ZMAX"),
-        help="of a map: a box in its frame, m (map info: box_m is all of it)",
+        help="of a map: a box in its frame, m, of where cameras are (map info: box_m has all of them)",
     )
     what.add_argument(
         "--maps", nargs="+", metavar="SUB_MAP", help="of a set: the sub-maps that are part of it"

@@ -1,5 +1,6 @@
 """Verbs of `map` on a sound map and on damaged ones."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from hfnet_ros.map.map_io import load_map
+from hfnet_ros.cli import map_info
+from hfnet_ros.map.areas import inside
+from hfnet_ros.map.map_io import load_map, save_map
 
 
 def test_build_says_what_it_built_and_nothing_else(built, mapping):
@@ -88,14 +91,28 @@ def test_info_prints_facts_a_line_each(run, built):
     assert all(len(line) <= 130 and "{" not in line[:4] for line in parts)
 
 
-def test_box_of_info_is_one_that_an_area_takes(run, built, tmp_path):
+@pytest.mark.parametrize("aside_m", [0.0, 100.0])
+def test_box_of_info_is_an_area_with_all_keyframes(run, built, tmp_path, aside_m):
     target = tmp_path / "a.map"
-    shutil.copytree(built.path, target)
-    facts = json.loads(run("map", "info", target, "--json").out)
-    low, high = np.array(facts["box_m"]).reshape(2, 3)
-    assert np.allclose(high - low, facts["extent_m"], atol=0.02)
-    assert run("map", "area", target, "all", "--box", *map(str, facts["box_m"])).status == 0
-    assert json.loads(run("map", "info", target, "--json").out)["areas"]["all"] == facts["box_m"]
+    of_room = load_map(built.path)
+    # Cameras that look out of the place where they are: no landmark there.
+    save_map(
+        dataclasses.replace(of_room, landmark_xyz=of_room.landmark_xyz + np.array([aside_m, 0.0, 0.0])),
+        target,
+    )
+    box = json.loads(run("map", "info", target, "--json").out)["box_m"]
+    assert run("map", "area", target, "all", "--box", *map(str, box)).status == 0
+    named = load_map(target)
+    assert named.areas["all"] == tuple(box)
+    assert inside(named.areas["all"], named.given_poses[:, :3]).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.00123456, 0.001235), (12.3456, 12.35), (500123.456, 500123.46), (-1234.5678, -1234.57)],
+)
+def test_info_shows_four_digits_or_two_decimals(value, shown):
+    assert map_info._readable({"box_m": [value]}) == {"box_m": [shown]}
 
 
 def test_info_as_json_has_every_fact(run, built, mapping):
