@@ -42,7 +42,7 @@ def add_verbs(verbs: Any) -> None:
     quantize = new_verb(
         weights,
         "quantize",
-        "write an HF-Net in int8, for CPUs that multiply bytes (VNNI)",
+        "write an HF-Net in int8, for CPUs that multiply bytes (VNNI, AVX2, ARM's dot products)",
         _QUANTIZE,
         _quantize,
     )

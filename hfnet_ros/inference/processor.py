@@ -6,7 +6,7 @@ from pathlib import Path
 
 _CPU_INFO = Path("/proc/cpuinfo")
 # As Linux names them, best first: sums of four products of bytes in one instruction, and last of two in one. A sum of
-# two that does not fit 16 bits is cut there, which costs the networks of the package nothing (docs/notes/hfnet.md).
+# two that does not fit 16 bits is cut there, which costs HF-Net nothing (docs/notes/hfnet.md).
 _BYTE_PRODUCTS = ("avx512_vnni", "avx_vnni", "i8mm", "asimddp", "avx2")
 
 
