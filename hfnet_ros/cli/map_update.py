@@ -17,6 +17,7 @@ from hfnet_ros.cli.bag_keyframes import (
     report_localized,
 )
 from hfnet_ros.cli.map_changes import FEW_SHARED, by_landmarks, by_what_was_seen, note_calibration
+from hfnet_ros.cli.opening import query_camera
 from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
 from hfnet_ros.cli.rigs import RIG_HELP, refuse_names_without_rig, rig_session
 from hfnet_ros.errors import ConfigError, MappingError
@@ -40,7 +41,9 @@ def add_verb(maps: Any) -> None:
     update = new_verb(maps, "update", "add a new session to a map", _UPDATE, _update)
     update.add_argument("map", type=Path, metavar="MAP")
     images = update.add_mutually_exclusive_group(required=True)
-    images.add_argument("--images", type=Path, metavar="DIR", help="images of the new session")
+    images.add_argument(
+        "--images", type=Path, metavar="DIR", help="images of the new session; with --rig NAME=DIR,NAME=DIR"
+    )
     images.add_argument("--bag", type=Path, metavar="BAG", help="or a recording of it; see docs/replay.md")
     update.add_argument(
         "--poses",
@@ -140,7 +143,6 @@ def _posed_session(
 
     Pixels of a bag are there until the stack is closed.
     """
-    from hfnet_ros.cli.opening import query_camera
     from hfnet_ros.files.images import list_images
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
     from hfnet_ros.localization.landmark_model import searching

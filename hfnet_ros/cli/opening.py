@@ -20,7 +20,12 @@ def open_for_images(
 
 
 def query_camera(path: Path | None, cameras: Sequence[MapCamera]) -> Camera:
-    """Return the calibration of a file, or the map's camera where no file is named."""
+    """Return the calibration of a file, or the map's camera where no file is named.
+
+    Raises:
+        CalibrationError: the file cannot be read.
+        ConfigError: no file is named, and the map was taken with several cameras.
+    """
     from hfnet_ros.files.camera_yaml import read_camera_yaml
 
     if path is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hfnet_ros.cli.bag_keyframes import report_localized
+from hfnet_ros.cli.bag_keyframes import refuse_bag_options, report_localized
 from hfnet_ros.cli.options import tracked
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.files.images import read_image
@@ -85,7 +85,6 @@ def refuse_beside_rig(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: names it.
     """
-    from hfnet_ros.cli.bag_keyframes import refuse_bag_options
     from hfnet_ros.cli.keyframes import refuse_without_poses
 
     if options.bag or options.colmap:
