@@ -67,8 +67,8 @@ def add_verb(maps: Any) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="images that the map was built from: its scene-coordinate network, if it has one, goes on learning from "
-        "these and the new ones",
+        help="images that the map was built from, of a rig NAME=DIR,NAME=DIR: its scene-coordinate network, if it has "
+        "one, goes on learning from these and the new ones",
     )
     update.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
     add_config_options(update, extractor=False)
@@ -153,6 +153,8 @@ def _posed_session(
             f"{options.map}: {ARBITRARY_SCALE}; poses cannot be in its frame: leave them out, and "
             "the images are localized"
         )
+    if visual_map.has_arbitrary_scale and options.rig:
+        raise MappingError(f"{options.map}: {ARBITRARY_SCALE}; where cameras of a rig sit is in metres")
 
     def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
         return searching(visual_map, extractor, by_landmarks(config), image_wh)

@@ -14,7 +14,7 @@ from hfnet_ros.files.camera_yaml import write_camera_yaml
 from hfnet_ros.files.rig_yaml import read_rig, write_rig
 from hfnet_ros.files.tum import read_tum
 from hfnet_ros.geometry import Rigid3
-from hfnet_ros.map.map_io import load_map
+from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.map_set_io import read_map_set
 from hfnet_ros.map.stored_poses import stored_pose
 from hfnet_ros.scene import (
@@ -100,6 +100,16 @@ def test_a_session_of_a_rig_says_what_it_lacks(rig, rig_map, run, tmp_path):
     answer = run("map", "update", rig_map, "--bag", rig, *words[2:4], "--out", tmp_path / "new.map")
     assert "of a --bag --cameras names several" in answer.error
     assert not (tmp_path / "new.map").exists()
+
+
+def test_a_session_of_a_rig_needs_a_map_in_metres(rig, rig_map, run, tmp_path):
+    built = load_map(rig_map)
+    unscaled = dataclasses.replace(built, build_info={**built.build_info, "scale": "arbitrary"})
+    save_map(unscaled, tmp_path / "unscaled.map")
+    words = options(rig, "query")[:-2]
+    answer = run("map", "update", tmp_path / "unscaled.map", *words, "--out", tmp_path / "new.map")
+    assert "hfnet-ros map scale" in answer.error
+    assert "where cameras of a rig sit is in metres" in answer.error
 
 
 @pytest.mark.slow
