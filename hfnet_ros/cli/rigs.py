@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -189,7 +190,7 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
 def rig_session(options: argparse.Namespace, config: Config, open_localizer: OpenLocalizer) -> PosedImages:
     """Return the keyframes of `map update` with a rig: those of all cameras, of poses given, or found as a rig.
 
-    Without poses the n-th images of all cameras are of one time.
+    Without poses the n-th images of all cameras are of one time; those that other cameras contradict are left out.
 
     Raises:
         ConfigError: as `read_rig_images`.
@@ -207,14 +208,20 @@ def rig_session(options: argparse.Namespace, config: Config, open_localizer: Ope
         RigImages(row * _SHIFT_NS, None, dict(zip(rig, paths, strict=True)), {})
         for row, paths in enumerate(zip(*files_in_step(folders).values(), strict=True))
     ][:: options.every]
-    found = []
+    found, left_out = [], Counter[str]()
     with open_localizer(next(iter(rig.values())).camera.size_wh) as localizer:
         answers = localize_rig_images(localizer, rig, asked)
         for group, answer in zip(asked, tracked(answers, "localize", len(asked)), strict=True):
             if answer.localization.estimate is not None:
-                pose = answer.localization.estimate.map_from_camera
-                found.append(replace(group, map_from_rig=pose, poses=dict.fromkeys(group.paths, pose)))
+                pose, views = answer.localization.estimate.map_from_camera, answer.localization.views
+                # Such a camera is not where the rig's file says, or its image is of another time.
+                wrong = {name for name, view in zip(rig, views, strict=False) if view.contradicts}
+                there = {name: path for name, path in group.paths.items() if name not in wrong}
+                left_out.update(wrong)
+                found.append(replace(group, map_from_rig=pose, paths=there, poses=dict.fromkeys(there, pose)))
     report_localized(len(found), len(asked), "--poses")
+    for name, count in sorted(left_out.items()):
+        print(f"left out: {count} images of '{name}', which the other cameras contradict")
     return _keyframes_of(rig, found)
 
 

@@ -102,6 +102,20 @@ def test_a_session_of_a_rig_says_what_it_lacks(rig, rig_map, run, tmp_path):
     assert not (tmp_path / "new.map").exists()
 
 
+def test_images_that_the_other_cameras_contradict_are_not_added(rig, rig_map, run, tmp_path):
+    words = options(rig, "query")[:-2]
+    turned = Rigid3.from_rotvec([0.0, 0.3, 0.0], [0.7, 0.0, 0.0])  # which its camera is not
+    mounted = read_rig(rig / "rig.yaml")
+    mounted["wrong"] = dataclasses.replace(mounted["left"], rig_from_camera=turned)
+    write_rig(tmp_path / "rig.yaml", mounted)
+    words[1] += f",wrong={rig / 'left' / 'query' / 'images'}"
+    answer = run("map", "update", rig_map, *words[:3], tmp_path / "rig.yaml", "--out", tmp_path / "new.map")
+    assert (answer.status, answer.err) == (0, "")
+    assert "of 'wrong', which the other cameras contradict" in answer.out
+    cameras = {name.split("/")[0] for name in load_map(tmp_path / "new.map").keyframe_names}
+    assert cameras == {"left", "right"}
+
+
 def test_a_session_of_a_rig_needs_a_map_in_metres(rig, rig_map, run, tmp_path):
     built = load_map(rig_map)
     unscaled = dataclasses.replace(built, build_info={**built.build_info, "scale": "arbitrary"})
