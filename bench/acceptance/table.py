@@ -87,7 +87,7 @@ def _unanswerable_line(name: str, of: Outcomes) -> str:
 
 
 def scene_table(outcomes: Outcomes, folds: dict[str, Calibration]) -> list[str]:
-    """One line for each scene: how the limits that were chosen without its place do on all that it was asked."""
+    """One line for each scene: how the limit it is judged with does on all that it was asked."""
     lines = [
         "| scene | left out with | limit | queries without a place | false | upper 95 % |"
         " answerable | right | false |",

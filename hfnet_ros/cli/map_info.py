@@ -97,7 +97,7 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     about: dict[str, Any] = {"map": str(path), "kind": model.kind}
     if not isinstance(model, LandmarkModel):
         about |= {**model.sizes, "frame_id": model.frame_id, "extractor": model.extractor_id}
-        about |= {**_extent(*model.extent), "bytes": size}
+        about |= {"extent_m": _sides(model.extent), "bytes": size}
         return about | (dict(model.facts) if model.kind == SET else {"build": dict(model.facts)})
     visual_map = model.visual_map
     about |= {"frame_id": visual_map.frame_id, "extractor": visual_map.extractor_id}
@@ -109,7 +109,7 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     # The few landmarks seen through windows or mirrors would make every map huge.
     points = visual_map.landmark_xyz if visual_map.num_landmarks else visual_map.keyframe_poses[:, :3]
     extent = np.percentile(points, _EXTENT_PERCENTILES, axis=0)
-    about |= {**_extent(*extent), "box_m": _box(visual_map, extent)}
+    about |= {"extent_m": _sides(extent), "box_m": _box(visual_map, extent)}
     if has_landmarks:
         lengths = np.bincount(visual_map.observation_landmark_idx, minlength=max(visual_map.num_landmarks, 1))
         about["track_length_mean"] = round(float(lengths.mean()), 2)
@@ -127,9 +127,9 @@ def _facts(model: SceneModel, path: Path) -> dict[str, Any]:
     return about | {"build": dict(visual_map.build_info)}
 
 
-def _extent(low: NDArray[np.float64], high: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the sides of a box."""
-    return {"extent_m": np.round(high - low, 3).tolist()}
+def _sides(extent: NDArray[np.float64]) -> list[float]:
+    """Return how long the box of smallest and largest coordinates [2, 3] is along each axis."""
+    return list(np.round(extent[1] - extent[0], 3).tolist())
 
 
 def _box(visual_map: VisualMap, extent: NDArray[np.float64]) -> list[float]:

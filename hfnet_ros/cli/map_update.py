@@ -96,8 +96,10 @@ def _update(options: argparse.Namespace) -> int:
     extractor = create_mapping_extractor(config)
     bars, pixels = ProgressBars(), ExitStack()
     try:
-        session = _posed_session(options, visual_map, extractor, config, pixels)
         has_own_poses = has_poses(options) if options.bag else options.poses is not None
+        if visual_map.has_arbitrary_scale:
+            _refuse_metres(options, has_own_poses=has_own_poses)
+        session = _posed_session(options, visual_map, extractor, config, pixels)
         updated, report = update_map(
             visual_map,
             session,
@@ -132,6 +134,17 @@ def _update(options: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_metres(options: argparse.Namespace, *, has_own_poses: bool) -> None:
+    """Refuse what is in metres beside a map whose scale is not known."""
+    if has_own_poses:
+        raise MappingError(
+            f"{options.map}: {ARBITRARY_SCALE}; poses cannot be in its frame: leave them out, and "
+            "the images are localized"
+        )
+    if options.rig:
+        raise MappingError(f"{options.map}: {ARBITRARY_SCALE}; where cameras of a rig sit is in metres")
+
+
 def _posed_session(
     options: argparse.Namespace,
     visual_map: VisualMap,
@@ -147,14 +160,6 @@ def _posed_session(
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
     from hfnet_ros.localization.landmark_model import searching
     from hfnet_ros.mapping.sources import PosedImages
-
-    if visual_map.has_arbitrary_scale and (has_poses(options) if options.bag else options.poses):
-        raise MappingError(
-            f"{options.map}: {ARBITRARY_SCALE}; poses cannot be in its frame: leave them out, and "
-            "the images are localized"
-        )
-    if visual_map.has_arbitrary_scale and options.rig:
-        raise MappingError(f"{options.map}: {ARBITRARY_SCALE}; where cameras of a rig sit is in metres")
 
     def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
         return searching(visual_map, extractor, by_landmarks(config), image_wh)
