@@ -72,6 +72,8 @@ def main() -> None:
         help="judge all places with this limit, not with that chosen without them",
     )
     options = parser.parse_args()
+    if options.limit is not None and not 0.0 < options.limit <= 1.0:
+        parser.error(f"--limit is {options.limit:g}, expected a probability above 0, at most 1")
     started = time.perf_counter()
     config = Config.from_dict({"extractor": {"name": options.extractor}})
     workspace = Workspace(options.data, options.scenes_cache, config, options.thin, options.keep_maps)

@@ -109,6 +109,7 @@ def open_localized(
     options: argparse.Namespace,
     open_localizer: Callable[[tuple[int, int]], AbstractContextManager[Localizer]],
     config: Config,
+    pose_options: str,
 ) -> Iterator[PosedImages]:
     """Take the images that can be localized, with the poses found; otherwise as `open_keyframes`.
 
@@ -116,6 +117,7 @@ def open_localized(
         options: as for `open_keyframes`.
         open_localizer: gives a localizer for images of a width and height.
         config: parameters.
+        pose_options: as of `report_localized`.
 
     Raises:
         BagError: a topic is not there, or the calibration changes.
@@ -136,21 +138,27 @@ def open_localized(
                 found = localized_images(bag, frames, localizer, camera)
                 chosen = [(store.keep(image), pose) for image, pose in found]
             print_notes(bag)
-        report_localized(len(chosen), asked, "--pose-topic, --tf or --poses")
+        report_localized(len(chosen), asked, pose_options)
         yield PosedImages([image for image, _ in chosen], [pose for _, pose in chosen], [camera])
 
 
-def report_localized(num_found: int, num_asked: int, pose_options: str) -> None:
+def report_localized(num_found: int, num_asked: int, pose_options: str, what: str = "images") -> None:
     """Print how many new images were localized.
 
+    Args:
+        num_found: localized ones.
+        num_asked: all.
+        pose_options: that give poses instead; empty where poses cannot be given.
+        what: is counted.
+
     Raises:
-        MappingError: fewer than two; names the options that give poses.
+        MappingError: fewer than two; names what helps.
     """
-    print(f"localized: {num_found} of {num_asked} images")
+    print(f"localized: {num_found} of {num_asked} {what}")
     if num_found < 2:
+        remedy = f"give their poses with {pose_options}" if pose_options else "begin where the map was made"
         raise MappingError(
-            f"{num_found} of {num_asked} new images were localized in the map, expected at least 2; give their "
-            f"poses with {pose_options}"
+            f"{num_found} of {num_asked} new {what} were localized in the map, expected at least 2; {remedy}"
         )
 
 

@@ -164,10 +164,16 @@ def _posed_session(
     def open_localizer(image_wh: tuple[int, int]) -> AbstractContextManager[Localizer]:
         return searching(visual_map, extractor, by_landmarks(config), image_wh)
 
+    # Poses are in metres, which the frame of such a map is not.
+    is_scaleless = visual_map.has_arbitrary_scale
     if options.bag:
         if has_poses(options):
             return pixels.enter_context(open_keyframes(options, config))
-        return pixels.enter_context(open_localized(options, open_localizer, config))
+        return pixels.enter_context(
+            open_localized(
+                options, open_localizer, config, "" if is_scaleless else "--pose-topic, --tf or --poses"
+            )
+        )
     refuse_bag_options(options)
     if options.rig:
         return rig_session(options, config, open_localizer)
@@ -186,5 +192,5 @@ def _posed_session(
             for result in localize_images(localizer, queries, camera)
             if result.image_path is not None and result.localization.estimate is not None
         ]
-    report_localized(len(found), len(queries), "--poses")
+    report_localized(len(found), len(queries), "" if is_scaleless else "--poses")
     return PosedImages.of_files(found, camera)

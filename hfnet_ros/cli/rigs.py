@@ -219,7 +219,7 @@ def rig_session(options: argparse.Namespace, config: Config, open_localizer: Ope
                 there = {name: path for name, path in group.paths.items() if name not in wrong}
                 left_out.update(wrong)
                 found.append(replace(group, map_from_rig=pose, paths=there, poses=dict.fromkeys(there, pose)))
-    report_localized(len(found), len(asked), "--poses")
+    report_localized(len(found), len(asked), "--poses", f"times of {len(rig)} cameras")
     for name, count in sorted(left_out.items()):
         print(f"left out: {count} images of '{name}', which the other cameras contradict")
     return _keyframes_of(rig, found)

@@ -221,18 +221,26 @@ def test_without_poses_the_session_is_localized_first(run, built, mapping, query
     assert np.median(errors) < 0.02
 
 
-def test_an_update_from_nowhere_is_refused(run, halves, tmp_path, mapping):
+@pytest.mark.parametrize("scale", ["metres", "arbitrary"])
+def test_an_update_from_nowhere_is_refused(run, halves, tmp_path, mapping, scale):
     import cv2
+
+    path = halves[0]
+    if scale == "arbitrary":
+        asked, path = load_map(path), tmp_path / "photos.map"
+        save_map(replace(asked, build_info={**asked.build_info, "scale": "arbitrary"}), path)
 
     (tmp_path / "noise").mkdir()
     rng = np.random.default_rng(0)
     for row in range(3):
         cv2.imwrite(str(tmp_path / "noise" / f"{row}.png"), rng.integers(0, 256, (192, 256, 3), np.uint8))
     answer = run(
-        "map", "update", halves[0], "--images", tmp_path / "noise", "--camera", mapping.camera,
+        "map", "update", path, "--images", tmp_path / "noise", "--camera", mapping.camera,
         "--out", tmp_path / "n.map",
     )  # fmt: skip
     assert "0 of 3 new images were localized" in answer.error
+    # Poses are refused beside such a map.
+    assert ("--poses" in answer.error) == (scale == "metres")
     assert not (tmp_path / "n.map").exists()
 
 

@@ -90,7 +90,7 @@ def test_a_session_of_a_rig_is_added(rig, rig_map, run, tmp_path, has_poses):
         pose = stored_pose(updated.given_poses, row, "poses")
         assert pose.translation_to(true_of[image] @ CAMERAS[camera][0]) < (1e-6 if has_poses else 0.1)
     if not has_poses:
-        assert answer.lines[0] == f"localized: {len(new) // 2} of {len(images)} images"
+        assert answer.lines[0] == f"localized: {len(new) // 2} of {len(images)} times of 2 cameras"
 
 
 def test_a_session_of_a_rig_says_what_it_lacks(rig, rig_map, run, tmp_path):
