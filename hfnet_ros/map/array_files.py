@@ -1,15 +1,20 @@
-"""One array in one `.npy` file: written plainly, mapped into memory, never unpickled."""
+"""One array in one `.npy` file: written plainly, never unpickled, mapped into memory where it is large.
+
+What is small enough to be checked whole is read once and kept: a file that is overwritten under a mapping changes what
+a running program knows of its map, and one that is cut off ends the program (SIGBUS).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import mmap
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +27,7 @@ ALWAYS_VERIFIED_BYTES = 64 * 1024 * 1024
 ARRAYS_FOLDER = "arrays"
 ADVICE = "copy the map again or rebuild it"
 _TRIES = 5  # to read a header
+_ArrayT = TypeVar("_ArrayT", bound=NDArray[Any])
 # Large files, open and named, by what maps them.
 _open_files: weakref.WeakKeyDictionary[mmap.mmap, tuple[int, Path]] = weakref.WeakKeyDictionary()
 
@@ -57,13 +63,14 @@ def write_array(
 def open_array(
     folder: Path, name: str, entry: Mapping[str, Any], *, digest: bool, subfolder: str = ARRAYS_FOLDER
 ) -> NDArray[Any]:
-    """Map one array into memory after checking its file against the manifest.
+    """Open one array after checking its file against the manifest.
 
     Args:
         folder: the map.
         name: of the array.
         entry: what the manifest says of it.
-        digest: read the whole file and compare its SHA-256.
+        digest: read the whole file and compare its SHA-256; the array is kept in memory, unless it is larger than
+            `ALWAYS_VERIFIED_BYTES`, and what becomes of the file is no matter then.
         subfolder: of the map, in which the file is.
 
     Raises:
@@ -71,6 +78,8 @@ def open_array(
     """
     file = folder / array_file(name, subfolder)
     where = f"{file}: array '{name}'"
+    if digest and entry["bytes"] <= ALWAYS_VERIFIED_BYTES:
+        return _read_whole(file, where, entry)
     try:
         problem = file_problem(file, entry, digest=digest)
     except OSError as error:
@@ -78,34 +87,66 @@ def open_array(
     if problem:
         raise MapFormatError(f"{where} {problem}; {ADVICE}")
     try:
-        mapped = _mapped(file)
+        mapped = _parsed(lambda: np.lib.format.open_memmap(file, mode="r"), where)
     except OSError as error:
         raise MapFormatError(
             f"{where} cannot be mapped into memory: {error.strerror or error}; {ADVICE}"
         ) from error
-    except Exception as error:  # a damaged header ends in Python's tokenizer, whose errors are many
-        raise MapFormatError(f"{where} is not a plain array ({error}), expected .npy; {ADVICE}") from error
-    described = f"{mapped.dtype.str}{list(mapped.shape)}"
-    expected = f"{entry['dtype']}{entry['shape']}"
-    # A damaged header length would shift all numbers, and the size of the file would still be right.
-    plain = mapped.flags.c_contiguous and mapped.offset + mapped.nbytes == entry["bytes"]
-    if described != expected or not plain:
-        raise MapFormatError(
-            f"{where} is {described}, expected {expected}, row by row and nothing else; {ADVICE}"
-        )
+    _check_form(mapped, mapped.offset, where, entry)
     if mapped.nbytes > ALWAYS_VERIFIED_BYTES and hasattr(os, "preadv"):
         _keep_open(file, _mapping_of(mapped))
     # A plain view: the memmap class itself would turn up in every result computed from it.
     return np.asarray(mapped)
 
 
-def _mapped(file: Path) -> np.memmap[Any, Any]:
-    # open_memmap, unlike load, reads nothing but .npy, and never objects. It has Python parse the header, which before
-    # Python 3.11.8 fails for a sound one, too, if another thread has something parsed just then (CPython issue 106905).
-    for _ in range(_TRIES - 1):
-        with contextlib.suppress(SystemError):
-            return np.lib.format.open_memmap(file, mode="r")
-    return np.lib.format.open_memmap(file, mode="r")
+def _read_whole(file: Path, where: str, entry: Mapping[str, Any]) -> NDArray[Any]:
+    try:
+        content = file.read_bytes() if file.is_file() else None
+    except OSError as error:
+        raise MapFormatError(f"{where} cannot be read: {error.strerror or error}; {ADVICE}") from error
+    size = None if content is None else len(content)
+    problem = _size_problem(size, entry)
+    if content is None or problem:
+        raise MapFormatError(f"{where} {problem}; {ADVICE}")
+    problem = _digest_problem(hashlib.sha256(content).hexdigest(), entry)
+    if problem:
+        raise MapFormatError(f"{where} {problem}; {ADVICE}")
+    stream = io.BytesIO(content)
+
+    def read() -> NDArray[Any]:
+        stream.seek(0)
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+
+    array = _parsed(read, where)
+    _check_form(array, stream.tell() - array.nbytes, where, entry)
+    array.flags.writeable = False
+    return array
+
+
+def _parsed(read: Callable[[], _ArrayT], where: str) -> _ArrayT:
+    # open_memmap and read_array, unlike load, read nothing but .npy, and never objects. They have Python parse the
+    # header, which before Python 3.11.8 fails for a sound one, too, if another thread has something parsed just then
+    # (CPython issue 106905).
+    try:
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(SystemError):
+                return read()
+        return read()
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header ends in Python's tokenizer, whose errors are many
+        raise MapFormatError(f"{where} is not a plain array ({error}), expected .npy; {ADVICE}") from error
+
+
+def _check_form(array: NDArray[Any], offset: int, where: str, entry: Mapping[str, Any]) -> None:
+    described = f"{array.dtype.str}{list(array.shape)}"
+    expected = f"{entry['dtype']}{entry['shape']}"
+    # A damaged header length would shift all numbers, and the size of the file would still be right.
+    plain = array.flags.c_contiguous and offset + array.nbytes == entry["bytes"]
+    if described != expected or not plain:
+        raise MapFormatError(
+            f"{where} is {described}, expected {expected}, row by row and nothing else; {ADVICE}"
+        )
 
 
 def _keep_open(file: Path, mapping: mmap.mmap | None) -> None:
@@ -189,12 +230,17 @@ def file_problem(file: Path, entry: Mapping[str, Any], *, digest: bool) -> str:
     Raises:
         OSError: it cannot be read.
     """
-    if not file.is_file():
+    problem = _size_problem(file.stat().st_size if file.is_file() else None, entry)
+    return problem or (_digest_problem(file_digest(file), entry) if digest else "")
+
+
+def _size_problem(size: int | None, entry: Mapping[str, Any]) -> str:
+    if size is None:
         return f"is missing, expected {entry['bytes']} bytes"
-    size = file.stat().st_size
-    if size != entry["bytes"]:
-        return f"has {size} bytes, expected {entry['bytes']}"
-    found = file_digest(file) if digest else entry["sha256"]
-    if found != entry["sha256"]:
-        return f"has SHA-256 {found[:16]}..., expected {entry['sha256'][:16]}...: it is damaged"
-    return ""
+    return "" if size == entry["bytes"] else f"has {size} bytes, expected {entry['bytes']}"
+
+
+def _digest_problem(found: str, entry: Mapping[str, Any]) -> str:
+    if found == entry["sha256"]:
+        return ""
+    return f"has SHA-256 {found[:16]}..., expected {entry['sha256'][:16]}...: it is damaged"

@@ -1,8 +1,8 @@
 """Write a map to a folder and read it back: one manifest, one plain array file per array.
 
 Nothing in a map is code: the manifest is JSON, the arrays are `.npy` files without objects,
-and neither is ever unpickled. Arrays are mapped into memory: opening a map costs the manifest and
-the heads of its arrays, and using it what is read of it. docs/map_format.md describes the format.
+and neither is ever unpickled. Those of a large map are mapped into memory: opening it costs the
+manifest and the heads of its arrays, and using it what is read of it. docs/map_format.md describes the format.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def save_map(visual_map: VisualMap, path: PathLike) -> None:
 
 
 def load_map(path: PathLike, verify: bool = False, *, note_format: bool = True) -> VisualMap:
-    """Read a map of landmarks, of a scene-coordinate network or of both; its arrays are read-only views of the files.
+    """Read a map of landmarks, of a scene-coordinate network or of both; its arrays are read-only.
 
     Versions, sizes, types, shapes and lengths are always checked. Digests and every number are checked too when
     the map is smaller than 64 MiB or `verify` is given; what a query reads of a larger one is checked then.

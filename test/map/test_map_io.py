@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hfnet_ros.errors import MapFormatError
-from hfnet_ros.map import array_files
+from hfnet_ros.map import array_files, map_io
 from hfnet_ros.map.map_io import check_map_target, load_map, read_map_header, save_map, verify_map
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.search_structure import SearchStructure
@@ -128,12 +128,15 @@ def test_arrays_in_another_memory_order_are_written_row_by_row(changed, visual_m
     assert_equal_maps(load_map(tmp_path / "map"), visual_map)
 
 
-def test_arrays_are_mapped_into_memory_and_read_only(visual_map, tmp_path):
+@pytest.mark.parametrize("is_large", [False, True])
+def test_arrays_are_read_only_and_mapped_if_the_map_is_large(visual_map, tmp_path, monkeypatch, is_large):
     save_map(visual_map, tmp_path / "map")
+    if is_large:
+        monkeypatch.setattr(map_io, "ALWAYS_VERIFIED_BYTES", 0)
     loaded = load_map(tmp_path / "map")
     for array in arrays_of(loaded).values():
         assert type(array) is np.ndarray
-        assert memory_map_below(array) is not None
+        assert (memory_map_below(array) is not None) == is_large
         assert not array.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         loaded.landmark_xyz[0] = 0.0

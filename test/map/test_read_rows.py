@@ -83,23 +83,34 @@ def test_a_full_disk_is_called_so(tmp_path):
     assert result.stderr.splitlines()[-1].startswith(f"OSError: [Errno {errno.EFBIG}]"), result.stderr
 
 
-def failing_now_and_then(times):
+def failing_now_and_then(reader, times):
     """numpy's reader, in which Python's parser fails so often, as it does when threads are in it together."""
-    open_memmap, failures = np.lib.format.open_memmap, [SystemError("depth mismatch")] * times
+    sound, failures = getattr(np.lib.format, reader), [SystemError("depth mismatch")] * times
 
     def read(*arguments, **options):
         if failures:
             raise failures.pop()
-        return open_memmap(*arguments, **options)
+        return sound(*arguments, **options)
 
     return read
 
 
-def test_a_sound_header_that_python_fails_to_parse_is_read_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("reader", "digest"), [("open_memmap", False), ("read_array", True)])
+def test_a_sound_header_that_python_fails_to_parse_is_read_again(tmp_path, monkeypatch, reader, digest):
     (tmp_path / "arrays").mkdir()
     entry = write_array(tmp_path, "numbers", ROWS, "|i1")
-    monkeypatch.setattr(np.lib.format, "open_memmap", failing_now_and_then(4))
-    np.testing.assert_array_equal(open_array(tmp_path, "numbers", entry, digest=True), ROWS)
-    monkeypatch.setattr(np.lib.format, "open_memmap", failing_now_and_then(5))
+    monkeypatch.setattr(np.lib.format, reader, failing_now_and_then(reader, 4))
+    np.testing.assert_array_equal(open_array(tmp_path, "numbers", entry, digest=digest), ROWS)
+    monkeypatch.setattr(np.lib.format, reader, failing_now_and_then(reader, 5))
     with pytest.raises(MapFormatError, match=r"not a plain array \(depth mismatch\)"):
-        open_array(tmp_path, "numbers", entry, digest=True)
+        open_array(tmp_path, "numbers", entry, digest=digest)
+
+
+def test_what_was_read_whole_stays_when_its_file_is_overwritten(tmp_path):
+    """As by `cp -r` of a new map over one that a robot uses: the node had died (SIGBUS), or known both maps in part."""
+    (tmp_path / "arrays").mkdir()
+    kept = open_array(tmp_path, "numbers", write_array(tmp_path, "numbers", ROWS, "|i1"), digest=True)
+    with (tmp_path / "arrays" / "numbers.npy").open("r+b") as file:
+        file.write(bytes(ROWS.nbytes))
+    np.testing.assert_array_equal(kept, ROWS)
+    assert not kept.flags.writeable
