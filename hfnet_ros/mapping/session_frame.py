@@ -71,10 +71,13 @@ def check_session_frame(
     """
     num_asked, pairs = locate_keyframes(session, locate)
     tolerance_m = agreement_tolerance_m(visual_map)
-    if len(pairs) < MIN_AGREEING:
-        return np.zeros((6, 6))
     as_given = agreeing_with(pairs, _AS_GIVEN, tolerance_m)
     num_as_given = int(as_given.sum())
+    if len(pairs) < MIN_AGREEING:
+        # One that is found elsewhere may be a false fix.
+        if len(pairs) > 1 and num_as_given < _MIN_SHARE * len(pairs):
+            _doubt(num_asked, pairs, as_given)
+        return np.zeros((6, 6))
     if num_as_given >= _MIN_SHARE * len(pairs):
         agreeing = [pair for pair, agrees in zip(pairs, as_given, strict=True) if agrees]
         if session.given is not None:
@@ -86,12 +89,7 @@ def check_session_frame(
         f"these are moved by map_from_poses = {_described(motion)}"
     )
     if count < max(MIN_AGREEING, _MIN_SHARE * len(pairs), 2 * num_as_given):
-        _logger.warning(
-            "of %d new images the map finds %d, only %d of them where their poses say: are these poses right?",
-            num_asked,
-            len(pairs),
-            num_as_given,
-        )
+        _doubt(num_asked, pairs, as_given)
         return np.zeros((6, 6))
     moved_m = float(np.median([first.translation_to(second) for first, second in pairs]))
     seen_m = float(np.median(visual_map.landmark_distance_ranges[:, 1]))
@@ -103,6 +101,18 @@ def check_session_frame(
         )
         return np.zeros((6, 6))
     raise MappingError(f"the poses are in another frame than the map: {found}; {remedy}")
+
+
+def _doubt(num_asked: int, pairs: Sequence[tuple[Rigid3, Rigid3]], as_given: NDArray[np.bool_]) -> None:
+    off = np.median(np.array(deviations(pairs, _AS_GIVEN))[:, ~as_given], axis=1)
+    _logger.warning(
+        "of %d new images the map finds %d, only %d of them where their poses say, the others %.2f m and %.1f deg from "
+        "there at the median: are these poses right?",
+        num_asked,
+        len(pairs),
+        int(as_given.sum()),
+        *(off * [1.0, np.degrees(1.0)]).tolist(),
+    )
 
 
 def with_disagreement(visual_map: VisualMap, disagreement: FloatArray) -> VisualMap:
