@@ -86,9 +86,10 @@ def _merge(options: argparse.Namespace) -> int:
     from hfnet_ros.map.map_io import check_map_target, load_map, save_map
     from hfnet_ros.map.scene_map import need_landmarks
     from hfnet_ros.mapping.copies import common_keyframes, refuse_contained
+    from hfnet_ros.mapping.disagreement import with_disagreement
     from hfnet_ros.mapping.joining import check_joinable, find_same_landmarks, join_maps
     from hfnet_ros.mapping.pruning import with_build_info
-    from hfnet_ros.mapping.session_frame import check_session_frame, with_disagreement
+    from hfnet_ros.mapping.session_frame import check_session_frame
 
     check_map_target(options.out)
     first, second = load_map(options.first), load_map(options.second)

@@ -19,6 +19,13 @@ from hfnet_ros.map.keyframe_codes import KeyframeCodes, changed_codes
 from hfnet_ros.map.pixel_positions import PixelPositions
 from hfnet_ros.map.unit_vectors import UnitVectors, concatenate
 from hfnet_ros.map.visual_map import CovarianceCalibration, MapCamera, MapConsistency, VisualMap
+from hfnet_ros.mapping.disagreement import (
+    calibration_with_disagreement,
+    consistency_with_disagreement,
+    consistency_without_disagreement,
+    disagreement_of,
+    info_with_disagreement,
+)
 from hfnet_ros.mapping.joint_retrieval import describe_jointly
 
 IntArray = NDArray[np.int64]
@@ -29,8 +36,6 @@ FloatArray = NDArray[np.float64]
 _SAME_PLACE_FRACTION = 0.02
 _MIN_SIMILARITY = 0.8
 _NUM_CANDIDATES = 8
-# In `build_info`: variances along x y z rx ry rz that covariances were widened by, as sessions disagree.
-SESSIONS_DISAGREE = "sessions_disagree"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +117,11 @@ def join_maps(
         np.concatenate([np.arange(first.num_keyframes), first.num_keyframes + added])
     )
     new_names = [second.keyframe_names[row] for row in added.tolist()]
+    given = _join_given(first, second, len(cameras), camera_row, added)
+    disagreement = np.maximum(disagreement_of(first), disagreement_of(second))
+    tested = _join_consistency(
+        consistency_without_disagreement(first), consistency_without_disagreement(second)
+    )
     return dataclasses.replace(
         first,
         cameras=cameras,
@@ -129,10 +139,13 @@ def join_maps(
         search=None,
         codes=_join_codes(first, descriptors),
         aggregation=aggregation,
-        consistency=_join_consistency(first.consistency, second.consistency),
-        calibration=_join_calibration(first.calibration, second.calibration),
-        build_info=_join_build_info(first, second),
-        given=_join_given(first, second, len(cameras), camera_row, added),
+        consistency=consistency_with_disagreement(tested, disagreement, has_given=given is not None),
+        calibration=_join_calibration(
+            calibration_with_disagreement(first, disagreement),
+            calibration_with_disagreement(second, disagreement),
+        ),
+        build_info=info_with_disagreement(first, disagreement),
+        given=given,
         scene=None,  # it knows the first map's keyframes only
         **_join_landmarks(first, second, same),
     )
@@ -330,14 +343,6 @@ def _join_given(
     if first.given is not None:
         arms[: len(first.cameras)] = first.given.lever_arms_m
     return GivenFrame(np.concatenate([first.given_poses, second.given_poses[added]]), arms)
-
-
-def _join_build_info(first: VisualMap, second: VisualMap) -> dict[str, Any]:
-    """Return the first map's; the mean of two self-tests is widened by less than either said."""
-    info = dict(first.build_info)
-    if second.consistency.num_keyframes:
-        info.pop(SESSIONS_DISAGREE, None)
-    return info
 
 
 def _join_calibration(

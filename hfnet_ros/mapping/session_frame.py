@@ -7,7 +7,6 @@ Moved by little, both can be used, but answers are then of the one or the other,
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -28,7 +27,6 @@ from hfnet_ros.mapping.alignment import (
     deviations,
     locate_keyframes,
 )
-from hfnet_ros.mapping.joining import SESSIONS_DISAGREE
 
 _logger = logging.getLogger(__name__)
 
@@ -112,42 +110,6 @@ def _doubt(num_asked: int, pairs: Sequence[tuple[Rigid3, Rigid3]], as_given: NDA
         len(pairs),
         int(as_given.sum()),
         *(off * [1.0, np.degrees(1.0)]).tolist(),
-    )
-
-
-def with_disagreement(visual_map: VisualMap, disagreement: FloatArray) -> VisualMap:
-    """Return a map of several sessions whose answers say that these disagree.
-
-    An answer is of one of them or between, so it is off by what the worst one is, not by the sum of all.
-
-    Args:
-        visual_map: with the newest session.
-        disagreement: of that one, [6, 6] as `check_session_frame` found it: diagonal.
-    """
-    said = np.array(visual_map.build_info.get(SESSIONS_DISAGREE, [0.0] * 6))
-    most = np.maximum(said, np.diag(disagreement))
-    disagreement = np.diag(most - said)
-    if not disagreement.any():
-        return visual_map
-
-    def widened(numbers: tuple[float, ...]) -> tuple[float, ...]:
-        own = np.array(numbers).reshape(6, 6) if numbers else np.zeros((6, 6))
-        return tuple((own + disagreement).ravel().tolist())
-
-    tested, calibration = visual_map.consistency, visual_map.calibration
-    if calibration is not None:
-        calibration = dataclasses.replace(calibration, pose_covariance=widened(calibration.pose_covariance))
-    return dataclasses.replace(
-        visual_map,
-        build_info={**visual_map.build_info, SESSIONS_DISAGREE: most.tolist()},
-        consistency=dataclasses.replace(
-            tested,
-            pose_covariance=widened(tested.pose_covariance),
-            refined_pose_covariance=widened(tested.refined_pose_covariance)
-            if visual_map.given is not None
-            else (),
-        ),
-        calibration=calibration,
     )
 
 

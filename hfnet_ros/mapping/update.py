@@ -32,13 +32,14 @@ from hfnet_ros.mapping.alignment import Locate
 from hfnet_ros.mapping.carried import without_carried
 from hfnet_ros.mapping.copies import not_in_map
 from hfnet_ros.mapping.describe import check_images, describe_images
+from hfnet_ros.mapping.disagreement import with_disagreement
 from hfnet_ros.mapping.joining import Reobservations, find_same_landmarks, join_maps
 from hfnet_ros.mapping.joint_retrieval import project_vlads
 from hfnet_ros.mapping.map_builder import build_untested_map
 from hfnet_ros.mapping.options import BuildOptions
 from hfnet_ros.mapping.persistence import landmarks_in_view
 from hfnet_ros.mapping.pruning import prune_unconfirmed, with_build_info
-from hfnet_ros.mapping.session_frame import check_session_frame, with_disagreement
+from hfnet_ros.mapping.session_frame import check_session_frame
 from hfnet_ros.mapping.sources import PosedImages, check_counts
 from hfnet_ros.mapping.upright import turns_upright
 from hfnet_ros.mapping.views import Keyframe, focal_scale

@@ -10,8 +10,11 @@ from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.given_frame import GivenFrame
 from hfnet_ros.map.map_io import save_map, verify_map
 from hfnet_ros.map.stored_poses import pose_rows
+from hfnet_ros.map.visual_map import MapConsistency
+from hfnet_ros.mapping.disagreement import disagreement_of, with_disagreement
+from hfnet_ros.mapping.joining import join_maps
 from hfnet_ros.mapping.options import BuildOptions
-from hfnet_ros.mapping.session_frame import check_session_frame, with_disagreement
+from hfnet_ros.mapping.session_frame import check_session_frame
 from hfnet_ros.mapping.sources import PosedImages
 from hfnet_ros.mapping.update import update_map
 
@@ -264,6 +267,24 @@ def test_many_sessions_are_off_by_what_the_worst_one_is(old):
         many = with_disagreement(many, disagreement)
     added = many.covariance_model[1] - old.covariance_model[1]
     np.testing.assert_allclose(added, np.maximum(first, second), atol=1e-12)
+
+
+@pytest.mark.parametrize("num_tested", [0, 20])
+def test_a_merged_map_says_what_the_sessions_of_either_disagree_by(old, num_tested):
+    """The mean of two self-tests had been widened by half of what one of the maps said, and forgot to say so."""
+    own = 1e-4 * np.eye(6)
+    consistency = MapConsistency(1.0, 0.01, 0.001, 20, tuple(own.ravel().tolist()), num_asked=20)
+    first = dataclasses.replace(old, consistency=consistency)
+    second = first if num_tested else old
+    same = np.arange(old.num_landmarks)
+    apart = np.diag([4e-4] * 3 + [1e-4] * 3)
+    for pair in ((with_disagreement(first, apart), second), (first, with_disagreement(second, apart))):
+        merged = join_maps(*pair, same)
+        np.testing.assert_allclose(merged.covariance_model[1], own + apart, atol=1e-12)
+        np.testing.assert_allclose(disagreement_of(merged), np.diag(apart))
+        # What is told again is no more.
+        again = with_disagreement(merged, apart).covariance_model[1]
+        np.testing.assert_allclose(again, own + apart, atol=1e-12)
 
 
 def test_a_disagreement_of_refined_poses_may_be_theirs(old, caplog):
