@@ -507,16 +507,14 @@ def test_a_plain_map_is_reported_as_before(run, query, built, tmp_path):
     assert "leaves" not in json.loads((tmp_path / "report" / "results.json").read_text())["map"]
 
 
-def test_a_covariance_is_calibrated_for_what_localizes(run, mapping, either, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibration, "MIN_QUERIES", 10)
+def test_a_covariance_is_calibrated_for_what_localizes(run, query, either, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "MIN_QUERIES", 4)
     out = tmp_path / "calibrated.map"
-    answer = run(
-        "calibrate", "--map", either, *mapping.options(), "--out", out, "--json", tmp_path / "a.json"
-    )
+    answer = run("calibrate", "--map", either, *query.options(), "--out", out, "--json", tmp_path / "a.json")
+    assert answer.status == 0, answer.err
     report = json.loads((tmp_path / "a.json").read_text())
     assert report["calibration"]["source"]["method"] == ("scene" if either == small else "both")
-    if answer.status == 0:
-        assert load_map(out).scene is not None
+    assert load_map(out).scene is not None
 
 
 @pytest.fixture(scope="module")

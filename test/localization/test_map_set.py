@@ -16,6 +16,7 @@ from hfnet_ros.localization import map_set_localizer
 from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.localization.localizer import Localizer
 from hfnet_ros.localization.map_set_localizer import FollowedSet, SetLocalizer
+from hfnet_ros.map import map_io
 from hfnet_ros.map.areas import checked_box
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.open_maps import OpenMaps
@@ -87,6 +88,12 @@ def make(maps, tmp_path):
 
 def with_map(config=CONFIG, **fields):
     return dataclasses.replace(config, map=dataclasses.replace(config.map, **fields))
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """All maps are opened as large ones: their files are mapped into memory."""
+    monkeypatch.setattr(map_io, "ALWAYS_VERIFIED_BYTES", 0)
 
 
 def num_files_open(path):
@@ -184,6 +191,7 @@ def test_sub_maps_that_overlap_and_disagree_a_little_are_no_alias(make, queries)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("large")
 def test_no_more_maps_are_open_than_allowed_and_what_is_closed_is_free(make, maps, queries):
     areas = {name: [name] for name in "abcd"}
     for number, name in enumerate("abcd"):
@@ -223,6 +231,7 @@ def test_no_more_maps_are_open_than_allowed_and_what_is_closed_is_free(make, map
     assert num_files_open(path / "maps") == 0
 
 
+@pytest.mark.usefixtures("large")
 def test_a_sub_map_is_replaced_while_it_is_used(make, maps, queries):
     path, localizer, _ = make(a="whole", b=("whole", MOVED))
     model = load_scene_model(path)
