@@ -143,6 +143,15 @@ class RelocalizerLifecycleNode(LifecycleNode):
         self._pool.shutdown(wait=False, cancel_futures=True)
         logging.getLogger("hfnet_ros").removeHandler(self._log_handler)
 
+    def destroy_node(self) -> None:
+        """Destroy the node, and take leave of its peers.
+
+        rclpy leaves its state machine to the garbage collector, and that keeps the node in the middleware: where the
+        process ends first, peers believe in it for some seconds more, and Fast DDS leaves its shared memory behind.
+        """
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     def _LifecycleNodeMixin__on_change_state(self, request: Any, response: Any) -> Any:  # noqa: N802
         """Refuse an impossible transition, e.g. deactivate while unconfigured.
 

@@ -1,9 +1,14 @@
 """What only the rclpy node has: parameters that change, topics that come and go, simulated time."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
+from dds_domain import DOMAIN_ID
 
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.poses import transform_to_message
@@ -155,6 +160,29 @@ def test_a_second_node_of_the_name_is_noticed_while_it_is_there(rig):
     wait_for(lambda namesakes: "nodes are called /relocalizer" in namesakes and namesakes != before)
     second.destroy_node()
     wait_for(lambda namesakes: namesakes == before)
+
+
+def test_a_node_that_was_told_to_end_is_gone_for_its_peers(rig):
+    """Else the next one of the name finds it, for as long as peers wait for one that has died."""
+
+    def is_known():
+        return "leaver" in rig.robot.get_node_names()
+
+    program = "from hfnet_ros.ros.relocalizer_node import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "--ros-args", "-r", "__node:=leaver"],
+        env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN_ID)},
+    )
+    until = time.monotonic() + 60.0
+    while not is_known():
+        assert time.monotonic() < until, "it is not discovered"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30.0) == 0
+    until = time.monotonic() + 3.0
+    while is_known():
+        assert time.monotonic() < until, "it is remembered"
+        time.sleep(0.05)
 
 
 @pytest.fixture
