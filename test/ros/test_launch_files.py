@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 START_S = 60.0
+DIRECTLY = ("--no-daemon", "--spin-time", "5")  # Fast DDS may take more than 3 s to discover all of a node
 
 # Stands for a node of a package that need not be installed: says what it was given, and waits.
 STUB = """#!/usr/bin/env python3
@@ -174,7 +175,7 @@ def read_until(process, text):
 def wait_for_state(wanted, name="/relocalizer"):
     until = time.monotonic() + START_S
     while True:
-        found = ros2("lifecycle", "get", "--no-daemon", "--spin-time", "1", name).stdout.split(" ")[0]
+        found = ros2("lifecycle", "get", *DIRECTLY, name).stdout.split(" ")[0]
         if found == wanted:
             return
         assert time.monotonic() < until, f"{name} is '{found}', expected '{wanted}'"
@@ -234,10 +235,10 @@ def test_node_comes_up_with_its_topics_and_ends_cleanly(launched, room_map):
         "base_frame:=base_footprint",
     )
     wait_for_state("active")
-    info = ros2("node", "info", "--no-daemon", "/relocalizer").stdout
+    info = ros2("node", "info", *DIRECTLY, "/relocalizer").stdout
     for topic in ("/camera/image_raw", "/camera/camera_info", "/odom", "/initialpose", "/amcl_pose"):
         assert f"    {topic}: " in info
-    base = ros2("param", "get", "--no-daemon", "/relocalizer", "frames.base_frame").stdout
+    base = ros2("param", "get", *DIRECTLY, "/relocalizer", "frames.base_frame").stdout
     assert "base_footprint" in base
     output = end(process)
     assert process.returncode == 0
@@ -255,7 +256,7 @@ def test_arguments_go_before_the_file_in_a_namespace(launched, room_map, tmp_pat
         "relocalizer.launch.py", f"map:={room_map}", f"params_file:={params}", "namespace:=robot1"
     )
     wait_for_state("active", "/robot1/relocalizer")
-    rate = ros2("param", "get", "--no-daemon", "/robot1/relocalizer", "node.max_rate_hz").stdout
+    rate = ros2("param", "get", *DIRECTLY, "/robot1/relocalizer", "node.max_rate_hz").stdout
     assert "2.5" in rate
     end(process)
 
@@ -267,8 +268,8 @@ def test_map_that_cannot_be_used_leaves_a_node_that_can_be_helped(launched, room
     assert "/nowhere/room.map" in lines
     assert f"ros2 lifecycle set {node} configure" in lines.splitlines()[-1]
     wait_for_state("unconfigured", node)
-    assert ros2("param", "set", "--no-daemon", node, "node.map", str(room_map)).returncode == 0
-    changed = ros2("lifecycle", "set", "--no-daemon", "--spin-time", "1", node, "configure")
+    assert ros2("param", "set", *DIRECTLY, node, "node.map", str(room_map)).returncode == 0
+    changed = ros2("lifecycle", "set", *DIRECTLY, node, "configure")
     assert changed.returncode == 0
     wait_for_state("active", node)
     end(process)
@@ -296,10 +297,10 @@ def test_nav2_manager_brings_up_map_server_and_relocalizer(launched, stubs, room
     assert manager["node_names"] == ["map_server", "relocalizer"]
     assert given["/robot1/map_server"]["yaml_filename"] == "/maps/floor.yaml"
     wait_for_state("unconfigured", "/robot1/relocalizer")
-    published = ros2("param", "get", "--no-daemon", "/robot1/relocalizer", "frames.publish_tf").stdout
+    published = ros2("param", "get", *DIRECTLY, "/robot1/relocalizer", "frames.publish_tf").stdout
     assert "True" in published
-    assert ros2("lifecycle", "set", "--no-daemon", "/robot1/relocalizer", "configure").returncode == 0
-    topics = ros2("node", "info", "--no-daemon", "/robot1/relocalizer").stdout
+    assert ros2("lifecycle", "set", *DIRECTLY, "/robot1/relocalizer", "configure").returncode == 0
+    topics = ros2("node", "info", *DIRECTLY, "/robot1/relocalizer").stdout
     # Where Nav2's own launch files put TF of a robot in a namespace.
     assert "/robot1/tf:" in topics
     assert "/robot1/tf_static:" in topics
@@ -334,7 +335,7 @@ def test_bag_is_played_once_however_often_the_node_is_activated(launched, played
     played_as = f"bag play {tmp_path} --clock 100 --rate 2.0 --start-offset 0.0"
     assert played_as in read_until(process, "PLAYED")
     for transition, state in (("deactivate", "inactive"), ("activate", "active")):
-        changed = ros2("lifecycle", "set", "--no-daemon", "--spin-time", "1", "/relocalizer", transition)
+        changed = ros2("lifecycle", "set", *DIRECTLY, "/relocalizer", transition)
         assert changed.returncode == 0, changed.stderr
         wait_for_state(state)
     output = end(process)
