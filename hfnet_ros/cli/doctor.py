@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -30,6 +31,7 @@ from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, new_verb, rea
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, EngineError, HfnetRosError
 from hfnet_ros.features.protocol import NetworkExtractor
+from hfnet_ros.files.share import share_path
 from hfnet_ros.inference.backend import prefers_int8
 from hfnet_ros.inference.driver import DriverReport, probe_driver
 from hfnet_ros.inference.probe import BackendReport
@@ -39,6 +41,7 @@ from hfnet_ros.inference.tensorrt_library import LIBRARIES
 _EXAMPLE = """hfnet-ros doctor   # exit 0: images can be localized here; 1: they cannot
   hfnet-ros doctor --map kitchen.map --bag robot.bag   # exit 0: that robot would be localized; 1: not, or wrongly"""
 _OK, _OPTIONAL, _BROKEN = "ok", "--", "!!"
+_PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
 _USUAL_SIZE_WH = (640, 480)
 _LIBRARIES = ("numpy", "scipy", "opencv-python-headless", "onnx", "onnxruntime")
 _MODULES = {"opencv-python-headless": "cv2"}
@@ -321,11 +324,10 @@ def _of_ros() -> Iterator[Finding]:
         yield Finding(_OPTIONAL, "ROS 2", text, remedy)
         return
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
-    yield Finding(
-        _OK,
-        "ROS 2",
-        f"{distribution}, domain {domain}, {os.environ.get('RMW_IMPLEMENTATION', 'default RMW')}",
-    )
+    middleware = os.environ.get("RMW_IMPLEMENTATION", "")
+    yield Finding(_OK, "ROS 2", f"{distribution}, domain {domain}, {middleware or 'default RMW (Fast DDS)'}")
+    if not middleware or middleware.startswith("rmw_fastrtps"):
+        yield _of_fast_dds()
     if importlib.util.find_spec("rclpy") is None:
         yield Finding(
             _OPTIONAL,
@@ -335,6 +337,21 @@ def _of_ros() -> Iterator[Finding]:
         )
     else:
         yield Finding(_OK, "rclpy", "found")
+
+
+def _of_fast_dds() -> Finding:
+    """Return whether large images pass, as far as settings tell."""
+    file, profiles = "config/fastdds.xml", os.environ.get(_PROFILES, "")
+    if profiles and Path(profiles).is_file():
+        return Finding(_OK, "Fast DDS", f"profiles {profiles}")
+    with contextlib.suppress(ConfigError):
+        file = str(share_path(file))
+    remedy = f"export {_PROFILES}={file} for the camera's driver and the node"
+    if profiles:
+        return Finding(_OPTIONAL, "Fast DDS", f"{_PROFILES}: there is no file {profiles}", remedy)
+    return Finding(
+        _OPTIONAL, "Fast DDS", "by default images of more than 0.5 MB are lost, most of them", remedy
+    )
 
 
 def _of_dds() -> Iterator[Finding]:

@@ -24,7 +24,7 @@ _LOST_ON_THE_WAY = {
     CAMERA_INFO.type_name: "if it was sent once, before this node listened, the driver has to latch it (reliable, "
     "transient local) or repeat it",
     IMAGE.type_name: "either the camera stands still or images are lost on the way, as large ones are without "
-    "config/cyclonedds.xml",
+    "config/fastdds.xml or, on Cyclone DDS, config/cyclonedds.xml",
     ODOMETRY.type_name: "its sender runs but sends nothing; see what it says",
 }
 _LOST_ON_THE_WAY[COMPRESSED_IMAGE.type_name] = _LOST_ON_THE_WAY[IMAGE.type_name]

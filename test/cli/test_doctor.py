@@ -1,5 +1,7 @@
 """`hfnet-ros doctor`: what it finds, what it advises, and its exit status."""
 
+import re
+
 import pytest
 from fake_machine import Machine
 from fake_tensorrt import RTX
@@ -97,7 +99,27 @@ def test_ros_is_described_as_the_shell_has_it(machine, monkeypatch):
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
     monkeypatch.setenv("ROS_DOMAIN_ID", "7")
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
-    assert findings()["ROS 2"].text == "jazzy, domain 7, rmw_cyclonedds_cpp"
+    found = findings()
+    assert found["ROS 2"].text == "jazzy, domain 7, rmw_cyclonedds_cpp"
+    assert "Fast DDS" not in found
+
+
+@pytest.mark.parametrize("middleware", [None, "rmw_fastrtps_cpp"])
+def test_fast_dds_is_asked_for_the_settings_that_large_images_need(
+    machine, monkeypatch, tmp_path, middleware
+):
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
+    if middleware:
+        monkeypatch.setenv("RMW_IMPLEMENTATION", middleware)
+    found = findings()["Fast DDS"]
+    assert (found.mark, "0.5 MB" in found.text) == ("--", True)
+    path = re.search(r"FASTRTPS_DEFAULT_PROFILES_FILE=(\S+)", found.remedy)[1]
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(tmp_path / "none.xml"))
+    assert "there is no file" in findings()["Fast DDS"].text
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", path)
+    assert findings()["Fast DDS"].mark == "ok"
 
 
 def test_a_cache_that_cannot_be_written_is_not_called_ok(machine, monkeypatch):

@@ -45,7 +45,7 @@ TRANSFORMS = (TF.type_name,)
             IMAGE,
             "/image",
             [Published("/image", num_publishers=2, reliable=False)],
-            ["2 publishers (best effort, volatile)", "config/cyclonedds.xml"],
+            ["2 publishers (best effort, volatile)", "config/fastdds.xml", "config/cyclonedds.xml"],
         ),
         (
             IMAGE,

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -209,3 +210,27 @@ def test_foxglove_topics_and_fields_exist():
         if field:
             assert topic == "/relocalizer/status"
             assert re.search(rf"^\w+ {field}\b(?!=)", status, re.MULTILINE)
+
+
+# fastdds.xml
+
+
+def test_fast_dds_has_room_for_several_images_of_a_usual_size():
+    text = (FOLDER / "fastdds.xml").read_text()
+    root, space = (
+        ElementTree.fromstring(text.encode()),
+        "{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}",
+    )
+    transports = {
+        found.findtext(f"{space}transport_id"): found for found in root.iter(f"{space}transport_descriptor")
+    }
+    (user,) = root.iter(f"{space}userTransports")
+    assert [entry.text for entry in user] == list(transports)
+    image = 1920 * 1080 * 3
+    sizes = {
+        entry.tag.removeprefix(space): int(entry.text) for each in transports.values() for entry in each[2:]
+    }
+    assert sizes["segment_size"] >= 2 * image
+    assert sizes["receiveBufferSize"] >= 4 * 640 * 480 * 3
+    assert f"net.core.rmem_max={sizes['receiveBufferSize']}" in text
+    assert f"net.core.wmem_max={sizes['sendBufferSize']}" in text
