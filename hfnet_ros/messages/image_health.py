@@ -8,6 +8,7 @@ from hfnet_ros.messages.findings import Finding, Level, complaint, number
 
 _ANOTHER_CLOCK_S = 1.0
 _FEW_GROUPS = 0.5
+_MANY_LOST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class ImageHealth:
 
     Attributes:
         camera: its name; empty where there is one.
+        num_lost: messages that did not arrive whole, by what the middleware tells; Cyclone DDS tells nothing.
+        lost_share: these as part of all that were sent, last minute; None where none was lost.
         age_s: since the last image message; None before the first.
         silence: who publishes them, and how, where none comes.
         timeout_s: age that is an error.
@@ -67,6 +70,8 @@ class ImageHealth:
     camera: str = ""
     topic: str = ""
     num_received: int = 0
+    num_lost: int = 0
+    lost_share: float | None = None
     age_s: float | None = None
     silence: str = ""
     timeout_s: float = 2.0
@@ -93,6 +98,7 @@ def of_images(now: ImageHealth) -> list[Finding]:
     return [
         Finding("topic", now.topic),
         Finding("images received", str(now.num_received)),
+        _images_lost(now),
         _image_age(now),
         Finding("rate (Hz)", number(now.rate_hz, 1)),
         Finding("size (px)", size),
@@ -162,6 +168,19 @@ def _group_share(now: ViewHealth, *, is_explained: bool) -> Finding:
 
 def _count(number_of: int | None) -> str:
     return "" if number_of is None else str(number_of)
+
+
+def _images_lost(now: ImageHealth) -> Finding:
+    key, value = "images lost", str(now.num_lost or "")
+    if now.lost_share is None or now.lost_share < _MANY_LOST:
+        return Finding(key, value)
+    return Finding(
+        key,
+        value,
+        Level.WARN,
+        f"{100.0 * now.lost_share:.0f} % of the images of the last minute were lost on the way, as large ones are "
+        "where the camera's driver or this node runs without config/fastdds.xml",
+    )
 
 
 def _image_age(now: ImageHealth) -> Finding:

@@ -74,6 +74,11 @@ class Cameras:
             wanted += [(topic, each.take_camera_info) for topic in each.topics.camera_infos]
         return wanted
 
+    def losses(self) -> dict[Topic, Callable[[int], None]]:
+        """Return the topics whose lost messages are counted, with what takes how many more were lost."""
+        note = self._recorder.note_lost
+        return {each.topics.image: partial(note, camera=each.camera.name) for each in self._inputs}
+
     def clear(self) -> None:
         """Forget all calibrations."""
         for each in self._inputs:

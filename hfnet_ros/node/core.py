@@ -151,6 +151,10 @@ class RelocalizerNode:
             wanted.append((topics.ODOMETRY, self.on_odometry))
         return wanted
 
+    def losses(self) -> dict[Topic, Callable[[int], None]]:
+        """Return the topics of which a middleware that can tell is to tell how many more messages were lost."""
+        return self._cameras.losses()
+
     def services(self) -> list[tuple[Service, Callable[[Any], Any]]]:
         """Return the services with what turns their requests into responses."""
         return [

@@ -20,6 +20,7 @@ from hfnet_ros.types import Answer, CameraView, Tracking, Verdict, ViewShare
 
 _WINDOW_S = 60.0
 _RATE_IMAGES = 20  # arrivals over which the rate is taken
+_MOST_LOSSES = 10_000  # events of a minute; of more the newest count
 _IN_A_ROW = 3  # images of a camera that tell of a fault, where one alone may be of the place
 _FROZEN = "frozen"  # how the problem of a view begins that repeats itself
 
@@ -39,12 +40,22 @@ class _Answered(NamedTuple):
     num_superseded: int
 
 
+class _Lost(NamedTuple):
+    """What was received and lost of a camera's images before some more were lost at a time."""
+
+    time_s: float
+    num_received: int
+    num_lost: int
+
+
 @dataclass
 class _CameraSeen:
     """Counts and last events of one camera; texts are empty where there is nothing to complain of."""
 
     arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RATE_IMAGES))
     num_received: int = 0
+    num_lost: int = 0
+    losses: deque[_Lost] = field(default_factory=lambda: deque(maxlen=_MOST_LOSSES))
     num_refused: int = 0
     last_error: str = ""
     size_wh: tuple[int, int] | None = None
@@ -70,6 +81,16 @@ class _CameraSeen:
         self.flat = describe_flatness(view.frame.image)
         self.num_flat = self.num_flat + 1 if self.flat else 0
         self.contradiction = share.doubt
+
+    def lost_share(self, since_s: float) -> float | None:
+        """Return the part of the images since a time that was lost; None where none was."""
+        while self.losses and self.losses[0].time_s < since_s:
+            self.losses.popleft()
+        if not self.losses:
+            return None
+        first = self.losses[0]
+        lost = self.num_lost - first.num_lost
+        return lost / (lost + self.num_received - first.num_received)
 
 
 @dataclass
@@ -115,6 +136,13 @@ class HealthRecorder:
             seen.arrivals_s.append(time.monotonic())
             seen.num_received += 1
             self._seen.camera_frames[camera] = camera_frame
+
+    def note_lost(self, number: int, camera: str = "") -> None:
+        """Note that images of a camera were sent and did not arrive."""
+        with self._lock:
+            seen = self._seen.cameras[camera]
+            seen.losses.append(_Lost(time.monotonic(), seen.num_received, seen.num_lost))
+            seen.num_lost += number
 
     def note_answer(self, answer: Answer) -> None:
         """Note what became of an image."""
@@ -172,6 +200,8 @@ class HealthRecorder:
                 camera=camera,
                 topic=topic,
                 num_received=seen.num_received,
+                num_lost=seen.num_lost,
+                lost_share=seen.lost_share(now_s - _WINDOW_S),
                 age_s=now_s - arrivals[-1] if arrivals else None,
                 timeout_s=config.node.image_timeout_s,
                 rate_hz=_rate_hz(arrivals),

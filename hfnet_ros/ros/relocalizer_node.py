@@ -25,7 +25,7 @@ from rclpy.task import Future
 
 from hfnet_ros.errors import ConfigError, HfnetRosError
 from hfnet_ros.messages import topics
-from hfnet_ros.messages.topics import Service
+from hfnet_ros.messages.topics import Service, Topic
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.dynamic import changes_that_need_a_restart
 from hfnet_ros.node.namesakes import namesake_problem
@@ -38,9 +38,9 @@ from hfnet_ros.ros.parameters import declare_parameters, read_config, refuse_fil
 from hfnet_ros.ros.transport import QOS, RclpyTransport
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 RCLError = rclpy_implementation.RCLError
 _LOOK_AROUND_S = 2.0
@@ -228,18 +228,33 @@ class RelocalizerLifecycleNode(LifecycleNode):
             self.get_logger().info(f"this is the only node called {self.get_fully_qualified_name()} now")
 
     def _listen(self, core: RelocalizerNode) -> None:
+        losses = core.losses()
         for topic, take in core.subscriptions():
-            subscription = self.create_subscription(
-                message_class(topic.type_name),
-                self._transport.resolved(topic),
-                self._surviving(take),
-                QOS[topic.qos],
-                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=not topic.is_second),
-            )
+            try:
+                subscription = self._subscribe(topic, take, losses.get(topic))
+            except UnsupportedEventTypeError:  # a middleware that cannot tell
+                subscription = self._subscribe(topic, take, None)
             self._listening.append(lambda entity=subscription: self.destroy_subscription(entity))
         if core.config.node.bond:
             bond = NavBond(self)
             self._listening.append(bond.close)
+
+    def _subscribe(
+        self, topic: Topic, take: Callable[[Any], None], note_lost: Callable[[int], None] | None
+    ) -> Any:
+        def on_lost(event: Any) -> None:
+            note_lost(event.total_count_change)
+
+        return self.create_subscription(
+            message_class(topic.type_name),
+            self._transport.resolved(topic),
+            self._surviving(take),
+            QOS[topic.qos],
+            event_callbacks=SubscriptionEventCallbacks(
+                message_lost=None if note_lost is None else self._surviving(on_lost),
+                use_default_callbacks=not topic.is_second,
+            ),
+        )
 
     def _surviving(self, act: Callable[..., None]) -> Callable[..., None]:
         """Return a callback that logs what goes wrong: an exception would end the executor."""

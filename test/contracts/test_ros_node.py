@@ -169,6 +169,44 @@ def test_a_second_node_of_the_name_is_noticed_while_it_is_there(rig):
     wait_for(lambda namesakes: namesakes == before)
 
 
+def test_a_middleware_that_tells_of_lost_images_is_listened_to(rig):
+    """Fast DDS does: what finds no room in its shared memory is dropped."""
+    from types import SimpleNamespace
+
+    def subscription(topic):
+        name = "/" + topic.name
+        return next(found for found in rig.node.subscriptions if found.topic_name == name)
+
+    lost = [
+        handler
+        for handler in subscription(topics.IMAGE).event_handlers
+        if "MESSAGE_LOST" in str(handler.event_type)
+    ]
+    assert len(lost) == 1
+    lost[0].callback(SimpleNamespace(total_count=7, total_count_change=7))
+    (health,) = rig.node._core._cameras.health(rig.node._core.config)
+    assert health.num_lost == 7
+    assert not any(
+        "LOST" in str(handler.event_type) for handler in subscription(topics.ODOMETRY).event_handlers
+    )
+
+
+def test_a_middleware_that_cannot_tell_of_lost_images_delivers_them(rig, monkeypatch):
+    from hfnet_ros.ros import relocalizer_node
+
+    def refuse(message_lost=None, **options):
+        if message_lost is not None:
+            raise relocalizer_node.UnsupportedEventTypeError("cannot tell")
+        return callbacks(**options)
+
+    callbacks = relocalizer_node.SubscriptionEventCallbacks
+    rig.deactivate()
+    monkeypatch.setattr(relocalizer_node, "SubscriptionEventCallbacks", refuse)
+    rig.activate()
+    rig.localize()
+    assert rig.step().verdict == "ACCEPTED"
+
+
 def test_a_node_that_was_told_to_end_is_gone_for_its_peers(rig):
     """Else the next one of the name finds it, for as long as peers wait for one that has died."""
 

@@ -92,6 +92,8 @@ CASES = [
     ("images", {"age_s": None}, {"image age (s)": Level.ERROR}),
     ("images", {"age_s": 2.5}, {"image age (s)": Level.ERROR}),
     ("images", {"age_s": float("nan")}, {"image age (s)": Level.ERROR}),
+    ("images", {"num_lost": 3, "lost_share": 0.03}, {}),
+    ("images", {"num_lost": 3, "lost_share": 0.1}, {"images lost": Level.WARN}),
     ("images", {"last_error": "encoding 'x' is unknown"}, {"last image error": Level.WARN}),
     ("images", {"camera_info_error": "K is all zeros"}, {"camera info": Level.ERROR}),
     ("images", {"doubts": ("the lens looks up",)}, {"doubts": Level.WARN}),

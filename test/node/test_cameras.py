@@ -72,3 +72,12 @@ def test_several_cameras_need_a_frame_in_common(configured):
     with pytest.raises(ConfigError, match=r"frames\.base_frame is empty"):
         configured(frames__base_frame="", cameras__names="front left")
     assert len(configured(frames__base_frame="", cameras__names="front").cameras.each) == 1
+
+
+def test_images_that_are_lost_count_as_those_of_their_camera(start_robot):
+    robot = start_robot()
+    robot.rig.node.losses()[robot.topics["left"].image](7)
+    found = {
+        health.camera: health.num_lost for health in robot.rig.node._cameras.health(robot.rig.node.config)
+    }
+    assert found == {name: 7 * (name == "left") for name in NAMES}

@@ -235,3 +235,34 @@ def test_an_image_that_cannot_be_read_is_that_of_its_camera(clock):
     assert (left.num_refused, left.last_error) == (1, "it is broken")
     assert (front.num_refused, front.last_error) == (0, "")
     assert front.size_wh == CAMERA.size_wh
+
+
+def test_images_that_the_middleware_lost_are_counted_and_their_share_is_of_the_last_minute(clock):
+    recorder = HealthRecorder()
+
+    def receive(number):
+        for _ in range(number):
+            recorder.note_image("camera")
+
+    receive(100)
+    assert (images(recorder).num_lost, images(recorder).lost_share) == (0, None)
+    recorder.note_lost(2)
+    clock[0] += 1.0
+    receive(1)
+    recorder.note_lost(1)
+    assert (images(recorder).num_lost, images(recorder).lost_share) == (3, 0.75)
+    clock[0] += 59.5
+    receive(3)
+    assert (images(recorder).num_lost, images(recorder).lost_share) == (3, 0.25)
+    clock[0] += 2.0
+    assert (images(recorder).num_lost, images(recorder).lost_share) == (3, None)
+    assert recorder.image_health(Config(), "/left", "left").num_lost == 0
+
+
+def test_many_losses_are_remembered_in_bounds(clock, monkeypatch):
+    monkeypatch.setattr(health_recorder, "_MOST_LOSSES", 4)
+    recorder = HealthRecorder()
+    for _ in range(10):
+        recorder.note_lost(1)
+        recorder.note_image("camera")
+    assert (images(recorder).num_lost, images(recorder).lost_share) == (10, 0.5)
