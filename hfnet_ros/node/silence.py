@@ -20,12 +20,16 @@ from hfnet_ros.node.transport import PublishedTopic, Transport
 
 _LOOK_AGAIN_S = 1.0
 _MOST_NAMED = 3
+# Fast DDS matches them and then sends through memory that the other cannot open.
+_APART = (
+    "is of another user or in another container, between which Fast DDS loses all (docs/ros2.md, Fast DDS)"
+)
 _LOST_ON_THE_WAY = {
     CAMERA_INFO.type_name: "if it was sent once, before this node listened, the driver has to latch it (reliable, "
     "transient local) or repeat it",
-    IMAGE.type_name: "either the camera stands still or images are lost on the way, as large ones are without "
-    "config/fastdds.xml or, on Cyclone DDS, config/cyclonedds.xml",
-    ODOMETRY.type_name: "its sender runs but sends nothing; see what it says",
+    IMAGE.type_name: "either the camera stands still, or images are lost on the way, as large ones are without "
+    f"config/fastdds.xml or, on Cyclone DDS, config/cyclonedds.xml, or the driver {_APART}",
+    ODOMETRY.type_name: f"its sender runs but sends nothing, see what it says; or it {_APART}",
 }
 _LOST_ON_THE_WAY[COMPRESSED_IMAGE.type_name] = _LOST_ON_THE_WAY[IMAGE.type_name]
 _ASKED_FOR = {Qos.RELIABLE: "reliable", Qos.LATCHED: "reliable, transient local"}

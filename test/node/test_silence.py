@@ -45,7 +45,12 @@ TRANSFORMS = (TF.type_name,)
             IMAGE,
             "/image",
             [Published("/image", num_publishers=2, reliable=False)],
-            ["2 publishers (best effort, volatile)", "config/fastdds.xml", "config/cyclonedds.xml"],
+            [
+                "2 publishers (best effort, volatile)",
+                "config/fastdds.xml",
+                "config/cyclonedds.xml",
+                "another user",
+            ],
         ),
         (
             IMAGE,
@@ -83,7 +88,12 @@ TRANSFORMS = (TF.type_name,)
             [Published("/wheels/odom", (ODOMETRY.type_name,))],
             ["nobody publishes it", "is on /wheels/odom", "remap odom:=/wheels/odom"],
         ),
-        (ODOMETRY, "/odom", [Published("/odom", (ODOMETRY.type_name,))], ["1 publisher", "sends nothing"]),
+        (
+            ODOMETRY,
+            "/odom",
+            [Published("/odom", (ODOMETRY.type_name,))],
+            ["1 publisher", "sends nothing", "another user"],
+        ),
     ],
 )
 def test_what_is_published_and_how_is_said_with_the_remedy(topic, name, published, words):
