@@ -86,20 +86,30 @@ def posed_images(
         BagError: the calibration changes on the way, or no image has a pose.
     """
     prefix = f"{name}/" if name else ""
-    num_images = num_unposed = 0
+    num_images = num_unposed = num_unmounted = 0
     for frame in frames:
         _check_camera(bag, frame, camera)
         num_images += 1
         pose = truth.camera_at(frame.stamp_ns, frame.camera_frame_id)
         if pose is None:
             num_unposed += 1
+            num_unmounted += truth.lacks_mounting(frame.stamp_ns, frame.camera_frame_id)
             continue
         yield MappingImage(f"{prefix}{frame.name}", frame.stamp_ns, camera_idx, frame.image), pose
+    mountings = ""
+    if num_unmounted:
+        mountings = (
+            f"; of {num_unmounted} of them all that is not known is the camera's mounting at their time; one that is "
+            "fixed can be given by --base-from-camera"
+        )
     if num_unposed == num_images:
-        raise BagError(f"{bag.path}: none of {num_images} images has a pose; poses are from {truth.span()}")
+        raise BagError(
+            f"{bag.path}: none of {num_images} images has a pose; poses are from {truth.span()}{mountings}"
+        )
     if num_unposed:
         bag.note(
             f"{num_unposed} of {num_images} images have no pose and are left out; poses are from {truth.span()}"
+            f"{mountings}"
         )
 
 

@@ -51,6 +51,16 @@ class BagTruth:
             return None
         return map_from_frame @ frame_from_camera
 
+    def lacks_mounting(self, stamp_ns: int, camera_frame: str | None = None) -> bool:
+        """Tell whether all that is unknown of an image's pose is how its camera is mounted.
+
+        Args:
+            stamp_ns: of the image.
+            camera_frame: optical frame of the image; None for that of the first one.
+        """
+        mounting = self._frame_from_camera.at(stamp_ns, camera_frame)
+        return mounting is None and self.samples.at(stamp_ns) is not None
+
     def base_at(self, stamp_ns: int) -> Rigid3 | None:
         """Return `map_from_base` at a time, interpolated; None where it is not known."""
         if self._base_from_camera is self._frame_from_camera:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hfnet_ros.bags import BagReader
+from hfnet_ros.bags import BagReader, CameraFrames
 from hfnet_ros.bags.make import LOOKING_AHEAD, BagRecipe, make_bag
 from hfnet_ros.bags.pose_samples import PoseCollector
 from hfnet_ros.config import Config
@@ -11,6 +11,7 @@ from hfnet_ros.errors import BagError, DatasetError
 from hfnet_ros.files import StampedPose, write_tum
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.replay import BagChoices, BagMounting, open_camera, open_sources
+from hfnet_ros.replay.keyframes import posed_images
 from hfnet_ros.replay.truth import BagTruth, check_overlap, read_truth
 
 S = 1_000_000_000
@@ -120,3 +121,16 @@ def test_a_run_without_any_true_pose_is_refused(make_result):
         check_overlap(truth, [make_result(truth=None), make_result(truth=None, number=1)])
     check_overlap(truth, [make_result(truth=None), make_result(number=1)])
     check_overlap(truth, [])
+
+
+def test_images_of_which_only_the_mounting_is_unknown_are_told_so(bag_of):
+    collector = PoseCollector()
+    for stamp_ns, pose in zip(STAMPS, POSES, strict=True):
+        collector.add(stamp_ns, pose)
+    truth = BagTruth(collector.samples("map", "base_link"), BagMounting(), None)
+    with BagReader(bag_of("base_link")) as bag:
+        frames = CameraFrames(bag)
+        with pytest.raises(
+            BagError, match=r"none of 3 images .*; of 3 of them .* mounting .* --base-from-camera"
+        ):
+            list(posed_images(bag, frames, truth, next(iter(frames)).camera))
