@@ -1,5 +1,7 @@
 """True poses of camera and base, whatever frame the bag or the file gives them of."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -134,3 +136,28 @@ def test_images_of_which_only_the_mounting_is_unknown_are_told_so(bag_of):
             BagError, match=r"none of 3 images .*; of 3 of them .* mounting .* --base-from-camera"
         ):
             list(posed_images(bag, frames, truth, next(iter(frames)).camera))
+
+
+def read_poses(tmp_path, apart_m):
+    """Return what is noted of poses, every other one of which is so far aside."""
+    rng = np.random.default_rng(0)
+    poses = [
+        Rigid3.from_rotvec(rng.normal(0.0, 1e-3, 3), [0.02 * number, apart_m * (number % 2), 0.0])
+        for number in range(60)
+    ]
+    write_tum(
+        tmp_path / "poses.tum", [StampedPose(S + number * S // 20, pose) for number, pose in enumerate(poses)]
+    )
+    notes = []
+    bag, first = SimpleNamespace(note=notes.append), SimpleNamespace(camera_frame_id="camera")
+    read_truth(bag, first, Config(), tum=tmp_path / "poses.tum")
+    return notes
+
+
+def test_poses_of_two_publishers_are_told(tmp_path):
+    (note,) = read_poses(tmp_path, 0.3)
+    assert "poses of 'camera' jump back and forth by 0.30 m" in note
+
+
+def test_poses_of_one_are_not_told(tmp_path):
+    assert read_poses(tmp_path, 0.0) == []
