@@ -10,6 +10,7 @@ from typing import Any
 from hfnet_ros.bags.pose_samples import PoseCollector, PoseSamples
 from hfnet_ros.bags.reader import BagMessage, BagReader
 from hfnet_ros.bags.topics import ODOMETRY, POSE, POSE_WITH_COVARIANCE, TF, TRANSFORM
+from hfnet_ros.bags.transform_gaps import TransformGaps
 from hfnet_ros.errors import BagError, MessageError, TransformError
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import plain_frame_id, stamp_from_message
@@ -61,23 +62,31 @@ def read_transform(bag: BagReader, parent: str, child: str) -> PoseSamples:
     """Return `parent_from_child` over time, composed of the transforms between them.
 
     There is a sample at every time at which one of those transforms was given; a single one at
-    time 0 where all are static.
+    time 0 where all are static. None is in a gap of one of them, whatever the others give there; gaps are noted in
+    the bag.
 
     Raises:
         BagError: the frames are never connected.
     """
     parent, child = plain_frame_id(parent), plain_frame_id(child)
     tree, collector, pending = TransformTree(), PoseCollector(), _PendingStamps(parent, child)
+    gaps = TransformGaps()
     for message, is_static in _transform_messages(bag):
         tree.add_all(message.data, static=is_static)
         pending.add(message.data, is_static=is_static)
+        if not is_static:
+            gaps.add(message.data)
         for stamp_ns in pending.until(_known_until(tree, parent, child)):
             # Before the first of a transform that starts later there is no pose.
             with suppress(TransformError):
                 collector.add(stamp_ns, tree.look_up(parent, child, stamp_ns), message.stamp_ns)
     if not len(collector):
         collector.add(0, _static_pose(tree, parent, child))
-    return collector.samples(parent, child)
+        return collector.samples(parent, child)
+    samples, sentences = gaps.left_out_of(collector.samples(parent, child), pending.frames_between())
+    for sentence in sentences:
+        bag.note(sentence)
+    return samples
 
 
 def _known_until(tree: TransformTree, parent: str, child: str) -> int:
@@ -127,6 +136,11 @@ class _PendingStamps:
             if earliest > self._last_ns:
                 self._last_ns = earliest
                 yield earliest
+
+    def frames_between(self) -> list[str]:
+        """Return the frames whose transforms lead from one end to the other."""
+        up, down = (self._ancestry(end) for end in self._ends)
+        return sorted(set(up) ^ set(down))
 
     def _ancestry(self, frame: str) -> list[str]:
         chain = [frame]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,16 @@ class PoseSamples:
     def pose(self, index: int) -> Rigid3:
         """Return one sample as it was recorded."""
         return Rigid3(self.rotations[index], self.translations[index])
+
+    def chosen(self, rows: NDArray[np.bool_]) -> PoseSamples:
+        """Return some of the samples; rows [N] are true for those."""
+        return replace(
+            self,
+            stamps_ns=self.stamps_ns[rows],
+            rotations=self.rotations[rows],
+            translations=self.translations[rows],
+            receipts_ns=self.receipts_ns[rows],
+        )
 
     def at(self, stamp_ns: int, max_gap_s: float = MAX_GAP_S) -> Rigid3 | None:
         """Return `parent_from_child` at a time; None where it is not known.

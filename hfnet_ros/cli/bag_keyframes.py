@@ -77,13 +77,14 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Pose
     """
     from hfnet_ros.bags import BagReader
     from hfnet_ros.mapping.sources import PosedImages
-    from hfnet_ros.replay.keyframes import KeyframeStore, at_times, posed_images
+    from hfnet_ros.replay.keyframes import KeyframeStore, of_same_times, posed_images
 
     if not has_poses(options):
         raise ConfigError("--bag needs poses to map from: --pose-topic, --tf map:base_link or --poses")
     with KeyframeStore() as store:
         with BagReader(options.bag) as bag:
             sources, source = _open(bag, options, config)
+            tolerance_s = sources.config.cameras.sync_tolerance_s
             chosen: list[tuple[MappingImage, Rigid3]] = []
             stamps_ns: list[int] | None = None  # of the first camera's keyframes
             cameras: list[Camera] = []
@@ -95,7 +96,7 @@ def open_keyframes(options: argparse.Namespace, config: Config) -> Iterator[Pose
                 if stamps_ns is None:
                     stream = _selected(options, stream, camera)
                 else:
-                    stream = at_times(stream, stamps_ns, sources.config.cameras.sync_tolerance_s)
+                    stream = of_same_times(bag, stream, stamps_ns, tolerance_s, name)
                 chosen += [(store.keep(image), pose) for image, pose in stream]
                 stamps_ns = stamps_ns or [image.stamp_ns for image, _ in chosen]
                 cameras.append(camera)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -183,8 +184,10 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
             "--sharpest and --min-overlap look at one camera; with --rig take --every or --min-distance"
         )
     rig, groups = read_rig_images(options, tolerance_s)
-    chosen = chosen_rows(options, [group.map_from_rig for group in groups if group.map_from_rig is not None])
-    return _keyframes_of(rig, [groups[row] for row in chosen])
+    rows = chosen_rows(options, [group.map_from_rig for group in groups if group.map_from_rig is not None])
+    chosen = [groups[row] for row in rows]
+    _tell_missing(rig, chosen, tolerance_s)
+    return _keyframes_of(rig, chosen)
 
 
 def rig_session(options: argparse.Namespace, config: Config, open_localizer: OpenLocalizer) -> PosedImages:
@@ -201,6 +204,7 @@ def rig_session(options: argparse.Namespace, config: Config, open_localizer: Ope
 
     if options.poses is not None:
         rig, groups = read_rig_images(options, config.cameras.sync_tolerance_s)
+        _tell_missing(rig, groups[:: options.every], config.cameras.sync_tolerance_s)
         return _keyframes_of(rig, groups[:: options.every])
     of_file, folders = _rig_and_folders(options)
     rig = {name: of_file[name] for name in folders}
@@ -223,6 +227,27 @@ def rig_session(options: argparse.Namespace, config: Config, open_localizer: Ope
     for name, count in sorted(left_out.items()):
         print(f"left out: {count} images of '{name}', which the other cameras contradict")
     return _keyframes_of(rig, found)
+
+
+def _tell_missing(rig: Mapping[str, RigCamera], groups: Sequence[RigImages], tolerance_s: float) -> None:
+    """Say which cameras have no image in most of the times chosen, as of other stamps, a slower rate, or an end.
+
+    Raises:
+        ConfigError: one has none at all.
+    """
+    for name in rig:
+        num_there = sum(name in group.paths for group in groups)
+        if 2 * num_there >= len(groups):
+            continue
+        told = (
+            f"'{name}' has an image in {num_there} of {len(groups)} times that were chosen; images of one time are "
+            f"those within {tolerance_s:g} s (cameras.sync_tolerance_s)"
+        )
+        if not num_there:
+            raise ConfigError(
+                f"{told}: raise it where cameras are not triggered together, or leave this one out"
+            )
+        print(f"warning: {told}", file=sys.stderr)
 
 
 def _keyframes_of(rig: Mapping[str, RigCamera], groups: Sequence[RigImages]) -> PosedImages:

@@ -86,36 +86,78 @@ def posed_images(
         BagError: the calibration changes on the way, or no image has a pose.
     """
     prefix = f"{name}/" if name else ""
-    num_images = num_unposed = 0
+    num_images = num_unposed = num_unmounted = 0
     for frame in frames:
         _check_camera(bag, frame, camera)
         num_images += 1
         pose = truth.camera_at(frame.stamp_ns, frame.camera_frame_id)
         if pose is None:
             num_unposed += 1
+            num_unmounted += truth.lacks_mounting(frame.stamp_ns, frame.camera_frame_id)
             continue
         yield MappingImage(f"{prefix}{frame.name}", frame.stamp_ns, camera_idx, frame.image), pose
+    mountings = ""
+    if num_unmounted:
+        mountings = (
+            f"; of {num_unmounted} of them all that is not known is the camera's mounting at their time; one that is "
+            "fixed can be given by --base-from-camera"
+        )
     if num_unposed == num_images:
-        raise BagError(f"{bag.path}: none of {num_images} images has a pose; poses are from {truth.span()}")
+        raise BagError(
+            f"{bag.path}: none of {num_images} images has a pose; poses are from {truth.span()}{mountings}"
+        )
     if num_unposed:
         bag.note(
             f"{num_unposed} of {num_images} images have no pose and are left out; poses are from {truth.span()}"
+            f"{mountings}"
         )
 
 
-def at_times(
-    stream: Iterable[tuple[MappingImage, Rigid3]], stamps_ns: Sequence[int], tolerance_s: float
+def of_same_times(
+    bag: BagReader,
+    stream: Iterable[tuple[MappingImage, Rigid3]],
+    stamps_ns: Sequence[int],
+    tolerance_s: float,
+    name: str,
 ) -> Iterator[tuple[MappingImage, Rigid3]]:
-    """Yield of each of some times the image whose stamp is nearest, if it is within the tolerance; all ascending."""
+    """Yield of each of some times the image of another camera whose stamp is nearest, if it is within the tolerance.
+
+    Args:
+        bag: where it is noted how many times have none.
+        stream: images in order.
+        stamps_ns: times of the first camera's keyframes, ascending.
+        tolerance_s: `cameras.sync_tolerance_s`.
+        name: of the camera, for messages.
+
+    Raises:
+        BagError: no time has an image.
+    """
     wanted = np.array(stamps_ns, np.int64)
+    nearest_ns = np.full(len(wanted), np.iinfo(np.int64).max)
 
     def off_ns(image: MappingImage) -> NDArray[np.int64]:
         return np.abs(wanted - image.stamp_ns)
 
-    for row, near in groupby(stream, lambda entry: int(off_ns(entry[0]).argmin())):
+    def row_of(entry: tuple[MappingImage, Rigid3]) -> int:
+        off = off_ns(entry[0])
+        np.minimum(nearest_ns, off, out=nearest_ns)
+        return int(off.argmin())
+
+    for row, near in groupby(stream, row_of):
         nearest = min(near, key=lambda entry: off_ns(entry[0])[row])
         if off_ns(nearest[0])[row] <= tolerance_s * 1e9:
             yield nearest
+    without = nearest_ns > tolerance_s * 1e9
+    if not without.any():
+        return
+    off_s = np.median(nearest_ns[without]) / 1e9
+    told = (
+        f"{without.sum()} of {len(wanted)} keyframes of the first camera have no image of '{name}' within "
+        f"{tolerance_s:g} s (cameras.sync_tolerance_s): the nearest is {off_s:.3f} s off at the median"
+    )
+    if without.all():
+        raise BagError(f"{bag.path}: {told}; raise the tolerance, or leave this camera out")
+    bag.note(told)
 
 
 def localized_images(

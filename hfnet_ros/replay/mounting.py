@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from hfnet_ros.bags import BagReader, PoseSamples, read_transform
 from hfnet_ros.config import CameraConfig, Config
 from hfnet_ros.errors import BagError, ConfigError
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.node.mounting import given_mounting, parse_mounting
+
+_ROUNDED = 1e-4  # m, and of the elements of a rotation
 
 
 class BagMounting:
@@ -101,7 +105,11 @@ def _find_one(
                        f"{parameter if camera is not None and camera.name else '--base-from-camera'}, or another "
                        "frame by --base-frame", *table])
         ) from error  # fmt: skip
-    if len(samples) == 1:
+    # Static transforms of ROS 1 come on /tf, and as seldom as once a second.
+    if (
+        np.ptp(samples.translations, axis=0).max() <= _ROUNDED
+        and np.ptp(samples.rotations, axis=0).max() <= _ROUNDED
+    ):
         return BagMounting(samples.pose(0))
     return BagMounting(moving=samples)
 

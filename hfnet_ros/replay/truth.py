@@ -17,6 +17,7 @@ from hfnet_ros.files.tum import read_tum
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.messages.headers import plain_frame_id
 from hfnet_ros.replay.mounting import BagMounting, find_mounting
+from hfnet_ros.tracking.swings import Swings
 
 _NS_PER_S = 1e9
 
@@ -50,6 +51,16 @@ class BagTruth:
         if map_from_frame is None or frame_from_camera is None:
             return None
         return map_from_frame @ frame_from_camera
+
+    def lacks_mounting(self, stamp_ns: int, camera_frame: str | None = None) -> bool:
+        """Tell whether all that is unknown of an image's pose is how its camera is mounted.
+
+        Args:
+            stamp_ns: of the image.
+            camera_frame: optical frame of the image; None for that of the first one.
+        """
+        mounting = self._frame_from_camera.at(stamp_ns, camera_frame)
+        return mounting is None and self.samples.at(stamp_ns) is not None
 
     def base_at(self, stamp_ns: int) -> Rigid3 | None:
         """Return `map_from_base` at a time, interpolated; None where it is not known."""
@@ -117,10 +128,24 @@ def read_truth(
     else:
         samples = read_ground_truth(bag, source)
         frame = samples.child_frame or plain_frame_id(frame) or base_frame
+    _tell_swings(bag, samples, frame)
     if frame == base_frame and base_mounting is not None:
         return BagTruth(samples, base_mounting, base_mounting)
     mounting = find_mounting(bag, frame, camera_frame, config, base_from_camera)
     return BagTruth(samples, mounting, mounting if frame == base_frame else base_mounting)
+
+
+def _tell_swings(bag: BagReader, samples: PoseSamples, frame: str) -> None:
+    """Note poses that jump back and forth, as where two nodes send them: those of images would be of either."""
+    swings = Swings()
+    for row, stamp_ns in enumerate(samples.stamps_ns.tolist()):
+        swings.take(stamp_ns, samples.pose(row))
+        if swings.size:
+            bag.note(
+                f"poses of '{frame}' jump back and forth by {swings.size} around {stamp_ns / _NS_PER_S:.3f} s, as "
+                "where two nodes publish them: images have those of either, or between; keep one"
+            )
+            return
 
 
 def check_overlap(truth: BagTruth, results: Sequence[QueryResult]) -> None:

@@ -22,11 +22,13 @@ class MotionPair:
         base: earlier_from_later of the robot, by odometry, m.
         camera: earlier_from_later of the camera, by its localized poses, in the map's unit.
         base_from_camera: mounting as it was said to be.
+        exchanged: as `base`, if odometry gave base_from_odom for odom_from_base; None where nobody asks.
     """
 
     base: Rigid3
     camera: Rigid3
     base_from_camera: Rigid3
+    exchanged: Rigid3 | None = None
 
 
 class MotionPairs:
@@ -43,8 +45,11 @@ class MotionPairs:
         self._poses.append((odometry, map_from_camera))
         if begun is None:
             return
-        base = begun[0].odom_from_base.inverse() @ odometry.odom_from_base
-        self.pairs.append(MotionPair(base, begun[1].inverse() @ map_from_camera, base_from_camera))
+        before, now = begun[0].odom_from_base, odometry.odom_from_base
+        camera = begun[1].inverse() @ map_from_camera
+        self.pairs.append(
+            MotionPair(before.inverse() @ now, camera, base_from_camera, before @ now.inverse())
+        )
 
 
 def _is_apart(earlier: OdometrySample, later: OdometrySample) -> bool:

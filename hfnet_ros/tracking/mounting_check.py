@@ -8,6 +8,7 @@ images the robot moves and turns about other axes than by its odometry.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,7 @@ class MountingCheck:
         said = next(
             (f"the mounting of '{camera_frame}' is doubtful: {doubt}" for doubt in doubts if doubt), ""
         )
+        said = _frames_exchanged(pairs.pairs) or said
         if not said and not localization.is_metric:
             scale = estimate_scale(pairs.pairs)
             said = f"by odometry a unit of the map is {scale}" if scale is not None else ""
@@ -124,6 +126,21 @@ def _motions_differ(pairs: Sequence[MotionPair]) -> str:
     if _median_angle(by_odometry, by_images @ best.T) < _SAME_RAD:
         return f"{said}, which a turn by {np.rad2deg(rotation_angle(best)):.0f} deg explains; {_REMEDY}"
     return ""
+
+
+def _frames_exchanged(pairs: Sequence[MotionPair]) -> str:
+    """Tell of odometry that gives base_from_odom for odom_from_base, by ways and turns; no mounting does that."""
+    exchanged = [replace(pair, base=pair.exchanged) for pair in pairs if pair.exchanged is not None]
+    off, off_exchanged = (
+        [_median_angle(axes[:, 0], axes[:, 1]) for axes in kinds if len(axes) >= _MIN_PAIRS]
+        for kinds in ([_axes(seen, turns=turns) for turns in (False, True)] for seen in (pairs, exchanged))
+    )
+    if len(off_exchanged) < 2 or max(off_exchanged) > _SAME_RAD or max(off, default=0.0) < _ODD_RAD:
+        return ""
+    return (
+        f"by its images the robot moves {np.rad2deg(max(off)):.0f} deg off its odometry, which gives the pose of odom "
+        "in the base: let it give that of the base in odom (header.frame_id odom, child_frame_id the base; REP-105)"
+    )
 
 
 def _axes(pairs: Sequence[MotionPair], *, turns: bool) -> FloatArray:

@@ -28,6 +28,7 @@ from hfnet_ros.tracking.lens_check import LensCheck
 from hfnet_ros.tracking.motion import BasePose, Moment, base_pose, motion_between
 from hfnet_ros.tracking.mounting_check import MountingCheck
 from hfnet_ros.tracking.odometry import Odometry
+from hfnet_ros.tracking.odometry_unit import OdometryUnit
 from hfnet_ros.tracking.rig_views import RepeatedImages, ask
 from hfnet_ros.tracking.roll_memory import RollMemory
 from hfnet_ros.types import (
@@ -77,6 +78,7 @@ class Relocalizer:
         self._mounting_check = MountingCheck()
         self._lens_check = LensCheck()
         self._delay = ImageDelay(config)
+        self._unit = OdometryUnit()
         self._repeated = RepeatedImages()
         self._trust = CameraTrust(config)
         self._rolls = RollMemory(config.retrieval.roll_pause_s)
@@ -224,6 +226,7 @@ class Relocalizer:
     def _forget(self) -> None:
         self._judge.forget()
         self._delay.restart()
+        self._unit.clear()
         self._mounting_check.clear()
         self._lens_check.clear()
         self._repeated.clear()
@@ -307,6 +310,8 @@ class Relocalizer:
             if decision is None and not is_dated:
                 decision = GateDecision(Verdict.NO_ODOMETRY, "the stamp is far from the last image's")
             if fix is not None and decision is None:
+                if localization.is_metric:
+                    self._unit.note(fix)
                 # Of several, `CameraTrust` tells which one is late.
                 if camera is not None and localization.is_metric:
                     self._delay.note(fix, self._odometry)
@@ -326,7 +331,10 @@ class Relocalizer:
             (
                 *localization.warnings,
                 *self._mounting_check.doubts(camera_frame),
-                *filter(None, (self._lens_check.text, self._delay.text, self._judge.excess.text)),
+                *filter(
+                    None,
+                    (self._lens_check.text, self._delay.text, self._unit.text or self._judge.excess.text),
+                ),
             ),
         )
 

@@ -188,3 +188,56 @@ def test_transforms_that_never_overlap_give_no_pose(open_bag, tf_entry):
     ]
     with pytest.raises(BagError, match=r"ends .* before|begins .* after|at no time"):
         read_transform(open_bag(entries), "map", "base_link")
+
+
+def drive_with_a_gap(tf_entry, tenths_in_gap, moves=True):
+    """odom -> base_link but for some tenths of a second, map -> odom all the time."""
+    tenth, entries = 100_000_000, []
+    for count in range(100):
+        stamp_ns = 1_000_000_000 + count * tenth
+        entries.append(tf_entry(stamp_ns + tenth // 2, "map", "odom", Rigid3.identity()))
+        if not 30 < count < 30 + tenths_in_gap:
+            place = Rigid3.from_rotvec([0, 0, 0], [0.1 * count if moves else 0.0, 0, 0])
+            entries.append(tf_entry(stamp_ns, "odom", "base_link", place))
+    return entries
+
+
+def test_no_pose_is_made_in_a_gap_of_one_transform_where_another_goes_on(open_bag, tf_entry):
+    bag = open_bag(drive_with_a_gap(tf_entry, 50))
+    poses = read_transform(bag, "map", "base_link")
+    assert [poses.at(ns) is None for ns in (4_000_000_000, 4_500_000_000, 8_500_000_000, 9_000_000_000)] == [
+        False, True, True, False
+    ]  # fmt: skip
+    assert bag.report() == [
+        "the transform of 'base_link' in 'odom' is not given for 5.0 s from 4.000 s on: no pose is known there"
+    ]
+
+
+def test_a_transform_that_does_not_change_has_no_gap(open_bag, tf_entry):
+    bag = open_bag(drive_with_a_gap(tf_entry, 50, moves=False))
+    assert read_transform(bag, "map", "base_link").at(6_000_000_000) is not None
+    assert not bag.report()
+
+
+def test_a_transform_that_is_always_seldom_given_has_no_gap(open_bag, tf_entry):
+    second = 1_000_000_000
+    entries = [
+        tf_entry(k * second, "map", "odom", Rigid3.from_rotvec([0, 0, 0], [0.01 * k, 0, 0]))
+        for k in range(1, 9)
+    ]
+    entries += [
+        tf_entry(stamp_ns, "odom", "base_link", Rigid3.identity())
+        for stamp_ns in range(second, 8 * second + 1, second // 20)
+    ]
+    bag = open_bag(entries)
+    poses = read_transform(bag, "map", "base_link")
+    assert_same(poses.at(3 * second + second // 2), Rigid3.from_rotvec([0, 0, 0], [0.035, 0, 0]))
+    assert not bag.report()
+
+
+def test_a_fixed_mounting_that_is_given_once_a_second_is_known_in_between(open_bag, tf_entry):
+    second = 1_000_000_000
+    bag = open_bag([tf_entry(k * second, "base_link", "camera", TURNED) for k in range(1, 9)])
+    mounting = find_mounting(bag, "base_link", "camera", Config())
+    assert_same(mounting.at(3 * second + second // 2), TURNED)
+    assert_same(mounting.at(9 * second), TURNED)

@@ -154,6 +154,41 @@ def test_a_rig_is_localized_and_scored_in_its_own_frame(rig, rig_map, run, tmp_p
     assert (tmp_path / "report" / "report.html").read_text().count("data:image/jpeg") >= found["queries"]
 
 
+def stamped_session(rig, folder, late_ms):
+    """Copy the query images with their stamps as names, each camera's so much later, and write poses of all times."""
+    lines = []
+    for name, ms in late_ms.items():
+        (folder / name).mkdir()
+        images = sorted((rig / name / "query" / "images").iterdir())
+        poses = (rig / "left" / "query" / "poses.tum").read_text().splitlines()
+        for number, (image, pose) in enumerate(zip(images, poses, strict=True)):
+            stamp_ns = 1_700_000_000_000_000_000 + number * 200_000_000 + ms * 1_000_000
+            shutil.copy(image, folder / name / f"{stamp_ns}{image.suffix}")
+            lines.append(f"{stamp_ns / 1e9:.3f} {pose.partition(' ')[2]}")
+    (folder / "rig.tum").write_text("\n".join(sorted(lines)) + "\n")
+    folders = ",".join(f"{name}={folder / name}" for name in late_ms)
+    return ["--images", folders, "--rig", rig / "rig.yaml", "--poses", folder / "rig.tum"]
+
+
+def test_a_camera_that_is_left_out_by_its_stamps_is_named(rig, run, kit, tmp_path):
+    words = [*stamped_session(rig, tmp_path, {"left": 0, "right": 30}), "--every", 2, *kit.FAST]
+    answer = run("map", "build", *words, "--out", tmp_path / "late.map")
+    assert re.search(r"'right' has an image in 0 of \d+ times .* within 0\.02 s", answer.error)
+    (tmp_path / "wide.yaml").write_text("cameras: {sync_tolerance_s: 0.05}\n")
+    answer = run("map", "build", *words, "--params", tmp_path / "wide.yaml", "--out", tmp_path / "late.map")
+    assert (answer.status, answer.err) == (0, "")
+
+
+def test_a_camera_that_ends_early_is_told(rig, rig_map, run, kit, tmp_path):
+    words = stamped_session(rig, tmp_path, {"left": 0, "right": 5})
+    ended = sorted((tmp_path / "right").iterdir())[2:]
+    for image in ended:
+        image.unlink()
+    answer = run("map", "build", *words, *kit.FAST, "--out", tmp_path / "half.map")
+    assert answer.status == 0, answer.err
+    assert re.search(r"warning: 'right' has an image in 2 of \d+ times that were chosen", answer.err)
+
+
 def test_one_camera_keeps_its_table(rig, rig_map, run, tmp_path):
     folder = rig / "left" / "query"
     one = ["--images", folder / "images", "--poses", folder / "poses.tum", "--camera", folder / "camera.yaml"]

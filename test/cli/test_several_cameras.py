@@ -99,6 +99,27 @@ def test_a_map_is_built_of_all_cameras(four_map):
     assert stamps_ns == sorted(stamps_ns)
 
 
+def test_a_map_of_cameras_that_share_no_time_is_refused(run, kit, rig_walk, tmp_path):
+    bag = record(tmp_path / "late.bag", rig_walk, ("front", "left"), delay_ms=90)
+    words = (
+        "--bag",
+        bag,
+        "--cameras",
+        "front",
+        "left",
+        "--tf",
+        "odom:base_link",
+        "--out",
+        tmp_path / "late.map",
+    )
+    answer = run("map", "build", *words, *kit.FAST)
+    assert "6 of 6 keyframes of the first camera have no image of 'left' within 0.02 s" in answer.error
+    (tmp_path / "wide.yaml").write_text("cameras: {sync_tolerance_s: 0.1}\n")
+    answer = run("map", "build", *words, *kit.FAST, "--params", tmp_path / "wide.yaml")
+    assert answer.status == 0, answer.err
+    assert len(load_map(tmp_path / "late.map").keyframe_names) == 12
+
+
 def test_a_run_of_several_cameras_is_scored_at_the_base(run, four, four_map, tmp_path):
     words = ("--map", four_map, "--bag", four, "--cameras", *FOUR, "--ground-truth", "odom:base_link")
     answer = run("evaluate", *words, "--out", tmp_path / "report")

@@ -1,9 +1,11 @@
 """True poses of camera and base, whatever frame the bag or the file gives them of."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from hfnet_ros.bags import BagReader
+from hfnet_ros.bags import BagReader, CameraFrames
 from hfnet_ros.bags.make import LOOKING_AHEAD, BagRecipe, make_bag
 from hfnet_ros.bags.pose_samples import PoseCollector
 from hfnet_ros.config import Config
@@ -11,6 +13,7 @@ from hfnet_ros.errors import BagError, DatasetError
 from hfnet_ros.files import StampedPose, write_tum
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.replay import BagChoices, BagMounting, open_camera, open_sources
+from hfnet_ros.replay.keyframes import posed_images
 from hfnet_ros.replay.truth import BagTruth, check_overlap, read_truth
 
 S = 1_000_000_000
@@ -120,3 +123,41 @@ def test_a_run_without_any_true_pose_is_refused(make_result):
         check_overlap(truth, [make_result(truth=None), make_result(truth=None, number=1)])
     check_overlap(truth, [make_result(truth=None), make_result(number=1)])
     check_overlap(truth, [])
+
+
+def test_images_of_which_only_the_mounting_is_unknown_are_told_so(bag_of):
+    collector = PoseCollector()
+    for stamp_ns, pose in zip(STAMPS, POSES, strict=True):
+        collector.add(stamp_ns, pose)
+    truth = BagTruth(collector.samples("map", "base_link"), BagMounting(), None)
+    with BagReader(bag_of("base_link")) as bag:
+        frames = CameraFrames(bag)
+        with pytest.raises(
+            BagError, match=r"none of 3 images .*; of 3 of them .* mounting .* --base-from-camera"
+        ):
+            list(posed_images(bag, frames, truth, next(iter(frames)).camera))
+
+
+def read_poses(tmp_path, apart_m):
+    """Return what is noted of poses, every other one of which is so far aside."""
+    rng = np.random.default_rng(0)
+    poses = [
+        Rigid3.from_rotvec(rng.normal(0.0, 1e-3, 3), [0.02 * number, apart_m * (number % 2), 0.0])
+        for number in range(60)
+    ]
+    write_tum(
+        tmp_path / "poses.tum", [StampedPose(S + number * S // 20, pose) for number, pose in enumerate(poses)]
+    )
+    notes = []
+    bag, first = SimpleNamespace(note=notes.append), SimpleNamespace(camera_frame_id="camera")
+    read_truth(bag, first, Config(), tum=tmp_path / "poses.tum")
+    return notes
+
+
+def test_poses_of_two_publishers_are_told(tmp_path):
+    (note,) = read_poses(tmp_path, 0.3)
+    assert "poses of 'camera' jump back and forth by 0.30 m" in note
+
+
+def test_poses_of_one_are_not_told(tmp_path):
+    assert read_poses(tmp_path, 0.0) == []

@@ -62,6 +62,28 @@ def test_a_delay_is_found_told_and_taken_out(delay_s):
     assert fix.map_from_base.translation_to(truth) > 0.4 * delay_s
 
 
+@pytest.mark.parametrize("late_s", [0.1, 0.4])
+def test_odometry_that_is_late_is_found_told_and_put_into_covariances(late_s):
+    path, history = driven()
+    ahead = round(20 * late_s)
+    delay = ImageDelay(Config())
+    # Odometry at each stamp is of where the robot was a little before.
+    late_path = path[ahead:]
+    seen = list(fixes(late_path, history, 0.0))
+    for _, fix in seen:
+        delay.note(fix, history)
+    assert delay.delay_s == pytest.approx(-late_s, abs=0.03)
+    assert f"odometry is stamped {late_s:.2f} s too late" in delay.text.replace(
+        f"{-delay.delay_s:.2f}", f"{late_s:.2f}"
+    )
+    widened = delay.corrected(fix, history)
+    assert widened.map_from_base is fix.map_from_base
+    forward = fix.map_from_base.rotation[:, 0]
+    added = widened.covariance - fix.covariance
+    np.testing.assert_allclose(widened.common, added)
+    assert np.sqrt(forward @ added[:3, :3] @ forward) == pytest.approx(0.6 * late_s, rel=0.3)
+
+
 @pytest.mark.parametrize(
     ("way_scale", "turn_scale", "noise"),
     [(1.0, 1.0, 3.0), (0.7, 1.0, 1.0), (1.0, 0.7, 1.0), (0.0, 0.0, 1.0)],

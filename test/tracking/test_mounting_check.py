@@ -30,12 +30,23 @@ def drive(count=20):
     return poses
 
 
-def watch(true_mounting, said_mounting, *, with_odometry=True, noise=0.0, poses=None, is_metric=True):
+def watch(
+    true_mounting,
+    said_mounting,
+    *,
+    with_odometry=True,
+    noise=0.0,
+    poses=None,
+    is_metric=True,
+    exchanged=False,
+):
     """Return what is said after a drive of a camera that is mounted otherwise than said."""
     check, rng = MountingCheck(), np.random.default_rng(0)
     odom_from_map = Rigid3.from_rotvec([0.0, 0.0, 2.0], [30.0, -20.0, 0.0])
     for index, map_from_base in enumerate(poses or drive()):
-        sample = OdometrySample(index + 1, odom_from_map @ map_from_base, 1, Path(0.2 * index))
+        odom_from_base = odom_from_map @ map_from_base
+        told = odom_from_base.inverse() if exchanged else odom_from_base
+        sample = OdometrySample(index + 1, told, 1, Path(0.2 * index))
         shake = Rigid3.from_rotvec(rng.normal(0.0, noise, 3), rng.normal(0.0, noise, 3))
         map_from_camera = map_from_base @ true_mounting @ shake
         moment = Moment(index + 1, sample if with_odometry else None)
@@ -78,6 +89,22 @@ def test_another_turn_is_named():
     assert "which a turn by 90 deg explains" in said
     (said,) = watch(TURNED @ LOOKING_AHEAD, LOOKING_AHEAD, noise=0.005, poses=straight_then_turning())
     assert "which a turn by 90 deg explains" in said
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_odometry_of_exchanged_frames_is_named_and_not_the_mounting(noise):
+    (said,) = watch(LOOKING_AHEAD, LOOKING_AHEAD, noise=noise, poses=straight_then_turning(), exchanged=True)
+    assert "which gives the pose of odom in the base" in said
+    assert "mounting" not in said
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_camera_that_is_mounted_the_other_way_round_is_no_exchange(axis):
+    turned = Rigid3.from_rotvec(np.pi * np.eye(3)[axis], np.zeros(3))
+    for poses in (straight_then_turning(), drive()):
+        assert "pose of odom" not in " ".join(
+            watch(turned @ LOOKING_AHEAD, LOOKING_AHEAD, noise=0.005, poses=poses)
+        )
 
 
 def straight_then_turning():
