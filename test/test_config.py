@@ -73,6 +73,7 @@ def test_a_few_parameters_are_basic():
     assert basic == {
         "extractor.name", "extractor.weights", "inference.backend", "inference.num_threads",
         "map.areas", "node.map", "node.mode", "node.max_rate_hz", "node.image_transport", "cameras.names",
+        "cameras.masks",
         "frames.map_frame", "frames.odom_frame", "frames.base_frame", "frames.base_from_camera", "frames.publish_tf",
         "odometry.source", "gate.axes", "pose.answer_frame", "verification.max_false_probability",
     }  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 from hfnet_ros.bags.reader import BagMessage, BagReader
 from hfnet_ros.bags.topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, BagTopic
 from hfnet_ros.errors import CalibrationError, MessageError
+from hfnet_ros.files.camera_mask import CameraMask
 from hfnet_ros.files.tum import format_stamp
 from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
@@ -39,6 +40,7 @@ class BagFrame:
         message: sensor_msgs Image or CompressedImage.
         is_compressed: which of the two.
         topic: of the image.
+        mask: of what its camera carries with it, if it has one.
     """
 
     stamp_ns: int
@@ -48,6 +50,7 @@ class BagFrame:
     message: Any
     is_compressed: bool
     topic: str
+    mask: CameraMask | None = None
 
     @property
     def name(self) -> str:
@@ -58,13 +61,13 @@ class BagFrame:
         """Return the pixels, [H, W] gray or [H, W, 3] BGR uint8; may be a read-only view.
 
         Raises:
-            ImageError: they cannot be decoded, or are not of the calibration's size.
+            ImageError: they cannot be decoded, or are not of the calibration's size or the mask's form.
         """
         image = (
             image_from_compressed(self.message) if self.is_compressed else image_from_message(self.message)
         )
         self.camera.check_size(image.shape, self.topic)
-        return image
+        return image if self.mask is None else self.mask.hide(image)
 
     def frame(self) -> Frame:
         """Return the image as the pipeline takes it.
@@ -92,6 +95,7 @@ class CameraFrames:
         image_topic: str = "",
         camera_info: str = "",
         camera: Camera | Calibration | None = None,
+        mask: CameraMask | None = None,
     ) -> None:
         """Choose the topics.
 
@@ -100,12 +104,13 @@ class CameraFrames:
             image_topic: raw or compressed, or the name without /compressed; "" takes the only camera.
             camera_info: "" takes the sibling of the image topic, then the only one there is.
             camera: calibration to use instead of those in the bag; a `Calibration` says that of rectified images, too.
+            mask: of what is not scene in the images.
 
         Raises:
             BagError: a topic is not there or cannot be chosen; with the table of topics.
             CalibrationError: no calibration can be used.
         """
-        self._bag = bag
+        self._bag, self._mask = bag, mask
         self.topic: BagTopic = choose_image_topic(bag, image_topic)
         self._is_compressed = self.topic.type_name == COMPRESSED_IMAGE
         base = self.topic.name.removesuffix(_COMPRESSED_SUFFIX)
@@ -178,6 +183,7 @@ class CameraFrames:
                 message.data,
                 self._is_compressed,
                 self.topic.name,
+                self._mask,
             )
         if num_uncalibrated:
             self._bag.note(

@@ -27,7 +27,7 @@ from hfnet_ros.cli.bag_sources import (
     refuse_without_bag,
     with_cameras,
 )
-from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, new_verb, read_config
+from hfnet_ros.cli.options import INSTALL_DDS, add_config_options, add_mask_option, new_verb, read_config
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, EngineError, HfnetRosError
 from hfnet_ros.features.protocol import NetworkExtractor
@@ -67,6 +67,7 @@ def add_verbs(verbs: Any) -> None:
     what = "show what works on this machine, or in a recording for a map, and what to do about the rest"
     parser = new_verb(verbs, "doctor", what, _EXAMPLE, _run)
     add_config_options(parser, extractor=True)
+    add_mask_option(parser)
     parser.add_argument("--map", type=Path, metavar="MAP", help="look at a recording for this map instead")
     parser.add_argument(
         "--bag", type=Path, metavar="BAG", help="the recording: images, calibration, odometry, transforms"

@@ -153,7 +153,7 @@ def _in_files(source: Any, work: Path, with_files: Any) -> PosedImages | Unposed
     from hfnet_ros.mapping.sources import ColmapModel
 
     if isinstance(source, ColmapModel):
-        source = read_colmap_model(source.model, source.image_folder)
+        source = read_colmap_model(source)
     found: PosedImages | UnposedImages = dataclasses.replace(
         source, images=with_files(source.images, work / "images")
     )

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from hfnet_ros.cli.bag_sources import add_camera_options, add_cameras_option, bag_choices, with_cameras
-from hfnet_ros.cli.options import tracked
+from hfnet_ros.cli.options import add_mask_option, tracked
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.files.images import read_image
+from hfnet_ros.files.camera_mask import CameraMask, masks_of, read_masked
 from hfnet_ros.map.visual_map import VisualMap
 from hfnet_ros.types import ImageArray
 
 if TYPE_CHECKING:
-    from hfnet_ros.config import Config
+    from hfnet_ros.config import CamerasConfig, Config
 
 # As `mapping.joining` numbers names that are taken.
 _NUMBERED = re.compile(r"~\d+$")
@@ -42,6 +42,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     of_bag = parser.add_argument_group("with --bag")
     add_camera_options(of_bag)
     add_cameras_option(of_bag)
+    add_mask_option(parser)
     parser.set_defaults(base_frame=None, base_from_camera="")  # where cameras sit does not matter
 
 
@@ -61,7 +62,7 @@ def images_of(
     """
     if not options.images and not options.bag:
         return None
-    places = [in_folder(folder) for folder in options.images]
+    places = [in_folder(folder, config.cameras) for folder in options.images]
     places += [_in_bag(visual_map, path, options, config, kept) for path in options.bag]
     named = ", ".join(str(place) for place in [*options.images, *options.bag])
     return pixels_by_row(visual_map, range(visual_map.num_keyframes), places, named)
@@ -116,11 +117,15 @@ def _own_name(name: str) -> str:
     return _NUMBERED.sub("", name)
 
 
-def in_folder(words: str) -> Find:
+def in_folder(words: str, cameras: CamerasConfig) -> Find:
     """Return what finds images in a folder, or in the folders of a rig's cameras, NAME=DIR,NAME=DIR.
 
+    Args:
+        words: the folders.
+        cameras: what is said of the cameras: their masks.
+
     Raises:
-        ConfigError: a folder is not there.
+        ConfigError: a folder is not there, or as `masks_of`.
     """
     folders = {"": Path(words)}
     if "=" in words and not folders[""].exists():
@@ -128,7 +133,7 @@ def in_folder(words: str) -> Find:
     for folder in folders.values():
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder; expected images of the map's keyframes")
-    return partial(_find, folders)
+    return partial(_find, folders, masks_of(cameras, folders))
 
 
 def by_name(images: Mapping[str, Callable[[], ImageArray]]) -> Find:
@@ -136,7 +141,9 @@ def by_name(images: Mapping[str, Callable[[], ImageArray]]) -> Find:
     return images.get
 
 
-def _find(folders: Mapping[str, Path], name: str) -> Callable[[], ImageArray] | None:
+def _find(
+    folders: Mapping[str, Path], masks: Mapping[str, CameraMask], name: str
+) -> Callable[[], ImageArray] | None:
     path = PurePosixPath(name)
     # Names come from a map, which may be anybody's.
     if path.is_absolute() or ".." in path.parts:
@@ -148,7 +155,7 @@ def _find(folders: Mapping[str, Path], name: str) -> Callable[[], ImageArray] | 
                 continue
             inside = path.relative_to(camera)
         if (folder / inside).is_file():
-            return partial(read_image, folder / inside)
+            return partial(read_masked, folder / inside, masks.get(camera))
     return None
 
 

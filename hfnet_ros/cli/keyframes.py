@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hfnet_ros.errors import ConfigError
 
 if TYPE_CHECKING:
+    from hfnet_ros.files.camera_mask import CameraMask
     from hfnet_ros.geometry import Rigid3
     from hfnet_ros.geometry.camera import Camera
     from hfnet_ros.mapping.keyframe_stream import PosedImage, SelectionLimits
@@ -50,7 +51,7 @@ def refuse_beside_colmap(options: argparse.Namespace) -> None:
         raise ConfigError("--sharpest cannot be combined with --colmap, whose model is taken as it is")
 
 
-def posed_keyframes(options: argparse.Namespace) -> PosedImages:
+def posed_keyframes(options: argparse.Namespace, mask: CameraMask | None) -> PosedImages:
     """Return the keyframes of a folder with a trajectory."""
     from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.files.posed_images import pair_images_with_poses
@@ -59,12 +60,12 @@ def posed_keyframes(options: argparse.Namespace) -> PosedImages:
     posed = pair_images_with_poses(options.images, options.poses)
     refuse_two_selections(options)
     if options.sharpest or options.min_overlap is not None:
-        images = PosedImages.of_files(posed, read_camera_yaml(options.camera))
+        images = PosedImages.of_files(posed, read_camera_yaml(options.camera), mask)
         stream = zip(images.images, images.map_from_camera, strict=True)
         kept = list(selected_from_stream(options, stream, images.cameras))
         return PosedImages([image for image, _ in kept], [pose for _, pose in kept], images.cameras)
     chosen = chosen_rows(options, [image.map_from_camera for image in posed])
-    return PosedImages.of_files([posed[index] for index in chosen], read_camera_yaml(options.camera))
+    return PosedImages.of_files([posed[index] for index in chosen], read_camera_yaml(options.camera), mask)
 
 
 def chosen_rows(options: argparse.Namespace, poses: Sequence[Rigid3]) -> list[int]:
@@ -127,7 +128,7 @@ def refuse_without_poses(options: argparse.Namespace) -> None:
         raise ConfigError("--refine-poses and --sharpest need --poses")
 
 
-def unposed_keyframes(options: argparse.Namespace) -> UnposedImages:
+def unposed_keyframes(options: argparse.Namespace, mask: CameraMask | None) -> UnposedImages:
     """Return the keyframes of a folder without poses."""
     from hfnet_ros.files.camera_yaml import read_camera_yaml
     from hfnet_ros.files.images import list_images
@@ -139,6 +140,7 @@ def unposed_keyframes(options: argparse.Namespace) -> UnposedImages:
     chosen = select_every(len(paths), 1 if options.every is None else options.every)
     # Images without poses have no stamps either; their order stands in, one a second.
     images = [
-        MappingImage.of_file(paths[index], paths[index].name, index * 1_000_000_000, 0) for index in chosen
+        MappingImage.of_file(paths[index], paths[index].name, index * 1_000_000_000, 0, mask)
+        for index in chosen
     ]
     return UnposedImages(images, [read_camera_yaml(options.camera)] if options.camera else None)

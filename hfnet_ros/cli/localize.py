@@ -17,13 +17,20 @@ from hfnet_ros.cli.options import (
     add_answer_frame,
     add_area,
     add_config_options,
+    add_mask_option,
     check_file_target,
     new_verb,
     print_doubts,
     read_config,
     tracked,
 )
-from hfnet_ros.cli.rigs import given_rig, images_in_turn, localize_rig_images, refuse_names_without_rig
+from hfnet_ros.cli.rigs import (
+    given_rig,
+    images_in_turn,
+    localize_rig_images,
+    masks_of_rig,
+    refuse_names_without_rig,
+)
 from hfnet_ros.evaluation.records import QueryResult
 from hfnet_ros.localization.landmark_model import load_scene_model
 from hfnet_ros.types import ViewShare
@@ -56,6 +63,7 @@ def add_verbs(verbs: Any) -> None:
         metavar="FILE",
         help="cameras of a rig (docs/rigs.md); images are then NAME=IMAGE, those of one time one after the other",
     )
+    add_mask_option(localize)
     add_config_options(localize, extractor=True)
     add_answer_frame(localize)
     add_area(localize)
@@ -64,6 +72,7 @@ def add_verbs(verbs: Any) -> None:
 def _localize(options: argparse.Namespace) -> int:
     from hfnet_ros.evaluation.run import localize_images
     from hfnet_ros.files.atomic import atomic_file
+    from hfnet_ros.files.camera_mask import masks_of
     from hfnet_ros.files.tum import StampedPose, write_tum
 
     for target in (options.out, options.json):
@@ -75,15 +84,20 @@ def _localize(options: argparse.Namespace) -> int:
     model = load_scene_model(options.map)
     rig = given_rig(options) if options.rig else None
     camera = next(iter(rig.values())).camera if rig else query_camera(options.camera, model.cameras)
+    masks = masks_of_rig(config, rig) if rig else masks_of(config.cameras)
     unreadable: list[str] = []
     asked = images_in_turn(options.images, rig) if rig else []
     images = [(path, index * 1_000_000_000, None) for index, path in enumerate(options.images)]
     with closing(open_for_images(model, config, camera, extractor_given=bool(options.extractor))) as opened:
         if rig:
-            found = localize_rig_images(opened.localizer, rig, asked)
+            found = localize_rig_images(opened.localizer, rig, asked, masks)
         else:
             found = localize_images(
-                opened.localizer, images, camera, lambda _, error: unreadable.append(str(error))
+                opened.localizer,
+                images,
+                camera,
+                lambda _, error: unreadable.append(str(error)),
+                masks.get(""),
             )
         results = list(tracked(found, "localize", len(asked) or len(images)))
     if options.out:

@@ -25,6 +25,7 @@ _MODULE_OF = {
     "evaluate": "evaluate",
     "compare": "compare",
     "calibrate": "calibrate",
+    "mask": "masks",
     "replay": "replay",
     "run": "run",
     "play": "play",

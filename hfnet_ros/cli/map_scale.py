@@ -19,7 +19,7 @@ from hfnet_ros.cli.bag_sources import (
     print_notes,
 )
 from hfnet_ros.cli.opening import open_for_images
-from hfnet_ros.cli.options import add_config_options, new_verb, read_config, tracked
+from hfnet_ros.cli.options import add_config_options, add_mask_option, new_verb, read_config, tracked
 from hfnet_ros.errors import ConfigError, MappingError
 from hfnet_ros.localization.doubts import ARBITRARY_SCALE
 from hfnet_ros.map.visual_map import VisualMap
@@ -44,6 +44,7 @@ def add_verb(maps: Any) -> None:
         help="images of a second camera, whose distance from the first the bag's transforms say; instead of odometry",
     )
     scale.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image (default: 1)")
+    add_mask_option(scale)
     add_camera_options(scale)
     add_odometry_options(scale)
     add_mounting_options(scale)

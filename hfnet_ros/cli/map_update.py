@@ -18,7 +18,7 @@ from hfnet_ros.cli.bag_keyframes import (
 )
 from hfnet_ros.cli.map_changes import FEW_SHARED, by_landmarks, by_what_was_seen, note_calibration
 from hfnet_ros.cli.opening import query_camera
-from hfnet_ros.cli.options import ProgressBars, add_config_options, new_verb, read_config
+from hfnet_ros.cli.options import ProgressBars, add_config_options, add_mask_option, new_verb, read_config
 from hfnet_ros.cli.rigs import RIG_HELP, refuse_names_without_rig, rig_session
 from hfnet_ros.errors import ConfigError, MappingError
 from hfnet_ros.localization.doubts import ARBITRARY_SCALE
@@ -58,6 +58,7 @@ def add_verb(maps: Any) -> None:
         help="ROS camera calibration YAML (default: the map's own; of a bag the bag's)",
     )
     update.add_argument("--rig", type=Path, metavar="FILE", help=RIG_HELP)
+    add_mask_option(update)
     update.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image as keyframe")
     update.add_argument(
         "--keep-all", action="store_true", help="keep landmarks that the new images show to be gone"
@@ -156,6 +157,7 @@ def _posed_session(
 
     Pixels of a bag are there until the stack is closed.
     """
+    from hfnet_ros.files.camera_mask import masks_of
     from hfnet_ros.files.images import list_images
     from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
     from hfnet_ros.localization.landmark_model import searching
@@ -177,10 +179,10 @@ def _posed_session(
     refuse_bag_options(options)
     if options.rig:
         return rig_session(options, config, open_localizer)
-    camera = query_camera(options.camera, visual_map.cameras)
+    camera, mask = query_camera(options.camera, visual_map.cameras), masks_of(config.cameras).get("")
     if options.poses:
         posed = pair_images_with_poses(options.images, options.poses)
-        return PosedImages.of_files(posed[:: options.every], camera)
+        return PosedImages.of_files(posed[:: options.every], camera, mask)
     from hfnet_ros.evaluation.run import localize_images
 
     # Images without poses have no stamps either; their order stands in, one a second.
@@ -189,8 +191,8 @@ def _posed_session(
     with open_localizer(camera.size_wh) as localizer:
         found = [
             PosedImage(result.image_path, result.stamp_ns, result.localization.estimate.map_from_camera)
-            for result in localize_images(localizer, queries, camera)
+            for result in localize_images(localizer, queries, camera, mask=mask)
             if result.image_path is not None and result.localization.estimate is not None
         ]
     report_localized(len(found), len(queries), "" if is_scaleless else "--poses")
-    return PosedImages.of_files(found, camera)
+    return PosedImages.of_files(found, camera, mask)

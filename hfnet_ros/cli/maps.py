@@ -22,6 +22,7 @@ from hfnet_ros.cli.keyframes import (
 from hfnet_ros.cli.options import (
     ProgressBars,
     add_config_options,
+    add_mask_option,
     new_verb,
     print_doubts,
     read_config,
@@ -71,6 +72,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     build.add_argument("--rig", type=Path, metavar="FILE", help=RIG_HELP)
     build.add_argument("--colmap", type=Path, metavar="DIR", help="COLMAP model with poses and cameras")
     build.add_argument("--out", type=Path, required=True, metavar="MAP", help="map to write")
+    add_mask_option(build)
     add_selection_options(build)
     refinement: dict[str, Any] = {
         "nargs": "?",
@@ -194,15 +196,17 @@ def _source(
     options: argparse.Namespace, config: Config, pixels: ExitStack
 ) -> PosedImages | ColmapModel | UnposedImages:
     """Return the images of a bag, a COLMAP model or a folder; pixels of a bag last as long as the stack."""
+    from hfnet_ros.files.camera_mask import masks_of
     from hfnet_ros.mapping.sources import ColmapModel
 
     if options.bag:
         return pixels.enter_context(open_keyframes(options, config))
     if options.colmap:
-        return ColmapModel(options.colmap, options.images)
+        return ColmapModel(options.colmap, options.images, masks_of(config.cameras).get(""))
     if options.rig:
-        return rig_keyframes(options, config.cameras.sync_tolerance_s)
-    return posed_keyframes(options) if options.poses else unposed_keyframes(options)
+        return rig_keyframes(options, config)
+    mask = masks_of(config.cameras).get("")
+    return posed_keyframes(options, mask) if options.poses else unposed_keyframes(options, mask)
 
 
 def _print_made(path: Path, seconds: float) -> None:

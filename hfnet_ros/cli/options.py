@@ -69,6 +69,17 @@ def add_area(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_mask_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what of a camera's images is not scene."""
+    parser.add_argument(
+        "--mask",
+        action="append",
+        metavar="[NAME=]FILE",
+        help="picture of what the camera carries with it, black; of one of several cameras NAME=FILE, may be repeated "
+        "(docs/masks.md; default: cameras.masks)",
+    )
+
+
 def read_config(options: argparse.Namespace, node_name: str = "relocalizer") -> Config:
     """Return the parameters: defaults, then the file, then the command line."""
     config = load_config(options.params, node_name) if options.params else Config()
@@ -83,6 +94,10 @@ def read_config(options: argparse.Namespace, node_name: str = "relocalizer") -> 
         if not all(area.strip() for area in options.area):
             raise ConfigError("--area names nothing; name an area, or leave it out to localize everywhere")
         values["map"]["areas"] = options.area
+    if getattr(options, "mask", None):
+        if any(char.isspace() for mask in options.mask for char in mask):
+            raise ConfigError("--mask holds a space, which paths of masks cannot: rename the file")
+        values["cameras"]["masks"] = options.mask
     if getattr(options, "matcher", None):
         values["mapping"]["matcher"] = options.matcher
     if getattr(options, "keep_observations", False):

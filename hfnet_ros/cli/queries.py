@@ -26,8 +26,14 @@ from hfnet_ros.cli.bag_sources import (
     with_cameras,
 )
 from hfnet_ros.cli.opening import open_for_images, query_camera
-from hfnet_ros.cli.options import add_config_options, print_doubts, read_config, tracked
-from hfnet_ros.cli.rigs import RIG_HELP, localize_rig_images, read_rig_images, refuse_names_without_rig
+from hfnet_ros.cli.options import add_config_options, add_mask_option, print_doubts, read_config, tracked
+from hfnet_ros.cli.rigs import (
+    RIG_HELP,
+    localize_rig_images,
+    masks_of_rig,
+    read_rig_images,
+    refuse_names_without_rig,
+)
 from hfnet_ros.config import Config
 from hfnet_ros.errors import ConfigError, DatasetError
 from hfnet_ros.evaluation.records import QueryResult, RunContext
@@ -76,6 +82,7 @@ def add_query_options(verb: argparse.ArgumentParser, map_help: str) -> argparse.
         help="ROS camera calibration YAML (default: the bag's; of images the map's own camera)",
     )
     verb.add_argument("--rig", type=Path, metavar="FILE", help=RIG_HELP)
+    add_mask_option(verb)
     verb.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th image only")
     add_config_options(verb, extractor=True)
     of_bag = verb.add_argument_group("with --bag")
@@ -136,6 +143,7 @@ def _refuse_misread_truth(run: QueryRun, source: object) -> None:
 
 def _localize_folder(options: argparse.Namespace) -> QueryRun:
     from hfnet_ros.evaluation.run import localize_images
+    from hfnet_ros.files.camera_mask import masks_of
     from hfnet_ros.files.posed_images import pair_images_with_poses
 
     refuse_without_bag(
@@ -154,10 +162,10 @@ def _localize_folder(options: argparse.Namespace) -> QueryRun:
         raise ConfigError("--images needs --poses: where the images were really taken")
     recorded = pair_images_with_poses(options.images, options.poses)
     config, model = read_config(options), load_scene_model(options.map)
-    camera = query_camera(options.camera, model.cameras)
+    camera, mask = query_camera(options.camera, model.cameras), masks_of(config.cameras).get("")
     images = [(image.path, image.stamp_ns, image.map_from_camera) for image in recorded[:: options.every]]
     with closing(open_for_images(model, config, camera, extractor_given=bool(options.extractor))) as opened:
-        found = localize_images(opened.localizer, images, camera)
+        found = localize_images(opened.localizer, images, camera, mask=mask)
         results = list(tracked(found, "localize", len(images)))
     truth = [(image.stamp_ns, image.map_from_camera) for image in recorded]
     context = RunContext(model.points, truth)
@@ -169,8 +177,11 @@ def _localize_rig(options: argparse.Namespace) -> QueryRun:
     config, model = read_config(options), load_scene_model(options.map)
     rig, recorded = read_rig_images(options, config.cameras.sync_tolerance_s)
     asked, camera = recorded[:: options.every], next(iter(rig.values())).camera
+    masks = masks_of_rig(config, rig)
     with closing(open_for_images(model, config, camera, extractor_given=bool(options.extractor))) as opened:
-        results = list(tracked(localize_rig_images(opened.localizer, rig, asked), "localize", len(asked)))
+        results = list(
+            tracked(localize_rig_images(opened.localizer, rig, asked, masks), "localize", len(asked))
+        )
     truth = [(group.stamp_ns, group.map_from_rig) for group in recorded if group.map_from_rig is not None]
     return QueryRun(model, opened.backend, config, results, RunContext(model.points, truth))
 

@@ -25,6 +25,7 @@ from hfnet_ros.cli.options import (
     add_answer_frame,
     add_area,
     add_config_options,
+    add_mask_option,
     new_verb,
     print_doubts,
     read_config,
@@ -60,6 +61,7 @@ def add_verbs(verbs: Any) -> None:
     replay.add_argument(
         "--camera", type=Path, metavar="FILE", help="ROS camera calibration YAML (default: the bag's)"
     )
+    add_mask_option(replay)
     add_camera_options(replay)
     add_cameras_option(replay)
     add_odometry_options(replay)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hfnet_ros.cli.bag_keyframes import refuse_bag_options, report_localized
 from hfnet_ros.cli.options import tracked
 from hfnet_ros.errors import ConfigError
-from hfnet_ros.files.images import read_image
+from hfnet_ros.files.camera_mask import CameraMask, masks_of, read_masked
 from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
 from hfnet_ros.files.rig_yaml import read_rig
 from hfnet_ros.geometry import Rigid3
@@ -163,7 +163,12 @@ def _of_group(names: Sequence[str], images: Sequence[PosedImage | None]) -> RigI
     )
 
 
-def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImages | UnposedImages:
+def masks_of_rig(config: Config, rig: Mapping[str, RigCamera]) -> dict[str, CameraMask]:
+    """Return the masks of a rig's cameras by name, of those that have one; raises as `masks_of`."""
+    return masks_of(config.cameras, [*rig, *config.cameras.names.split()])
+
+
+def rig_keyframes(options: argparse.Namespace, config: Config) -> PosedImages | UnposedImages:
     """Return the keyframes of `map build` with a rig: of each time that is chosen the images of all cameras.
 
     Without poses the n-th images of all cameras are of one time.
@@ -177,17 +182,19 @@ def rig_keyframes(options: argparse.Namespace, tolerance_s: float) -> PosedImage
 
     if options.poses is None:
         of_rig, folders = _rig_and_folders(options)
-        return UnposedImages.of_rig(folders, of_rig, 1 if options.every is None else options.every)
+        every = 1 if options.every is None else options.every
+        return UnposedImages.of_rig(folders, of_rig, every, masks_of_rig(config, of_rig))
     refuse_two_selections(options)
     if options.sharpest or options.min_overlap is not None:
         raise ConfigError(
             "--sharpest and --min-overlap look at one camera; with --rig take --every or --min-distance"
         )
+    tolerance_s = config.cameras.sync_tolerance_s
     rig, groups = read_rig_images(options, tolerance_s)
     rows = chosen_rows(options, [group.map_from_rig for group in groups if group.map_from_rig is not None])
     chosen = [groups[row] for row in rows]
     _tell_missing(rig, chosen, tolerance_s)
-    return _keyframes_of(rig, chosen)
+    return _keyframes_of(rig, chosen, masks_of_rig(config, rig))
 
 
 def rig_session(options: argparse.Namespace, config: Config, open_localizer: OpenLocalizer) -> PosedImages:
@@ -205,16 +212,16 @@ def rig_session(options: argparse.Namespace, config: Config, open_localizer: Ope
     if options.poses is not None:
         rig, groups = read_rig_images(options, config.cameras.sync_tolerance_s)
         _tell_missing(rig, groups[:: options.every], config.cameras.sync_tolerance_s)
-        return _keyframes_of(rig, groups[:: options.every])
+        return _keyframes_of(rig, groups[:: options.every], masks_of_rig(config, rig))
     of_file, folders = _rig_and_folders(options)
-    rig = {name: of_file[name] for name in folders}
+    rig, masks = {name: of_file[name] for name in folders}, masks_of_rig(config, of_file)
     asked = [
         RigImages(row * _SHIFT_NS, None, dict(zip(rig, paths, strict=True)), {})
         for row, paths in enumerate(zip(*files_in_step(folders).values(), strict=True))
     ][:: options.every]
     found, left_out = [], Counter[str]()
     with open_localizer(next(iter(rig.values())).camera.size_wh) as localizer:
-        answers = localize_rig_images(localizer, rig, asked)
+        answers = localize_rig_images(localizer, rig, asked, masks)
         for group, answer in zip(asked, tracked(answers, "localize", len(asked)), strict=True):
             if answer.localization.estimate is not None:
                 pose, views = answer.localization.estimate.map_from_camera, answer.localization.views
@@ -226,7 +233,7 @@ def rig_session(options: argparse.Namespace, config: Config, open_localizer: Ope
     report_localized(len(found), len(asked), "--poses", f"times of {len(rig)} cameras")
     for name, count in sorted(left_out.items()):
         print(f"left out: {count} images of '{name}', which the other cameras contradict")
-    return _keyframes_of(rig, found)
+    return _keyframes_of(rig, found, masks)
 
 
 def _tell_missing(rig: Mapping[str, RigCamera], groups: Sequence[RigImages], tolerance_s: float) -> None:
@@ -250,7 +257,9 @@ def _tell_missing(rig: Mapping[str, RigCamera], groups: Sequence[RigImages], tol
         print(f"warning: {told}", file=sys.stderr)
 
 
-def _keyframes_of(rig: Mapping[str, RigCamera], groups: Sequence[RigImages]) -> PosedImages:
+def _keyframes_of(
+    rig: Mapping[str, RigCamera], groups: Sequence[RigImages], masks: Mapping[str, CameraMask]
+) -> PosedImages:
     """Return the images of all cameras, in the order of time: the map's test of itself takes stretches of it."""
     from hfnet_ros.mapping.sources import PosedImages
     from hfnet_ros.mapping.views import MappingImage
@@ -259,14 +268,18 @@ def _keyframes_of(rig: Mapping[str, RigCamera], groups: Sequence[RigImages]) -> 
     for group in groups:
         for camera_idx, (name, mounted) in enumerate(rig.items()):
             if name in group.paths:
-                path = group.paths[name]
-                images.append(MappingImage.of_file(path, f"{name}/{path.name}", group.stamp_ns, camera_idx))
+                path, mask = group.paths[name], masks.get(name)
+                full_name = f"{name}/{path.name}"
+                images.append(MappingImage.of_file(path, full_name, group.stamp_ns, camera_idx, mask))
                 map_from_camera.append(group.poses[name] @ mounted.rig_from_camera)
     return PosedImages(images, map_from_camera, [mounted.camera for mounted in rig.values()])
 
 
 def localize_rig_images(
-    localizer: ImageLocalizer, rig: Mapping[str, RigCamera], asked: Sequence[RigImages]
+    localizer: ImageLocalizer,
+    rig: Mapping[str, RigCamera],
+    asked: Sequence[RigImages],
+    masks: Mapping[str, CameraMask],
 ) -> Iterator[QueryResult]:
     """Localize what a rig saw, one time after the other; results have a picture of all views side by side.
 
@@ -278,7 +291,7 @@ def localize_rig_images(
     from hfnet_ros.report.thumbnails import RIG_SIZE, side_by_side
 
     for group in asked:
-        images = {name: read_image(path) for name, path in group.paths.items()}
+        images = {name: read_masked(path, masks.get(name)) for name, path in group.paths.items()}
         for name, path in group.paths.items():
             rig[name].camera.check_size(images[name].shape, str(path))
         views = tuple(View(rig[name], image) for name, image in images.items())

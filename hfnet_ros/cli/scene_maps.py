@@ -27,7 +27,7 @@ from hfnet_ros.errors import ConfigError, DatasetError, ImageError, MappingError
 
 if TYPE_CHECKING:
     from hfnet_ros.cli.training_folder import TrainingFolder
-    from hfnet_ros.config import Config
+    from hfnet_ros.config import CamerasConfig, Config
     from hfnet_ros.features.extractor import NetworkExtractor
     from hfnet_ros.map.visual_map import VisualMap
     from hfnet_ros.mapping.sources import ColmapModel, PosedImages, UnposedImages
@@ -105,7 +105,7 @@ class NetworkBuild:
         from hfnet_ros.mapping.sources import ColmapModel
 
         if isinstance(source, ColmapModel):
-            source = read_colmap_model(source.model, source.image_folder)
+            source = read_colmap_model(source)
         self.source = source
         self._options = options
         self._config = config
@@ -243,7 +243,7 @@ def gone_on(
     network = str(before.scene.facts.get("network", config.scene.network))
     config = dataclasses.replace(config, scene=dataclasses.replace(config.scene, network=network))
     try:
-        pixels = _pixels_of_update(before, updated, session, earlier)
+        pixels = _pixels_of_update(before, updated, session, earlier, config.cameras)
         scene = train_network(updated, pixels, extractor, config, bars, start_from=before.scene)
     except (ConfigError, MappingError, DatasetError, ImageError) as error:
         # The landmarks are updated; that work is not lost for the network.
@@ -254,14 +254,17 @@ def gone_on(
 
 
 def _pixels_of_update(
-    before: VisualMap, updated: VisualMap, session: PosedImages, earlier: Sequence[str]
+    before: VisualMap,
+    updated: VisualMap,
+    session: PosedImages,
+    earlier: Sequence[str],
+    cameras: CamerasConfig,
 ) -> Any:
     from hfnet_ros.cli.keyframe_images import by_name, in_folder, pixels_by_row
 
     first_new = before.num_keyframes
-    old = pixels_by_row(
-        updated, range(first_new), [in_folder(folder) for folder in earlier], ", ".join(earlier)
-    )
+    places = [in_folder(folder, cameras) for folder in earlier]
+    old = pixels_by_row(updated, range(first_new), places, ", ".join(earlier))
     images = by_name({image.name: image.read for image in session.images})
     new = pixels_by_row(updated, range(first_new, updated.num_keyframes), [images], "the new session")
     return lambda row: old(row) if row < first_new else new(row)

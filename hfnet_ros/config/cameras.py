@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 from hfnet_ros.config.schema import parameter
@@ -65,6 +65,13 @@ class CamerasConfig:
         "Mountings of the optical frames, 'x y z qx qy qz qw' (m) one after the other, used where TF has none.",
         is_list=True,
     )
+    masks: str = parameter(
+        "",
+        "Pictures of what is not scene in a camera's images, as the robot's own arm or a caption: FILE of the only "
+        "camera, NAME=FILE of each of several that has one. Black is painted over, white is seen (docs/masks.md).",
+        level="basic",
+        is_list=True,
+    )
     sync_tolerance_s: float = parameter(
         0.02,
         "How far stamps of images may be apart to be of one time; half a period of the cameras, and a bit, where "
@@ -88,7 +95,7 @@ class CamerasConfig:
         Raises:
             ConfigError: says which.
         """
-        _ = self.each
+        _ = self.each, self.mask_files
 
     @property
     def each(self) -> tuple[CameraConfig, ...]:
@@ -114,6 +121,24 @@ class CamerasConfig:
             )
         )  # fmt: skip
 
+    @property
+    def mask_files(self) -> dict[str, str]:
+        """Return the files of masks by the names of cameras, which need not be those of `names`; '' is the only one.
+
+        Raises:
+            ConfigError: a camera has two.
+        """
+        found = dict[str, str]()
+        for word in self.masks.split():
+            name, is_named, file = word.partition("=")
+            if not (is_named and _NAME.match(name)):
+                name, file = "", word
+            if name in found:
+                of = f"of '{name}'" if name else "without a camera's name"
+                raise ConfigError(f"cameras.masks is '{self.masks}': it holds two files {of}, expected one")
+            found[name] = file
+        return found
+
     def chosen(self, words: Sequence[str]) -> CamerasConfig:
         """Return some of these cameras, or others: each NAME, or NAME=TOPIC of its images.
 
@@ -137,7 +162,15 @@ class CamerasConfig:
             transports=joined("transport"),
             frames=joined("frame"),
             base_from_camera=joined("base_from_camera"),
+            masks=" ".join(self._masks_of({camera.name for camera in cameras})),
         )
+
+    def _masks_of(self, chosen: Set[str]) -> list[str]:
+        """Return the words of masks without those of cameras that were named and are not chosen."""
+        left = set(self.names.split()) - chosen
+        return [
+            f"{name}={file}" if name else file for name, file in self.mask_files.items() if name not in left
+        ]
 
     def _words(self, field: str) -> list[str]:
         names, given = self.names.split(), str(getattr(self, field)).split()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hfnet_ros.errors import ImageError
 from hfnet_ros.evaluation.records import QueryResult
-from hfnet_ros.files.images import read_image
+from hfnet_ros.files.camera_mask import CameraMask, read_masked
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
 from hfnet_ros.types import Frame, ImageLocalizer
@@ -19,6 +19,7 @@ def localize_images(
     images: Sequence[tuple[Path, int, Rigid3 | None]],
     camera: Camera,
     on_error: Callable[[Path, ImageError], None] | None = None,
+    mask: CameraMask | None = None,
 ) -> Iterator[QueryResult]:
     """Localize images one after the other.
 
@@ -28,13 +29,14 @@ def localize_images(
         camera: calibration of all of them.
         on_error: called with an unreadable image, which is then skipped; without it the error
             ends the run.
+        mask: of what the camera carries with it, if it has one.
 
     Raises:
         ImageError: an image cannot be read or has another size, and `on_error` is not given.
     """
     for path, stamp_ns, groundtruth in images:
         try:
-            localization = localizer.localize(Frame(stamp_ns, read_image(path), camera))
+            localization = localizer.localize(Frame(stamp_ns, read_masked(path, mask), camera))
         except ImageError as error:
             named = error if str(path) in str(error) else ImageError(f"{path}: {error}")
             if on_error is None:

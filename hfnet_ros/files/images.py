@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from hfnet_ros.errors import DatasetError, ImageError
+from hfnet_ros.files.atomic import atomic_file
 
 if TYPE_CHECKING:
     import os
@@ -112,6 +113,16 @@ def read_image(path: str | os.PathLike[str]) -> ImageArray:
         return decode_image(data)
     except ImageError as error:
         raise ImageError(f"{file}: {error}; copy or export the file again") from error
+
+
+def write_png(path: str | os.PathLike[str], image: ImageArray) -> None:
+    """Write an image as PNG, whatever its name ends in; the file is replaced as a whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
 def decode_image(data: bytes) -> ImageArray:

@@ -79,7 +79,8 @@ def tell_carried(name: str, share: float) -> None:
     if share > _TOLD_SHARE:
         _logger.warning(
             "%d %% of the keypoints of %s and the other images of its camera are where they are in all of them, as "
-            "of the robot's own body or of text in the image: left out of the map",
+            "of the robot's own body or of text in the image: left out of the map. More images are found in it with a "
+            "mask of that (`hfnet-ros mask` draws one)",
             round(100 * share),
             name,
         )

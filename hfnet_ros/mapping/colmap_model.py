@@ -13,7 +13,7 @@ from hfnet_ros.geometry.plausibility import check_plausible
 from hfnet_ros.mapping.colmap_convention import camera_from_colmap, pose_from_colmap, quiet_colmap
 from hfnet_ros.mapping.colmap_files import check_text_whole, check_whole
 from hfnet_ros.mapping.pycolmap_library import pycolmap
-from hfnet_ros.mapping.sources import PosedImages
+from hfnet_ros.mapping.sources import ColmapModel, PosedImages
 from hfnet_ros.mapping.views import MappingImage
 
 _NS_PER_S = 1_000_000_000
@@ -22,7 +22,7 @@ _NORMALIZED = 0.02
 _FILES = ("cameras", "images", "points3D")
 
 
-def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
+def read_colmap_model(source: ColmapModel) -> PosedImages:
     """Read the registered images of a COLMAP model, in natural order of their names, those of a rig's frame together.
 
     They are named as in the model, with the folders between. Models know no time, so the stamp is the position in
@@ -33,6 +33,7 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
         DatasetError: the model is missing, damaged or empty, images of it are missing, or a camera cannot be.
         MappingError: a camera model has no equal in ROS.
     """
+    model, image_folder = source.model, source.image_folder
     reconstruction, image_ids = _load(model)
     in_text = _names_in_text(model)
     named = [
@@ -49,7 +50,11 @@ def read_colmap_model(model: Path, image_folder: Path) -> PosedImages:
     used = sorted({image.camera_id for image in registered})
     images = [
         MappingImage.of_file(
-            image_folder / name, name, first_of[image.frame_id] * _NS_PER_S, used.index(image.camera_id)
+            image_folder / name,
+            name,
+            first_of[image.frame_id] * _NS_PER_S,
+            used.index(image.camera_id),
+            source.mask,
         )
         for name, image in named
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfnet_ros.errors import DatasetError, MappingError
+from hfnet_ros.files.camera_mask import CameraMask
 from hfnet_ros.files.images import list_images
 from hfnet_ros.files.posed_images import PosedImage
 from hfnet_ros.geometry.camera import Camera
@@ -33,9 +34,13 @@ class PosedImages:
     is_metric: bool = True
 
     @classmethod
-    def of_files(cls, posed: Sequence[PosedImage], camera: Camera) -> PosedImages:
-        """Return the images of one camera."""
-        images = [MappingImage.of_file(entry.path, entry.path.name, entry.stamp_ns, 0) for entry in posed]
+    def of_files(
+        cls, posed: Sequence[PosedImage], camera: Camera, mask: CameraMask | None = None
+    ) -> PosedImages:
+        """Return the images of one camera, which may have a mask."""
+        images = [
+            MappingImage.of_file(entry.path, entry.path.name, entry.stamp_ns, 0, mask) for entry in posed
+        ]
         return cls(images, [entry.map_from_camera for entry in posed], [camera])
 
 
@@ -46,10 +51,12 @@ class ColmapModel:
     Attributes:
         model: folder with cameras, images and points3D, .bin or .txt.
         image_folder: where the model's image names start.
+        mask: of all images, if they have one.
     """
 
     model: Path
     image_folder: Path
+    mask: CameraMask | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +78,11 @@ class UnposedImages:
 
     @classmethod
     def of_rig(
-        cls, folders: Mapping[str, Path], rig: Mapping[str, RigCamera], every: int = 1
+        cls,
+        folders: Mapping[str, Path],
+        rig: Mapping[str, RigCamera],
+        every: int = 1,
+        masks: Mapping[str, CameraMask] | None = None,
     ) -> UnposedImages:
         """Return the images of a rig's cameras, of which the n-th of each folder were taken at one time.
 
@@ -79,6 +90,7 @@ class UnposedImages:
             folders: images of each camera, by its name in the rig.
             rig: calibrations and mountings by name.
             every: take every N-th frame.
+            masks: by name, of cameras that have one.
 
         Raises:
             DatasetError: a camera is not in the rig, or the folders hold different numbers of images.
@@ -90,7 +102,9 @@ class UnposedImages:
         chosen = select_every(min(map(len, files.values())), every)
         # Stamps say what was taken at one time, no more; frames count as one a second.
         images = [
-            MappingImage.of_file(paths[row], f"{name}/{paths[row].name}", row * 1_000_000_000, idx)
+            MappingImage.of_file(
+                paths[row], f"{name}/{paths[row].name}", row * 1_000_000_000, idx, (masks or {}).get(name)
+            )
             for row in chosen
             for idx, (name, paths) in enumerate(files.items())
         ]

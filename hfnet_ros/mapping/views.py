@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hfnet_ros.files.camera_mask import CameraMask, read_masked
 from hfnet_ros.files.images import read_image
 from hfnet_ros.geometry.camera import REFERENCE_FOCAL_PX, Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -27,7 +28,7 @@ class MappingImage:
         stamp_ns: time of exposure, nanoseconds.
         camera_idx: position of its camera in the list given beside the images.
         read: returns the image, [H, W] gray or [H, W, 3] BGR, uint8.
-        file: that it is read from; None where it comes from elsewhere, as out of a bag.
+        file: that holds it as it is read; None where it comes from elsewhere, as out of a bag, or is masked.
     """
 
     name: str
@@ -37,8 +38,12 @@ class MappingImage:
     file: Path | None = None
 
     @classmethod
-    def of_file(cls, file: Path, name: str, stamp_ns: int, camera_idx: int) -> MappingImage:
-        """Return the image in a file."""
+    def of_file(
+        cls, file: Path, name: str, stamp_ns: int, camera_idx: int, mask: CameraMask | None = None
+    ) -> MappingImage:
+        """Return the image in a file, of a camera that may have a mask."""
+        if mask is not None:
+            return cls(name, stamp_ns, camera_idx, partial(read_masked, file, mask))
         return cls(name, stamp_ns, camera_idx, partial(read_image, file), file)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hfnet_ros.config import CameraConfig, Config
 from hfnet_ros.errors import CalibrationError, ImageError, MessageError
+from hfnet_ros.files.camera_mask import CameraMask
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.calibrations import TopicCalibrations
 from hfnet_ros.messages.diagnostics import ImageHealth
@@ -40,8 +41,9 @@ class CameraInput:
         transport: Transport,
         decode: Callable[[Any], ImageArray],
         camera: CameraConfig | None = None,
+        mask: CameraMask | None = None,
     ) -> None:
-        """Take the parameters, the middleware, what decodes a sensor_msgs/Image, and which of several it is.
+        """Take the parameters, the middleware, what decodes a sensor_msgs/Image, which camera it is, and its mask.
 
         Raises:
             ConfigError: its mounting cannot be read.
@@ -51,6 +53,7 @@ class CameraInput:
         self.mounting = CameraMounting(config, transport, self.camera)
         compressed = self.topics.image.type_name == topics.COMPRESSED_IMAGE.type_name
         self._decode = image_from_compressed if compressed else decode
+        self._mask = mask
         self._transport = transport
         self._clock = ImageClock(transport)
         self._image_silence = Silence(self.topics.image, transport)
@@ -93,7 +96,7 @@ class CameraInput:
         """Return an image with its calibration.
 
         Raises:
-            ImageError: it cannot be decoded, has no stamp, or is not of the calibration's size.
+            ImageError: it cannot be decoded, has no stamp, or is not of the calibration's size or the mask's form.
             CalibrationError: there is no calibration of its frame; says who publishes one.
         """
         if stamp_ns == 0:
@@ -102,7 +105,8 @@ class CameraInput:
             )
         if not self._calibrations.is_known:
             raise CalibrationError(self._camera_error())
-        return self._calibrations.frame(stamp_ns, self._decode(message), frame_id)
+        frame = self._calibrations.frame(stamp_ns, self._decode(message), frame_id)
+        return frame if self._mask is None else dataclasses.replace(frame, image=self._mask.hide(frame.image))
 
     def health(
         self, config: Config, recorder: HealthRecorder, timing: CameraTiming | None = None

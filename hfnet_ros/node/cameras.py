@@ -11,6 +11,7 @@ from typing import Any
 
 from hfnet_ros.config import Config
 from hfnet_ros.errors import HfnetRosError
+from hfnet_ros.files.camera_mask import masks_of
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.messages.diagnostics import ImageHealth
 from hfnet_ros.messages.topics import Topic
@@ -57,11 +58,14 @@ class Cameras:
                 the oldest first, and with its stamp, ns; with None where images have waited long enough.
 
         Raises:
-            ConfigError: a mounting cannot be read.
+            ConfigError: a mounting or a mask cannot be read.
         """
         self._recorder, self._take = recorder, take
         each, sync = config.cameras.each, config.cameras
-        self._inputs = [CameraInput(config, transport, decode, camera) for camera in each]
+        masks = masks_of(sync, [camera.name for camera in each])
+        self._inputs = [
+            CameraInput(config, transport, decode, camera, masks.get(camera.name)) for camera in each
+        ]
         self._last: dict[int, _Received] = {}
         self._lock = threading.Lock()  # of the groups
         self._groups = ImageGroups[_Received](len(each), sync.sync_tolerance_s, sync.sync_wait_s)

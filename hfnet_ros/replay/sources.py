@@ -18,6 +18,7 @@ from hfnet_ros.bags import (
 )
 from hfnet_ros.config import CameraConfig, CamerasConfig, Config
 from hfnet_ros.errors import BagError, ConfigError
+from hfnet_ros.files.camera_mask import CameraMask, masks_of
 from hfnet_ros.geometry.calibration import Calibration
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -114,16 +115,19 @@ def open_camera(bag: BagReader, choices: BagChoices, config: Config) -> BagSourc
     Raises:
         BagError: a topic is not there, or there is no image; with the table of topics.
         CalibrationError: there is no usable calibration.
-        ConfigError: two choices contradict each other.
+        ConfigError: two choices contradict each other, or a mask cannot be read.
     """
     config = with_frames(config, choices)
     if choices.image_topic or not config.cameras.names:
-        config = dataclasses.replace(config, cameras=CamerasConfig())
-        frames = CameraFrames(bag, choices.image_topic, choices.camera_info_topic, choices.camera)
+        config = dataclasses.replace(config, cameras=_one_camera(config.cameras, choices.image_topic))
+        mask = masks_of(config.cameras).get("")
+        frames = CameraFrames(bag, choices.image_topic, choices.camera_info_topic, choices.camera, mask)
         cameras: tuple[BagCamera, ...] = (BagCamera("", frames),)
     else:
         _refuse_for_one(choices)
-        cameras = tuple(_open_one_of_several(bag, camera) for camera in config.cameras.each)
+        each = config.cameras.each
+        masks = masks_of(config.cameras, [camera.name for camera in each])
+        cameras = tuple(_open_one_of_several(bag, camera, masks.get(camera.name)) for camera in each)
     return BagSources(cameras, first_frame(bag, cameras[0]), config)
 
 
@@ -182,8 +186,19 @@ def topics_in_bag(camera: CameraConfig) -> tuple[str, str]:
     return f"/{image}", f"/{info}" if info else ""
 
 
-def _open_one_of_several(bag: BagReader, camera: CameraConfig) -> BagCamera:
-    return BagCamera(camera.name, CameraFrames(bag, *topics_in_bag(camera)), camera.frame)
+def _one_camera(cameras: CamerasConfig, image_topic: str) -> CamerasConfig:
+    """Return what is said of the only camera, or of the one of several with these images: its mask."""
+    names = {topics_in_bag(camera)[0]: camera.name for camera in cameras.each if camera.name}
+    files = cameras.mask_files
+    file = files.get(names[image_topic]) if image_topic in names else files.get("")
+    if names:
+        return CamerasConfig(masks=file or "")
+    return CamerasConfig(masks=cameras.masks)
+
+
+def _open_one_of_several(bag: BagReader, camera: CameraConfig, mask: CameraMask | None) -> BagCamera:
+    frames = CameraFrames(bag, *topics_in_bag(camera), mask=mask)
+    return BagCamera(camera.name, frames, camera.frame)
 
 
 def _refuse_for_one(choices: BagChoices) -> None:

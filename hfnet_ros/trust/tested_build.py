@@ -52,7 +52,7 @@ def build_map(
     started = time.perf_counter()
     check_pair_matcher(config, extractor.extractor_id)
     if isinstance(source, ColmapModel):
-        source = read_colmap_model(source.model, source.image_folder)
+        source = read_colmap_model(source)
     images, cameras = source.images, source.cameras
     check_counts(images, cameras, len(source.map_from_camera) if isinstance(source, PosedImages) else None)
     with limited_threads(config):

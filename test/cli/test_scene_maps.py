@@ -13,6 +13,7 @@ import pytest
 from memorised_scenes import memorised_scene
 
 from hfnet_ros.cli import keyframe_images, scene_maps, scene_training
+from hfnet_ros.config import CamerasConfig
 from hfnet_ros.errors import ConfigError, MappingError
 from hfnet_ros.map.manifest import read_manifest
 from hfnet_ros.map.map_io import load_map, save_map, verify_map
@@ -320,7 +321,7 @@ def test_a_map_without_landmarks_cannot_be_trained_on(run, small, mapping, tmp_p
 def test_names_of_a_map_do_not_lead_out_of_a_folder(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "secret.png").write_bytes(b"x")
-    find = keyframe_images.in_folder(str(tmp_path / "images"))
+    find = keyframe_images.in_folder(str(tmp_path / "images"), CamerasConfig())
     assert find("../secret.png") is None
     assert find(str(tmp_path / "secret.png")) is None
     (tmp_path / "images" / "1.png").write_bytes(b"x")
@@ -331,7 +332,8 @@ def test_images_of_a_rig_are_found_by_camera(tmp_path):
     for name in ("left", "right"):
         (tmp_path / name).mkdir()
     (tmp_path / "right" / "1.png").write_bytes(b"x")
-    find = keyframe_images.in_folder(f"left={tmp_path / 'left'},right={tmp_path / 'right'}")
+    folders = f"left={tmp_path / 'left'},right={tmp_path / 'right'}"
+    find = keyframe_images.in_folder(folders, CamerasConfig())
     assert find("right/1.png") is not None
     assert find("left/1.png") is None
     assert find("1.png") is None

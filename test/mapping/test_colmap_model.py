@@ -121,7 +121,7 @@ def world(kit):
 
 def test_model_gives_images_poses_and_cameras(world, tmp_path):
     _write_model(tmp_path / "model", world, tmp_path / "images")
-    found = read_colmap_model(tmp_path / "model", tmp_path / "images")
+    found = read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images"))
     assert [image.name for image in found.images] == sorted(image.name for image in found.images)
     assert [image.camera_idx for image in found.images] == [0, 0, 0, 0, 1, 1, 1, 1]
     for image, pose in zip(found.images, found.map_from_camera, strict=True):
@@ -159,7 +159,7 @@ def test_images_of_a_rig_have_the_poses_of_their_cameras(world, tmp_path):
             model.add_image(image)
     (tmp_path / "model").mkdir()
     model.write_binary(tmp_path / "model")
-    found = read_colmap_model(tmp_path / "model", tmp_path / "images")
+    found = read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images"))
     assert [image.name for image in found.images] == [
         f"{name}/{n}.png" for n in (1, 2, 3) for name in ("left", "right")
     ]
@@ -174,7 +174,7 @@ def test_images_of_a_rig_have_the_poses_of_their_cameras(world, tmp_path):
 
 def test_names_with_spaces_are_read_whole(world, tmp_path):
     _write_model(tmp_path / "model", world, tmp_path / "images", suffix=" (left, wall).png")
-    found = read_colmap_model(tmp_path / "model", tmp_path / "images")
+    found = read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images"))
     assert [image.name for image in found.images[:2]] == [
         "left/000 (left, wall).png",
         "left/002 (left, wall).png",
@@ -197,13 +197,13 @@ def test_map_from_a_model(kit, world, config, tmp_path):
 
 def test_a_model_as_structure_from_motion_leaves_it_is_not_in_metres(kit, world, config, tmp_path):
     _write_model(tmp_path / "metric", world, tmp_path / "images")
-    assert read_colmap_model(tmp_path / "metric", tmp_path / "images").is_metric
+    assert read_colmap_model(ColmapModel(tmp_path / "metric", tmp_path / "images")).is_metric
     reconstruction = pycolmap.Reconstruction(tmp_path / "metric")
     reconstruction.normalize()
     (tmp_path / "model").mkdir()
     reconstruction.write_text(tmp_path / "model")
     source = ColmapModel(tmp_path / "model", tmp_path / "images")
-    assert not read_colmap_model(source.model, source.image_folder).is_metric
+    assert not read_colmap_model(source).is_metric
     built = build_map(source, kit.make_extractor(world), config, BuildOptions(self_test=False))
     assert built.has_arbitrary_scale
 
@@ -226,18 +226,18 @@ def test_an_image_of_another_size_is_named(kit, world, config, tmp_path):
 
 def test_folders_without_a_model_are_refused(world, tmp_path):
     with pytest.raises(DatasetError, match="no such folder"):
-        read_colmap_model(tmp_path / "nowhere", tmp_path)
+        read_colmap_model(ColmapModel(tmp_path / "nowhere", tmp_path))
     (tmp_path / "sparse").mkdir()
     _write_model(tmp_path / "sparse" / "0", world, None)
     with pytest.raises(DatasetError, match="did you mean its subfolder 0"):
-        read_colmap_model(tmp_path / "sparse", tmp_path)
+        read_colmap_model(ColmapModel(tmp_path / "sparse", tmp_path))
 
 
 def test_a_damaged_model_is_refused(tmp_path):
     for name in ("cameras", "images", "points3D"):
         (tmp_path / f"{name}.bin").write_bytes(b"\x05\x00")
     with pytest.raises(DatasetError, match="cannot be read as a COLMAP model"):
-        read_colmap_model(tmp_path, tmp_path)
+        read_colmap_model(ColmapModel(tmp_path, tmp_path))
 
 
 def test_a_file_that_is_cut_off_and_announces_any_length_is_refused(tmp_path, monkeypatch):
@@ -249,7 +249,7 @@ def test_a_file_that_is_cut_off_and_announces_any_length_is_refused(tmp_path, mo
 
     monkeypatch.setattr(colmap_model.pycolmap, "Reconstruction", read)
     with pytest.raises(DatasetError, match="cannot be read as a COLMAP model"):
-        read_colmap_model(tmp_path, tmp_path)
+        read_colmap_model(ColmapModel(tmp_path, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -271,11 +271,11 @@ def test_a_file_that_is_cut_off_is_named(world, tmp_path, name, length):
     model.add_point3D(np.zeros(3), pycolmap.Track())
     (tmp_path / "model").mkdir()
     model.write_binary(tmp_path / "model")
-    assert len(read_colmap_model(tmp_path / "model", tmp_path / "images").images) == 8
+    assert len(read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images")).images) == 8
     file = tmp_path / "model" / f"{name}.bin"
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(DatasetError, match=rf"{name}.bin: cannot be read .* its {length} bytes are less"):
-        read_colmap_model(tmp_path / "model", tmp_path / "images")
+        read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images"))
 
 
 def test_a_text_that_ends_within_its_last_number_is_named(world, tmp_path):
@@ -285,18 +285,18 @@ def test_a_text_that_ends_within_its_last_number_is_named(world, tmp_path):
     whole = file.read_bytes()
     file.write_bytes(whole[:-2])
     with pytest.raises(DatasetError, match=r"cameras.txt: ends with .* and no end of line"):
-        read_colmap_model(tmp_path / "model", tmp_path / "images")
+        read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images"))
     # By hand, without the comments that COLMAP writes, the last line may stay open.
     lines = [line for line in whole.split(b"\n") if line and not line.startswith(b"#")]
     file.write_bytes(b"\n".join(lines))
-    assert len(read_colmap_model(tmp_path / "model", tmp_path / "images").images) == 8
+    assert len(read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images")).images) == 8
 
 
 def test_a_model_without_its_images_is_refused(world, tmp_path):
     _write_model(tmp_path / "model", world, tmp_path / "images")
     (tmp_path / "model/images.txt").write_text("", encoding="utf-8")
     with pytest.raises(DatasetError, match="as if a file of it were cut off"):
-        read_colmap_model(tmp_path / "model", tmp_path / "images")
+        read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images"))
 
 
 def test_poses_survive_the_round_trip():

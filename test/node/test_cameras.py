@@ -1,12 +1,15 @@
 """What is said of each camera of several by parameters, and images that are refused."""
 
 import cv2
+import numpy as np
 import pytest
 from camera_robots import NAMES, CameraRobot
 
 from hfnet_ros.errors import ConfigError
+from hfnet_ros.files.camera_mask import read_mask
 from hfnet_ros.messages import topics
 from hfnet_ros.messages.images import image_to_message
+from hfnet_ros.node.camera_input import CameraInput
 from hfnet_ros.node.core import RelocalizerNode
 from hfnet_ros.node.map_in_use import MapInUse
 
@@ -81,3 +84,50 @@ def test_images_that_are_lost_count_as_those_of_their_camera(start_robot):
         health.camera: health.num_lost for health in robot.rig.node._cameras.health(robot.rig.node.config)
     }
     assert found == {name: 7 * (name == "left") for name in NAMES}
+
+
+def mask_file(folder, size_wh=(640, 480)):
+    """Write a mask of which the lower third is what the camera carries."""
+    picture = np.full(size_wh[::-1], 255, np.uint8)
+    picture[2 * size_wh[1] // 3 :] = 0
+    path = folder / "mask.png"
+    assert cv2.imwrite(str(path), picture)
+    return path
+
+
+def test_what_a_camera_carries_is_painted_over_before_anything_looks_at_it(
+    start_rig, rig_walk, tmp_path, monkeypatch
+):
+    path = mask_file(tmp_path, rig_walk.camera.size_wh)
+    rig = start_rig(cameras__names=NAMES, cameras__sync_wait_s=1.0, cameras__masks=f"left={path}")
+    robot = CameraRobot(rig, rig_walk)
+    read, frame = {}, CameraInput.frame
+
+    def frame_of(each, *arguments):
+        read[each.camera.name] = frame(each, *arguments).image
+        return frame(each, *arguments)
+
+    monkeypatch.setattr(CameraInput, "frame", frame_of)
+    status = robot.step()
+    assert {view.problem for view in status.views} == {""}
+    sent = {name: rig_walk.image(robot.index(0), name) for name in NAMES}
+    np.testing.assert_array_equal(read["front"], sent["front"])
+    np.testing.assert_array_equal(read["left"], read_mask(path).hide(sent["left"]))
+    assert (read["left"] != sent["left"]).any()
+
+
+def test_a_mask_that_is_none_is_refused_at_the_start(transport, configured, tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.png: cannot be read.*cameras\.masks"):
+        RelocalizerNode(configured(cameras__masks=str(tmp_path / "nowhere.png")), transport)
+    with pytest.raises(ConfigError, match="there are no names, but one camera"):
+        RelocalizerNode(configured(cameras__masks=f"left={mask_file(tmp_path)}"), transport)
+
+
+def test_images_of_another_form_than_the_mask_are_refused_and_the_node_lives(start_rig, rig_walk, tmp_path):
+    path = mask_file(tmp_path, (400, 100))
+    rig = start_rig(cameras__names=NAMES, cameras__sync_wait_s=1.0, cameras__masks=f"left={path}")
+    robot = CameraRobot(rig, rig_walk)
+    problems = {view.camera: view.problem for view in robot.step().views}
+    assert problems["front"] == ""
+    assert "mask.png is 400x100; draw the mask on one of them" in problems["left"]
+    assert robot.localize().state == "TRACKING"

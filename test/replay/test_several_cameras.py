@@ -3,6 +3,7 @@
 import dataclasses
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from hfnet_ros.bags import BagReader, BagWriter
 from hfnet_ros.bags.make import LOOKING_AHEAD
 from hfnet_ros.config import CamerasConfig
 from hfnet_ros.errors import BagError, ConfigError
+from hfnet_ros.files.camera_mask import read_mask
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.messages.camera_info import camera_to_message
 from hfnet_ros.messages.factory import RosbagsMessages
@@ -196,3 +198,45 @@ def test_an_image_topic_chooses_one_camera(robot, tmp_path, opened, rig_localize
         answers = list(Replay(sources, rig_localizer).in_order())
     assert [view.camera for view in answers[0].views] == [""]
     assert rig_localizer.asked[0].camera_frame_id == "left_optical"
+
+
+@pytest.fixture
+def mask(tmp_path):
+    """A mask of the right half of an image."""
+    picture = np.full((48, 64), 255, np.uint8)
+    picture[:, 32:] = 0
+    path = tmp_path / "mask.png"
+    cv2.imwrite(str(path), picture)
+    return path
+
+
+def noise(number):
+    return np.random.default_rng(number).integers(0, 256, (48, 64), np.uint8)
+
+
+@pytest.mark.parametrize("asked", ["", "/left/image"])
+def test_masks_are_of_the_cameras_that_they_name(robot, tmp_path, opened, mask, asked, monkeypatch):
+    monkeypatch.setattr(np, "full", lambda shape, number, kind: noise(number))  # instead of plain images
+    path = write(tmp_path / "bag", robot, dict.fromkeys(("front", "left"), TENTHS))
+    monkeypatch.undo()
+    choices = BagChoices(image_topic=asked, base_frame="base_link")
+    with opened(path, ("front", "left"), choices, masks=f"left={mask}") as sources:
+        images = {camera.name: next(iter(camera.frames)).image() for camera in sources.cameras}
+        written = sources.config.cameras.mask_files
+    hidden = read_mask(mask).hide(noise(0))
+    if asked:
+        np.testing.assert_array_equal(images[""], hidden)
+        assert written == {"": str(mask)}
+        return
+    np.testing.assert_array_equal(images["front"], noise(0))
+    np.testing.assert_array_equal(images["left"], hidden)
+    assert written == {"left": str(mask)}
+
+
+def test_a_mask_of_no_camera_of_the_bag_is_refused(robot, tmp_path, opened, mask):
+    path = write(tmp_path / "bag", robot, {"front": TENTHS})
+    with (
+        pytest.raises(ConfigError, match=r"'rear=.*mask\.png'; there are front"),
+        opened(path, ("front",), masks=f"rear={mask}"),
+    ):
+        pass
