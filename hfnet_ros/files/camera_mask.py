@@ -89,6 +89,8 @@ class CameraMask:
         if paint is None:
             paint = self._paints[(width, height)] = self._paint((width, height))
         small = cv2.resize(image, paint.hidden.shape[::-1], interpolation=cv2.INTER_AREA)
+        # OpenCV looks at some of the pixels that it is to make, too.
+        small[paint.hidden > 0] = small[paint.hidden == 0].mean(axis=0)
         made = cv2.inpaint(small, paint.hidden, _REACH_PX, cv2.INPAINT_TELEA)
         made = cv2.resize(made, (width, height), interpolation=cv2.INTER_LINEAR)
         painted = image.copy()

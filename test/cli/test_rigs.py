@@ -7,16 +7,20 @@ import re
 import shutil
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 
+from hfnet_ros.files.camera_mask import CameraMask
 from hfnet_ros.files.camera_yaml import write_camera_yaml
+from hfnet_ros.files.images import read_image, write_png
 from hfnet_ros.files.rig_yaml import read_rig, write_rig
 from hfnet_ros.files.tum import read_tum
 from hfnet_ros.geometry import Rigid3
 from hfnet_ros.map.map_io import load_map, save_map
 from hfnet_ros.map.map_set_io import read_map_set
 from hfnet_ros.map.stored_poses import stored_pose
+from hfnet_ros.mapping.sources import UnposedImages
 from hfnet_ros.scene import (
     QUERY_GAIT,
     Gait,
@@ -295,3 +299,63 @@ def test_images_of_a_rig_alone_make_a_map_in_metres(run, kit, tmp_path):
         / np.linalg.norm(walked[:, None] - walked, axis=2).sum()
     )
     assert scale == pytest.approx(1.0, abs=0.03)
+
+
+def spoilt(rig, folder, camera):
+    """Copy a rig with noise in the lower third of one camera's images."""
+    shutil.copytree(rig, folder)
+    rng = np.random.default_rng(0)
+    for file in sorted((folder / camera).rglob("*.jpg")):
+        image = read_image(file).copy()
+        below = image[2 * len(image) // 3 :]
+        below[:] = rng.integers(0, 256, below.shape)
+        write_png(file, image)  # under its name, as it is
+    return folder
+
+
+def test_a_mask_is_of_the_camera_that_it_names(rig, run, kit, tmp_path):
+    picture = np.full((192, 256), 255, np.uint8)
+    picture[128:] = 0
+    mask = tmp_path / "mask.png"
+    cv2.imwrite(str(mask), picture)
+    landmarks, poses = {}, {}
+    for name in ("left", "right", ""):
+        folder = spoilt(rig, tmp_path / f"{name}_rig", name) if name else rig
+        out, report = tmp_path / f"{name}.map", tmp_path / f"{name}_report"
+        masked = ("--mask", f"left={mask}")
+        build = run(
+            "map", "build", *options(folder, "mapping"), *masked, "--every", 4, *kit.FAST, "--out", out
+        )
+        assert build.status == 0, build.err
+        landmarks[name] = load_map(out).landmark_xyz
+        done = run("evaluate", "--map", out, *options(folder, "query"), *masked, "--out", report)
+        assert done.status == 0, done.err
+        poses[name] = (report / "estimated.tum").read_text()
+    np.testing.assert_array_equal(landmarks["left"], landmarks[""])
+    assert poses["left"] == poses[""]
+    assert poses["right"] != poses[""]
+
+
+def test_images_without_poses_have_the_masks_of_their_cameras(rig):
+    seen = np.ones((192, 256), bool)
+    seen[128:] = False
+    mask, folders = CameraMask(seen), {name: rig / name / "query" / "images" for name in CAMERAS}
+    source = UnposedImages.of_rig(folders, read_rig(rig / "rig.yaml"), masks={"left": mask})
+    for image in source.images:
+        name, _, file = image.name.partition("/")
+        pixels = read_image(folders[name] / file)
+        np.testing.assert_array_equal(image.read(), mask.hide(pixels) if name == "left" else pixels)
+
+
+def test_a_mask_of_no_camera_of_the_rig_is_refused(rig, rig_map, run, tmp_path):
+    answer = run(
+        "evaluate",
+        "--map",
+        rig_map,
+        *options(rig, "query"),
+        "--mask",
+        "rear=m.png",
+        "--out",
+        tmp_path / "out",
+    )
+    assert "holds 'rear=m.png'; there are left, right: expected NAME=FILE of one of them" in answer.error

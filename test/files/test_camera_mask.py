@@ -29,12 +29,16 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("is_gray", [False, True])
-def test_what_is_hidden_changes_nothing(image, is_gray):
+@pytest.mark.parametrize("is_smooth", [False, True])
+@pytest.mark.parametrize("seen", [SEEN, np.arange(120)[:, None] < np.full(160, 80)])
+def test_what_is_hidden_changes_nothing(image, is_gray, is_smooth, seen):
+    if is_smooth:
+        image = cv2.GaussianBlur(image, (0, 0), 3.0)
     other = image.copy()
-    other[~SEEN] = 255 - other[~SEEN]
+    other[~seen] = np.random.default_rng(1).integers(0, 256, other[~seen].shape)
     pair = [cv2.cvtColor(one, cv2.COLOR_BGR2GRAY) if is_gray else one for one in (image, other)]
     assert (pair[0] != pair[1]).any()
-    first, second = map(CameraMask(SEEN).hide, pair)
+    first, second = map(CameraMask(seen).hide, pair)
     assert first.shape == pair[0].shape
     assert first.dtype == np.uint8
     np.testing.assert_array_equal(first, second)
