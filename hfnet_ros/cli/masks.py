@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +44,7 @@ def _mask(options: argparse.Namespace) -> int:
     for target in (options.out, options.preview):
         if target is not None:
             check_file_target(target)
-    with _images(options) as images:
-        drawn = draw_mask(images)
+    drawn = draw_mask(_images(options))
     if drawn.seen.all():
         print(
             f"nothing stays in place in {drawn.num_views} views: no mask is needed, and {options.out} is not written"
@@ -65,30 +63,24 @@ def _mask(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def _images(options: argparse.Namespace) -> Iterator[Sequence[Callable[[], ImageArray]]]:
-    """Give what reads the images, as long as the context lasts."""
+def _images(options: argparse.Namespace) -> Iterator[ImageArray]:
+    """Yield enough of the images."""
     from hfnet_ros.files.images import list_images, read_image
+    from hfnet_ros.mapping.carried_mask import step_between
 
     if options.images is not None:
         refuse_without_bag(options, "camera", *CAMERA_OPTIONS)
-        yield [partial(read_image, path) for path in list_images(options.images)]
+        paths = list_images(options.images)
+        paths = paths[:: step_between(len(paths))]
+        yield from map(read_image, tracked(paths, "read", len(paths)))
         return
     from hfnet_ros.bags import BagReader, CameraFrames
     from hfnet_ros.files.camera_yaml import read_calibration
-    from hfnet_ros.mapping.carried_mask import MOST_IMAGES
-    from hfnet_ros.mapping.views import MappingImage
-    from hfnet_ros.replay.keyframes import KeyframeStore
 
-    with KeyframeStore() as store:
-        with BagReader(options.bag) as bag:
-            camera = None if options.camera is None else read_calibration(options.camera)
-            frames = CameraFrames(bag, options.image_topic, options.camera_info_topic, camera)
-            step = max(1, len(frames) // MOST_IMAGES)
-            kept = [
-                store.keep(MappingImage(frame.name, frame.stamp_ns, 0, frame.image)).read
-                for row, frame in enumerate(tracked(frames, "read bag", len(frames)))
-                if row % step == 0
-            ]
-            print_notes(bag)
-        yield kept
+    with BagReader(options.bag) as bag:
+        camera = None if options.camera is None else read_calibration(options.camera)
+        frames = CameraFrames(bag, options.image_topic, options.camera_info_topic, camera)
+        read = tracked(frames, "read bag", len(frames))
+        for frame in islice(read, 0, None, step_between(len(frames))):
+            yield frame.image()
+        print_notes(bag)

@@ -6,7 +6,7 @@ add up. How near the length of the mean gradient is to the mean length says whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -17,7 +17,7 @@ from hfnet_ros.errors import ImageError, MappingError
 from hfnet_ros.files.images import to_gray
 from hfnet_ros.types import ImageArray
 
-MOST_IMAGES = 100  # of which a mask is drawn, spread over all
+_ENOUGH_IMAGES = 100
 _FEWEST_IMAGES = 10
 _WIDTH_PX = 320  # at which edges are looked at
 _CELL_PX = 9  # over which they are taken together
@@ -57,17 +57,21 @@ class DrawnMask:
         return np.where(self.seen[:, :, None], picture, 0.4 * picture + 0.6 * red).astype(np.uint8)
 
 
-def draw_mask(images: Sequence[Callable[[], ImageArray]]) -> DrawnMask:
+def step_between(num_images: int) -> int:
+    """Return which every image of so many is enough to draw a mask of."""
+    return max(1, num_images // _ENOUGH_IMAGES)
+
+
+def draw_mask(images: Iterable[ImageArray]) -> DrawnMask:
     """Draw the mask of a camera from its images, [H, W] gray or [H, W, 3] BGR uint8 each, in the order they were taken.
 
     Raises:
         ImageError: an image cannot be read, or is not of the first one's size.
         MappingError: too few images show other views than the ones before.
     """
-    edges, picture = _Edges(), None
-    places = np.linspace(0, len(images) - 1, MOST_IMAGES).round().astype(int) if images else np.zeros(0, int)
-    for place in np.unique(places).tolist():
-        image = images[place]()
+    edges, picture, num_images = _Edges(), None, 0
+    for image in images:
+        num_images += 1
         if picture is not None and image.shape[:2] != picture.shape[:2]:
             raise ImageError(
                 f"images have several sizes, {_size(picture)} and {_size(image)} px; a mask is of one camera"
@@ -76,7 +80,7 @@ def draw_mask(images: Sequence[Callable[[], ImageArray]]) -> DrawnMask:
             picture = image
     if picture is None or edges.num_views < _FEWEST_IMAGES:
         raise MappingError(
-            f"found {edges.num_views} views among {len(images)} images, expected {_FEWEST_IMAGES} or more: what stays "
+            f"found {edges.num_views} views among {num_images} images, expected {_FEWEST_IMAGES} or more: what stays "
             "in place shows where the camera moves"
         )
     steadiness, has_edges = edges.steadiness()

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from hfnet_ros.bags import BagReader, BagTopic, CameraFrames
 from hfnet_ros.bags.camera_frames import choose_image_topic
 from hfnet_ros.bags.topics import COMPRESSED_IMAGE, IMAGE
 from hfnet_ros.config import CameraConfig, Config
-from hfnet_ros.errors import BagError, CalibrationError, ConfigError, TransformError
+from hfnet_ros.errors import (
+    BagError,
+    CalibrationError,
+    ConfigError,
+    ImageError,
+    MappingError,
+    TransformError,
+)
 from hfnet_ros.evaluation.reasons import Reasons, reason_of
 from hfnet_ros.files.tum import format_stamp
+from hfnet_ros.mapping.carried_mask import draw_mask, step_between
 from hfnet_ros.messages.calibrations import TopicCalibrations
 from hfnet_ros.messages.headers import stamp_from_message
 from hfnet_ros.messages.status import share_of
@@ -28,6 +37,7 @@ from hfnet_ros.types import Verdict
 _MOST_IMAGES = 100
 _RATE_HZ = 3.0  # closer images show the same
 _MANY = 0.5  # share of images from which on something is no accident
+_MUCH_CARRIED = 0.02  # of the image
 _CALIBRATION_NOTE = "a calibration was left out"
 _CLOCK = "rosgraph_msgs/msg/Clock"
 
@@ -96,6 +106,7 @@ def check_bag(bag: BagReader, served: ServedMap, choices: BagChoices, config: Co
         yield BagFinding("mounting, odometry", _first_line(error), is_fatal=True)
     else:
         yield from _of_mountings(sources)
+        yield from _of_carried(sources)
         yield _of_odometry(sources)
     try:
         localizer, close = served.opener(sources.config)(lambda _: None)
@@ -145,6 +156,22 @@ def _of_mountings(sources: BagSources) -> Iterator[BagFinding]:
         if camera.name and first is not None and camera.base_from_camera(first) is None:
             text = "the mounting is unknown; publish it in TF, or set cameras.base_from_camera"
             yield BagFinding(f"{camera.name} mounting", text, is_fatal=True)
+
+
+def _of_carried(sources: BagSources) -> Iterator[BagFinding]:
+    """Tell of cameras whose images show the robot itself, which a mask would hide."""
+    for camera in sources.cameras:
+        read = islice(camera.frames, 0, None, step_between(len(camera.frames)))
+        try:
+            share = draw_mask(frame.image() for frame in read).hidden_share
+        except (ImageError, MappingError):  # a robot that waits, or images that others tell of
+            continue
+        if share >= _MUCH_CARRIED:
+            yield BagFinding(
+                f"{camera.name} view".strip(),
+                f"{100 * share:.0f} % of the image stays in place, as the robot's own body or a caption: its keypoints "
+                f"take places of those of the map; hide it (`hfnet-ros mask --image-topic {camera.frames.topic.name}`)",
+            )
 
 
 def _of_transport(bag: BagReader, topic: BagTopic, wanted: str) -> BagFinding:

@@ -83,6 +83,21 @@ def test_a_bag_is_as_good_as_its_folder(run, kit, carried, mask, tmp_path):
     np.testing.assert_allclose(*landmarks, atol=1e-6)
 
 
+def test_the_doctor_tells_of_a_body_in_view(run, carried, room, mask, built, tmp_path):
+    told = []
+    for name, recording, given in (
+        ("body", carried[0], ()),
+        ("masked", carried[0], ("--mask", mask)),
+        ("none", room[0], ()),
+    ):
+        bag = tmp_path / f"{name}.bag"
+        assert run("bag", "make", *recording.options(), "--odometry-from-poses", "--out", bag).status == 0
+        answer = run("doctor", "--map", built.path, "--bag", bag, *given)
+        assert "localized" in answer.out
+        told.append("% of the image stays in place, as the robot's own body" in answer.out)
+    assert told == [True, False, False]
+
+
 def test_without_a_body_nothing_is_written(run, mapping, tmp_path):
     answer = run("mask", "--images", mapping.images, "--out", tmp_path / "m.png")
     assert answer.status == 0

@@ -22,7 +22,7 @@ def wall(rng):
 
 
 def drive(num=40, body=BODY, step=13, waits=0):
-    """Return what reads the images of a camera that moves along a wall under light that changes."""
+    """Return the images of a camera that moves along a wall under light that changes."""
     rng = np.random.default_rng(0)
     picture = wall(rng)
     painted = cv2.resize(rng.integers(0, 256, (30, 40)).astype(np.uint8), (WIDTH, HEIGHT))
@@ -37,7 +37,7 @@ def drive(num=40, body=BODY, step=13, waits=0):
             np.uint8
         )
 
-    return [lambda number=number: image(number) for number in range(len(places))]
+    return [image(number) for number in range(len(places))]
 
 
 def overlap(hidden, body=BODY):
@@ -68,10 +68,7 @@ def test_a_camera_that_carries_nothing_needs_no_mask():
 
 
 def test_colour_images_and_other_sizes_are_as_good():
-    def in_colour(read):
-        return lambda: cv2.cvtColor(cv2.resize(read(), (640, 480)), cv2.COLOR_GRAY2BGR)
-
-    drawn = draw_mask([in_colour(read) for read in drive()])
+    drawn = draw_mask(cv2.cvtColor(cv2.resize(image, (640, 480)), cv2.COLOR_GRAY2BGR) for image in drive())
     large = cv2.resize(BODY.astype(np.uint8), (640, 480), interpolation=cv2.INTER_NEAREST) > 0
     assert drawn.seen.shape == (480, 640)
     assert overlap(~drawn.seen, large) > 0.8
@@ -90,14 +87,14 @@ def test_a_scene_of_which_half_stays_is_no_drive():
 
 
 def test_images_of_two_cameras_are_refused():
-    reads = [*drive(), lambda: np.zeros((100, 100), np.uint8)]
+    images = [*drive(), np.zeros((100, 100), np.uint8)]
     with pytest.raises(ImageError, match="several sizes, 320x240 and 100x100 px; a mask is of one camera"):
-        draw_mask(reads)
+        draw_mask(images)
 
 
 def test_images_without_any_edge_tell_nothing():
     with pytest.raises(MappingError, match="found 1 views among 12 images"):
-        draw_mask([lambda: np.zeros((HEIGHT, WIDTH), np.uint8)] * 12)
+        draw_mask([np.zeros((HEIGHT, WIDTH), np.uint8)] * 12)
 
 
 def test_no_image_is_too_few():
