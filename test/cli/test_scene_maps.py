@@ -15,6 +15,8 @@ from memorised_scenes import memorised_scene
 from hfnet_ros.cli import keyframe_images, scene_maps, scene_training
 from hfnet_ros.config import CamerasConfig
 from hfnet_ros.errors import ConfigError, MappingError
+from hfnet_ros.files.camera_mask import read_mask
+from hfnet_ros.files.images import write_png
 from hfnet_ros.map.manifest import read_manifest
 from hfnet_ros.map.map_io import load_map, save_map, verify_map
 from hfnet_ros.map.scene_map import without_landmarks
@@ -337,6 +339,25 @@ def test_images_of_a_rig_are_found_by_camera(tmp_path):
     assert find("right/1.png") is not None
     assert find("left/1.png") is None
     assert find("1.png") is None
+
+
+def test_networks_learn_from_images_with_their_masks(tmp_path):
+    mask, pixels = (
+        np.full((48, 64), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8),
+    )
+    mask[24:, :32] = 0
+    write_png(tmp_path / "mask.png", mask)
+    for name in ("left", "right"):
+        (tmp_path / name).mkdir()
+        write_png(tmp_path / name / "1.png", pixels)
+    folders = f"left={tmp_path / 'left'},right={tmp_path / 'right'}"
+    of_rig = keyframe_images.in_folder(folders, CamerasConfig(masks=f"left={tmp_path / 'mask.png'}"))
+    alone = keyframe_images.in_folder(str(tmp_path / "left"), CamerasConfig(masks=str(tmp_path / "mask.png")))
+    hidden = read_mask(tmp_path / "mask.png").hide(pixels)
+    np.testing.assert_array_equal(of_rig("left/1.png")(), hidden)
+    np.testing.assert_array_equal(of_rig("right/1.png")(), pixels)
+    np.testing.assert_array_equal(alone("1.png")(), hidden)
 
 
 def test_keyframes_of_one_name_are_of_sessions_in_turn(built):

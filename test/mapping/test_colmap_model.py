@@ -8,6 +8,7 @@ import pycolmap
 import pytest
 
 from hfnet_ros.errors import DatasetError, ImageError, MappingError
+from hfnet_ros.files.camera_mask import CameraMask
 from hfnet_ros.geometry import Camera, DistortionModel, Rigid3
 from hfnet_ros.geometry.pixels import colmap_from_pixels
 from hfnet_ros.mapping import colmap_model
@@ -117,6 +118,16 @@ def _write_model(folder, world, image_folder, suffix=".png"):
 def world(kit):
     cameras = [kit.make_camera(distortion=(-0.1, 0.02, 0.0, 0.0)), kit.make_camera(focal=240.0)]
     return kit.make_world(cameras, num_views=8, num_points=300)
+
+
+def test_images_of_a_model_have_its_mask(world, tmp_path):
+    _write_model(tmp_path / "model", world, tmp_path / "images")
+    plain = read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images")).images[0]
+    height, width = plain.read().shape[:2]
+    mask = CameraMask(np.arange(height)[:, None] < np.full(width, height // 2))
+    masked = read_colmap_model(ColmapModel(tmp_path / "model", tmp_path / "images", mask)).images[0]
+    np.testing.assert_array_equal(masked.read(), mask.hide(plain.read()))
+    assert (plain.file is None, masked.file is None) == (False, True)
 
 
 def test_model_gives_images_poses_and_cameras(world, tmp_path):
