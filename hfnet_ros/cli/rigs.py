@@ -15,6 +15,7 @@ from hfnet_ros.cli.bag_keyframes import refuse_bag_options, report_localized
 from hfnet_ros.cli.options import tracked
 from hfnet_ros.errors import ConfigError
 from hfnet_ros.files.camera_mask import CameraMask, masks_of, read_masked
+from hfnet_ros.files.images_of_one_time import images_of_one_time
 from hfnet_ros.files.posed_images import PosedImage, pair_images_with_poses
 from hfnet_ros.files.rig_yaml import read_rig
 from hfnet_ros.geometry import Rigid3
@@ -171,7 +172,7 @@ def masks_of_rig(config: Config, rig: Mapping[str, RigCamera]) -> dict[str, Came
 def rig_keyframes(options: argparse.Namespace, config: Config) -> PosedImages | UnposedImages:
     """Return the keyframes of `map build` with a rig: of each time that is chosen the images of all cameras.
 
-    Without poses the n-th images of all cameras are of one time.
+    Without poses images are of one time as by `images_of_one_time`.
 
     Raises:
         ConfigError: options contradict each other, or as `read_rig_images`.
@@ -180,16 +181,16 @@ def rig_keyframes(options: argparse.Namespace, config: Config) -> PosedImages | 
     from hfnet_ros.cli.keyframes import chosen_rows, refuse_two_selections
     from hfnet_ros.mapping.sources import UnposedImages
 
+    tolerance_s = config.cameras.sync_tolerance_s
     if options.poses is None:
         of_rig, folders = _rig_and_folders(options)
         every = 1 if options.every is None else options.every
-        return UnposedImages.of_rig(folders, of_rig, every, masks_of_rig(config, of_rig))
+        return UnposedImages.of_rig(folders, of_rig, every, masks_of_rig(config, of_rig), tolerance_s)
     refuse_two_selections(options)
     if options.sharpest or options.min_overlap is not None:
         raise ConfigError(
             "--sharpest and --min-overlap look at one camera; with --rig take --every or --min-distance"
         )
-    tolerance_s = config.cameras.sync_tolerance_s
     rig, groups = read_rig_images(options, tolerance_s)
     rows = chosen_rows(options, [group.map_from_rig for group in groups if group.map_from_rig is not None])
     chosen = [groups[row] for row in rows]
@@ -200,24 +201,23 @@ def rig_keyframes(options: argparse.Namespace, config: Config) -> PosedImages | 
 def rig_session(options: argparse.Namespace, config: Config, open_localizer: OpenLocalizer) -> PosedImages:
     """Return the keyframes of `map update` with a rig: those of all cameras, of poses given, or found as a rig.
 
-    Without poses the n-th images of all cameras are of one time; those that other cameras contradict are left out.
+    Without poses images are of one time as by `images_of_one_time`; those that other cameras contradict are left out.
 
     Raises:
         ConfigError: as `read_rig_images`.
         DatasetError: images and poses do not fit, or the folders hold different numbers of images.
         MappingError: fewer than two images were found in the map.
     """
-    from hfnet_ros.mapping.sources import files_in_step
-
+    tolerance_s = config.cameras.sync_tolerance_s
     if options.poses is not None:
-        rig, groups = read_rig_images(options, config.cameras.sync_tolerance_s)
-        _tell_missing(rig, groups[:: options.every], config.cameras.sync_tolerance_s)
+        rig, groups = read_rig_images(options, tolerance_s)
+        _tell_missing(rig, groups[:: options.every], tolerance_s)
         return _keyframes_of(rig, groups[:: options.every], masks_of_rig(config, rig))
     of_file, folders = _rig_and_folders(options)
     rig, masks = {name: of_file[name] for name in folders}, masks_of_rig(config, of_file)
     asked = [
         RigImages(row * _SHIFT_NS, None, dict(zip(rig, paths, strict=True)), {})
-        for row, paths in enumerate(zip(*files_in_step(folders).values(), strict=True))
+        for row, paths in enumerate(zip(*images_of_one_time(folders, tolerance_s).values(), strict=True))
     ][:: options.every]
     found, left_out = [], Counter[str]()
     with open_localizer(next(iter(rig.values())).camera.size_wh) as localizer:

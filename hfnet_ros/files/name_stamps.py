@@ -31,6 +31,7 @@ _MIN_MEETING = 0.8  # share of the images, or of the poses, that must find one a
 _MIN_IMAGES = 2
 # 1973: numbers within a span of poses beyond it are times of their clock, and no chance.
 _EARLIEST_CLOCK_NS = 10**17
+_LATEST_CLOCK_NS = 8 * 10**18  # 2223
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +75,14 @@ def stamps_of_names(images: Sequence[Path], poses_ns: Stamps) -> NameStamps | No
     )
 
 
+def times_in_names(images: Sequence[Path]) -> Stamps | None:
+    """Return times [N], ns, that the names of images hold: numbers that are one of a clock; None where none are."""
+    for stamps_ns, may_count in _readings(images):
+        if not may_count and stamps_ns.min() > _EARLIEST_CLOCK_NS and stamps_ns.max() < _LATEST_CLOCK_NS:
+            return stamps_ns
+    return None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SparsePoses:
     """Names that are times of the poses' clock, most of which no pose is near.
@@ -103,7 +112,7 @@ def sparse_poses_of_names(images: Sequence[Path], poses_ns: Stamps) -> SparsePos
         in_range = (stamps_ns >= poses_ns[0] - interval_ns) & (stamps_ns <= poses_ns[-1] + interval_ns)
         if may_count or in_range.mean() < _MIN_MEETING:
             continue
-        nearest = _nearest(stamps_ns, poses_ns)
+        nearest = nearest_stamps(stamps_ns, poses_ns)
         off_ns = np.abs(poses_ns[nearest] - stamps_ns)
         return SparsePoses(
             int((off_ns <= _TOLERANCE_NS).sum()),
@@ -156,7 +165,7 @@ def _meet(stamps_ns: Stamps, poses_ns: Stamps, may_count: bool) -> NameStamps | 
     if may_count and not in_range.all():
         return None
     after = np.clip(np.searchsorted(poses_ns, stamps_ns), 1, len(poses_ns) - 1)
-    before, nearest = after - 1, _nearest(stamps_ns, poses_ns)
+    before, nearest = after - 1, nearest_stamps(stamps_ns, poses_ns)
     is_between = (stamps_ns > poses_ns[before]) & (stamps_ns < poses_ns[after]) & (not may_count)
     is_between &= poses_ns[after] - poses_ns[before] <= MAX_GAP_S * _UNITS_NS[0]
     found = is_between | (np.abs(poses_ns[nearest] - stamps_ns) <= tolerance_ns)
@@ -167,8 +176,8 @@ def _meet(stamps_ns: Stamps, poses_ns: Stamps, may_count: bool) -> NameStamps | 
     return NameStamps(stamps_ns, np.where(found, before, -1), np.where(found, after, -1))
 
 
-def _nearest(stamps_ns: Stamps, poses_ns: Stamps) -> NDArray[np.int64]:
-    """Return positions [N] of the poses nearest to some stamps."""
+def nearest_stamps(stamps_ns: Stamps, poses_ns: Stamps) -> NDArray[np.int64]:
+    """Return positions [N] of the poses nearest to some stamps; those of poses [P] ascend."""
     after = np.clip(np.searchsorted(poses_ns, stamps_ns), 1, len(poses_ns) - 1)
     nearest: NDArray[np.int64] = np.where(
         stamps_ns - poses_ns[after - 1] <= poses_ns[after] - stamps_ns, after - 1, after

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hfnet_ros.config import CamerasConfig
 from hfnet_ros.errors import DatasetError, MappingError
 from hfnet_ros.files.camera_mask import CameraMask
-from hfnet_ros.files.images import list_images
+from hfnet_ros.files.images_of_one_time import images_of_one_time
 from hfnet_ros.files.posed_images import PosedImage
 from hfnet_ros.geometry.camera import Camera
 from hfnet_ros.geometry.rigid3 import Rigid3
@@ -83,22 +84,24 @@ class UnposedImages:
         rig: Mapping[str, RigCamera],
         every: int = 1,
         masks: Mapping[str, CameraMask] | None = None,
+        tolerance_s: float = CamerasConfig.sync_tolerance_s,
     ) -> UnposedImages:
-        """Return the images of a rig's cameras, of which the n-th of each folder were taken at one time.
+        """Return the images of a rig's cameras, paired as by `images_of_one_time`.
 
         Args:
             folders: images of each camera, by its name in the rig.
             rig: calibrations and mountings by name.
             every: take every N-th frame.
             masks: by name, of cameras that have one.
+            tolerance_s: between images of one time, where their names are times.
 
         Raises:
-            DatasetError: a camera is not in the rig, or the folders hold different numbers of images.
+            DatasetError: a camera is not in the rig, or as `images_of_one_time`.
         """
         unknown = [name for name in folders if name not in rig]
         if unknown:
             raise DatasetError(f"camera '{unknown[0]}' is not in the rig, which has {', '.join(rig)}")
-        files = files_in_step(folders)
+        files = images_of_one_time(folders, tolerance_s)
         chosen = select_every(min(map(len, files.values())), every)
         # Stamps say what was taken at one time, no more; frames count as one a second.
         images = [
@@ -110,19 +113,6 @@ class UnposedImages:
         ]
         mounted = [rig[name] for name in folders]
         return cls(images, [one.camera for one in mounted], [one.rig_from_camera for one in mounted])
-
-
-def files_in_step(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
-    """Return the images of each camera of a rig, of which the n-th were taken at one time.
-
-    Raises:
-        DatasetError: the folders hold different numbers of images.
-    """
-    files = {name: list_images(folder) for name, folder in folders.items()}
-    if len({len(paths) for paths in files.values()}) > 1:
-        counts = ", ".join(f"{len(paths)} of '{name}'" for name, paths in files.items())
-        raise DatasetError(f"found {counts}, expected as many images of each camera of the rig")
-    return files
 
 
 def check_counts(

@@ -127,20 +127,20 @@ def test_images_of_a_rig_pair_by_the_order_of_their_names(kit, tmp_path):
     for name, number in (("left", 5), ("right", 4)):
         (tmp_path / name).mkdir()
         for row in range(number):
-            cv2.imwrite(str(tmp_path / name / f"{row}.png"), np.full((4, 4), row, np.uint8))
+            cv2.imwrite(str(tmp_path / name / f"{'abcde'[row]}.png"), np.full((4, 4), row, np.uint8))
     rig = {"left": RigCamera(kit.make_camera()), "right": RigCamera(kit.make_camera(), RIGHT)}
     folders = {name: tmp_path / name for name in rig}
     with pytest.raises(DatasetError, match=r"found 5 of 'left', 4 of 'right', expected as many"):
         UnposedImages.of_rig(folders, rig)
     with pytest.raises(DatasetError, match=r"'up' is not in the rig, which has left, right"):
         UnposedImages.of_rig({"up": tmp_path}, rig)
-    (tmp_path / "left/4.png").unlink()
+    (tmp_path / "left/e.png").unlink()
     source = UnposedImages.of_rig(folders, rig, every=2)
     assert [image.name for image in source.images] == [
-        "left/0.png",
-        "right/0.png",
-        "left/2.png",
-        "right/2.png",
+        "left/a.png",
+        "right/a.png",
+        "left/c.png",
+        "right/c.png",
     ]
     assert [image.camera_idx for image in source.images] == [0, 1, 0, 1]
     assert source.images[2].stamp_ns == source.images[3].stamp_ns != source.images[0].stamp_ns
