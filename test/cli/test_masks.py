@@ -14,17 +14,18 @@ from hfnet_ros.map.map_io import load_map
 BODY = (slice(140, 192), slice(70, 190))  # of 256x192
 
 
-def with_body(recording, folder, seed):
-    """Copy a recording with a body in its images, of a texture that is another by seed."""
+def with_body(recording, folder, seed, every=1):
+    """Copy every so many images of a recording with a body in them, of a texture that is another by seed."""
     rng = np.random.default_rng(seed)
     texture = cv2.resize(rng.integers(0, 256, (13, 30, 3), np.uint8), (120, 52))
     (folder / "images").mkdir(parents=True)
-    for file in recording.files:
+    for file in recording.files[::every]:
         image = read_image(file).copy()
         image[BODY] = texture
         assert cv2.imwrite(str(folder / "images" / f"{file.stem}.png"), image)
-    for file in (recording.poses, recording.camera):
-        shutil.copy(file, folder)
+    shutil.copy(recording.camera, folder)
+    said, poses = recording.poses.read_text().splitlines(keepends=True), folder / "poses.tum"
+    poses.write_text("".join([line for line in said if not line.startswith("#")][::every]))
     return type(recording)(folder)
 
 
@@ -83,19 +84,15 @@ def test_a_bag_is_as_good_as_its_folder(run, kit, carried, mask, tmp_path):
     np.testing.assert_allclose(*landmarks, atol=1e-6)
 
 
-def test_the_doctor_tells_of_a_body_in_view(run, carried, room, mask, built, tmp_path):
-    told = []
-    for name, recording, given in (
-        ("body", carried[0], ()),
-        ("masked", carried[0], ("--mask", mask)),
-        ("none", room[0], ()),
-    ):
-        bag = tmp_path / f"{name}.bag"
-        assert run("bag", "make", *recording.options(), "--odometry-from-poses", "--out", bag).status == 0
+def test_the_doctor_tells_of_a_body_in_view(run, mapping, mask, built, tmp_path):
+    carried, told = with_body(mapping, tmp_path / "carried", 0, every=3), []
+    bag = tmp_path / "drive.bag"
+    assert run("bag", "make", *carried.options(), "--odometry-from-poses", "--out", bag).status == 0
+    for given in ((), ("--mask", mask)):
         answer = run("doctor", "--map", built.path, "--bag", bag, *given)
         assert "localized" in answer.out
         told.append("% of the image stays in place, as the robot's own body" in answer.out)
-    assert told == [True, False, False]
+    assert told == [True, False]
 
 
 def test_without_a_body_nothing_is_written(run, mapping, tmp_path):
@@ -119,8 +116,8 @@ def test_too_few_images_are_told(run, mapping, tmp_path):
 def test_maps_and_answers_do_not_depend_on_what_is_masked(run, kit, room, mask, tmp_path):
     maps, answers = [], []
     for seed in (0, 1):
-        mapped = with_body(room[0], tmp_path / f"mapping{seed}", seed)
-        asked = with_body(room[1], tmp_path / f"query{seed}", seed)
+        mapped = with_body(room[0], tmp_path / f"mapping{seed}", seed, every=2)
+        asked = with_body(room[1], tmp_path / f"query{seed}", seed, every=2)
         path, found = tmp_path / f"{seed}.map", tmp_path / f"{seed}.json"
         built = run("map", "build", *mapped.options(), "--mask", mask, "--out", path, *kit.FAST)
         assert built.status == 0, built.err
@@ -133,7 +130,7 @@ def test_maps_and_answers_do_not_depend_on_what_is_masked(run, kit, room, mask, 
     np.testing.assert_array_equal(maps[0].landmark_xyz, maps[1].landmark_xyz)
     poses = [[answer["map_from_camera"] for answer in found] for found in answers]
     assert poses[0] == poses[1]
-    assert sum(pose is not None for pose in poses[0]) >= 6
+    assert sum(pose is not None for pose in poses[0]) >= 3
     # Without it they do.
     assert run(
         "localize", "--map", path, "--camera", asked.camera, "--json", found, *asked.files
@@ -158,7 +155,8 @@ def test_evaluation_takes_masks_of_parameters_as_of_the_option(run, carried, mas
 def test_a_session_is_added_with_its_mask(run, room, mask, built, tmp_path, has_poses):
     landmarks = []
     for seed in (0, 1):
-        session, out = with_body(room[1], tmp_path / f"session{seed}", seed), tmp_path / f"{seed}.map"
+        session = with_body(room[1], tmp_path / f"session{seed}", seed, every=2)
+        out = tmp_path / f"{seed}.map"
         options = session.options() if has_poses else ["--images", session.images, "--camera", session.camera]
         answer = run("map", "update", built.path, *options, "--mask", mask, "--out", out)
         assert answer.status == 0, answer.err

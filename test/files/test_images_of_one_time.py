@@ -96,5 +96,7 @@ def test_a_few_equal_numbers_are_chance(pair, caplog):
 
 
 def test_numbers_of_images_that_differ_are_refused_where_names_say_nothing(pair):
-    with pytest.raises(DatasetError, match=r"found 2 of 'left', 3 of 'right', expected as many .* or numbers"):
+    with pytest.raises(
+        DatasetError, match=r"found 2 of 'left', 3 of 'right', expected as many .* or numbers"
+    ):
         pair(left=["a.png", "b.png"], right=["a.png", "b.png", "c.png"])

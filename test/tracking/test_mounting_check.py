@@ -157,7 +157,7 @@ def curves():
     return poses
 
 
-@pytest.mark.parametrize("turn", [*(np.pi * np.eye(3)), *(np.pi / 2 * np.eye(3)), *range(12)])
+@pytest.mark.parametrize("turn", [*(np.pi * np.eye(3)), *(np.pi / 2 * np.eye(3)), *range(4)])
 def test_whatever_a_camera_is_turned_by_right_odometry_is_not_accused(turn):
     if isinstance(turn, int):
         turn = np.random.default_rng(turn).normal(0.0, 1.5, 3)
