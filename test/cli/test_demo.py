@@ -35,6 +35,7 @@ def test_the_demo_maps_localizes_and_reports(run, nothing_here, monkeypatch, tmp
 
     small = scene.demo_camera((256, 192))
     monkeypatch.setattr(scene, "demo_camera", lambda: small)
+    monkeypatch.setattr(demo, "_QUERY_RATE_HZ", demo._QUERY_RATE_HZ / 2.0)
     out = tmp_path / "demo"
     answer = run("demo", "--out", out, "--rooms", 1, "--domain", DOMAIN_ID)
     assert (answer.status, answer.err) == (0, "")

@@ -252,6 +252,7 @@ def test_the_robot_s_own_body_is_no_part_of_sub_maps(mapping, run, tmp_path, cap
         assert np.mean(built.observation_xy[:][:, 1] > top + 2) < 0.02
 
 
+@pytest.mark.slow
 def test_images_alone_make_one_map_in_tasks(recording, run, tmp_path):
     command = ("--images", recording.images, "--camera", recording.camera, "--every", 3, *SIFT)
     target = tmp_path / "tasks.map"

@@ -141,10 +141,10 @@ def test_maps_and_answers_do_not_depend_on_what_is_masked(run, kit, room, mask, 
 def test_evaluation_takes_masks_of_parameters_as_of_the_option(run, carried, mask, built, tmp_path):
     params = tmp_path / "robot.yaml"
     params.write_text(f"relocalizer:\n  ros__parameters:\n    cameras: {{masks: {mask}}}\n")
-    poses = []
+    words, poses = (*carried[1].options(), "--every", 2), []
     for number, given in enumerate((["--mask", mask], ["--params", params], [])):
         out = tmp_path / str(number)
-        answer = run("evaluate", "--map", built.path, *carried[1].options(), *given, "--out", out)
+        answer = run("evaluate", "--map", built.path, *words, *given, "--out", out)
         assert answer.status == 0, answer.err
         poses.append((out / "estimated.tum").read_text())
     assert poses[0] == poses[1]

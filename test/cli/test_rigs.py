@@ -318,22 +318,22 @@ def test_a_mask_is_of_the_camera_that_it_names(rig, run, kit, tmp_path):
     picture[128:] = 0
     mask = tmp_path / "mask.png"
     cv2.imwrite(str(mask), picture)
+    masked = ("--mask", f"left={mask}")
     landmarks, poses = {}, {}
     for name in ("left", "right", ""):
         folder = spoilt(rig, tmp_path / f"{name}_rig", name) if name else rig
-        out, report = tmp_path / f"{name}.map", tmp_path / f"{name}_report"
-        masked = ("--mask", f"left={mask}")
-        build = run(
-            "map", "build", *options(folder, "mapping"), *masked, "--every", 4, *kit.FAST, "--out", out
-        )
-        assert build.status == 0, build.err
+        out = tmp_path / f"{name}.map"
+        words = (*options(folder, "mapping"), *masked, "--every", 6, *kit.FAST)
+        assert run("map", "build", *words, "--out", out).status == 0
         landmarks[name] = load_map(out).landmark_xyz
-        done = run("evaluate", "--map", out, *options(folder, "query"), *masked, "--out", report)
-        assert done.status == 0, done.err
-        poses[name] = (report / "estimated.tum").read_text()
+        if name != "right":
+            report = tmp_path / f"{name}_report"
+            words = (*options(folder, "query"), *masked, "--every", 2)
+            assert run("evaluate", "--map", out, *words, "--out", report).status == 0
+            poses[name] = (report / "estimated.tum").read_text()
     np.testing.assert_array_equal(landmarks["left"], landmarks[""])
+    assert landmarks["right"].shape != landmarks[""].shape
     assert poses["left"] == poses[""]
-    assert poses["right"] != poses[""]
 
 
 def test_images_without_poses_have_the_masks_of_their_cameras(rig):

@@ -17,6 +17,8 @@ from hfnet_ros.mapping.views import MappingImage
 from hfnet_ros.scene import Rectangle, Scene, demo_camera, look_at, render
 from hfnet_ros.trust.tested_build import build_map
 
+pytestmark = pytest.mark.slow  # test_map_builder.py drops landmarks, too
+
 # m: the wall stands at y = 4, the box's front at y = 2.6, the camera walks along y = 0.
 WALL_Y, BOX_Y = 4.0, 2.6
 BOX_SIZE = 0.9
